@@ -1,0 +1,36 @@
+# Everything here needs only Python >= 3.10 and make.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint format clean install
+
+demo: install ## make .venv, install, run kd-train: teacher, student alone, distilled student, one table
+	$(BIN)/kd-train
+
+test: install ## what CI runs
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+install: .venv/installed
+
+# Made again whenever the dependencies change.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean: ## what was made here, but not the data or the runs
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

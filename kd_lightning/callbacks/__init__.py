@@ -1,0 +1,5 @@
+"""Callbacks of this project; most come from Lightning."""
+
+from kd_lightning.callbacks.throughput import Throughput
+
+__all__ = ["Throughput"]

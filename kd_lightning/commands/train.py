@@ -1,0 +1,28 @@
+"""kd-train."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from kd_lightning.config import command
+
+
+@command("train")
+def main(config: DictConfig) -> float | None:
+    """Train a teacher, a student alone and a distilled student, and compare them.
+
+    Returns the distilled student's best validation accuracy, for sweepers to maximise.
+    """
+    from kd_lightning.experiment.check import check
+    from kd_lightning.experiment.comparison import compare
+    from kd_lightning.reporting.table import comparison
+    from kd_lightning.reporting.terminal import say, show
+
+    data = check(config)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    summary = compare(config, data, folder)
+    show(comparison(summary))
+    say("run", str(folder))
+    best: float | None = summary["student"]["top1_validation"]
+    return best

@@ -1,0 +1,31 @@
+"""Data sets as LightningDataModules, and the pieces they are made of."""
+
+from kd_lightning.data.augment import Augmentation, CropFlip, Identity
+from kd_lightning.data.batches import Batch, Draw, FixedBatches, Images, ImageSet, ShardedBatches
+from kd_lightning.data.cifar import CIFAR10DataModule, CIFAR100DataModule
+from kd_lightning.data.digits import DigitsDataModule
+from kd_lightning.data.folder import ImageFolderDataModule
+from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
+from kd_lightning.data.module import ImageDataModule, Sources
+from kd_lightning.data.views import view_of
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "CIFAR10DataModule",
+    "CIFAR100DataModule",
+    "CropFlip",
+    "DigitsDataModule",
+    "Draw",
+    "FixedBatches",
+    "Identity",
+    "ImageDataModule",
+    "ImageFolderDataModule",
+    "ImageSet",
+    "Images",
+    "InMemoryDataModule",
+    "MemoryImages",
+    "ShardedBatches",
+    "Sources",
+    "view_of",
+]

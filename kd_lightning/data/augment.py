@@ -1,0 +1,71 @@
+"""Augmentation of a whole batch, as a pure function of the images and their views.
+
+An augmentation of your own has `num_views` and `__call__(images, views)` as below, and a `repr` that names its
+parameters: the repr goes into the data's fingerprint.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kd_lightning.errors import UserError
+
+
+class Augmentation(Protocol):
+    """images (B, C, H, W) and views int64 (B,) in [0, num_views) -> images (B, C, H, W)."""
+
+    @property
+    def num_views(self) -> int: ...
+
+    def __call__(self, images: Tensor, views: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The images as they are: one view."""
+
+    @property
+    def num_views(self) -> int:
+        return 1
+
+    def __call__(self, images: Tensor, views: Tensor) -> Tensor:
+        return images
+
+
+@dataclass(frozen=True)
+class CropFlip:
+    """A crop of the original size out of the image padded with zeros, mirrored or not; any dtype and device.
+
+    A view counts mirrored fastest, then the crop's left edge, then its top edge. Raises UserError on negative padding.
+    """
+
+    padding: int = 4
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        if self.padding < 0:
+            raise UserError(f"data.augment.padding={self.padding}: a number of pixels, 0 or more")
+
+    @property
+    def num_views(self) -> int:
+        return (2 * self.padding + 1) ** 2 * (2 if self.flip else 1)
+
+    def draw(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """views (B,) -> top and left edge of the crop in the padded image, and whether it is mirrored: each (B,)."""
+        mirrored = views % 2 if self.flip else torch.zeros_like(views)
+        place = views // 2 if self.flip else views
+        shifts = 2 * self.padding + 1
+        return place // shifts, place % shifts, mirrored.bool()
+
+    def __call__(self, images: Tensor, views: Tensor) -> Tensor:
+        channels, height, width = images.shape[1:]
+        top, left, mirrored = self.draw(views)
+        columns = torch.arange(width, device=images.device)
+        columns = torch.where(mirrored[:, None], columns.flip(0), columns) + left[:, None]
+        rows = torch.arange(height, device=images.device) + top[:, None]
+        pixels = rows[:, :, None] * (width + 2 * self.padding) + columns[:, None, :]
+        padded = F.pad(images, [self.padding] * 4).flatten(2)
+        return padded.gather(2, pixels.flatten(1)[:, None].expand(-1, channels, -1)).view_as(images)

@@ -1,0 +1,133 @@
+"""Whole batches at a time: the sampler, the data set and the loader between them."""
+
+from collections.abc import Iterator, Sized
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
+
+from kd_lightning.data.views import fold, view_of
+from kd_lightning.errors import UserError
+
+Batch = dict[str, Tensor]
+
+
+class Draw(NamedTuple):
+    """One batch: positions in the data set, and the epoch they are drawn in (a worker learns it here)."""
+
+    epoch: int
+    positions: list[int]
+
+
+class Images(Protocol):
+    """All images of one folder or file, by their row."""
+
+    targets: Tensor  # int64 (N,)
+
+    def read(self, rows: Tensor, views: Tensor | None) -> Tensor:
+        """rows int64 (B,) -> uint8 (B, C, H, W); with views (B,) as training shows them, as far as the CPU's part."""
+        ...
+
+
+@dataclass
+class ImageSet(Dataset[Batch]):
+    """Some rows of the images, read a batch at a time.
+
+    A batch is {"input": uint8 (B, C, H, W), "target", "index": int64 (B,)}, where index is the row in `images`,
+    however few of them are used; for training, where num_views is a number, also "view": int64 (B,).
+    """
+
+    images: Images
+    rows: Tensor
+    seed: int = 0
+    num_views: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def targets(self) -> Tensor:
+        """int64 (len(self),)"""
+        return self.images.targets[self.rows]
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        index = self.rows[draw.positions]
+        batch = {"target": self.images.targets[index], "index": index}
+        if self.num_views is not None:
+            batch["view"] = view_of(self.seed, draw.epoch, index, self.num_views)
+        return {"input": self.images.read(index, batch.get("view")), **batch}
+
+
+class ShardedBatches(DistributedSampler[Draw]):
+    """The batches of one rank, in an order that is a function of (seed, epoch) alone.
+
+    Rank r takes every world-th image from the r-th on; none is repeated to fill up, and every rank gets the same
+    number of batches, for which a rank with an image fewer may split its last one. Lightning leaves a
+    DistributedSampler in place and tells it the epoch. Raises UserError where a rank would get no batch at all.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        batch_size: int,
+        *,
+        num_replicas: int = 1,
+        rank: int = 0,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(dataset, num_replicas, rank, shuffle, seed, drop_last)  # type: ignore[arg-type]
+        self.size = len(dataset)
+        self.batch_size = batch_size
+        fewest, most = self.size // num_replicas, -(-self.size // num_replicas)
+        # Below, only batches of one image can make the fewest images of a rank less than the batches of another.
+        self.batches = fewest // batch_size if drop_last else min(fewest, -(-most // batch_size))
+        if self.batches == 0:
+            raise UserError(
+                f"data.batch_size={batch_size}: {self.size} images on {num_replicas} devices leave one without a "
+                f"batch; take {'smaller batches, ' if drop_last else ''}fewer devices or more images"
+            )
+
+    def order(self, epoch: int) -> Tensor:
+        """Positions of all ranks together: int64 (N,)"""
+        if not self.shuffle:
+            return torch.arange(self.size)
+        return torch.randperm(self.size, generator=torch.Generator().manual_seed(fold(self.seed, epoch)))
+
+    def __iter__(self) -> Iterator[Draw]:
+        mine: list[int] = self.order(self.epoch)[self.rank :: self.num_replicas].tolist()
+        starts = list(range(0, self.batches * self.batch_size, self.batch_size))
+        if self.drop_last:
+            mine = mine[: self.batches * self.batch_size]
+        elif starts[-1] >= len(mine):
+            starts[-1] = (starts[-2] + len(mine)) // 2
+        for start, end in zip(starts, [*starts[1:], len(mine)], strict=True):
+            yield Draw(self.epoch, mine[start:end])
+
+    def __len__(self) -> int:
+        return self.batches
+
+
+class FixedBatches(ShardedBatches, SequentialSampler):  # type: ignore[misc]
+    """The same batches every epoch: for evaluation, and for training under `overfit_batches`.
+
+    Lightning replaces whatever is not a SequentialSampler there.
+    """
+
+    def order(self, epoch: int) -> Tensor:
+        return super().order(0)
+
+
+def batched_loader(dataset: ImageSet, sampler: ShardedBatches, num_workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    """A loader that fetches each batch in one call; workers stay from epoch to epoch."""
+    return DataLoader(
+        dataset,
+        sampler=sampler,
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+    )

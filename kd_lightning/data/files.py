@@ -1,0 +1,59 @@
+"""Image files on disk, class by class, as a source of images."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kd_lightning.data.images import SUFFIXES, evaluation_image, open_rgb, training_image
+
+
+@dataclass
+class FileImages:
+    """Image files, decoded as they are read; with views to random resized crops, mirrored or not, else the centre."""
+
+    root: Path
+    names: np.ndarray  # bytes (N,): one array, which worker processes share, instead of a million str
+    targets: Tensor
+    image_size: int
+    resize_size: int
+
+    def read(self, rows: Tensor, views: Tensor | None) -> Tensor:
+        return torch.stack(
+            [self.one(row, None if views is None else int(views[i])) for i, row in enumerate(rows.tolist())]
+        )
+
+    def one(self, row: int, view: int | None) -> Tensor:
+        """uint8 (3, H, W); raises UserError naming a file that cannot be read"""
+        image = open_rgb(self.root / os.fsdecode(self.names[row]))
+        if view is None:
+            return evaluation_image(image, self.image_size, self.resize_size)
+        return training_image(image, self.image_size, row, view)
+
+    def digest(self) -> str:
+        """SHA-256 of the files' names and sizes."""
+        listing = hashlib.sha256()
+        for name in self.names.tolist():
+            listing.update(b"%s %d\n" % (name, os.stat(self.root / os.fsdecode(name)).st_size))
+        return listing.hexdigest()
+
+
+def class_folders(split: Path) -> list[str]:
+    """The classes of a split: its folders, by name."""
+    if not split.is_dir():
+        return []
+    return sorted(entry.name for entry in os.scandir(split) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def image_files(folder: Path) -> list[str]:
+    """All image files below, sorted, relative to the folder."""
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        inside = os.path.relpath(place, folder)
+        found += [os.path.normpath(os.path.join(inside, f)) for f in files if Path(f).suffix.lower() in SUFFIXES]
+    return sorted(f for f in found if not os.path.basename(f).startswith("."))

@@ -1,0 +1,178 @@
+"""The data module that all image data sets share."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch.utils.data import DataLoader
+
+from kd_lightning.data.augment import Augmentation
+from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
+from kd_lightning.data.split import SPLIT_SEED, split_training
+from kd_lightning.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a data set brings along; without `val`, validation is split off `train` or is `test`."""
+
+    train: Images
+    test: Images
+    val: Images | None = None
+
+
+class ImageDataModule(lightning.LightningDataModule):
+    """Images and one label each, as dict batches.
+
+    Loaders give `ImageSet`'s uint8 batches; the hook after the transfer makes of them, on the device,
+    {"input": float32 (B, C, H, W) in [0, 1], "target", "index", "view": int64 (B,)}. Only the training loader's images
+    are augmented; the others have view 0. Networks normalise for themselves: `mean` and `std` are the data's.
+
+    A subclass sets the attributes declared here and implements `read`; it extends `check` and `fingerprint`.
+    """
+
+    name: str
+    in_channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: Augmentation
+    num_views: int
+    train_set: ImageSet
+    val_set: ImageSet
+    test_set: ImageSet
+
+    def __init__(
+        self,
+        *,
+        root: str | Path | None = None,
+        batch_size: int = 64,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        val_fraction: float = 0.1,
+        train_samples: int | None = None,
+        drop_last: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = None if root is None else Path(root).expanduser()
+        self.batch_size = batch_size
+        self.eval_batch_size = 4 * batch_size if eval_batch_size is None else eval_batch_size
+        self.num_workers = num_workers
+        self.val_fraction = val_fraction
+        self.train_samples = train_samples
+        self.drop_last = drop_last
+        self.seed = seed
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """The classes in the order of their labels; known before any download."""
+
+    @abstractmethod
+    def read(self) -> Sources:
+        """The images, from the disk. Raises UserError where they are missing or damaged."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        return self.in_channels, self.image_size, self.image_size
+
+    @property
+    def validates_on(self) -> str:
+        """ "test" where selection sees the test set, as in published tables, else "validation"."""
+        return "validation" if self.val_fraction > 0 else "test"
+
+    def check(self) -> None:
+        """Raise UserError on values that cannot work, without reading an image."""
+        for key, lowest in {"batch_size": 1, "eval_batch_size": 1, "train_samples": 1, "num_workers": 0}.items():
+            value = getattr(self, key)
+            if value is not None and not (isinstance(value, int) and value >= lowest):
+                raise UserError(f"data.{key}={value}: must be a whole number, {lowest} or more")
+        if not (isinstance(self.val_fraction, (int, float)) and 0 <= self.val_fraction < 1):
+            raise UserError(
+                f"data.val_fraction={self.val_fraction}: the part of the training images to validate on, from 0 "
+                "(validate on the test set) to below 1"
+            )
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and split the images, once."""
+        if hasattr(self, "test_set"):
+            return
+        self.check()
+        sources = self.read()
+        used, held_out = split_training(
+            sources.train.targets,
+            val_fraction=self.val_fraction if sources.val is None else 0,
+            train_samples=self.train_samples,
+            seed=self.seed,
+        )
+        self.train_set = ImageSet(sources.train, used, self.seed, self.num_views)
+        self.test_set = whole(sources.test)
+        if sources.val is not None:
+            self.val_set = whole(sources.val)
+        else:
+            self.val_set = ImageSet(sources.train, held_out) if len(held_out) else self.test_set
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides which images a network is trained and tested on, as JSON has it; reads the data if need be."""
+        self.setup()
+        return {
+            "name": self.name,
+            "classes": self.class_names,
+            "images": {"train": len(self.train_set), "val": len(self.val_set), "test": len(self.test_set)},
+            "input_shape": list(self.input_shape),
+            "augmentation": repr(self.augment),
+            "views": self.num_views,
+            "val_fraction": self.val_fraction,
+            "split_seed": SPLIT_SEED,
+            "train_samples": self.train_samples,
+            "train_samples_seed": None if self.train_samples is None else self.seed,
+        }
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
+        """uint8 images to augmented floats in [0, 1], where the batch lies; nothing waits for the device."""
+        images, view = batch["input"], batch.get("view")
+        if view is None:
+            view = torch.zeros_like(batch["index"])
+        else:
+            images = self.augment(images, view)
+        return {**batch, "input": images.float().div_(255), "view": view}
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self.loader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self.loader(self.val_set, self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self.loader(self.test_set, self.eval_batch_size)
+
+    def loader(
+        self, images: ImageSet, batch_size: int, *, shuffle: bool = False, drop_last: bool = False
+    ) -> DataLoader[Batch]:
+        """This rank's part of the images."""
+        trainer = self.trainer
+        overfits = getattr(trainer, "overfit_batches", 0) > 0  # which Lightning does not declare
+        batches = (ShardedBatches if shuffle and not overfits else FixedBatches)(
+            images,
+            batch_size,
+            num_replicas=1 if trainer is None else trainer.world_size,
+            rank=0 if trainer is None else trainer.global_rank,
+            shuffle=shuffle,
+            seed=self.seed,
+            drop_last=drop_last,
+        )
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        return batched_loader(images, batches, self.num_workers, pin_memory=on_gpu)
+
+
+def whole(images: Images) -> ImageSet:
+    """All rows, for evaluation."""
+    return ImageSet(images, torch.arange(len(images.targets)))

@@ -1,0 +1,1 @@
+"""One experiment: what `kd-train` does between a checked config and a run's folder."""

@@ -1,0 +1,44 @@
+"""summary.json: what came out of a run, in one file that is there whole or not at all."""
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor, nn
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.training import TestedNetwork, selected_checkpoint
+from kd_lightning.objective import Objective
+from kd_lightning.profile import profile_model
+from kd_lightning.schedules import Progress
+
+def network_record(name: str, tested: TestedNetwork, example: Tensor) -> dict[str, Any]:
+    """One network's line of the comparison: its size, its cost and its test metrics."""
+    return {"model": name, **asdict(profile_model(tested.network, example)), **tested.test}
+
+
+def data_record(data: ImageDataModule) -> dict[str, Any]:
+    """The data, and what selected the reported weights."""
+    return {
+        **data.fingerprint(),
+        "num_classes": data.num_classes,
+        "validates_on": data.validates_on,
+        "selected_checkpoint": selected_checkpoint(data),
+    }
+
+
+def objective_record(objective: Objective) -> dict[str, Any]:
+    """Each term with its weight at the training's end and the parameters of its loss."""
+    weights = objective.weights(Progress(epoch=float("inf"), fraction=1.0))
+    return {
+        name: {"loss": type(term.loss).__name__, "weight": weights[name], **_plain_attributes(term.loss)}
+        for name, term in objective.items()
+    }
+
+
+def _plain_attributes(loss: nn.Module) -> dict[str, Any]:
+    """What a loss was given, such as its temperature."""
+    return {
+        name: value
+        for name, value in vars(loss).items()
+        if not name.startswith("_") and name != "training" and isinstance(value, (int, float, str, bool))
+    }

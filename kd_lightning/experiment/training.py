@@ -1,0 +1,109 @@
+"""Fitting and testing one module with a fresh trainer."""
+
+import copy
+import logging
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from lightning import Trainer
+from omegaconf import DictConfig
+from torch import nn
+
+from kd_lightning.callbacks import Throughput
+from kd_lightning.data import ImageDataModule
+from kd_lightning.module import DistillationModule
+
+QUIET = (
+    "does not have many workers",
+    "smaller than the logging interval",
+    "Checkpoint directory .* exists and is not empty",
+    "Trying to infer the `batch_size`",
+    "is not configurable",
+    "Starting from v1.9.0, `tensorboardX`",
+    "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
+    "The number of training batches",
+    "Experiment logs directory",
+)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished training: its trainer, and its time (`fit_s`, `images_per_s`)."""
+
+    trainer: Trainer
+    time: dict[str, float]
+
+
+def quiet(module: DistillationModule | None = None) -> None:
+    """Keep Lightning's hints that mean nothing here off the terminal."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message=f".*{message}")
+    if module is not None and all(part.training for part in module.student.modules()):
+        warnings.filterwarnings("ignore", message="Found .* module\\(s\\) in eval mode")
+
+
+def make_trainer(config: DictConfig, folder: Path) -> Trainer:
+    """The config's trainer with its callbacks and loggers, all of which write below `folder`."""
+    config = copy.deepcopy(config)
+    config.paths.output_dir = str(folder)
+    callbacks = [instantiate(callback) for callback in (config.callbacks or {}).values() if callback]
+    loggers = [instantiate(logger) for logger in (config.logger or {}).values() if logger]
+    return instantiate(config.trainer, callbacks=[*callbacks, Throughput()], logger=loggers or False)
+
+
+def fit(config: DictConfig, module: DistillationModule, data: ImageDataModule, folder: Path) -> Fit:
+    """Train a module, from checkpoints/last.ckpt in `folder` where an interrupted training left one."""
+    quiet(module)
+    trainer = make_trainer(config, folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    started = time.perf_counter()
+    trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
+    seconds = time.perf_counter() - started
+    throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))  # type: ignore[attr-defined]
+    return Fit(trainer, {"fit_s": seconds, "images_per_s": throughput.images_per_s})
+
+
+@dataclass(frozen=True)
+class TestedNetwork:
+    """A network, its test metrics, and what its training took where it was trained here."""
+
+    network: nn.Module
+    test: dict[str, float]
+    time: dict[str, float] = field(default_factory=dict)
+
+
+def test(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> dict[str, float]:
+    """The test metrics of a module's student as it is, without their prefix."""
+    results = trainer.test(module, datamodule=data, verbose=False)
+    return {name.removeprefix("test/"): value for name, value in results[0].items()}
+
+
+def test_alone(config: DictConfig, network: nn.Module, data: ImageDataModule) -> TestedNetwork:
+    """Test a network that needs no training."""
+    quiet()
+    trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False)
+    module = DistillationModule(network, num_classes=data.num_classes)
+    return TestedNetwork(network, test(trainer, module, data))
+
+
+def selected_checkpoint(data: ImageDataModule) -> str:
+    """`best` where validation data select, else `last`: the best epoch on the test set would be selected on it."""
+    return "best" if data.validates_on == "validation" else "last"
+
+
+def load_checkpoint(module: DistillationModule, folder: Path, which: str) -> None:
+    """Put the `best` or `last` checkpoint of a run's folder into a module; none was kept in a fast_dev_run."""
+    checkpoint = folder / "checkpoints" / f"{which}.ckpt"
+    if checkpoint.exists():
+        module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+
+
+def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> None:
+    """Put the weights that a training is judged by into its module."""
+    load_checkpoint(module, folder, selected_checkpoint(data))
+

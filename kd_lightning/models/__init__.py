@@ -1,0 +1,26 @@
+"""Models by name, their weights and their normalisation."""
+
+from kd_lightning.models.catalog import (
+    check_model_name,
+    default_input_size,
+    has_pretrained,
+    pretrained_normalization,
+    pretrained_num_classes,
+)
+from kd_lightning.models.factory import create_model
+from kd_lightning.models.normalization import normalize_inputs
+from kd_lightning.models.weights import load_weights, read_state_dict, save_weights, state_sha256
+
+__all__ = [
+    "check_model_name",
+    "create_model",
+    "default_input_size",
+    "has_pretrained",
+    "load_weights",
+    "normalize_inputs",
+    "pretrained_normalization",
+    "pretrained_num_classes",
+    "read_state_dict",
+    "save_weights",
+    "state_sha256",
+]

@@ -1,0 +1,102 @@
+"""Reading a checkpoint file of any known format, without running anything that it holds."""
+
+import argparse
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from kd_lightning.errors import UserError
+
+Value = TypeVar("Value")
+
+# Where trainings keep the weights: Lightning and timm; RepDistiller and mdistiller; others.
+WEIGHTS_IN = ("state_dict", "model", "model_state_dict", "net")
+WRAPPERS = ("module", "_orig_mod")
+MAX_SAFETENSORS_HEADER = 100_000_000  # the format's own limit
+NUMPY_SCALARS = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+
+
+def read_file(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A file's tensors by their plain names, on the CPU, and its metadata: whatever plain values stand beside them."""
+    path = path.expanduser()
+    if path.is_dir():
+        raise UserError(f"{key}={path} is a folder; give the file of weights inside it")
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except FileNotFoundError:
+        raise UserError(f"{key}={path}: no such file; give the path of a file of weights") from None
+    except OSError as error:
+        raise UserError(f"{key}={path} cannot be read ({error.strerror}); give a readable file of weights") from error
+    if not start:
+        raise UserError(f"{key}={path} is empty; fetch or save it again")
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_SAFETENSORS_HEADER:
+        stored, metadata = _read_safetensors(path, key)
+    else:
+        stored, metadata = _read_torch(path, key)
+    if not stored:
+        held = ", ".join(list(metadata)[:3]) or "nothing"
+        raise UserError(f"{key}={path} holds no weights ({held}); give a file with a model's state dict")
+    return plain_names(stored), metadata
+
+
+def plain_names(entries: Mapping[str, Value]) -> dict[str, Value]:
+    """The entries under their names without wrappers: "module.layer1._orig_mod.0.weight" → "layer1.0.weight".
+
+    As they stand where two names would become one.
+    """
+    plain = {".".join(part for part in name.split(".") if part not in WRAPPERS): entries[name] for name in entries}
+    return plain if len(plain) == len(entries) else dict(entries)
+
+
+def _read_safetensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, key, "safetensors file") from error
+
+
+def _read_torch(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless_globals()):
+            warnings.simplefilter("ignore")  # torch's, of odd pickles; the error below says it in one line
+            checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in as many ways as there are places to damage
+        refused = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            raise UserError(
+                f"{key}={path} was refused, nothing in it was run: it holds more than tensors ({refused[1]}); "
+                "save the model's state_dict() alone, or as safetensors"
+            ) from error
+        raise _unreadable(path, key, "checkpoint") from error
+    beside: dict[str, str] = {}
+    while isinstance(checkpoint, Mapping):
+        beside |= {str(name): str(value) for name, value in checkpoint.items() if isinstance(value, str | int | float)}
+        inner = next((checkpoint[name] for name in WEIGHTS_IN if isinstance(checkpoint.get(name), Mapping)), None)
+        if inner is None:
+            return {str(name): value for name, value in checkpoint.items() if isinstance(value, Tensor)}, beside
+        checkpoint = inner
+    return {}, beside
+
+
+def _harmless_globals() -> list[Any]:
+    """What trainings keep beside the weights: an accuracy as a numpy number, RepDistiller's options in `*_last.pth`."""
+    scalar = np.float64(0).__reduce__()[0]  # one function, under numpy 1's name and numpy 2's
+    kinds = [type(np.dtype(kind)) for kind in NUMPY_SCALARS]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [*((scalar, name) for name in names), np.dtype, *kinds, argparse.Namespace]
+
+
+def _unreadable(path: Path, key: str, kind: str) -> UserError:
+    return UserError(
+        f"{key}={path} cannot be read as a {kind}: truncated, damaged or of another kind; fetch or save it again"
+    )

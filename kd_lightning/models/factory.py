@@ -1,0 +1,105 @@
+"""Building a model by its name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from kd_lightning.errors import UserError
+from kd_lightning.models.catalog import (
+    ModelName,
+    check_model_name,
+    default_input_size,
+    has_pretrained,
+    split_name,
+    torchvision_weights,
+)
+from kd_lightning.models.zoo import ZOO
+
+DOWNLOADERS = {"huggingface_hub", "httpx", "httpcore", "requests", "urllib3"}
+
+
+def create_model(
+    name: ModelName, num_classes: int, in_channels: int = 3, pretrained: bool = False, *, key: str = "student.model"
+) -> nn.Module:
+    """A classifier, images (B, in_channels, H, W) → logits (B, num_classes).
+
+    `name`: one of this package's own ("resnet8x4"), "timm/NAME", "torchvision/NAME", or a mapping with `_target_`,
+    which is instantiated as it stands. `pretrained` downloads published weights; a classifier of another size starts
+    at random. `key` is how an error names the setting.
+    """
+    check_model_name(name, key)
+    weights_key = f"{key.rpartition('.')[0]}.weights".lstrip(".")
+    if pretrained and not has_pretrained(name):
+        shown = name["_target_"] if isinstance(name, Mapping) else name
+        raise UserError(
+            f"{weights_key}=pretrained: {key}={shown} has no published weights; give a file path or {weights_key}=train"
+        )
+    if isinstance(name, Mapping):
+        return _instantiate(name, key)
+    source, model = split_name(name)
+    if source == "zoo":
+        return ZOO[model](num_classes=num_classes, in_channels=in_channels)
+    if source == "torchvision" and in_channels != 3:
+        import timm
+
+        adaptable = model if timm.is_model(model) else "resnet18"
+        raise UserError(
+            f"{key}={name}: torchvision's models take 3 channels, the data has {in_channels}; "
+            f"take one that adapts, such as timm/{adaptable}, or make the data 3-channel"
+        )
+    try:
+        if source == "timm":
+            return _timm(model, num_classes, in_channels, pretrained)
+        return _torchvision(name, num_classes, pretrained)
+    except Exception as error:
+        if pretrained and (isinstance(error, OSError) or type(error).__module__.partition(".")[0] in DOWNLOADERS):
+            raise UserError(
+                f"{weights_key}=pretrained: the weights of {name} could not be downloaded "
+                f"({' '.join(str(error).split())[:120]}); check the connection, or give a file path"
+            ) from error
+        raise
+
+
+def _timm(model: str, num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:
+    import timm
+
+    return timm.create_model(model, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
+
+
+def _torchvision(name: str, num_classes: int, pretrained: bool) -> nn.Module:
+    from torchvision.models import get_model
+
+    model = split_name(name)[1]
+    options: dict[str, Any] = {}
+    if model in ("googlenet", "inception_v3"):  # else they return auxiliary logits beside the logits
+        options = {"aux_logits": False, "transform_input": pretrained, "init_weights": not pretrained}
+    if model.startswith("vit_"):  # position embeddings fix the size
+        options = {"image_size": default_input_size(name)[1]}
+    net = get_model(model, weights=None, num_classes=num_classes, **options)
+    if pretrained:
+        published = get_model(model, weights=torchvision_weights(name)).state_dict()
+        own = net.state_dict()
+        # All but auxiliary parts and a classifier of another size; in place, for the versions that the dict carries.
+        for entry in list(published):
+            if entry not in own or published[entry].shape != own[entry].shape:
+                del published[entry]
+        net.load_state_dict(published, strict=False)
+    return net
+
+
+def _instantiate(config: Mapping[str, Any], key: str) -> nn.Module:
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    target = config["_target_"]
+    try:
+        model = instantiate(config)
+    except InstantiationException as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"{key}._target_={target}: {reason}; check the path and its arguments") from error
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"{key}._target_={target}: built {type(model).__name__}, not a torch.nn.Module; name a model class"
+        )
+    return model

@@ -1,0 +1,44 @@
+"""Models that take floats in [0, 1] and normalise them as they were trained to."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def normalize_inputs(model: Model, mean: Sequence[float], std: Sequence[float]) -> Model:
+    """Make `model` normalise its first argument, images (B, C, H, W) in [0, 1]: (x − mean) / std by channel.
+
+    In place, before every forward; the state dict keeps its keys. Called again it replaces the statistics.
+    """
+    if len(mean) != len(std) or not mean:
+        raise ValueError(f"mean and std must be as long as the channels; got mean={list(mean)}, std={list(std)}")
+    if min(std) <= 0:
+        raise ValueError(f"std must be positive; got std={list(std)}")
+    like = next(model.parameters(), torch.empty(0))
+    dtype = torch.promote_types(torch.float32, like.dtype)
+    for name, values in (("input_mean", mean), ("input_std", std)):
+        statistic = torch.tensor(values, dtype=dtype, device=like.device).view(-1, 1, 1)
+        model.register_buffer(name, statistic, persistent=False)
+    if _normalize not in model._forward_pre_hooks.values():
+        model.register_forward_pre_hook(_normalize)
+    return model
+
+
+# A function of the module that it is called with, no closure: a deep copy of the model reads its own buffers.
+def _normalize(model: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    images, *rest = args
+    mean, std = model.input_mean, model.input_std
+    assert isinstance(mean, Tensor)
+    assert isinstance(std, Tensor)
+    if not images.is_floating_point():
+        raise ValueError(f"images must be floats in [0, 1], got {images.dtype}; convert them: images.float() / 255")
+    if mean.shape[0] not in (1, images.shape[-3]):  # else broadcasting would multiply the channels silently
+        raise ValueError(
+            f"images of {images.shape[-3]} channels meet normalisation statistics of {mean.shape[0]}; "
+            "give mean and std one value per channel"
+        )
+    return ((images - mean) / std).to(images.dtype), *rest

@@ -1,0 +1,39 @@
+"""This package's own models, by name."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from kd_lightning.models.digits import DigitsCNN
+from kd_lightning.models.resnet_cifar import CifarResNet
+from kd_lightning.models.wide_resnet import WideResNet
+
+NARROW = (16, 16, 32, 64)
+TIMES_4 = (32, 64, 128, 256)
+
+CIFAR: dict[str, Callable[..., nn.Module]] = {
+    "resnet8": partial(CifarResNet, 8, NARROW),
+    "resnet14": partial(CifarResNet, 14, NARROW),
+    "resnet20": partial(CifarResNet, 20, NARROW),
+    "resnet32": partial(CifarResNet, 32, NARROW),
+    "resnet44": partial(CifarResNet, 44, NARROW),
+    "resnet56": partial(CifarResNet, 56, NARROW),
+    "resnet110": partial(CifarResNet, 110, NARROW),
+    "resnet8x4": partial(CifarResNet, 8, TIMES_4),
+    "resnet32x4": partial(CifarResNet, 32, TIMES_4),
+    "wrn_16_1": partial(WideResNet, 16, 1),
+    "wrn_16_2": partial(WideResNet, 16, 2),
+    "wrn_40_1": partial(WideResNet, 40, 1),
+    "wrn_40_2": partial(WideResNet, 40, 2),
+}
+
+DIGITS: dict[str, Callable[..., nn.Module]] = {
+    "digits_cnn_4": partial(DigitsCNN, 4),
+    "digits_cnn_8": partial(DigitsCNN, 8),
+    "digits_cnn_16": partial(DigitsCNN, 16),
+    "digits_cnn_32": partial(DigitsCNN, 32),
+    "digits_cnn_64": partial(DigitsCNN, 64),
+}
+
+ZOO = CIFAR | DIGITS

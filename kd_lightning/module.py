@@ -1,0 +1,176 @@
+"""DistillationModule: a frozen teacher, a trainable student, and the objective between them."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from kd_lightning import metrics
+from kd_lightning.batch import Batch, as_batch
+from kd_lightning.errors import UserError
+from kd_lightning.learning_rate import LearningRateSchedule
+from kd_lightning.losses import CrossEntropy
+from kd_lightning.objective import Objective, Term
+from kd_lightning.schedules import Progress
+from kd_lightning.signals import connect, resolve_taps, taken_from
+from kd_lightning.taps import TapReader
+from kd_lightning.taps.reader import dry_run
+from kd_lightning.teachers import FrozenTeacher, Teacher
+
+
+class DistillationModule(LightningModule):
+    """Trains a student with an objective over its own signals, the teacher's and the batch's.
+
+    Args:
+        student: the network to train; takes the batch's input, returns logits (B, C).
+        teacher: a network, which is frozen, or a `Teacher`; None is ordinary supervised training.
+        terms: the objective by name; cross-entropy alone where None.
+        optimizer: makes the optimizer from the parameters; stochastic gradient descent where None.
+        scheduler: makes the learning-rate schedule from the optimizer, once an epoch; or a `LearningRateSchedule`.
+        student_taps, teacher_taps: names and addresses of taps, beside or instead of those that `auto` finds.
+        example_input: a batch of inputs; needed where a term takes taps to be found, or has a projector.
+        num_classes: turns on the metrics of a classifier in validation and test.
+        config: the run's resolved configuration as plain values, kept in checkpoints.
+
+    A batch is `(input, target)`, an input alone, or a mapping with `input` and, where there are, `target`, `index`,
+    `view`. Raises `UserError` for a term that takes a signal which nobody gives.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None = None,
+        terms: Mapping[str, Term] | None = None,
+        optimizer: Callable[..., Optimizer] | None = None,
+        scheduler: LearningRateSchedule | Callable[[Optimizer], LRScheduler] | None = None,
+        *,
+        student_taps: Mapping[str, str] | str = "auto",
+        teacher_taps: Mapping[str, str] | str = "auto",
+        example_input: Tensor | None = None,
+        num_classes: int | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters({"config": dict(config)} if config else {}, logger=False)
+        self.optimizer = optimizer or partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
+        self.scheduler = scheduler
+        self.objective = Objective(
+            {"ce": Term(CrossEntropy(), ["student.logits", "target"])} if terms is None else terms
+        )
+        self.student = student
+        self.teacher: Teacher | None = None
+        if isinstance(teacher, Teacher):
+            self.teacher = teacher
+        elif teacher is not None:
+            self.teacher = FrozenTeacher(
+                teacher, resolve_taps("teacher", teacher, teacher_taps, self.objective, example_input)
+            )
+        self._connect(resolve_taps("student", student, student_taps, self.objective, example_input), example_input)
+        if num_classes is not None:
+            self.val_metrics = metrics.selection_metrics(num_classes, "val/")
+            self.test_metrics = metrics.test_metrics(num_classes, "test/")
+            self.test_agreement = metrics.Agreement(num_classes)
+
+    def _connect(self, student_taps: Mapping[str, str], example_input: Tensor | None) -> None:
+        """Attach the taps that the terms take, and build their projectors from the shapes of one dry run."""
+        connect(self.objective, student_taps, None if self.teacher is None else self.teacher.signals)
+        wanted = taken_from("student", self.objective) | {"logits"}
+        self._read_student = TapReader(self.student, {tap: student_taps[tap] for tap in sorted(wanted)})
+        if self.teacher is not None:
+            self.teacher.request(taken_from("teacher", self.objective))
+        if any(term.projector for _, term in self.objective.items()):
+            if example_input is None:
+                raise UserError("example_input=None: a term has a projector; give a batch of inputs to see the shapes")
+            with dry_run(self.student, example_input):
+                signals = self.signals({"input": example_input})
+            self.objective.build({name: tuple(value.shape[1:]) for name, value in signals.items()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The student's logits (B, C)."""
+        return self._read_student(x)["logits"]
+
+    def signals(self, batch: Batch) -> dict[str, Tensor]:
+        """All signals of one step in one flat dict: the batch's own, then `student.*` and `teacher.*`."""
+        signals = {name: value for name, value in batch.items() if name != "input"}
+        signals |= {f"student.{tap}": value for tap, value in self._read_student(batch["input"]).items()}
+        if self.teacher is not None:
+            signals |= {f"teacher.{tap}": value for tap, value in self.teacher(batch).items()}
+        return signals
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        batch = as_batch(batch)
+        value = self.objective(self.signals(batch), self.progress())
+        logged = {"train/loss": value.total.detach()}
+        logged |= {f"train/{name}": raw.detach() for name, raw in value.raw.items()}
+        logged |= {f"train/{name}_weighted": weighted.detach() for name, weighted in value.weighted.items()}
+        self.log_dict(logged, batch_size=len(batch["input"]))
+        return value.total
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        batch = as_batch(batch)
+        if "target" not in batch:
+            return
+        logits = self(batch["input"])
+        if hasattr(self, "val_metrics"):
+            self.val_metrics.update(logits, batch["target"])
+            self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(logits))
+        else:
+            loss = torch.nn.functional.cross_entropy(logits.float(), batch["target"])
+            self.log("val/nll", loss, prog_bar=True, batch_size=len(logits), sync_dist=True)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        batch = as_batch(batch)
+        signals = self.signals(batch)
+        logits, size = signals["student.logits"], len(batch["input"])
+        if "target" in batch:
+            self.test_metrics.update(logits, batch["target"])
+            self.log_dict(self.test_metrics, batch_size=size)
+        if "teacher.logits" in signals:
+            self.test_agreement.update(logits, signals["teacher.logits"])
+            self.log("test/agreement", self.test_agreement, batch_size=size)
+
+    def progress(self) -> Progress:
+        """How far the training is; its length is 0 where the trainer sets no limit."""
+        if not math.isfinite(self._total_steps):
+            return Progress(epoch=float(self.current_epoch))
+        fraction = self.global_step / max(1, self._total_steps)
+        return Progress(epoch=fraction * self._total_epochs, fraction=fraction)
+
+    def configure_optimizers(self) -> Any:
+        parameters = [p for part in (self.student, self.objective) for p in part.parameters() if p.requires_grad]
+        optimizer = self.optimizer(parameters)
+        if self.scheduler is None:
+            return optimizer
+        if not isinstance(self.scheduler, LearningRateSchedule):
+            return [optimizer], [self.scheduler(optimizer)]
+        total = self._total_steps if self.scheduler.interval == "step" else self._total_epochs
+        if not math.isfinite(total):
+            raise UserError("trainer.max_epochs=-1: this learning-rate schedule needs the training's length")
+        schedule = self.scheduler(optimizer, round(total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.scheduler.interval}}
+
+    @cached_property
+    def _total_steps(self) -> float:
+        return float(self.trainer.estimated_stepping_batches)
+
+    @cached_property
+    def _total_epochs(self) -> float:
+        """The epochs of the whole training, also where the trainer counts steps."""
+        if self.trainer.max_epochs is not None and self.trainer.max_epochs > 0 and self.trainer.max_steps < 0:
+            return float(self.trainer.max_epochs)
+        per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        return self._total_steps / max(1.0, per_epoch)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["teacher"] = None if self.teacher is None else self.teacher.identity()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        stored, own = checkpoint.get("teacher"), None if self.teacher is None else self.teacher.identity()
+        if stored and own and stored != own:
+            raise UserError(f"teacher={own}: the checkpoint was trained with another teacher, {stored}")

@@ -1,0 +1,93 @@
+"""Modules between a student's and a teacher's feature, built from the two shapes without the batch dimension.
+
+Shapes: (C,) a vector, (N, C) tokens, (C, H, W) a map.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+
+
+class Regressor(nn.Module):
+    """FitNets' regressor, ReLU(BN(conv)), from one map to the shape of another (Romero et al. 2015, arXiv:1412.6550).
+
+    As in RepDistiller: a strided 3×3 convolution halves, a 4×4 transposed convolution doubles, a valid convolution
+    bridges a small difference. Farther apart, a 1×1 convolution follows average pooling or bilinear enlargement.
+    Between shapes of which one is a vector or tokens, see `Bridge`. Takes (B, *student), returns (B, *teacher).
+    """
+
+    def __init__(self, student: Shape, teacher: Shape) -> None:
+        super().__init__()
+        if len(student) == len(teacher) == 3:
+            self.project: nn.Module = nn.Sequential(
+                _resize(student, teacher), nn.BatchNorm2d(teacher[0]), nn.ReLU(inplace=True)
+            )
+        else:
+            self.project = Bridge(student, teacher)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.project(feature)
+
+
+class Bridge(nn.Module):
+    """A linear map of the channels between any two shapes; the positions are pooled, repeated or interpolated.
+
+    No ReLU follows: vectors and tokens are signed. Takes (B, *student), returns (B, *teacher).
+    """
+
+    def __init__(self, student: Shape, teacher: Shape) -> None:
+        super().__init__()
+        self.student, self.teacher = student, teacher
+        self.linear = nn.Linear(_channels(student), _channels(teacher))
+
+    def forward(self, feature: Tensor) -> Tensor:
+        tokens = _to_tokens(feature)
+        if len(self.teacher) == 1:
+            return self.linear(tokens.mean(dim=1))
+        tokens = self.linear(_resample(tokens, self.student, self.teacher))
+        return tokens.transpose(1, 2).unflatten(2, self.teacher[1:]) if len(self.teacher) == 3 else tokens
+
+
+def _resize(student: Shape, teacher: Shape) -> nn.Module:
+    (c_in, *size_in), (c_out, height, width) = student, teacher
+    size_out = (height, width)
+    if all(s == 2 * t for s, t in zip(size_in, size_out, strict=True)):
+        return nn.Conv2d(c_in, c_out, kernel_size=3, stride=2, padding=1)
+    if all(2 * s == t for s, t in zip(size_in, size_out, strict=True)):
+        return nn.ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
+    excess = [s - t for s, t in zip(size_in, size_out, strict=True)]
+    if all(0 <= e <= 6 for e in excess):
+        return nn.Conv2d(c_in, c_out, kernel_size=(1 + excess[0], 1 + excess[1]))
+    shrink = all(e >= 0 for e in excess)
+    resize = nn.AdaptiveAvgPool2d(size_out) if shrink else nn.Upsample(size_out, mode="bilinear", align_corners=False)
+    return nn.Sequential(resize, nn.Conv2d(c_in, c_out, kernel_size=1))
+
+
+def _channels(shape: Shape) -> int:
+    return shape[0] if len(shape) == 3 else shape[-1]
+
+
+def _positions(shape: Shape) -> Shape:
+    """The grid of positions: () of a vector, (N,) of tokens, (H, W) of a map."""
+    return shape[1:] if len(shape) == 3 else shape[:-1]
+
+
+def _to_tokens(feature: Tensor) -> Tensor:
+    """(B, C), (B, N, C) or (B, C, H, W) to (B, N, C)."""
+    if feature.ndim == 4:
+        return feature.flatten(2).transpose(1, 2)
+    return feature if feature.ndim == 3 else feature.unsqueeze(1)
+
+
+def _resample(tokens: Tensor, student: Shape, teacher: Shape) -> Tensor:
+    """Tokens (B, N_s, C) to (B, N_t, C): over the grid where both are maps, else along the sequence."""
+    source, target = _positions(student), _positions(teacher)
+    channels_first = tokens.transpose(1, 2)
+    if len(source) == len(target) == 2:
+        grid = channels_first.unflatten(2, source)
+        resampled = F.interpolate(grid, target, mode="bilinear", align_corners=False).flatten(2)
+    else:
+        count = target[0] if len(target) == 1 else target[0] * target[1]
+        resampled = F.interpolate(channels_first, count, mode="linear", align_corners=False)
+    return resampled.transpose(1, 2)

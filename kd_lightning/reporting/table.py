@@ -1,0 +1,69 @@
+"""The comparison of teacher, student alone and distilled student, in the terminal and as a page."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("model", "model", str),
+    ("top-1 %", "top1", percent),
+    ("top-5 %", "top5", percent),
+    ("precision %", "precision", percent),
+    ("recall %", "recall", percent),
+    ("F1 %", "f1", percent),
+    ("NLL", "nll", "{:.3f}".format),
+    ("calibration error %", "ece", percent),
+    ("agreement with teacher %", "agreement", percent),
+    ("parameters", "params", "{:,}".format),
+    ("MFLOPs", "flops", lambda flops: f"{flops / 1e6:,.2f}"),
+    ("latency, one image, ms", "latency_ms", "{:.2f}".format),
+)
+
+
+def comparison(summary: Mapping[str, Any]) -> Table:
+    """A column for each network, from a run's summary."""
+    distilled = "student" if summary["teacher"] is None else "distilled student"
+    titles = {"teacher": "teacher", "scratch": "student alone", "student": distilled}
+    networks = {titles[role]: summary[role] for role in titles if summary[role] is not None}
+    table = Table(box=SIMPLE_HEAD, title=f"{summary['data']['name']}, seed {summary['seed']}", title_justify="left")
+    table.caption, table.caption_justify = caption(summary), "left"
+    table.add_column("", no_wrap=True)
+    for title in networks:
+        table.add_column(title, justify="right", overflow="fold", style="bold" if title == distilled else None)
+    for label, metric, text in ROWS:
+        if any(metric in network for network in networks.values()):
+            cells = [text(network[metric]) if metric in network else "" for network in networks.values()]
+            table.add_row(label, *cells)
+    return table
+
+
+def caption(summary: Mapping[str, Any]) -> str:
+    """What the distillation brought, and which weights were tested."""
+    student, scratch, data = summary["student"], summary["scratch"], summary["data"]
+    images = f"{data['images']['train']:,} training and {data['images']['test']:,} test images"
+    tested = {
+        "validation": f"Best epoch by {data['images']['val']:,} validation images",
+        "test": "Last epoch; validated on the test set",
+    }[data["validates_on"]]
+    lines = [f"{tested}; {images}."]
+    if scratch is not None:
+        lines.insert(0, f"Distillation: {100 * (student['top1'] - scratch['top1']):+.2f} points of top-1.")
+    return "\n".join(lines)
+
+
+def write_page(path: Path, summary: Mapping[str, Any]) -> None:
+    """The comparison as an HTML page."""
+    with open(os.devnull, "w") as nowhere:
+        console = Console(record=True, width=100, file=nowhere)
+        console.print(comparison(summary))
+        path.write_text(console.export_html())

@@ -1,0 +1,17 @@
+"""What a command says in the terminal, on the first rank alone."""
+
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+
+console = Console()
+
+
+@rank_zero_only
+def say(title: str, text: str) -> None:
+    """One line: what is being worked on, and what is known of it."""
+    console.print(f"[bold]{title:<14}[/] {text}", highlight=False)
+
+
+@rank_zero_only
+def show(renderable: object) -> None:
+    console.print(renderable)

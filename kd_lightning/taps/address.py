@@ -1,0 +1,96 @@
+"""The address of a tap, `path[:input][:nhwc|:tokens|:mean]`, and the layout that it asks for."""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from kd_lightning.errors import UserError
+
+
+class Address(NamedTuple):
+    """A parsed address.
+
+    Attributes:
+        path: the dotted path of a module; the empty path is the model itself.
+        is_input: whether the tap is what enters the module, its first argument, instead of what leaves it.
+        layout: `nhwc`, `tokens`, `mean`, or empty where the tensor is taken as it is.
+    """
+
+    path: str
+    is_input: bool = False
+    layout: str = ""
+
+    def __str__(self) -> str:
+        return self.path + ":input" * self.is_input + (self.layout and f":{self.layout}")
+
+
+def nhwc_to_nchw(value: Tensor) -> Tensor:
+    """(B,H,W,C) to (B,C,H,W)."""
+    return value.permute(0, 3, 1, 2)
+
+
+def tokens_to_map(value: Tensor) -> Tensor:
+    """(B,N,C) to (B,C,h,w), h = w = floor(sqrt(N)); the tokens in front that fill no square are dropped."""
+    side = math.isqrt(value.shape[1])
+    return value[:, value.shape[1] - side**2 :].transpose(1, 2).unflatten(2, (side, side))
+
+
+def mean_over_map(value: Tensor) -> Tensor:
+    """(B,C,H,W) to (B,C)."""
+    return value.mean((2, 3))
+
+
+LAYOUTS: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {
+    "nhwc": (4, nhwc_to_nchw),
+    "tokens": (3, tokens_to_map),
+    "mean": (4, mean_over_map),
+}
+
+
+def parse_address(name: str, address: str) -> Address:
+    """The parts of an address; `name` is the tap's, for the error message."""
+    path, *suffixes = address.split(":")
+    is_input = suffixes[:1] == ["input"]
+    layout = suffixes[is_input:]
+    if len(layout) > 1 or any(suffix not in LAYOUTS for suffix in layout):
+        raise UserError(
+            f"taps.{name}={address}: write path[:input][:{'|:'.join(LAYOUTS)}], such as layer3.2 or fc:input"
+        )
+    return Address(path, is_input, *layout)
+
+
+def find_module(model: nn.Module, name: str, address: Address) -> nn.Module:
+    """The module that an address names."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if address.path in modules:
+        return modules[address.path]
+    close = difflib.get_close_matches(address.path, modules, n=3)
+    remedy = (
+        f"close matches: {', '.join(close)}" if close else f"it has {', '.join(n for n, _ in model.named_children())}"
+    )
+    raise UserError(f"taps.{name}={address}: {type(model).__name__} has no module {address.path!r}; {remedy}")
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The tensor that a module's output stands for: a mapping's `logits`, else the first of several."""
+    if isinstance(value, Mapping):
+        value = value.get("logits", next(iter(value.values()), None))
+    if isinstance(value, (tuple, list)):
+        return first_tensor(value[0]) if value else None
+    return value if isinstance(value, Tensor) else None
+
+
+def to_layout(name: str, address: Address, value: Tensor) -> Tensor:
+    """The tensor in the layout that its address asks for."""
+    if not address.layout:
+        return value
+    dimensions, convert = LAYOUTS[address.layout]
+    if value.ndim != dimensions:
+        raise UserError(
+            f"taps.{name}={address}: :{address.layout} takes a tensor of {dimensions} dimensions, "
+            f"here it has the shape {tuple(value.shape)}; leave the suffix out or tap another module"
+        )
+    return convert(value)

@@ -1,0 +1,38 @@
+"""`taps: auto`: finding the taps of any model by one recorded run."""
+
+from torch import Tensor, nn
+
+from kd_lightning.taps.classifier import find_classifier, pooled_address
+from kd_lightning.taps.dry_run import dry_run
+from kd_lightning.taps.feature_info import stages_by_feature_info
+from kd_lightning.taps.stages import find_stages
+from kd_lightning.taps.trace import record
+
+
+def find_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
+    """Names and addresses of a model's taps: `logits`, `pooled` and `stage1`, `stage2`, … where it has them.
+
+    - `logits` is the model's output.
+    - `pooled` is what enters the linear layer, or the 1x1 convolution, that gives the logits; of two such heads, the
+      first. A map that enters it is averaged (`:mean`). Where the last layer is of another kind there is no `pooled`.
+    - The stages are those of timm's `feature_info` where the model carries one, else the last outputs before the
+      resolution changes, among the values that everything on its way to the logits runs through. So a squeeze gate, an
+      auxiliary branch or the inside of a residual block is none. A model of one resolution (a transformer) has four
+      evenly spaced blocks as its stages, and so has one whose input is no image. Neither a stem nor the expansion in front of the classifier is a stage.
+
+    The model runs once, in eval mode and without gradients; it is left as it was. It may be on the meta device.
+
+    Args:
+        model: any module that takes one tensor.
+        example: an input of the shape that the model will see, on the model's device.
+    """
+    with dry_run(model, example):
+        trace = record(model, example)
+    taps = {"logits": ""}
+    if trace is None:
+        return taps
+    classifier = find_classifier(trace)
+    if classifier is not None:
+        taps["pooled"] = pooled_address(classifier)
+    stages = stages_by_feature_info(model, trace) or find_stages(trace, classifier)
+    return taps | {f"stage{number}": address for number, address in enumerate(stages, 1)}

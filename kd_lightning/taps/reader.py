@@ -1,0 +1,146 @@
+"""Reading activations by name, with hooks that only observe."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from kd_lightning.errors import UserError
+from kd_lightning.taps.address import Address, find_module, first_tensor, parse_address, to_layout
+from kd_lightning.taps.dry_run import dry_run
+
+
+class _Record:
+    """What the hooks of one reader saw in the run under way."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self.values: dict[str, Tensor] = {}
+        self.versions: dict[str, int] = {}
+
+    def clear(self) -> None:
+        self.active = False
+        self.values = {}
+        self.versions = {}
+
+
+class _Hook:
+    """Notes one tensor under a tap's name; a copy of it, in a copied or pickled model, notes nothing."""
+
+    def __init__(self, name: str = "", record: _Record | None = None) -> None:
+        self.name = name
+        self.record = record
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+    def note(self, value: Any) -> None:
+        record = self.record
+        if record is None or not record.active:
+            return
+        tensor = first_tensor(value)
+        if tensor is None:
+            return
+        record.values[self.name] = tensor
+        # A graph under compilation and inference mode keep no versions.
+        if not torch.compiler.is_compiling() and not tensor.is_inference():
+            record.versions[self.name] = tensor._version
+
+
+class _OutputHook(_Hook):
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.note(output)
+
+
+class _InputHook(_Hook):
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.note(args[0] if args else next(iter(kwargs.values()), None))
+
+
+class TapReader:
+    """Runs a model once and returns the activations of the named taps.
+
+    The hooks sit on the model until `remove()`; outside of a call of this reader they note nothing, and after it they
+    hold nothing. Attach them before the model is compiled: a compiled model runs no hook that came later.
+
+    A module called several times in a run gives what its last call gave. An activation that the model alters in place
+    after its tap (an in-place ReLU behind a tapped batch normalisation) would hold the altered values; that is an
+    error wherever the tensors keep versions, which those of `torch.inference_mode` and of compiled graphs do not.
+
+    A copy or a pickle of the reader comes with its model and has hooks of its own; a copy of the model alone has none
+    that act.
+
+    Args:
+        model: any module.
+        taps: names and addresses, as `find_taps` gives them.
+    """
+
+    def __init__(self, model: nn.Module, taps: Mapping[str, str]) -> None:
+        self.model = model
+        self.taps = dict(taps)
+        self._addresses = {name: parse_address(name, address) for name, address in taps.items()}
+        modules = {name: find_module(model, name, address) for name, address in self._addresses.items()}
+        self._record = _Record()
+        self._handles = [self._attach(name, module) for name, module in modules.items() if self._is_hooked(name)]
+
+    def __call__(self, *inputs: Any) -> dict[str, Tensor]:
+        record = self._record
+        record.active = True
+        try:
+            output = self.model(*inputs)
+            return {name: self._value(name, address, output) for name, address in self._addresses.items()}
+        finally:
+            record.clear()
+
+    def remove(self) -> None:
+        """Take the hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def __reduce__(self) -> tuple[type["TapReader"], tuple[nn.Module, dict[str, str]]]:
+        return type(self), (self.model, self.taps)
+
+    def _is_hooked(self, name: str) -> bool:
+        """All but the model's own output, which a run returns."""
+        return bool(self._addresses[name].path) or self._addresses[name].is_input
+
+    def _attach(self, name: str, module: nn.Module) -> RemovableHandle:
+        if self._addresses[name].is_input:
+            return module.register_forward_pre_hook(_InputHook(name, self._record), with_kwargs=True)
+        return module.register_forward_hook(_OutputHook(name, self._record))
+
+    def _value(self, name: str, address: Address, output: Any) -> Tensor:
+        if not self._is_hooked(name):
+            value = first_tensor(output)
+            if value is None:
+                raise UserError(f"taps.{name}={address}: the model returns {type(output).__name__}, not a tensor")
+            return to_layout(name, address, value)
+        value = self._record.values.get(name)
+        if value is None:
+            raise UserError(
+                f"taps.{name}={address}: the module {address.path!r} gave no tensor in this run; "
+                "tap a module that the model calls"
+            )
+        if self._record.versions.get(name, None) not in (None, _version(value)):
+            raise UserError(
+                f"taps.{name}={address}: the model alters this activation in place after the tap; "
+                "tap the module that does so, such as the in-place ReLU"
+            )
+        return to_layout(name, address, value)
+
+
+def _version(value: Tensor) -> int | None:
+    return None if value.is_inference() else value._version
+
+
+def tap_shapes(model: nn.Module, example: Tensor, taps: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tap for an example, without the batch dimension."""
+    reader = TapReader(model, taps)
+    try:
+        with dry_run(model, example):
+            return {name: tuple(value.shape[1:]) for name, value in reader(example).items()}
+    finally:
+        reader.remove()

@@ -1,0 +1,54 @@
+"""What every teacher has in common: it is never trained and never stored."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+
+class Teacher(nn.Module):
+    """Maps a batch to signals without gradients; always in eval mode, never in a checkpoint.
+
+    A subclass implements `answer` and `identity`, names in `signals` what it can give, and calls `freeze` once built.
+    """
+
+    signals: list[str]
+    """What this teacher can give, such as `logits`, `stage1`; stages from input to output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_load_state_dict_pre_hook(_keep_own_state)
+
+    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The requested signals for a batch."""
+        raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """What this teacher is, in plain values, for checkpoints and summaries."""
+        raise NotImplementedError
+
+    def request(self, signals: set[str]) -> None:
+        """Learn which signals the objective takes; called before the first answer."""
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return self.answer(batch)
+
+    def freeze(self) -> None:
+        """Into eval mode, and out of every optimizer's reach."""
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
+
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        """Empty: a checkpoint holds no teacher."""
+        return {} if destination is None else destination
+
+
+def _keep_own_state(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    # Fills in what a checkpoint leaves out, so that strict loading still guards the student beside this module.
+    state_dict.update(nn.Module.state_dict(module, prefix=prefix))

@@ -1,0 +1,40 @@
+"""The plain teacher: one frozen network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from kd_lightning.models.weights import state_sha256
+from kd_lightning.taps import TapReader
+from kd_lightning.teachers.base import Teacher
+
+
+class FrozenTeacher(Teacher):
+    """One network with its taps; it sees the same input as the student.
+
+    Args:
+        network: any module; it is put in eval mode and its parameters stop requiring gradients.
+        taps: names and addresses, as `kd_lightning.taps.find_taps` gives them; `logits` is the output where absent.
+        name: what to call it in checkpoints and summaries; its class's name where None.
+    """
+
+    def __init__(self, network: nn.Module, taps: Mapping[str, str] | None = None, name: str | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.taps = {"logits": "", **(taps or {})}
+        self.signals = list(self.taps)
+        self.name = name or type(network).__name__
+        self._sha256 = state_sha256(network)
+        self._reader = TapReader(network, {"logits": self.taps["logits"]})
+        self.freeze()
+
+    def request(self, signals: set[str]) -> None:
+        self._reader.remove()
+        self._reader = TapReader(self.network, {tap: self.taps[tap] for tap in sorted(signals | {"logits"})})
+
+    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self._reader(batch["input"])
+
+    def identity(self) -> dict[str, Any]:
+        return {"model": self.name, "sha256": self._sha256}
