@@ -1,9 +1,12 @@
 """Where conf/ is, and how a command runs on a config composed from it."""
 
+import functools
 import os
+import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -14,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.errors import UserError
 
+BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)
 SOFT_TARGET = "kd_lightning.losses.SoftTarget"
 
 
@@ -37,9 +41,18 @@ def register_resolvers() -> None:
 
 def one_line(error: BaseException) -> str:
     """An error's message for the terminal, on one line."""
+    if not str(error):
+        return one_line(error.__cause__) if error.__cause__ else type(error).__name__
     # A data loader's worker sends its error as text with the traceback in front; the message is what follows it.
     text = str(error).rsplit(f"{UserError.__name__}: ", 1)[-1]
-    return " ".join(text.split()) or (one_line(error.__cause__) if error.__cause__ else type(error).__name__)
+    text = " ".join(text.partition("\nConfig search path")[0].split())
+    missing = re.match(r"In '.+': Could not (?:load|find) '(.+)/([^']+)'", text)
+    return f"{missing[1]}={missing[2]}: no such config; there are {', '.join(options(missing[1]))}" if missing else text
+
+
+def options(group: str) -> list[str]:
+    """The values of a config group."""
+    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
 
 
 def discard_empty_run() -> None:
@@ -57,35 +70,51 @@ def discard_empty_run() -> None:
 def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Make `main(config)` a command: composed by Hydra from conf/<config_name>.yaml; bad input ends with exit code 2.
 
-    With HYDRA_FULL_ERROR=1 in the environment bad input ends with a traceback instead.
+    Bad input is one line; with HYDRA_FULL_ERROR=1 in the environment it is a traceback.
     """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
-        def job(config: DictConfig) -> object:
-            try:
-                return task(config)
-            except (UserError, OmegaConfBaseException):
-                discard_empty_run()
-                raise
-
+        @functools.wraps(task)
         def main() -> None:
-            register_resolvers()
-            traceback_wanted = "HYDRA_FULL_ERROR" in os.environ
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra itself prints the error, and exits with 1
-            try:
-                hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
-            except (UserError, HydraException, OmegaConfBaseException) as error:
-                if traceback_wanted:
-                    raise
-                sys.exit(fail(error))
+            failures: list[Exception] = []
 
-        main.__doc__ = task.__doc__
+            def job(config: DictConfig) -> object:
+                try:
+                    return task(config)
+                except BAD_INPUT as error:
+                    discard_empty_run()
+                    failures.append(error)
+                    return None
+
+            register_resolvers()
+            # Threads that spin while they wait make a small network many times slower as soon as a core is shared.
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+            with hydra_raises() as traceback_wanted:
+                try:
+                    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+                except BAD_INPUT as error:
+                    failures.append(error)
+            if failures and traceback_wanted:
+                raise failures[0]
+            for failure in failures:
+                print(f"error: {one_line(failure)}", file=sys.stderr)
+            if failures:
+                sys.exit(2)
+
         return main
 
     return decorate
 
 
-def fail(error: Exception) -> int:
-    """Print bad input as one line; the exit code."""
-    print(f"error: {one_line(error)}", file=sys.stderr)
-    return 2
+@contextmanager
+def hydra_raises() -> Iterator[bool]:
+    """Let Hydra raise errors, which it else prints itself to exit with 1; gives whether the user asked for it too."""
+    asked = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield asked == "1"
+    finally:
+        if asked is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = asked

@@ -19,8 +19,7 @@ from kd_lightning.losses import CrossEntropy
 from kd_lightning.objective import Objective, Term
 from kd_lightning.schedules import Progress
 from kd_lightning.signals import connect, resolve_taps, taken_from
-from kd_lightning.taps import TapReader
-from kd_lightning.taps.reader import dry_run
+from kd_lightning.taps import TapReader, dry_run
 from kd_lightning.teachers import FrozenTeacher, Teacher
 
 

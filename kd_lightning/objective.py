@@ -104,6 +104,11 @@ class Objective(nn.Module):
         """The names of all signals that the terms take."""
         return {signal for _, term in self.items() for signal in term.names()}
 
+    def build(self, shapes: Mapping[str, Shape]) -> None:
+        """Make the projections of all terms; see `Term.build`."""
+        for _, term in self.items():
+            term.build(shapes)
+
     def weights(self, progress: Progress) -> dict[str, float]:
         return {name: term.weight_at(progress) for name, term in self.items()}
 

@@ -16,13 +16,16 @@ def main(config: DictConfig) -> float | None:
     """
     from kd_lightning.experiment.check import check
     from kd_lightning.experiment.comparison import compare
-    from kd_lightning.reporting.table import comparison
+    from kd_lightning.experiment.resume import finished, same_config
+    from kd_lightning.reporting.table import caption, comparison
     from kd_lightning.reporting.terminal import say, show
 
-    data = check(config)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    summary = compare(config, data, folder)
+    data = check(config)
+    same_config(config, folder)
+    summary = finished(folder) or compare(config, data, folder)
     show(comparison(summary))
+    show(caption(summary))
     say("run", str(folder))
     best: float | None = summary["student"]["top1_validation"]
     return best

@@ -39,7 +39,11 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule) -> nn.
     With `weights: train` it is random: the training comes afterwards.
     """
     network = create_model(
-        settings.model, data.num_classes, data.in_channels, pretrained=settings.weights == "pretrained"
+        settings.model,
+        data.num_classes,
+        data.in_channels,
+        pretrained=settings.weights == "pretrained",
+        key=f"{role}.model",
     )
     metadata: dict[str, str] = {}
     if is_file(settings.weights):
@@ -48,9 +52,7 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule) -> nn.
     return normalize_inputs(network, mean, std)
 
 
-def normalization(
-    role: str, settings: DictConfig, data: ImageDataModule, metadata: Mapping[str, str]
-) -> Normalization:
+def normalization(role: str, settings: DictConfig, data: ImageDataModule, metadata: Mapping[str, str]) -> Normalization:
     """The mean and standard deviation that a network was, or will be, trained with."""
     if settings.normalization != "auto":
         mean, std = settings.normalization["mean"], settings.normalization["std"]
@@ -64,8 +66,14 @@ def normalization(
         return json.loads(metadata["mean"]), json.loads(metadata["std"])
     known = pretrained_normalization(settings.model)
     if known is not None and (is_file(settings.weights) or settings.weights == "pretrained"):
-        return known
+        return known if len(known[0]) == data.in_channels else averaged(known, data.in_channels)
     return data.mean, data.std
+
+
+def averaged(known: Normalization, channels: int) -> Normalization:
+    """A colour normalisation for images of another number of channels: the mean over its own."""
+    mean, std = ([sum(values) / len(values)] * channels for values in known)
+    return mean, std
 
 
 def file_metadata(settings: Mapping[str, Any], network: nn.Module) -> dict[str, str]:

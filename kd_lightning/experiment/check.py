@@ -12,9 +12,10 @@ from omegaconf import DictConfig
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import is_file, model_name
-from kd_lightning.models import check_model_name, create_model, has_pretrained, pretrained_num_classes
+from kd_lightning.inspection import given_taps, inspect_model, plain
+from kd_lightning.models import check_model_name, has_pretrained, pretrained_num_classes
 from kd_lightning.objective import Objective
-from kd_lightning.signals import connect, resolve_taps
+from kd_lightning.signals import connect, taken_from
 
 GPU = ("gpu", "cuda")
 
@@ -106,14 +107,14 @@ def check_classes(config: DictConfig, data: ImageDataModule) -> None:
 def check_taps(config: DictConfig, data: ImageDataModule) -> None:
     """Every signal that a term takes exists; seen on networks without memory behind them, so it costs little."""
     objective = Objective({name: instantiate(term) for name, term in config.loss.items() if term})
-    example = torch.empty(2, *data.input_shape, device="meta")
-    found: dict[str, Any] = {"student": None, "teacher": None}
+    found: dict[str, dict[str, str] | None] = {"student": None, "teacher": None}
     for role in found:
-        settings = config[role]
-        if settings.model is not None:
-            with torch.device("meta"):
-                network = create_model(settings.model, data.num_classes, data.in_channels)
-            found[role] = resolve_taps(role, network, settings.taps, objective, example)
+        model, given = plain(config[role].model), given_taps(role, config[role].taps)
+        if model is not None and (given or taken_from(role, objective) - {"logits"}):
+            found[role] = inspect_model(role, model, data.input_shape, data.num_classes, given).taps
+        elif model is not None:
+            found[role] = {"logits": ""}
+    assert found["student"] is not None
     connect(objective, found["student"], found["teacher"])
 
 

@@ -79,7 +79,9 @@ def test_student(done: Fit, module: DistillationModule, data: ImageDataModule, f
 
 def best_validation(trainer: Trainer) -> float | None:
     """The highest validation accuracy, by which best.ckpt was chosen; None where no checkpoints are kept."""
-    scores = [callback.best_model_score for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
+    scores = [
+        callback.best_model_score for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)
+    ]
     return float(scores[0]) if scores and scores[0] is not None else None
 
 

@@ -11,6 +11,7 @@ from kd_lightning.objective import Objective
 from kd_lightning.profile import profile_model
 from kd_lightning.schedules import Progress
 
+
 def network_record(name: str, tested: TestedNetwork, example: Tensor) -> dict[str, Any]:
     """One network's line of the comparison: its size, its cost and its test metrics."""
     return {"model": name, **asdict(profile_model(tested.network, example)), **tested.test}

@@ -73,11 +73,11 @@ class TestedNetwork:
     """A network, its test metrics, and what its training took where it was trained here."""
 
     network: nn.Module
-    test: dict[str, float]
+    test: dict[str, float | None]
     time: dict[str, float] = field(default_factory=dict)
 
 
-def test(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> dict[str, float]:
+def test(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> dict[str, float | None]:
     """The test metrics of a module's student as it is, without their prefix."""
     results = trainer.test(module, datamodule=data, verbose=False)
     return {name.removeprefix("test/"): value for name, value in results[0].items()}
@@ -106,4 +106,3 @@ def load_checkpoint(module: DistillationModule, folder: Path, which: str) -> Non
 def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> None:
     """Put the weights that a training is judged by into its module."""
     load_checkpoint(module, folder, selected_checkpoint(data))
-

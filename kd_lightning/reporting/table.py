@@ -31,15 +31,22 @@ ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 def comparison(summary: Mapping[str, Any]) -> Table:
-    """A column for each network, from a run's summary."""
+    """The three networks of a run's summary side by side."""
     distilled = "student" if summary["teacher"] is None else "distilled student"
     titles = {"teacher": "teacher", "scratch": "student alone", "student": distilled}
     networks = {titles[role]: summary[role] for role in titles if summary[role] is not None}
-    table = Table(box=SIMPLE_HEAD, title=f"{summary['data']['name']}, seed {summary['seed']}", title_justify="left")
-    table.caption, table.caption_justify = caption(summary), "left"
+    table = metrics_table(networks)
+    table.title, table.title_justify = f"{summary['data']['name']}, seed {summary['seed']}", "left"
+    table.columns[-1].style = "bold"
+    return table
+
+
+def metrics_table(networks: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A column for each network, a row for each metric that one of them has."""
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for title in networks:
-        table.add_column(title, justify="right", overflow="fold", style="bold" if title == distilled else None)
+        table.add_column(title, justify="right", overflow="fold")
     for label, metric, text in ROWS:
         if any(metric in network for network in networks.values()):
             cells = [text(network[metric]) if metric in network else "" for network in networks.values()]
@@ -65,5 +72,5 @@ def write_page(path: Path, summary: Mapping[str, Any]) -> None:
     """The comparison as an HTML page."""
     with open(os.devnull, "w") as nowhere:
         console = Console(record=True, width=100, file=nowhere)
-        console.print(comparison(summary))
+        console.print(comparison(summary), caption(summary), sep="")
         path.write_text(console.export_html())

@@ -17,8 +17,9 @@ def find_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
       first. A map that enters it is averaged (`:mean`). Where the last layer is of another kind there is no `pooled`.
     - The stages are those of timm's `feature_info` where the model carries one, else the last outputs before the
       resolution changes, among the values that everything on its way to the logits runs through. So a squeeze gate, an
-      auxiliary branch or the inside of a residual block is none. A model of one resolution (a transformer) has four
-      evenly spaced blocks as its stages, and so has one whose input is no image. Neither a stem nor the expansion in front of the classifier is a stage.
+      auxiliary branch or the inside of a residual block is none. A model of one resolution (a transformer) or of
+      sequences has four evenly spaced blocks as its stages. Neither a stem nor the expansion in front of the
+      classifier is a stage.
 
     The model runs once, in eval mode and without gradients; it is left as it was. It may be on the meta device.
 

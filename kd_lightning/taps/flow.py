@@ -64,7 +64,7 @@ class Flow(TorchDispatchMode):
 
 def storage_of(tensor: Tensor) -> int:
     """Which memory a tensor lies in."""
-    return tensor.untypedstorage_of()._cdata
+    return tensor.untyped_storage()._cdata
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

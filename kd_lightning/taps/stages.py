@@ -20,9 +20,7 @@ def find_stages(trace: Trace, classifier: Call | None) -> list[str]:
     levels = _without_stem([level for level in levels if level.layers or (level is levels[-1] and _is_max_pool(level))])
     if len(levels) == 1 and (blocks := path.repeated_blocks(levels[0])):
         return [path.address(block) for block in spread(blocks)]
-    if len(trace.example_shape) != 4:  # resolution is a matter of images
-        return []
-    ends = [_end(level, trace, is_last=level is levels[-1]) for level in levels]
+    ends = [_end(level, trace, is_last=level is levels[-1]) for level in levels if len(level.size) == 2]
     return [path.address(end) for end in ends if end is not None]
 
 

@@ -1,0 +1,68 @@
+"""Testing a finished run again, from its folder alone."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
+from kd_lightning.experiment import once
+from kd_lightning.experiment.build import build_module, build_network
+from kd_lightning.experiment.resume import finished
+from kd_lightning.experiment.training import TestedNetwork, load_checkpoint, quiet, selected_checkpoint, test
+from kd_lightning.reporting.terminal import say
+
+
+def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """The student's test metrics now, those in the run's summary, and the name of the checkpoint tested."""
+    folder = Path(config.run)
+    run = run_config(folder)
+    if config.data.root is not None:
+        run.data.root = config.data.root
+    run.trainer = OmegaConf.merge(run.trainer, {**config.trainer, "devices": 1, "strategy": "auto"})
+    data: ImageDataModule = instantiate(run.data)
+    data.check()
+    data.prepare_data()
+    checkpoint = checkpoint_name(config.checkpoint, folder, data)
+    teacher = find_teacher(run, data)
+    module = build_module(run, data, None if teacher is None else teacher.network)
+    load_checkpoint(module, folder, checkpoint)
+    quiet(module)
+    trainer = instantiate(run.trainer, logger=False, enable_checkpointing=False)
+    stored = (finished(folder) or {}).get("student", {})
+    return test(trainer, module, data), stored, checkpoint
+
+
+def run_config(folder: Path) -> DictConfig:
+    """The composed config of a run, its paths where the run is now."""
+    path = folder / ".hydra" / "config.yaml"
+    if not path.exists():
+        raise UserError(f"run={folder}: no run's folder; give one that kd-train printed, such as run=outputs/DATE/TIME")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    config.paths.output_dir = str(folder)
+    return config
+
+
+def checkpoint_name(wanted: str | None, folder: Path, data: ImageDataModule) -> str:
+    """The checkpoint asked for, which must be there; the run's own choice for None."""
+    if wanted not in (None, "best", "last"):
+        raise UserError(f"checkpoint={wanted}: must be best, last or null")
+    name = wanted or selected_checkpoint(data)
+    if not (folder / "checkpoints" / f"{name}.ckpt").exists():
+        raise UserError(f"run={folder}: has no checkpoints/{name}.ckpt; let kd-train finish in this folder first")
+    return name
+
+
+def find_teacher(run: DictConfig, data: ImageDataModule) -> TestedNetwork | None:
+    """The run's teacher; None, and a line that says so, where a trained one is not on this machine."""
+    if run.teacher.model is None:
+        return None
+    if run.teacher.weights != "train":
+        return TestedNetwork(build_network("teacher", run.teacher, data), {})
+    found = once.find(run.teacher, run, data)
+    if found is None:
+        say("teacher", "not on this machine: agreement is left out")
+    return found

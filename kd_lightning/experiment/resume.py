@@ -1,0 +1,47 @@
+"""Taking up a run again in its own folder."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from kd_lightning.errors import UserError
+
+# What may differ when a run is taken up again: where it runs and how long.
+FREE = ("paths", "hydra", "logger", "callbacks", "trainer")
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that is complete, or None."""
+    summary = folder / "summary.json"
+    return json.loads(summary.read_text()) if summary.exists() else None
+
+
+def same_config(config: DictConfig, folder: Path) -> None:
+    """Raise `UserError` if the folder holds a run of another config, naming the first key that differs."""
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.exists():
+        return
+    stored = torch.load(last, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
+    now = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(now, dict)
+    for key, before, after in differences(stored, {str(name): value for name, value in now.items()}):
+        raise UserError(
+            f"hydra.run.dir={folder}: holds a run with {key}={before}, not {after}; give the same config to take it up "
+            "again, or another folder"
+        )
+
+
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """The dotted keys with different values in two configs, but for those that a resumed run may change."""
+    for name in sorted({*before, *after} - (set() if prefix else set(FREE))):
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}", old, new
