@@ -26,16 +26,19 @@ class Inspection:
     shapes: dict[str, Shape]
 
 
-def inspect_model(role: str, model: Any, input_size: Shape, num_classes: int, taps: Mapping[str, str]) -> Inspection:
+def inspect_model(
+    role: str, model: Any, input_size: Shape, num_classes: int, taps: Mapping[str, str], find: bool = True
+) -> Inspection:
     """Build a model without weights, on the meta device where it runs there, and find its taps.
 
-    `role` is the config's key, `model` its value, `taps` are named beside those that are found. Raises `UserError`
-    where the model does not run on this input, or has no such module as a tap names.
+    `role` is the config's key, `model` its value, `taps` are named beside those that are found; without `find` there
+    are only these and the logits. Raises `UserError` where the model does not run on this input, or has no such module
+    as a tap names.
     """
     name = model if isinstance(model, str) else str(model["_target_"])
     for device in ("meta", "cpu"):
         try:
-            return _inspect_on(device, role, model, name, input_size, num_classes, taps)
+            return _inspect_on(device, role, model, name, input_size, num_classes, taps, find)
         except UserError:
             raise
         except Exception as error:
@@ -46,13 +49,20 @@ def inspect_model(role: str, model: Any, input_size: Shape, num_classes: int, ta
 
 
 def _inspect_on(
-    device: str, role: str, model: Any, name: str, input_size: Shape, num_classes: int, given: Mapping[str, str]
+    device: str,
+    role: str,
+    model: Any,
+    name: str,
+    input_size: Shape,
+    num_classes: int,
+    given: Mapping[str, str],
+    find: bool,
 ) -> Inspection:
     with torch.device(device):
         network = create_model(model, num_classes, input_size[0], key=f"{role}.model")
         example = torch.zeros(2, *input_size)
     try:
-        taps = {**find_taps(network, example), **given}
+        taps = {**(find_taps(network, example) if find else {"logits": ""}), **given}
         shapes = tap_shapes(network, example, taps)
     except UserError as error:
         raise UserError(f"{role}.{error}") from error

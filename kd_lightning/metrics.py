@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
@@ -14,11 +15,25 @@ from torchmetrics.classification import (
 )
 
 
-class NegativeLogLikelihood(MeanMetric):
+class NegativeLogLikelihood(Metric):
     """Mean of -log softmax(logits)[target]. Takes logits (B, C) and target (B,)."""
 
-    def update(self, logits: Tensor, target: Tensor) -> None:  # type: ignore[override]
-        super().update(F.cross_entropy(logits.float(), target, reduction="none"))
+    # Not a MeanMetric, which leaves out what is not a number: a network that diverged would look better than it is.
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        self.total += F.cross_entropy(logits.float(), target, reduction="sum")
+        self.count += len(target)
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
 
 
 class ExpectedCalibrationError(MulticlassCalibrationError):
@@ -28,7 +43,9 @@ class ExpectedCalibrationError(MulticlassCalibrationError):
         super().__init__(num_classes, n_bins=15, norm="l1", validate_args=False)
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        super().update(logits.float().softmax(dim=1), target)
+        # torchmetrics would count a probability of exactly 1 in a sixteenth bin.
+        below_one = 1 - torch.finfo(torch.float32).eps / 2
+        super().update(logits.float().softmax(dim=1).clamp(max=below_one), target)
 
 
 def selection_metrics(num_classes: int, prefix: str) -> MetricCollection:

@@ -28,7 +28,7 @@ class Warmup:
     epochs: float
 
     def __post_init__(self) -> None:
-        if self.epochs <= 0:
+        if not self.epochs > 0:
             raise UserError(f"epochs={self.epochs}: a warm-up lasts longer than 0 epochs; give a plain number instead")
 
     def __call__(self, progress: Progress) -> float:

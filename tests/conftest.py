@@ -1,15 +1,64 @@
 """What all tests share."""
 
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch comes in: the tests run side by side
 
 import pytest
 import torch
 
+from kd_lightning.commands import evaluate, inspect, train
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+COMMANDS = {"kd-train": train.main, "kd-eval": evaluate.main, "kd-inspect": inspect.main}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    output: str
+    errors: str
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        """The folder of the latest run."""
+        return max(self.folder.glob("outputs/*/*"), key=lambda path: path.stat().st_mtime)
+
+    @property
+    def error_lines(self) -> list[str]:
+        return [line for line in self.errors.splitlines() if line.startswith("error:")]
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a command as a user does, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def run(name: str, *arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        code = 0
+        try:
+            COMMANDS[name]()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Outcome(code, *capfd.readouterr(), tmp_path)
+
+    return run
 
 
 @pytest.fixture(autouse=True)
-def _one_cache_for_each_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained teachers go into a folder of the test session, not into the user's."""
     monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 

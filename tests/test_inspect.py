@@ -70,7 +70,10 @@ def test_shows_a_student_alone_even_one_that_is_not_built_on_the_meta_device(ins
         (["student.model=resnet20", "student.taps={a: layer9}"], ["student.taps.a=layer9", "layer3"]),
         (["student.model=resnet20", "student.taps=all"], ["student.taps=all", "auto"]),
         (["student.model=resnet20", "student.input_size=32"], ["student.input_size=32", "[3,224,224]"]),
-        (["student.model=timm/vit_tiny_patch16_224", "student.input_size=[3,32,32]"], ["student.input_size", "224"]),
+        (
+            ["student.model=timm/vit_tiny_patch16_224", "student.input_size=[3,32,32]"],
+            ["timm/vit_tiny_patch16_224", "3x32x32", "224"],
+        ),
         ([], ["student.model"]),
     ],
 )

@@ -31,7 +31,7 @@ def check(config: DictConfig) -> ImageDataModule:
     data = instantiate(config.data)
     data.check()
     check_classes(config, data)
-    check_taps(config, data)
+    check_models(config, data)
     return data
 
 
@@ -104,18 +104,26 @@ def check_classes(config: DictConfig, data: ImageDataModule) -> None:
         )
 
 
-def check_taps(config: DictConfig, data: ImageDataModule) -> None:
-    """Every signal that a term takes exists; seen on networks without memory behind them, so it costs little."""
+def check_models(config: DictConfig, data: ImageDataModule) -> None:
+    """The models run on the data, know its classes, and have every tap that a term takes.
+
+    Seen on networks without memory behind them where possible, so it costs little.
+    """
     objective = Objective({name: instantiate(term) for name, term in config.loss.items() if term})
-    found: dict[str, dict[str, str] | None] = {"student": None, "teacher": None}
-    for role in found:
+    taps: dict[str, dict[str, str]] = {}
+    for role in ("student", "teacher"):
         model, given = plain(config[role].model), given_taps(role, config[role].taps)
-        if model is not None and (given or taken_from(role, objective) - {"logits"}):
-            found[role] = inspect_model(role, model, data.input_shape, data.num_classes, given).taps
-        elif model is not None:
-            found[role] = {"logits": ""}
-    assert found["student"] is not None
-    connect(objective, found["student"], found["teacher"])
+        if model is None:
+            continue
+        find = not taken_from(role, objective) <= {"logits"}
+        seen = inspect_model(role, model, data.input_shape, data.num_classes, given, find)
+        if seen.shapes["logits"] != (data.num_classes,):
+            raise UserError(
+                f"{role}.model={seen.model}: gives {'x'.join(map(str, seen.shapes['logits']))} logits, the data have "
+                f"{data.num_classes} classes; build it for these"
+            )
+        taps[role] = seen.taps
+    connect(objective, taps["student"], taps.get("teacher"))
 
 
 def _is_number(value: Any) -> bool:

@@ -5,13 +5,15 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment import once
-from kd_lightning.experiment.build import build_module, build_network
+from kd_lightning.experiment.build import build_network
 from kd_lightning.experiment.resume import finished
-from kd_lightning.experiment.training import TestedNetwork, load_checkpoint, quiet, selected_checkpoint, test
+from kd_lightning.experiment.training import load_checkpoint, quiet, selected_checkpoint, test
+from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.terminal import say
 
 
@@ -21,16 +23,19 @@ def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
     run = run_config(folder)
     if config.data.root is not None:
         run.data.root = config.data.root
-    run.trainer = OmegaConf.merge(run.trainer, {**config.trainer, "devices": 1, "strategy": "auto"})
     data: ImageDataModule = instantiate(run.data)
     data.check()
     data.prepare_data()
     checkpoint = checkpoint_name(config.checkpoint, folder, data)
-    teacher = find_teacher(run, data)
-    module = build_module(run, data, None if teacher is None else teacher.network)
+    module = DistillationModule(
+        student=build_network("student", run.student, data),
+        teacher=find_teacher(run, data),
+        num_classes=data.num_classes,
+    )
     load_checkpoint(module, folder, checkpoint)
     quiet(module)
-    trainer = instantiate(run.trainer, logger=False, enable_checkpointing=False)
+    one_device = {**config.trainer, "devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
+    trainer = instantiate(run.trainer, **one_device)
     stored = (finished(folder) or {}).get("student", {})
     return test(trainer, module, data), stored, checkpoint
 
@@ -56,13 +61,14 @@ def checkpoint_name(wanted: str | None, folder: Path, data: ImageDataModule) -> 
     return name
 
 
-def find_teacher(run: DictConfig, data: ImageDataModule) -> TestedNetwork | None:
+def find_teacher(run: DictConfig, data: ImageDataModule) -> nn.Module | None:
     """The run's teacher; None, and a line that says so, where a trained one is not on this machine."""
     if run.teacher.model is None:
         return None
     if run.teacher.weights != "train":
-        return TestedNetwork(build_network("teacher", run.teacher, data), {})
+        return build_network("teacher", run.teacher, data)
     found = once.find(run.teacher, run, data)
     if found is None:
         say("teacher", "not on this machine: agreement is left out")
-    return found
+        return None
+    return found.network

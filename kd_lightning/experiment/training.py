@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from hydra.utils import instantiate
 from lightning import Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig
 from torch import nn
 
@@ -53,7 +54,9 @@ def make_trainer(config: DictConfig, folder: Path) -> Trainer:
     config.paths.output_dir = str(folder)
     callbacks = [instantiate(callback) for callback in (config.callbacks or {}).values() if callback]
     loggers = [instantiate(logger) for logger in (config.logger or {}).values() if logger]
-    return instantiate(config.trainer, callbacks=[*callbacks, Throughput()], logger=loggers or False)
+    shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    callbacks = [*callbacks, Throughput()]
+    return instantiate(config.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=shown)
 
 
 def fit(config: DictConfig, module: DistillationModule, data: ImageDataModule, folder: Path) -> Fit:
@@ -97,10 +100,12 @@ def selected_checkpoint(data: ImageDataModule) -> str:
 
 
 def load_checkpoint(module: DistillationModule, folder: Path, which: str) -> None:
-    """Put the `best` or `last` checkpoint of a run's folder into a module; none was kept in a fast_dev_run."""
+    """Put the student of a folder's `best` or `last` checkpoint into a module; a fast_dev_run keeps none."""
     checkpoint = folder / "checkpoints" / f"{which}.ckpt"
     if checkpoint.exists():
-        module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+        stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        student = {name.removeprefix("student."): stored[name] for name in stored if name.startswith("student.")}
+        module.student.load_state_dict(student)
 
 
 def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """Losses on logits, as modules."""
 
+import math
+
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
@@ -24,8 +26,8 @@ class SoftTarget(nn.Module):
 
     def __init__(self, temperature: float = 4.0) -> None:
         super().__init__()
-        if temperature <= 0:
-            raise UserError(f"temperature={temperature}: must be above 0")
+        if not 0 < temperature < math.inf:
+            raise UserError(f"temperature={temperature}: must be a finite number above 0")
         self.temperature = temperature
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:

@@ -72,5 +72,5 @@ def write_page(path: Path, summary: Mapping[str, Any]) -> None:
     """The comparison as an HTML page."""
     with open(os.devnull, "w") as nowhere:
         console = Console(record=True, width=100, file=nowhere)
-        console.print(comparison(summary), caption(summary), sep="")
+        console.print(comparison(summary), caption(summary), sep="", highlight=False)
         path.write_text(console.export_html())

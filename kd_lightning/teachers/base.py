@@ -33,6 +33,8 @@ class Teacher(nn.Module):
         """Learn which signals the objective takes; called before the first answer."""
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if any(part.training for part in self.children()):  # somebody called train() on the network inside
+            self.train(False)
         with torch.no_grad():
             return self.answer(batch)
 

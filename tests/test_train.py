@@ -1,0 +1,216 @@
+"""kd-train and kd-eval on the real digits, as a user runs them."""
+
+import csv
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+from safetensors import safe_open
+
+from kd_lightning.models import create_model, load_weights
+from tests.conftest import Command
+
+SHORT = ("trainer.max_epochs=2", "callbacks.progress_bar=null", "teacher.model=digits_cnn_8")
+METRICS = {"model", "params", "flops", "latency_ms", "top1", "top5", "precision", "recall", "f1", "nll", "ece"}
+
+
+class PowerCut(Callback):
+    """Ends the training in the middle of its second epoch."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.current_epoch == 1:
+            raise OSError("no power")
+
+
+def summary(run: Path) -> dict:  # type: ignore[type-arg]
+    return json.loads((run / "summary.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_one_run_leaves_all_its_files(command: Command) -> None:
+    outcome = command("kd-train", *SHORT)
+    assert outcome.code == 0, outcome.errors
+    files = {str(path.relative_to(outcome.run)) for path in outcome.run.rglob("*") if path.is_file()}
+    assert files == {
+        ".hydra/config.yaml",
+        ".hydra/hydra.yaml",
+        ".hydra/overrides.yaml",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "environment.json",
+        "metrics.csv",
+        "report.html",
+        "student.safetensors",
+        "summary.json",
+    }
+    assert "distilled student" in outcome.output
+    assert "points of top-1" in (outcome.run / "report.html").read_text()
+    environment = json.loads((outcome.run / "environment.json").read_text())
+    assert environment["packages"]["torch"] == version("torch")
+
+
+def test_the_summary_compares_three_networks(command: Command) -> None:
+    record = summary(command("kd-train", *SHORT, "temperature=2", "alpha=0.5").run)
+    assert list(record) == ["data", "seed", "teacher", "scratch", "student", "objective", "time"]
+    assert set(record["teacher"]) >= METRICS
+    assert set(record["scratch"]) >= METRICS
+    assert METRICS | {"top1_best", "top1_last", "top1_validation", "agreement"} <= set(record["student"])
+    assert record["objective"]["kd"] == {"loss": "SoftTarget", "weight": 0.5, "temperature": 2}
+    assert record["objective"]["ce"]["weight"] == 0.5
+    assert record["time"]["images_per_s"] > 0
+    assert record["data"]["validates_on"] == "validation"
+    assert record["student"]["top1"] == record["student"]["top1_best"]
+
+
+def test_validation_on_the_test_set_is_said_and_never_selects(command: Command) -> None:
+    outcome = command("kd-train", *SHORT, "data.val_fraction=0", "scratch=false")
+    record = summary(outcome.run)
+    assert record["data"]["validates_on"] == "test"
+    assert record["student"]["top1"] == record["student"]["top1_last"]
+    assert "validated on the test set" in outcome.output
+    assert record["scratch"] is None
+
+
+def test_the_next_run_finds_what_was_trained_once(command: Command) -> None:
+    first = command("kd-train", *SHORT, "seed=5")
+    second = command("kd-train", *SHORT, "seed=5", "temperature=8")
+    assert "teacher        digits_cnn_8, training" in first.output
+    assert "teacher        digits_cnn_8, found" in second.output
+    assert "student alone  digits_cnn_4, found" in second.output
+    third = command("kd-train", *SHORT, "seed=5", "optimizer.lr=0.02")
+    assert "teacher        digits_cnn_8, training" in third.output
+
+
+def test_the_same_seed_gives_the_same_numbers(command: Command) -> None:
+    timing = {"latency_ms"}
+    students = [summary(command("kd-train", *SHORT, f"hydra.run.dir=run{i}").folder / f"run{i}") for i in range(2)]
+    first, second = ({k: v for k, v in s["student"].items() if k not in timing} for s in students)
+    assert first == second
+
+
+def test_the_metrics_file_has_every_term_raw_and_weighted(command: Command) -> None:
+    run = command("kd-train", *SHORT, "loss=[ce,kd,attention,fitnet]", "trainer.log_every_n_steps=1").run
+    rows = list(csv.DictReader((run / "metrics.csv").open()))
+    steps = [row for row in rows if row["train/loss"]]
+    assert len(steps) == 2 * 7, "every step of two epochs is logged"
+    for row in steps:
+        weighted = sum(float(row[f"train/{term}_weighted"]) for term in ("ce", "kd", "attention", "fitnet"))
+        assert float(row["train/loss"]) == pytest.approx(weighted, rel=1e-4)
+        assert float(row["train/kd_weighted"]) == pytest.approx(0.9 * float(row["train/kd"]), rel=1e-4)
+    assert any(row["val/top1"] for row in rows)
+
+
+def test_the_saved_student_loads_anywhere(command: Command) -> None:
+    run = command("kd-train", *SHORT).run
+    student = create_model("digits_cnn_4", num_classes=10, in_channels=1)
+    load_weights(student, run / "student.safetensors")
+    with safe_open(run / "student.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert metadata["model"] == "digits_cnn_4"
+    assert json.loads(metadata["mean"]) == pytest.approx([0.305], abs=1e-3)
+
+
+def test_checkpoints_load_weights_only_and_hold_no_teacher(command: Command) -> None:
+    run = command("kd-train", *SHORT).run
+    for name in ("best", "last"):
+        checkpoint = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert all(key.startswith("student.") for key in checkpoint["state_dict"])
+        assert checkpoint["teacher"]["model"] == "digits_cnn_8"
+        assert checkpoint["hyper_parameters"]["config"]["temperature"] == 4.0
+
+
+def test_kd_eval_measures_what_the_run_measured(command: Command) -> None:
+    trained = command("kd-train", *SHORT)
+    outcome = command("kd-eval", f"run={trained.run}")
+    assert outcome.code == 0, outcome.errors
+    rows = [line.split() for line in outcome.output.splitlines() if "%" in line or "NLL" in line]
+    assert len(rows) == 8
+    for row in rows:
+        assert row[-1] == row[-2], "now, and in summary.json"
+
+
+def test_an_unfinished_run_is_taken_up_where_it_stopped(command: Command) -> None:
+    options = (*SHORT[1:], "trainer.max_epochs=3")
+    folder = command("kd-train", *options, "hydra.run.dir=whole").folder
+    crash = "+callbacks.power_cut={_target_: tests.test_train.PowerCut}"
+    with pytest.raises(OSError, match="no power"):
+        command("kd-train", *options, "hydra.run.dir=cut", crash)
+    assert not (folder / "cut" / "summary.json").exists()
+    resumed = command("kd-train", *options, "hydra.run.dir=cut")
+    assert resumed.code == 0, resumed.errors
+    whole, cut = (torch.load(folder / name / "checkpoints/last.ckpt", weights_only=True) for name in ("whole", "cut"))
+    assert whole["global_step"] == cut["global_step"]
+    for name, value in whole["state_dict"].items():
+        torch.testing.assert_close(cut["state_dict"][name], value, rtol=0, atol=0)
+
+
+def test_a_finished_run_is_not_run_again(command: Command) -> None:
+    first = command("kd-train", *SHORT, "hydra.run.dir=run").folder / "run" / "summary.json"
+    before = first.stat().st_mtime_ns
+    outcome = command("kd-train", *SHORT, "hydra.run.dir=run")
+    assert outcome.code == 0
+    assert "distilled student" in outcome.output
+    assert first.stat().st_mtime_ns == before
+
+
+def test_a_run_of_another_config_is_not_overwritten(command: Command) -> None:
+    command("kd-train", *SHORT, "hydra.run.dir=run")
+    outcome = command("kd-train", *SHORT, "hydra.run.dir=run", "temperature=2")
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert "temperature=4.0, not 2" in outcome.error_lines[0]
+    assert (outcome.folder / "run" / "summary.json").exists()
+
+
+def test_without_a_teacher_it_is_ordinary_training(command: Command) -> None:
+    outcome = command("kd-train", *SHORT[:2], "teacher=none")
+    record = summary(outcome.run)
+    assert record["teacher"] is None
+    assert record["scratch"] is None
+    assert record["objective"] == {"ce": {"loss": "CrossEntropy", "weight": 1.0, "label_smoothing": 0.0}}
+    assert command("kd-eval", f"run={outcome.run}").code == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "weight"), [("[ce,kd]", 0.25), ("[ce]", 1.0), ("[ce,attention]", 1.0), ("[ce,kd,attention]", 0.25)]
+)
+def test_cross_entropy_weighs_one_minus_alpha_beside_soft_targets_alone(
+    command: Command, loss: str, weight: float
+) -> None:
+    record = summary(command("kd-train", *SHORT, "alpha=0.75", f"loss={loss}").run)
+    assert record["objective"]["ce"]["weight"] == weight
+
+
+def test_a_pretrained_file_is_a_teacher(command: Command) -> None:
+    first = command("kd-train", *SHORT[:2], "teacher=none", "student.model=digits_cnn_8", "hydra.run.dir=teacher")
+    weights = first.folder / "teacher" / "student.safetensors"
+    outcome = command("kd-train", *SHORT, f"teacher.weights={weights}", "hydra.run.dir=student")
+    assert outcome.code == 0, outcome.errors
+    teacher = summary(outcome.folder / "student")["teacher"]
+    assert teacher["top1"] == summary(outcome.folder / "teacher")["student"]["top1"]
+
+
+def test_several_loggers_at_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    outcome = command("kd-train", *SHORT, "logger=[csv,tensorboard,wandb]", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    assert list((outcome.folder / "run" / "tensorboard").glob("events.out.tfevents.*"))
+    assert list((outcome.folder / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    assert (outcome.folder / "run" / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize("debug", ["fast_dev_run", "overfit", "profiler"])
+def test_debug_configs_run(command: Command, debug: str) -> None:
+    assert command("kd-train", "callbacks.progress_bar=null", f"debug={debug}").code == 0
+
+
+def test_a_multirun_is_a_folder_a_job(command: Command) -> None:
+    outcome = command("kd-train", "-m", *SHORT, "temperature=1,4", "hydra.sweep.dir=sweep")
+    assert outcome.code == 0, outcome.errors
+    kd = [summary(outcome.folder / "sweep" / job)["objective"]["kd"] for job in ("0", "1")]
+    assert [term["temperature"] for term in kd] == [1, 4]
