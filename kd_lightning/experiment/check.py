@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import is_file, model_name
+from kd_lightning.experiment.training import quiet
 from kd_lightning.inspection import given_taps, inspect_model, plain
+from kd_lightning.learning_rate import LearningRateSchedule
 from kd_lightning.models import check_model_name, has_pretrained, pretrained_num_classes
 from kd_lightning.objective import Objective
 from kd_lightning.signals import connect, taken_from
@@ -28,6 +30,7 @@ def check(config: DictConfig) -> ImageDataModule:
         check_network("teacher", config.teacher)
     check_loss(config)
     check_devices(config.trainer)
+    check_training(config)
     data = instantiate(config.data)
     data.check()
     check_classes(config, data)
@@ -92,6 +95,22 @@ def check_devices(trainer: DictConfig) -> None:
         raise UserError(f"trainer.devices={devices}: must be at least 1, or -1 for all")
 
 
+def check_training(config: DictConfig) -> None:
+    """The optimizer, its schedule and the trainer take the values that they are given."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    try:
+        optimizer = instantiate(config.optimizer)([weight])
+        if config.scheduler:
+            schedule = instantiate(config.scheduler)
+            schedule(optimizer, 100) if isinstance(schedule, LearningRateSchedule) else schedule(optimizer)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"optimizer={_values(config.optimizer)}, scheduler={_values(config.scheduler)}: {error}"
+        ) from error
+    quiet()
+    instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+
+
 def check_classes(config: DictConfig, data: ImageDataModule) -> None:
     """A pretrained teacher knows the data's classes."""
     if config.teacher.model is None or config.teacher.weights != "pretrained":
@@ -124,6 +143,11 @@ def check_models(config: DictConfig, data: ImageDataModule) -> None:
             )
         taps[role] = seen.taps
     connect(objective, taps["student"], taps.get("teacher"))
+
+
+def _values(part: DictConfig | None) -> dict[str, Any]:
+    """A part of the config without what Hydra needs of it."""
+    return {str(name): value for name, value in (part or {}).items() if not str(name).startswith("_")}
 
 
 def _is_number(value: Any) -> bool:

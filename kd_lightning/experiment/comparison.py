@@ -78,11 +78,11 @@ def test_student(done: Fit, module: DistillationModule, data: ImageDataModule, f
 
 
 def best_validation(trainer: Trainer) -> float | None:
-    """The highest validation accuracy, by which best.ckpt was chosen; None where no checkpoints are kept."""
-    scores = [
-        callback.best_model_score for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)
-    ]
-    return float(scores[0]) if scores and scores[0] is not None else None
+    """The highest value of what best.ckpt is chosen by; None where no checkpoints are kept."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_score is not None:
+            return float(callback.best_model_score)
+    return None
 
 
 def summarise(
