@@ -94,6 +94,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
                     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
                 except BAD_INPUT as error:
                     failures.append(error)
+                except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if failures and traceback_wanted:
                 raise failures[0]
             for failure in failures:

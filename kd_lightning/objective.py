@@ -126,7 +126,12 @@ def _as_list(value):  # type: ignore[no-untyped-def]
 
 
 def _pick(signals: Signals, name: str | list[str]) -> Tensor | list[Tensor]:
-    return signals[name] if isinstance(name, str) else [signals[one] for one in name]
+    try:
+        return signals[name] if isinstance(name, str) else [signals[one] for one in name]
+    except KeyError as missing:
+        raise UserError(
+            f"signals={missing.args[0]}: nobody gives this signal; there are {', '.join(signals)}"
+        ) from None
 
 
 def _full_precision(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:

@@ -29,6 +29,7 @@ MAPS: list[tuple[Shape, Shape]] = [
 ]
 KINDS: list[Shape] = [(5,), (1,), (7, 5), (1, 3), (5, 4, 6), (2, 1, 1)]
 SHAPES = MAPS + [pair for pair in itertools.product(KINDS, repeat=2) if pair not in MAPS]
+CONVOLUTION_BIAS = ("0.bias", "0.1.bias")  # directly, or after a change of size
 every_pair = pytest.mark.parametrize(("student", "teacher"), SHAPES, ids=str)
 
 
@@ -53,8 +54,8 @@ def test_gradients_reach_every_parameter_and_the_student(student: Shape, teacher
     for name, parameter in regressor.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-        before_norm = any(isinstance(m, nn.BatchNorm2d) for m in regressor.modules()) and name.endswith("0.bias")
-        assert before_norm or parameter.grad.any(), name  # batch normalisation takes any bias before it away
+        # Batch normalisation takes away any bias before it.
+        assert (len(student) == len(teacher) == 3 and name.endswith(CONVOLUTION_BIAS)) or parameter.grad.any(), name
     assert feature.grad is not None
     assert feature.grad.isfinite().all()
     assert feature.grad.any()
@@ -80,6 +81,21 @@ def test_the_published_convolutions(size: int, wanted: int, published: nn.Module
     regressor.load_state_dict(dict(zip(regressor.state_dict(), theirs.values(), strict=True)))
     feature = torch.randn(3, 4, size, size)
     assert torch.equal(regressor(feature), reference(feature))
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "resize"),
+    [(20, 4, nn.AdaptiveAvgPool2d(4)), (4, 9, nn.Upsample(9, mode="bilinear"))],
+    ids=["pooled", "enlarged"],
+)
+def test_sizes_farther_apart(size: int, wanted: int, resize: nn.Module) -> None:
+    regressor = Regressor((4, size, size), (6, wanted, wanted))
+    reference = nn.Sequential(resize, nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6), nn.ReLU())
+    reference.load_state_dict(
+        dict(zip(reference.state_dict(), regressor.state_dict().values(), strict=True)),
+    )
+    feature = torch.randn(3, 4, size, size)
+    assert torch.allclose(regressor(feature), reference(feature), atol=1e-6)
 
 
 @pytest.mark.parametrize("teacher", [(6, 8, 8), (6, 4, 4), (6, 16, 16), (6, 3, 11)], ids=str)
