@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import wandb
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from safetensors import safe_open
@@ -200,8 +201,18 @@ def test_several_loggers_at_once(command: Command, monkeypatch: pytest.MonkeyPat
     outcome = command("kd-train", *SHORT, "logger=[csv,tensorboard,wandb]", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.errors
     assert list((outcome.folder / "run" / "tensorboard").glob("events.out.tfevents.*"))
-    assert list((outcome.folder / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(list((outcome.folder / "run" / "wandb").glob("offline-run-*/*.wandb"))) == 1, "the student's run alone"
+    assert wandb.run is None, "the next training in this process has a run of its own"
     assert (outcome.folder / "run" / "metrics.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [("trainer=mixed",), ("optimizer=adamw", "optimizer.lr=0.01"), ("callbacks=early_stopping",)]
+)
+def test_other_trainers_optimizers_and_callbacks_run(command: Command, options: tuple[str, ...]) -> None:
+    outcome = command("kd-train", *SHORT, *options, "scheduler=warmup_cosine")
+    assert outcome.code == 0, outcome.errors
+    assert summary(outcome.run)["student"]["nll"] < 5
 
 
 @pytest.mark.parametrize("debug", ["fast_dev_run", "overfit", "profiler"])

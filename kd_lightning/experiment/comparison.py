@@ -26,6 +26,7 @@ from kd_lightning.reporting.table import write_page
 from kd_lightning.reporting.terminal import say
 from kd_lightning.tracking.environment import environment
 from kd_lightning.tracking.files import write_json
+from kd_lightning.tracking.wandb import one_wandb_run
 
 
 def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
@@ -35,8 +36,9 @@ def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str
     scratch = None if teacher is None or not config.scratch else obtain_scratch(config, data)
     say("student", f"{model_name(config.student)}, {' + '.join(config.loss)}")
     module = build_module(config, data, None if teacher is None else teacher.network)
-    done = fit(config, module, data, folder)
-    student = test_student(done, module, data, folder)
+    with one_wandb_run():
+        done = fit(config, module, data, folder)
+        student = test_student(done, module, data, folder)
     summary = summarise(config, data, module, {"teacher": teacher, "scratch": scratch, "student": student})
     if done.trainer.is_global_zero:
         write_files(folder, config, summary, student)

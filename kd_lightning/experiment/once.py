@@ -18,6 +18,7 @@ from kd_lightning.experiment.training import TestedNetwork, fit, load_selected, 
 from kd_lightning.models import load_weights, save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
+from kd_lightning.tracking.wandb import one_wandb_run
 
 # Everything in the trainer's config shapes the numbers, but for where it runs and what it shows.
 SHAPELESS = ("accelerator", "log_every_n_steps", "enable_model_summary", "enable_progress_bar", "profiler")
@@ -70,9 +71,10 @@ def train(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> Te
         scheduler=instantiate(config.scheduler) if config.scheduler else None,
         num_classes=data.num_classes,
     )
-    done = fit(config, module, data, unfinished)
-    load_selected(module, data, unfinished)
-    trained = TestedNetwork(module.student, test(done.trainer, module, data), done.time)
+    with one_wandb_run():
+        done = fit(config, module, data, unfinished)
+        load_selected(module, data, unfinished)
+        trained = TestedNetwork(module.student, test(done.trainer, module, data), done.time)
     if done.trainer.is_global_zero:
         save_weights(trained.network, unfinished / "weights.safetensors", file_metadata(settings, trained.network))
         record = {"test": trained.test, "time": trained.time, "shaped_by": shape}

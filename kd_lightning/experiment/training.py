@@ -11,11 +11,13 @@ import torch
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning.callbacks import Throughput
 from kd_lightning.data import ImageDataModule
+from kd_lightning.inspection import plain
 from kd_lightning.module import DistillationModule
 
 QUIET = (
@@ -64,6 +66,9 @@ def fit(config: DictConfig, module: DistillationModule, data: ImageDataModule, f
     quiet(module)
     trainer = make_trainer(config, folder)
     last = folder / "checkpoints" / "last.ckpt"
+    for logger in trainer.loggers:
+        if not isinstance(logger, CSVLogger):  # beside metrics.csv the config is in .hydra/ already
+            logger.log_hyperparams(plain(config))
     started = time.perf_counter()
     trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     seconds = time.perf_counter() - started
