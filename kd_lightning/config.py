@@ -87,7 +87,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
                     return None
 
             register_resolvers()
-            sys.path.append(os.getcwd())  # last, so that it hides nothing: a user's own classes for `_target_`
+            if os.getcwd() not in sys.path:
+                sys.path.append(os.getcwd())  # last, so that it hides nothing: a user's own classes for `_target_`
             # Threads that spin while they wait make a small network many times slower as soon as a core is shared.
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
             with hydra_raises() as traceback_wanted:

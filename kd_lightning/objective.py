@@ -93,6 +93,9 @@ class Objective(nn.Module):
         super().__init__()
         if not terms:
             raise UserError("loss=[]: nothing to minimise; name at least one term, as in loss=[ce,kd]")
+        for name in terms:
+            if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+                raise UserError(f"loss.{name}: cannot be a term's name; use letters, digits and _, such as {name}_term")
         self.terms = nn.ModuleDict(dict(terms))
 
     def items(self) -> Iterator[tuple[str, Term]]:
