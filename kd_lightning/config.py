@@ -1,6 +1,7 @@
 """Where conf/ is, and how a command runs on a config composed from it."""
 
 import functools
+import itertools
 import os
 import re
 import shutil
@@ -8,17 +9,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.errors import UserError
 
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)
-SOFT_TARGET = "kd_lightning.losses.SoftTarget"
+FULL_ERROR = "HYDRA_FULL_ERROR"
+BEFORE_THE_FIRST_CHECKPOINT = {".hydra", "checkpoints", "metrics.csv", "scratch", "teacher", "tensorboard", "wandb"}
 
 
 def conf_dir() -> Path:
@@ -30,37 +34,85 @@ def conf_dir() -> Path:
 
 def cross_entropy_weight(alpha: float, *, _root_: DictConfig) -> float:
     """1-alpha where a soft-target term stands beside the cross-entropy, else 1."""
-    terms = _root_.get("loss") or {}
-    targets = [(term or {}).get("loss", {}).get("_target_") for term in terms.values()]
-    return 1.0 - alpha if SOFT_TARGET in targets else 1.0
+    losses = [(term or {}).get("loss") or {} for term in (_root_.get("loss") or {}).values()]
+    soft = [is_soft_target(loss["_target_"]) for loss in losses if "_target_" in loss]
+    return 1.0 - alpha if any(soft) else 1.0
+
+
+def is_soft_target(target: str) -> bool:
+    """Whether a loss's class says that it matches the teacher's soft targets; a class that is not found does not."""
+    try:
+        return bool(getattr(get_object(target), "soft_target", False))
+    except Exception:  # reported where it is instantiated
+        return False
 
 
 def register_resolvers() -> None:
     OmegaConf.register_new_resolver("cross_entropy_weight", cross_entropy_weight, replace=True)
+    OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
+
+
+def new_folder(path: str) -> str:
+    """Make a folder that was not there: `path`, or with -2, -3, … behind it for runs that begin in the same second."""
+    for number in itertools.count(1):
+        folder = path if number == 1 else f"{path}-{number}"
+        try:
+            Path(folder).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError
 
 
 def one_line(error: BaseException) -> str:
     """An error's message for the terminal, on one line."""
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, UserError):
+        return one_line(UserError(_with_key(str(error), str(error.__cause__))))
     if not str(error):
         return one_line(error.__cause__) if error.__cause__ else type(error).__name__
     # A data loader's worker sends its error as text with the traceback in front; the message is what follows it.
     text = str(error).rsplit(f"{UserError.__name__}: ", 1)[-1]
     text = " ".join(text.partition("\nConfig search path")[0].split())
-    missing = re.match(r"In '.+': Could not (?:load|find) '(.+)/([^']+)'", text)
+    missing = re.match(r"In '.+': Could not (?:load|find) '([^']+)/([^'/]+)'", text)
     return f"{missing[1]}={missing[2]}: no such config; there are {', '.join(options(missing[1]))}" if missing else text
+
+
+def _with_key(raised: str, message: str) -> str:
+    """The message of a constructor with the config key in front where it does not name that itself."""
+    key = raised.rpartition("full_key: ")[2].strip()
+    return message if message.startswith(key.partition(".")[0]) else f"{key}.{message}"
 
 
 def options(group: str) -> list[str]:
     """The values of a config group."""
-    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
+    folder = conf_dir() / group
+    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+
+
+def run_folder() -> Path:
+    """The folder of this run, which ranks that a strategy launches are told by its name."""
+    hydra_config: Any = HydraConfig.get()
+    with read_write(hydra_config):
+        hydra_config.run.dir = hydra_config.runtime.output_dir
+    return Path(hydra_config.run.dir)
+
+
+def save_config(config: DictConfig, folder: Path) -> None:
+    """Write `.hydra/`, as Hydra itself would before the config is checked: over that of an earlier run."""
+    hydra_config = HydraConfig.get()
+    record = folder / ".hydra"
+    record.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, record / "config.yaml")
+    OmegaConf.save(OmegaConf.create({"hydra": hydra_config}), record / "hydra.yaml")
+    OmegaConf.save(hydra_config.overrides.task, record / "overrides.yaml")
 
 
 def discard_empty_run() -> None:
-    """Remove the folder that Hydra made for a run which never began."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    if HydraConfig.get().output_subdir is None or not folder.is_dir():
+    """Remove the folder of a run that ended before its first checkpoint."""
+    folder = Path(HydraConfig.get().runtime.output_dir).resolve()
+    if folder == Path.cwd() or not folder.is_dir() or list(folder.rglob("*.ckpt")):
         return
-    if {entry.name for entry in folder.iterdir()} <= {".hydra"}:
+    if {entry.name for entry in folder.iterdir()} <= BEFORE_THE_FIRST_CHECKPOINT:
         shutil.rmtree(folder)
         for parent in list(folder.parents)[:2]:
             if parent != Path.cwd() and parent.is_dir() and not any(parent.iterdir()):
@@ -77,10 +129,12 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
         @functools.wraps(task)
         def main() -> None:
             failures: list[Exception] = []
+            asked = os.environ.get(FULL_ERROR)
 
             def job(config: DictConfig) -> object:
                 try:
-                    return task(config)
+                    with environment(FULL_ERROR, asked):  # for the ranks that a strategy launches
+                        return task(config)
                 except BAD_INPUT as error:
                     discard_empty_run()
                     failures.append(error)
@@ -91,14 +145,14 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
                 sys.path.append(os.getcwd())  # last, so that it hides nothing: a user's own classes for `_target_`
             # Threads that spin while they wait make a small network many times slower as soon as a core is shared.
             os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-            with hydra_raises() as traceback_wanted:
+            with environment(FULL_ERROR, "1"):  # else Hydra prints errors itself, and exits with 1
                 try:
                     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
                 except BAD_INPUT as error:
                     failures.append(error)
                 except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if failures and traceback_wanted:
+            if failures and asked == "1":
                 raise failures[0]
             for failure in failures:
                 print(f"error: {one_line(failure)}", file=sys.stderr)
@@ -111,14 +165,14 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
 
 
 @contextmanager
-def hydra_raises() -> Iterator[bool]:
-    """Let Hydra raise errors, which it else prints itself to exit with 1; gives whether the user asked for it too."""
-    asked = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+def environment(name: str, value: str | None) -> Iterator[None]:
+    """An environment variable with another value, or without one."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
     try:
-        yield asked == "1"
+        yield
     finally:
-        if asked is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = asked
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before

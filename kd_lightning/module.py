@@ -10,12 +10,14 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
 
 from kd_lightning import metrics
 from kd_lightning.batch import Batch, as_batch
 from kd_lightning.errors import UserError
 from kd_lightning.learning_rate import LearningRateSchedule
 from kd_lightning.losses import CrossEntropy
+from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, Term
 from kd_lightning.schedules import Progress
 from kd_lightning.signals import connect, resolve_taps, taken_from
@@ -71,10 +73,10 @@ class DistillationModule(LightningModule):
                 teacher, resolve_taps("teacher", teacher, teacher_taps, self.objective, example_input)
             )
         self._connect(resolve_taps("student", student, student_taps, self.objective, example_input), example_input)
-        if num_classes is not None:
-            self.val_metrics = metrics.selection_metrics(num_classes, "val/")
-            self.test_metrics = metrics.test_metrics(num_classes, "test/")
-            self.test_agreement = metrics.Agreement(num_classes)
+        classes = num_classes
+        self.val_metrics = None if classes is None else metrics.selection_metrics(classes, "val/")
+        self.test_metrics = None if classes is None else metrics.test_metrics(classes, "test/")
+        self.test_agreement = None if classes is None else metrics.Agreement(classes)
 
     def _connect(self, student_taps: Mapping[str, str], example_input: Tensor | None) -> None:
         """Attach the taps that the terms take, and build their projectors from the shapes of one dry run."""
@@ -108,31 +110,39 @@ class DistillationModule(LightningModule):
         logged = {"train/loss": value.total.detach()}
         logged |= {f"train/{name}": raw.detach() for name, raw in value.raw.items()}
         logged |= {f"train/{name}_weighted": weighted.detach() for name, weighted in value.weighted.items()}
-        self.log_dict(logged, batch_size=len(batch["input"]))
+        shown = {name for name in logged if not name.endswith("_weighted")}
+        self.log_dict({name: logged[name] for name in shown}, prog_bar=True, batch_size=len(batch["input"]))
+        self.log_dict({name: logged[name] for name in logged if name not in shown}, batch_size=len(batch["input"]))
         return value.total
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         batch = as_batch(batch)
-        if "target" not in batch:
-            return
-        logits = self(batch["input"])
-        if hasattr(self, "val_metrics"):
-            self.val_metrics.update(logits, batch["target"])
-            self.log_dict(self.val_metrics, prog_bar=True, batch_size=len(logits))
-        else:
-            loss = torch.nn.functional.cross_entropy(logits.float(), batch["target"])
-            self.log("val/nll", loss, prog_bar=True, batch_size=len(logits), sync_dist=True)
+        if "target" in batch:
+            self._measure("val/", self.val_metrics, self(batch["input"]), batch["target"])
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         batch = as_batch(batch)
         signals = self.signals(batch)
-        logits, size = signals["student.logits"], len(batch["input"])
+        logits = signals["student.logits"]
         if "target" in batch:
-            self.test_metrics.update(logits, batch["target"])
-            self.log_dict(self.test_metrics, batch_size=size)
-        if "teacher.logits" in signals:
+            self._measure("test/", self.test_metrics, logits, batch["target"])
+        if self.test_agreement is not None and "teacher.logits" in signals:
             self.test_agreement.update(logits, signals["teacher.logits"])
-            self.log("test/agreement", self.test_agreement, batch_size=size)
+            self.log("test/agreement", self.test_agreement, batch_size=len(logits))
+
+    def _measure(self, stage: str, collection: MetricCollection | None, logits: Tensor, target: Tensor) -> None:
+        """Update and log a stage's metrics; its cross-entropy alone where the number of classes is not known."""
+        if collection is None:
+            value = torch.nn.functional.cross_entropy(logits.float(), target)
+            self.log(f"{stage}nll", value, prog_bar=True, batch_size=len(logits), sync_dist=True)
+        else:
+            collection.update(logits, target)
+            self.log_dict(collection, prog_bar=True, batch_size=len(logits))
+
+    def setup(self, stage: str) -> None:
+        # Another training of the same module may have another length.
+        for name in ("_total_steps", "_total_epochs"):
+            self.__dict__.pop(name, None)
 
     def progress(self) -> Progress:
         """How far the training is; its length is 0 where the trainer sets no limit."""
@@ -168,6 +178,7 @@ class DistillationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["teacher"] = None if self.teacher is None else self.teacher.identity()
+        checkpoint.update(stored_normalization(self.student))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         stored, own = checkpoint.get("teacher"), None if self.teacher is None else self.teacher.identity()

@@ -1,5 +1,6 @@
 """What a run minimises: named terms over the signals of a training step."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,6 +45,12 @@ class Term(nn.Module):
         """The names of all signals taken."""
         for name in self.signals:
             yield from [name] if isinstance(name, str) else name
+
+    def unfitted(self) -> "Term":
+        """A term of its own with the same loss: an objective fits its terms to one pair of networks."""
+        term = copy.copy(self)
+        term._modules = {**self._modules, "projections": nn.ModuleList()}
+        return term
 
     def expand(self, stages: Mapping[str, Sequence[str]]) -> None:
         """Replace `student.stages` and `teacher.stages` by the list of that network's stages."""
@@ -96,7 +103,7 @@ class Objective(nn.Module):
         for name in terms:
             if not name.isidentifier() or hasattr(nn.ModuleDict, name):
                 raise UserError(f"loss.{name}: cannot be a term's name; use letters, digits and _, such as {name}_term")
-        self.terms = nn.ModuleDict(dict(terms))
+        self.terms = nn.ModuleDict({name: term.unfitted() for name, term in terms.items()})
 
     def items(self) -> Iterator[tuple[str, Term]]:
         for name, term in self.terms.items():

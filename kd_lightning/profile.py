@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from kd_lightning.taps import evaluating
+
 WARM_UP = 3
 
 
@@ -29,15 +31,9 @@ def profile_model(model: nn.Module, example: Tensor, repeats: int = 20) -> Profi
     """
     device = next(model.parameters(), example).device
     one = example[:1].to(device)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            flops = count_flops(model, one)
-            latency_ms = time_forward(model, one, repeats)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with evaluating(model), torch.no_grad():
+        flops = count_flops(model, one)
+        latency_ms = time_forward(model, one, repeats)
     return Profile(params=sum(p.numel() for p in model.parameters()), flops=flops, latency_ms=latency_ms)
 
 

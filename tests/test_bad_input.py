@@ -12,6 +12,11 @@ from kd_lightning.models import create_model, save_weights
 from tests.conftest import Command, Outcome
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+
+
 def assert_refused(outcome: Outcome, *words: str) -> None:
     """One line with these words, exit code 2, no traceback and no run's folder."""
     assert outcome.code == 2, outcome
@@ -19,6 +24,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
     assert "Traceback" not in outcome.errors
     assert all(word in outcome.error_lines[0] for word in words), outcome.error_lines[0]
     assert not (outcome.folder / "outputs").exists()
+    assert not list((outcome.folder / "cache").rglob("*.unfinished"))
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,17 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
         (["alpha=1.5"], ["alpha=1.5", "0 to 1"]),
         (["alpha=-0.1"], ["alpha=-0.1"]),
         (["seed=-1"], ["seed=-1"]),
+        (["seed=5000000000"], ["seed=5000000000"]),
+        (["loss.kd.loss.temperature=0"], ["loss.kd.loss.temperature=0"]),
+        (["loss.kd.loss=null"], ["loss.kd.loss=null"]),
+        (["experiment=cifar100/nothing"], ["experiment/cifar100=nothing", "resnet32x4_resnet8x4"]),
+        (["student.normalization=none"], ["student.normalization=none"]),
+        (["student.normalization={mean: [0], std: [0]}"], ["student.normalization", "above 0"]),
+        (["teacher.normalization={mean: [1, 2], std: [1, 2]}"], ["teacher.normalization"]),
+        (["+logger.own={_target_: no.such.Logger}"], ["no.such.Logger"]),
+        (["data.val_fraction=0", "callbacks=early_stopping"], ["data.val_fraction=0", "early_stopping"]),
+        (["trainer.precision=bf16-true"], ["trainer.precision=bf16-true", "bf16-mixed"]),
+        (["~data", "+data={_target_: lightning.LightningDataModule}"], ["data._target_", "ImageDataModule"]),
         (["loss=[]"], ["loss=[]", "loss=[ce,kd]"]),
         (["loss=[ce,nothing]"], ["loss=nothing", "attention"]),
         (["loss.kd.weight=-1"], ["loss.kd.weight=-1"]),
@@ -46,7 +63,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
         (["teacher=none", "loss=[ce,kd]"], ["loss=kd", "teacher"]),
         (["loss=[ce,fitnet]", "loss.fitnet.signals=[student.stage7,teacher.stage2]"], ["student.stage7", "stage3"]),
         (["loss=[ce,fitnet]", "student.taps={stage2: layer9}"], ["student.taps.stage2=layer9", "layer2"]),
-        (["student.normalization={mean: [1, 2], std: [1, 2]}"], ["student.normalization", "1 channel"]),
+        (["student.normalization={mean: [1, 2], std: [1, 2]}"], ["student.normalization", "the data have 1"]),
         (["trainer=gpu"], ["trainer.accelerator=gpu", "trainer=cpu"]),
         (["trainer=ddp", "trainer.devices=4096"], ["trainer.devices=4096", "at most"]),
         (["trainer.devices=0"], ["trainer.devices=0"]),
@@ -116,7 +133,9 @@ def pickle_that_runs_code(path: Path) -> None:
 )
 def test_bad_weights_are_refused(command: Command, tmp_path: Path, make, name: str) -> None:  # type: ignore[no-untyped-def]
     make(tmp_path / name)
-    assert_refused(command("kd-train", f"teacher.weights={name}"), f"teacher.weights={name}")
+    for role in ("teacher", "student"):
+        options = (f"{role}.model=digits_cnn_32", f"{role}.weights={name}")
+        assert_refused(command("kd-train", *options), f"{role}.weights={name}")
     assert not (tmp_path / "exploded").exists()
 
 
@@ -159,7 +178,7 @@ def test_a_broken_jpeg_is_named(command: Command, tmp_path: Path, workers: int) 
     assert outcome.code == 2
     assert len(outcome.error_lines) == 1
     assert "dog/3.jpg" in outcome.error_lines[0]
-    assert not list(tmp_path.glob("outputs/*/*/summary.json"))
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_labels_out_of_range_are_refused(command: Command, tmp_path: Path) -> None:

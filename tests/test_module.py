@@ -1,5 +1,6 @@
 """DistillationModule in anybody's project: a plain trainer, plain batches, no Hydra, none of this package's data."""
 
+import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kd_lightning import DistillationModule, Term
 from kd_lightning.errors import UserError
+from kd_lightning.learning_rate import Cosine
 from kd_lightning.losses import AttentionTransfer, CrossEntropy, FitNet, SoftTarget
 from kd_lightning.projectors import Regressor
 
@@ -202,3 +204,35 @@ def test_agreement_counts_equal_predictions(tmp_path: Path) -> None:
 def test_a_term_that_cannot_work_is_refused_at_once(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         DistillationModule(**{"student": network(2), "teacher": network(4), "terms": KD, **options})
+
+
+def test_it_can_be_tested_without_knowing_the_classes(tmp_path: Path) -> None:
+    results = trainer(tmp_path).test(DistillationModule(network(2), network(4), KD), loader(IMAGES, TARGETS))[0]
+    assert set(results) == {"test/nll"}
+
+
+def test_a_second_training_has_a_length_of_its_own(tmp_path: Path) -> None:
+    module = DistillationModule(network(2), scheduler=Cosine(interval="step"))
+    for epochs in (1, 4):
+        trainer(tmp_path, max_epochs=epochs).fit(module, loader(IMAGES, TARGETS))
+        assert module.progress().epoch == pytest.approx(epochs)
+        assert module.progress().fraction == pytest.approx(1.0)
+
+
+def test_terms_can_serve_two_modules() -> None:
+    terms = {"attention": Term(AttentionTransfer(), ["student.stages", "teacher.stages"])}
+    deep = nn.Sequential(*network(2)[:2], nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU()), *network(2)[2:])
+    for student, stages in ((network(2), 2), (deep, 3)):
+        teacher = copy.deepcopy(student)
+        module = DistillationModule(student, teacher, terms, example_input=EXAMPLE)
+        assert len(module.signals({"input": IMAGES})) == 2 * (stages + 1)
+    assert terms["attention"].signals == ["student.stages", "teacher.stages"]
+
+
+def test_a_part_of_the_teacher_cannot_be_put_in_train_mode() -> None:
+    module = feature_module()
+    assert module.teacher is not None
+    before = copy.deepcopy(module.teacher.network.state_dict())
+    module.teacher.network[0][1].train()
+    module.signals({"input": IMAGES})
+    assert all(torch.equal(before[name], value) for name, value in module.teacher.network.state_dict().items())

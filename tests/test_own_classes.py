@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from kd_lightning.data import InMemoryDataModule, MemoryImages, Sources
+from kd_lightning.experiment.build import build_module
+from kd_lightning.teachers import Teacher
 from tests.conftest import Command
+from tests.test_configs import composed
 
 SHORT = ("trainer.max_epochs=1", "callbacks.progress_bar=null", "teacher.model=digits_cnn_4", "scratch=false")
 
@@ -46,6 +50,17 @@ class Stripes(InMemoryDataModule):
         return Sources(MemoryImages(images, targets), MemoryImages(images, targets))
 
 
+class LearnedLoss(nn.Module):
+    """Has parameters of its own, which draw from the random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Linear(10, 10)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.scale(logits), target)
+
+
 OWN_LOSS = """
 from torch import nn
 
@@ -60,6 +75,24 @@ l1:
   signals: [student.logits, teacher.logits]
   weight: 0.5
 """
+
+
+class ConstantTeacher(Teacher):
+    """Says the same of every image."""
+
+    signals = ["logits"]  # noqa: RUF012
+
+    def __init__(self, favourite: int) -> None:
+        super().__init__()
+        self.favourite = favourite
+        self.freeze()
+
+    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        favourites = torch.full((len(batch["input"]),), self.favourite, device=batch["input"].device)
+        return {"logits": nn.functional.one_hot(favourites, 10).float()}
+
+    def identity(self) -> dict[str, Any]:
+        return {"model": "constant", "favourite": self.favourite}
 
 
 def run(outcome: Any) -> dict[str, Any]:
@@ -79,6 +112,24 @@ def test_an_own_data_set(command: Command) -> None:
     summary = run(command("kd-train", *SHORT, "~data", f"+{data}"))
     assert summary["data"]["classes"] == ["horizontal", "vertical"]
     assert summary["data"]["images"] == {"train": 60, "val": 20, "test": 80}
+
+
+def test_an_own_teacher(command: Command) -> None:
+    teacher = "teacher={_target_: tests.test_own_classes.ConstantTeacher, favourite: 3}"
+    outcome = command("kd-train", *SHORT[:2], "~teacher", f"+{teacher}", "scratch=false")
+    summary = run(outcome)
+    assert summary["teacher"]["model"] == "ConstantTeacher"
+    assert summary["teacher"]["top1"] == pytest.approx(0.1, abs=0.01)
+    assert command("kd-eval", f"run={outcome.run}").code == 0
+
+
+def test_a_loss_with_parameters_leaves_the_students_first_weights_alone(command: Command) -> None:
+    config = composed("loss=ce")
+    data = instantiate(config.data)
+    plain = build_module(config, data, None).student.state_dict()
+    config.loss.ce.loss = {"_target_": "tests.test_own_classes.LearnedLoss"}
+    learned = build_module(config, data, None).student.state_dict()
+    assert all(torch.equal(plain[name], learned[name]) for name in plain)
 
 
 def test_an_own_loss_from_an_own_config_folder(command: Command, tmp_path: Path) -> None:

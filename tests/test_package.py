@@ -90,4 +90,5 @@ def test_two_ranks_train_one_student(tmp_path: Path) -> None:
     trained = python(str(script), *QUICK, *ranks, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     assert trained.stdout.count("distilled student") == 1, "only the first rank speaks"
+    assert len(list(tmp_path.glob("outputs/*/*"))) == 1, "all ranks work in one folder"
     assert len(list(tmp_path.glob("outputs/*/*/summary.json"))) == 1

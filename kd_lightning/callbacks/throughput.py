@@ -10,19 +10,28 @@ from kd_lightning.batch import as_batch
 
 
 class Throughput(Callback):
-    """Counts the images trained on, over all devices, and the seconds this took, without validation.
+    """Counts the images trained on, over all devices, the seconds this took, and those of the whole fit.
 
-    Both go into checkpoints, so a resumed run counts on.
+    All go into checkpoints, so a resumed run counts on. The whole fit's seconds include validation and checkpoints.
     """
 
     def __init__(self) -> None:
         self.images = 0
         self.seconds = 0.0
+        self._earlier = 0.0
+        self._began: float | None = None
         self._since: float | None = None
 
     @property
     def images_per_s(self) -> float:
         return self.images / self.seconds if self.seconds else 0.0
+
+    @property
+    def fit_s(self) -> float:
+        return self._earlier + (0.0 if self._began is None else time.perf_counter() - self._began)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._began = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()
@@ -41,13 +50,17 @@ class Throughput(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._earlier, self._began = self.fit_s, None
+
     def _stop(self) -> None:
         if self._since is not None:
             self.seconds += time.perf_counter() - self._since
             self._since = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"images": self.images, "seconds": self.seconds}
+        return {"images": self.images, "seconds": self.seconds, "fit_s": self.fit_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+        self._earlier = state_dict["fit_s"]

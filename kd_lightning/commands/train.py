@@ -1,11 +1,8 @@
 """kd-train."""
 
-from pathlib import Path
-
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kd_lightning.config import command
+from kd_lightning.config import command, run_folder, save_config
 
 
 @command("train")
@@ -20,10 +17,13 @@ def main(config: DictConfig) -> float | None:
     from kd_lightning.reporting.table import caption, comparison
     from kd_lightning.reporting.terminal import say, show
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder = run_folder()
     data = check(config)
     same_config(config, folder)
-    summary = finished(folder) or compare(config, data, folder)
+    summary = finished(folder)
+    if summary is None:
+        save_config(config, folder)
+        summary = compare(config, data, folder)
     show(comparison(summary))
     show(caption(summary))
     say("run", str(folder))

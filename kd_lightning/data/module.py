@@ -28,8 +28,9 @@ class ImageDataModule(lightning.LightningDataModule):
     """Images and one label each, as dict batches.
 
     Loaders give `ImageSet`'s uint8 batches; the hook after the transfer makes of them, on the device,
-    {"input": float32 (B, C, H, W) in [0, 1], "target", "index", "view": int64 (B,)}. Only the training loader's images
-    are augmented; the others have view 0. Networks normalise for themselves: `mean` and `std` are the data's.
+    {"input": float32 (B, C, H, W) in [0, 1], "target", "index": int64 (B,)}. Only the training loader's images are
+    augmented, and only its batches have a "view": int64 (B,). Networks normalise for themselves: `mean` and `std` are
+    the data's.
 
     A subclass sets the attributes declared here and implements `read`; it extends `check` and `fingerprint`.
     """
@@ -138,12 +139,10 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
         """uint8 images to augmented floats in [0, 1], where the batch lies; nothing waits for the device."""
-        images, view = batch["input"], batch.get("view")
-        if view is None:
-            view = torch.zeros_like(batch["index"])
-        else:
-            images = self.augment(images, view)
-        return {**batch, "input": images.float().div_(255), "view": view}
+        images = batch["input"]
+        if "view" in batch:
+            images = self.augment(images, batch["view"])
+        return {**batch, "input": images.float().div_(255)}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last)

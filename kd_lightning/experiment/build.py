@@ -1,6 +1,5 @@
 """Building networks, and the module around them, from their configs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,24 +7,41 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning import seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.models import create_model, load_weights, normalize_inputs, pretrained_normalization
+from kd_lightning.inspection import plain
+from kd_lightning.models import (
+    create_model,
+    load_weights,
+    normalize_inputs,
+    pretrained_normalization,
+    read_normalization,
+    stored_normalization,
+)
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective
 from kd_lightning.signals import resolve_taps
-from kd_lightning.teachers import FrozenTeacher
+from kd_lightning.teachers import FrozenTeacher, Teacher
 
 Normalization = tuple[Sequence[float], Sequence[float]]
 
 
 def model_name(settings: Mapping[str, Any]) -> str:
     """What tables and summaries call a network: its name, or its class's."""
-    model = settings["model"]
+    model = settings.get("model") or settings
     return model if isinstance(model, str) else str(model["_target_"]).rsplit(".", 1)[-1]
+
+
+def is_own_teacher(config: DictConfig) -> bool:
+    """Whether the teacher is a class of the user's own rather than one frozen network."""
+    return "_target_" in config.teacher
+
+
+def has_teacher(config: DictConfig) -> bool:
+    return is_own_teacher(config) or config.teacher.model is not None
 
 
 def is_file(weights: str | None) -> bool:
@@ -55,19 +71,28 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule) -> nn.
 def normalization(role: str, settings: DictConfig, data: ImageDataModule, metadata: Mapping[str, str]) -> Normalization:
     """The mean and standard deviation that a network was, or will be, trained with."""
     if settings.normalization != "auto":
-        mean, std = settings.normalization["mean"], settings.normalization["std"]
-        if len(mean) != data.in_channels or len(std) != data.in_channels:
-            raise UserError(
-                f"{role}.normalization={settings.normalization}: the data have {data.in_channels} channels; "
-                "give one mean and one std each"
-            )
-        return list(mean), list(std)
-    if "mean" in metadata and "std" in metadata:
-        return json.loads(metadata["mean"]), json.loads(metadata["std"])
-    known = pretrained_normalization(settings.model)
-    if known is not None and (is_file(settings.weights) or settings.weights == "pretrained"):
-        return known if len(known[0]) == data.in_channels else averaged(known, data.in_channels)
+        return given_normalization(role, settings.normalization, data.in_channels)
+    stored, published = read_normalization(metadata), pretrained_normalization(settings.model)
+    if stored is not None:
+        return stored
+    if published is not None and (is_file(settings.weights) or settings.weights == "pretrained"):
+        return published if len(published[0]) == data.in_channels else averaged(published, data.in_channels)
     return data.mean, data.std
+
+
+def given_normalization(role: str, given: Any, channels: int) -> Normalization:
+    """The normalisation that a config names; raises `UserError` unless it is a mean and a std for each channel."""
+    values = plain(given)
+    mean: Any
+    std: Any
+    mean, std = (values.get(name) for name in ("mean", "std")) if isinstance(values, dict) else (None, None)
+    fits = all(isinstance(numbers, list) and len(numbers) == channels for numbers in (mean, std))
+    if not fits or not all(isinstance(number, (int, float)) for number in (*mean, *std)) or min(std) <= 0:
+        raise UserError(
+            f"{role}.normalization={values}: give auto, or {{mean: […], std: […]}} with a number above 0 for std and "
+            f"one of each for every channel; the data have {channels}"
+        )
+    return mean, std
 
 
 def averaged(known: Normalization, channels: int) -> Normalization:
@@ -78,30 +103,28 @@ def averaged(known: Normalization, channels: int) -> Normalization:
 
 def file_metadata(settings: Mapping[str, Any], network: nn.Module) -> dict[str, str]:
     """What goes into a weights file beside the weights: the model's name and its normalisation."""
-    mean, std = (getattr(network, name).flatten().tolist() for name in ("input_mean", "input_std"))
-    return {"model": model_name(settings), "mean": json.dumps(mean), "std": json.dumps(std)}
+    return {"model": model_name(settings), **stored_normalization(network)}
 
 
 def build_module(config: DictConfig, data: ImageDataModule, teacher: nn.Module | None) -> DistillationModule:
-    """The module that a config describes; its student's random weights come from the seed."""
+    """The module that a config describes; its student's random weights come from the seed alone."""
     seed_everything(config.seed, workers=True, verbose=False)
-    objective = Objective({name: instantiate(term) for name, term in config.loss.items() if term})
+    student = build_network("student", config.student, data)
+    terms = {name: instantiate(term) for name, term in config.loss.items() if term}
     example = example_input(data)
-    if teacher is not None:
-        taps = resolve_taps("teacher", teacher, config.teacher.taps, objective, example)
+    if teacher is not None and not isinstance(teacher, Teacher):
+        taps = resolve_taps("teacher", teacher, config.teacher.taps, Objective(terms), example)
         teacher = FrozenTeacher(teacher, taps, model_name(config.teacher))
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
     return DistillationModule(
-        student=build_network("student", config.student, data),
+        student=student,
         teacher=teacher,
-        terms=dict(objective.items()),
+        terms=terms,
         optimizer=instantiate(config.optimizer),
         scheduler=instantiate(config.scheduler) if config.scheduler else None,
         student_taps=config.student.taps,
         example_input=example,
         num_classes=data.num_classes,
-        config={str(name): value for name, value in plain.items()},
+        config=dict(plain(config)),
     )
 
 

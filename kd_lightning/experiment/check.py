@@ -2,39 +2,36 @@
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
+from kd_lightning.config import one_line
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.build import is_file, model_name
+from kd_lightning.experiment.check_networks import check_classes, check_models, check_network, check_weights, roles
 from kd_lightning.experiment.training import quiet
-from kd_lightning.inspection import given_taps, inspect_model, plain
 from kd_lightning.learning_rate import LearningRateSchedule
-from kd_lightning.models import check_model_name, has_pretrained, pretrained_num_classes
-from kd_lightning.objective import Objective
-from kd_lightning.signals import connect, taken_from
 
 GPU = ("gpu", "cuda")
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true", "32", "64")
 
 
 def check(config: DictConfig) -> ImageDataModule:
     """The data module of a sound config, still without data; raises `UserError` for the first thing that is wrong."""
     check_numbers(config)
-    check_network("student", config.student)
-    if config.teacher.model is not None:
-        check_network("teacher", config.teacher)
+    for role in roles(config):
+        check_network(role, config[role])
     check_loss(config)
     check_devices(config.trainer)
     check_training(config)
-    data = instantiate(config.data)
-    data.check()
+    check_classes_exist(config)
+    data = check_data(config)
     check_classes(config, data)
     check_models(config, data)
+    check_weights(config, data)
     return data
 
 
@@ -44,28 +41,10 @@ def check_numbers(config: DictConfig) -> None:
         raise UserError(f"temperature={config.temperature}: must be a number above 0; 4 is usual")
     if not _is_number(config.alpha) or not 0 <= config.alpha <= 1:
         raise UserError(f"alpha={config.alpha}: the share of the soft targets, a number from 0 to 1; 0.9 is usual")
-    if not isinstance(config.seed, int) or config.seed < 0:
-        raise UserError(f"seed={config.seed}: must be a whole number, 0 or more")
+    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+        raise UserError(f"seed={config.seed}: must be a whole number, at least 0 and below 2**32")
     if config.trainer.get("max_epochs") == 0 or config.trainer.get("max_steps") == 0:
         raise UserError("trainer.max_epochs=0: nothing to train; give at least one epoch and one step")
-
-
-def check_network(role: str, settings: DictConfig) -> None:
-    """The model exists, and so do its weights."""
-    model, weights = settings.model, settings.weights
-    if model is None:
-        raise UserError(f"{role}.model=null: name a model, such as {role}.model=resnet8x4")
-    if isinstance(model, str):
-        check_model_name(model, f"{role}.model")
-    elif "_target_" not in model:
-        raise UserError(f"{role}.model={model}: a model's name, or a mapping with _target_")
-    if weights == "train" and role != "teacher":
-        raise UserError(f"{role}.weights=train: only the teacher is trained first; use null, pretrained or a file")
-    if weights == "pretrained" and not (isinstance(model, str) and has_pretrained(model)):
-        remedy = "give a file, or teacher.weights=train" if role == "teacher" else "give a file, or null"
-        raise UserError(f"{role}.weights=pretrained: {model_name(settings)} has no published weights here; {remedy}")
-    if is_file(weights) and not Path(weights).expanduser().is_file():
-        raise UserError(f"{role}.weights={weights}: no such file; give a file, pretrained or null")
 
 
 def check_loss(config: DictConfig) -> None:
@@ -74,6 +53,8 @@ def check_loss(config: DictConfig) -> None:
     if not terms:
         raise UserError("loss=[]: nothing to minimise; name at least one term, as in loss=[ce,kd]")
     for name, term in terms.items():
+        if not term.get("loss"):
+            raise UserError(f"loss.{name}.loss=null: a term needs a loss; loss.{name}=null takes the term away")
         weight = term.get("weight", 1.0)
         if _is_number(weight) and (not math.isfinite(weight) or weight < 0):
             raise UserError(f"loss.{name}.weight={weight}: must be a number, 0 or more")
@@ -107,42 +88,39 @@ def check_training(config: DictConfig) -> None:
         raise UserError(
             f"optimizer={_values(config.optimizer)}, scheduler={_values(config.scheduler)}: {error}"
         ) from error
+    if str(config.trainer.get("precision", "32-true")) not in PRECISIONS:
+        raise UserError(f"trainer.precision={config.trainer.precision}: must be one of {', '.join(PRECISIONS)}")
     quiet()
     instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
 
-def check_classes(config: DictConfig, data: ImageDataModule) -> None:
-    """A pretrained teacher knows the data's classes."""
-    if config.teacher.model is None or config.teacher.weights != "pretrained":
-        return
-    classes = pretrained_num_classes(config.teacher.model)
-    if classes is not None and classes != data.num_classes:
+def check_classes_exist(config: DictConfig) -> None:
+    """The classes of callbacks and loggers can be imported; they are made once the training begins."""
+    for group in ("callbacks", "logger"):
+        for name, part in (config.get(group) or {}).items():
+            try:
+                if part:
+                    get_class(part["_target_"])
+            except Exception as error:  # whatever an import may raise
+                raise UserError(f"{group}.{name}={part}: {one_line(error)}") from error
+
+
+def check_data(config: DictConfig) -> ImageDataModule:
+    """The data module, whose own check finds nothing wrong, and whose validation data are there for what selects."""
+    data = instantiate(config.data)
+    if not isinstance(data, ImageDataModule):
         raise UserError(
-            f"teacher.model={model_name(config.teacher)}: its pretrained weights know {classes} classes, the data have "
-            f"{data.num_classes}; use teacher.weights=train, or a file of weights for these classes"
+            f"data._target_={config.data.get('_target_')}: kd-train needs to know classes, shape and normalisation of "
+            "the data beforehand; make it a subclass of kd_lightning.data.ImageDataModule, or use DistillationModule "
+            "with it in a script"
         )
-
-
-def check_models(config: DictConfig, data: ImageDataModule) -> None:
-    """The models run on the data, know its classes, and have every tap that a term takes.
-
-    Seen on networks without memory behind them where possible, so it costs little.
-    """
-    objective = Objective({name: instantiate(term) for name, term in config.loss.items() if term})
-    taps: dict[str, dict[str, str]] = {}
-    for role in ("student", "teacher"):
-        model, given = plain(config[role].model), given_taps(role, config[role].taps)
-        if model is None:
-            continue
-        find = not taken_from(role, objective) <= {"logits"}
-        seen = inspect_model(role, model, data.input_shape, data.num_classes, given, find)
-        if seen.shapes["logits"] != (data.num_classes,):
-            raise UserError(
-                f"{role}.model={seen.model}: gives {'x'.join(map(str, seen.shapes['logits']))} logits, the data have "
-                f"{data.num_classes} classes; build it for these"
-            )
-        taps[role] = seen.taps
-    connect(objective, taps["student"], taps.get("teacher"))
+    data.check()
+    if data.validates_on == "test" and (config.callbacks or {}).get("early_stopping"):
+        raise UserError(
+            "data.val_fraction=0: early stopping would select on the test set; set data.val_fraction above 0, or "
+            "callbacks.early_stopping=null"
+        )
+    return data
 
 
 def _values(part: DictConfig | None) -> dict[str, Any]:

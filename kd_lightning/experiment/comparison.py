@@ -3,23 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment import once
-from kd_lightning.experiment.build import build_module, build_network, example_input, file_metadata, model_name
-from kd_lightning.experiment.summary import data_record, network_record, objective_record
-from kd_lightning.experiment.training import (
-    Fit,
-    TestedNetwork,
-    fit,
-    load_checkpoint,
-    selected_checkpoint,
-    test,
-    test_alone,
+from kd_lightning.experiment.build import (
+    build_module,
+    build_network,
+    file_metadata,
+    has_teacher,
+    is_own_teacher,
+    model_name,
 )
+from kd_lightning.experiment.summary import summarise
+from kd_lightning.experiment.training import Fit, TestedNetwork, fit, load_checkpoint, test, test_alone
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.table import write_page
@@ -32,82 +32,60 @@ from kd_lightning.tracking.wandb import one_wandb_run
 def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
     """Run a checked config in its folder; returns the summary, which is written there last."""
     data.prepare_data()
-    teacher = None if config.teacher.model is None else obtain_teacher(config, data)
-    scratch = None if teacher is None or not config.scratch else obtain_scratch(config, data)
-    say("student", f"{model_name(config.student)}, {' + '.join(config.loss)}")
+    teacher = obtain_teacher(config, data, folder) if has_teacher(config) else None
     module = build_module(config, data, None if teacher is None else teacher.network)
+    scratch = once.obtain("scratch", config, data, folder) if teacher and config.scratch else None
+    say("student", f"{model_name(config.student)}, {' + '.join(name for name, _ in module.objective.items())}")
     with one_wandb_run():
-        done = fit(config, module, data, folder)
-        student = test_student(done, module, data, folder)
-    summary = summarise(config, data, module, {"teacher": teacher, "scratch": scratch, "student": student})
+        done = fit(config, module, data, folder, folder)
+        student, selected = test_student(done, module, data, folder)
+    networks = {"teacher": teacher, "scratch": scratch, "student": student}
+    summary = summarise(config, data, module.objective, networks, selected)
     if done.trainer.is_global_zero:
         write_files(folder, config, summary, student)
     return summary
 
 
-def obtain_teacher(config: DictConfig, data: ImageDataModule) -> TestedNetwork:
-    """The teacher: trained first, once, or from weights that exist."""
+def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path) -> TestedNetwork:
+    """The teacher: trained first, once, or from weights that exist, or a class of the user's own."""
+    if is_own_teacher(config):
+        say("teacher", model_name(config.teacher))
+        return test_alone(config, instantiate(config.teacher), data)
     if config.teacher.weights == "train":
-        return obtain_trained("teacher", config.teacher, config, data)
+        return once.obtain("teacher", config, data, folder)
     say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")
     return test_alone(config, build_network("teacher", config.teacher, data), data)
 
 
-def obtain_scratch(config: DictConfig, data: ImageDataModule) -> TestedNetwork:
-    """The student trained without a teacher, from the same weights, on the same images, for as many steps."""
-    return obtain_trained("student alone", config.student, config, data)
+def test_student(
+    done: Fit, module: DistillationModule, data: ImageDataModule, folder: Path
+) -> tuple[TestedNetwork, str]:
+    """The distilled student with the weights that it is judged by, and which these are, `best` or `last`.
 
-
-def obtain_trained(title: str, settings: DictConfig, config: DictConfig, data: ImageDataModule) -> TestedNetwork:
-    """A network trained by itself: found, or trained now."""
-    mark = once.fingerprint(once.shaped_by(settings, config, data))
-    found = once.find(settings, config, data)
-    say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({mark})")
-    return found or once.train(settings, config, data)
-
-
-def test_student(done: Fit, module: DistillationModule, data: ImageDataModule, folder: Path) -> TestedNetwork:
-    """The distilled student with its selected weights; its tests also hold the top-1 of best and last."""
-    tests = {}
-    for which in ("best", "last"):
-        load_checkpoint(module, folder, which)
-        tests[which] = test(done.trainer, module, data)
-    chosen = selected_checkpoint(data)
-    load_checkpoint(module, folder, chosen)
-    top1 = {f"top1_{which}": metrics["top1"] for which, metrics in tests.items()}
-    validation = best_validation(done.trainer)
-    return TestedNetwork(module.student, {**tests[chosen], **top1, "top1_validation": validation}, done.time)
+    The best epoch is the one that validation data select; on the test set it would be selected on it.
+    """
+    last_weights = {name: value.clone() for name, value in module.student.state_dict().items()}
+    last = test(done.trainer, module, data)
+    has_best = load_checkpoint(module, folder, "best")
+    best = test(done.trainer, module, data) if has_best else last
+    selects = data.validates_on == "validation" and has_best
+    if not selects:
+        module.student.load_state_dict(last_weights)
+    tested = {
+        **(best if selects else last),
+        "top1_best": best["top1"],
+        "top1_last": last["top1"],
+        "top1_validation": best_validation(done.trainer) if selects else None,
+    }
+    return TestedNetwork(module.student, tested, done.time), "best" if selects else "last"
 
 
 def best_validation(trainer: Trainer) -> float | None:
-    """The highest value of what best.ckpt is chosen by; None where no checkpoints are kept."""
+    """The highest value of what best.ckpt is chosen by."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_score is not None:
             return float(callback.best_model_score)
     return None
-
-
-def summarise(
-    config: DictConfig,
-    data: ImageDataModule,
-    module: DistillationModule,
-    networks: dict[str, TestedNetwork | None],
-) -> dict[str, Any]:
-    """What summary.json holds."""
-    example = example_input(data)[:1]
-    settings = {"teacher": config.teacher, "scratch": config.student, "student": config.student}
-    student = networks["student"]
-    assert student is not None
-    return {
-        "data": data_record(data),
-        "seed": config.seed,
-        **{
-            role: None if tested is None else network_record(model_name(settings[role]), tested, example)
-            for role, tested in networks.items()
-        },
-        "objective": objective_record(module.objective),
-        "time": student.time,
-    }
 
 
 def write_files(folder: Path, config: DictConfig, summary: dict[str, Any], student: TestedNetwork) -> None:

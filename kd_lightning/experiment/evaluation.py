@@ -4,15 +4,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
+from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment import once
-from kd_lightning.experiment.build import build_network
+from kd_lightning.experiment.build import build_network, has_teacher, is_file, is_own_teacher
 from kd_lightning.experiment.resume import finished
-from kd_lightning.experiment.training import load_checkpoint, quiet, selected_checkpoint, test
+from kd_lightning.experiment.training import quiet, test
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.terminal import say
 
@@ -26,13 +27,13 @@ def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
     data: ImageDataModule = instantiate(run.data)
     data.check()
     data.prepare_data()
-    checkpoint = checkpoint_name(config.checkpoint, folder, data)
+    checkpoint = checkpoint_name(config.checkpoint, folder)
+    weights = str(folder / "checkpoints" / f"{checkpoint}.ckpt")
     module = DistillationModule(
-        student=build_network("student", run.student, data),
+        student=build_network("student", DictConfig({**run.student, "weights": weights}), data),
         teacher=find_teacher(run, data),
         num_classes=data.num_classes,
     )
-    load_checkpoint(module, folder, checkpoint)
     quiet(module)
     one_device = {**config.trainer, "devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
     trainer = instantiate(run.trainer, **one_device)
@@ -51,24 +52,32 @@ def run_config(folder: Path) -> DictConfig:
     return config
 
 
-def checkpoint_name(wanted: str | None, folder: Path, data: ImageDataModule) -> str:
-    """The checkpoint asked for, which must be there; the run's own choice for None."""
+def checkpoint_name(wanted: str | None, folder: Path) -> str:
+    """The checkpoint asked for, which must be there; for None the one that the run's own table shows."""
     if wanted not in (None, "best", "last"):
         raise UserError(f"checkpoint={wanted}: must be best, last or null")
-    name = wanted or selected_checkpoint(data)
+    summary = finished(folder)
+    name = wanted or (summary["data"]["selected_checkpoint"] if summary else "last")
     if not (folder / "checkpoints" / f"{name}.ckpt").exists():
         raise UserError(f"run={folder}: has no checkpoints/{name}.ckpt; let kd-train finish in this folder first")
     return name
 
 
 def find_teacher(run: DictConfig, data: ImageDataModule) -> nn.Module | None:
-    """The run's teacher; None, and a line that says so, where a trained one is not on this machine."""
-    if run.teacher.model is None:
+    """The run's teacher; None, and a line that says so, where it is not on this machine."""
+    if not has_teacher(run):
         return None
-    if run.teacher.weights != "train":
-        return build_network("teacher", run.teacher, data)
-    found = once.find(run.teacher, run, data)
-    if found is None:
+    if is_own_teacher(run):
+        teacher: nn.Module = instantiate(run.teacher)
+        return teacher
+    if run.teacher.weights == "train":
+        found = once.find(run.teacher, run, data)
+        network = None if found is None else found.network
+    elif is_file(run.teacher.weights) and not Path(run.teacher.weights).expanduser().exists():
+        network = None
+    else:
+        seed_everything(run.seed, workers=True, verbose=False)  # for a teacher of random weights
+        network = build_network("teacher", run.teacher, data)
+    if network is None:
         say("teacher", "not on this machine: agreement is left out")
-        return None
-    return found.network
+    return network

@@ -4,42 +4,71 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from filelock import FileLock
 from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.build import build_network, file_metadata
-from kd_lightning.experiment.training import TestedNetwork, fit, load_selected, test
-from kd_lightning.models import load_weights, save_weights
+from kd_lightning.experiment.build import build_network, file_metadata, is_file, model_name
+from kd_lightning.experiment.training import TestedNetwork, at, fit, load_selected, test
+from kd_lightning.inspection import plain
+from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
+from kd_lightning.reporting.terminal import say
 from kd_lightning.tracking.wandb import one_wandb_run
 
-# Everything in the trainer's config shapes the numbers, but for where it runs and what it shows.
+# All of trainer and callbacks shapes the numbers, but for where it runs and what it shows or keeps.
 SHAPELESS = ("accelerator", "log_every_n_steps", "enable_model_summary", "enable_progress_bar", "profiler")
+SHAPELESS_CALLBACKS = ("progress_bar", "learning_rate", "checkpoint_last")
 PLAIN_CROSS_ENTROPY = OmegaConf.create({"_target_": "kd_lightning.losses.CrossEntropy"})
+
+
+def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -> TestedNetwork:
+    """The teacher, or as `scratch` the student alone: found, or trained now with its logs in the run's folder.
+
+    Of several runs that need the same one, the first trains it and the others wait.
+    """
+    settings = config.teacher if role == "teacher" else config.student
+    key = "teacher" if role == "teacher" else "student"
+    shape = shaped_by(settings, config, data)
+    home = Path(config.paths.cache_dir).expanduser() / "networks" / fingerprint(shape)
+    with first_rank_holds(home.with_suffix(".lock")):
+        found = all_ranks_agree((home / "record.json").exists())
+        title = "teacher" if role == "teacher" else "student alone"
+        say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
+        if found:
+            return load(key, settings, data, home)
+        return train(key, settings, config, data, home, folder / role, shape)
 
 
 def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     """Everything that shapes a network which is trained by itself, as plain values."""
-    parts = {
-        "network": {name: settings[name] for name in ("model", "weights", "normalization")},
-        "loss": cross_entropy(config),
-        "optimizer": config.optimizer,
-        "scheduler": config.scheduler,
-        "trainer": {name: value for name, value in config.trainer.items() if name not in SHAPELESS},
+    weights = settings.weights
+    trainer, callbacks = plain(config.trainer), plain(at(config, Path()).callbacks) or {}
+    return {
+        "model": plain(settings.model),
+        "weights": hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest() if is_file(weights) else weights,
+        "normalization": plain(settings.normalization),
+        "loss": plain(cross_entropy(config)),
+        "optimizer": plain(config.optimizer),
+        "scheduler": plain(config.scheduler),
+        "trainer": {name: value for name, value in trainer.items() if name not in SHAPELESS},
+        "callbacks": {name: value for name, value in callbacks.items() if name not in SHAPELESS_CALLBACKS},
         "seed": config.seed,
         "data": data.fingerprint(),
+        "batches": {"size": data.batch_size, "drop_last": data.drop_last, "seed": data.seed},
+        "statistics": {"mean": list(data.mean), "std": list(data.std)},
         "version": __version__,
     }
-    plain = OmegaConf.to_container(OmegaConf.create(parts), resolve=True)
-    assert isinstance(plain, dict)
-    return {str(name): value for name, value in plain.items()}
 
 
 def fingerprint(shape: dict[str, Any]) -> str:
@@ -48,55 +77,82 @@ def fingerprint(shape: dict[str, Any]) -> str:
 
 
 def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> TestedNetwork | None:
-    """The network as an earlier run trained it, or None."""
-    folder = home(config) / fingerprint(shaped_by(settings, config, data))
-    if not (folder / "record.json").exists():
-        return None
-    network = build_network("student", settings, data)
-    load_weights(network, folder / "weights.safetensors", key="weights")
-    record = json.loads((folder / "record.json").read_text())
-    return TestedNetwork(network, record["test"], record["time"])
+    """The teacher as an earlier run trained it, or None."""
+    mark = fingerprint(shaped_by(settings, config, data))
+    home = Path(config.paths.cache_dir).expanduser() / "networks" / mark
+    return load("teacher", settings, data, home) if (home / "record.json").exists() else None
 
 
-def train(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> TestedNetwork:
-    """Train the network with cross-entropy alone and keep it; an interrupted training is taken up again."""
-    shape = shaped_by(settings, config, data)
-    unfinished = home(config) / f"{fingerprint(shape)}.unfinished"
-    unfinished.mkdir(parents=True, exist_ok=True)
+def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> TestedNetwork:
+    """A network from its folder."""
+    stored = DictConfig({**settings, "weights": str(home / "weights.safetensors")})
+    record = json.loads((home / "record.json").read_text())
+    return TestedNetwork(build_network(key, stored, data), record["test"], record["time"])
+
+
+def train(
+    key: str,
+    settings: DictConfig,
+    config: DictConfig,
+    data: ImageDataModule,
+    home: Path,
+    logs: Path,
+    shape: dict[str, Any],
+) -> TestedNetwork:
+    """Train a network with cross-entropy alone and keep it; an interrupted training is taken up again."""
     seed_everything(config.seed, workers=True, verbose=False)
     module = DistillationModule(
-        student=build_network("student", settings, data),
+        student=build_network(key, settings, data),
         terms={"ce": Term(instantiate(cross_entropy(config)), ["student.logits", "target"])},
         optimizer=instantiate(config.optimizer),
         scheduler=instantiate(config.scheduler) if config.scheduler else None,
         num_classes=data.num_classes,
     )
-    with one_wandb_run():
-        done = fit(config, module, data, unfinished)
+    unfinished = home.with_suffix(".unfinished")
+    with one_wandb_run(), nothing_half_begun(unfinished):
+        done = fit(config, module, data, unfinished, logs)
         load_selected(module, data, unfinished)
         trained = TestedNetwork(module.student, test(done.trainer, module, data), done.time)
-    if done.trainer.is_global_zero:
-        save_weights(trained.network, unfinished / "weights.safetensors", file_metadata(settings, trained.network))
-        record = {"test": trained.test, "time": trained.time, "shaped_by": shape}
-        (unfinished / "record.json").write_text(json.dumps(record, indent=2))
-        _publish(unfinished)
+        if done.trainer.is_global_zero:
+            save_weights(module.student, unfinished / "weights.safetensors", file_metadata(settings, module.student))
+            record = {"test": trained.test, "time": trained.time, "shaped_by": shape}
+            (unfinished / "record.json").write_text(json.dumps(record, indent=2))
+            shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
+            os.replace(unfinished, home)
     return trained
+
+
+@contextmanager
+def nothing_half_begun(folder: Path) -> Iterator[None]:
+    """Remove the folder if the block fails before there is a checkpoint to go on from."""
+    try:
+        yield
+    except BaseException:
+        if not list(folder.glob("checkpoints/*.ckpt")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def first_rank_holds(lock: Path) -> Iterator[None]:
+    """One process at a time among those that train by themselves; the other ranks of a run follow their first."""
+    if int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            yield
+    else:
+        yield
+
+
+def all_ranks_agree(found: bool) -> bool:
+    """What the first rank found, on all ranks."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return found
+    answer = [found]
+    torch.distributed.broadcast_object_list(answer, src=0)
+    return answer[0]
 
 
 def cross_entropy(config: DictConfig) -> DictConfig:
     """The run's own cross-entropy, or the plain one where the run has none."""
     return config.loss.ce.loss if config.loss.get("ce") else PLAIN_CROSS_ENTROPY
-
-
-def home(config: DictConfig) -> Path:
-    """The folder of all networks that were trained once."""
-    return Path(config.paths.cache_dir).expanduser() / "networks"
-
-
-def _publish(unfinished: Path) -> None:
-    """Make a finished network visible in one rename; one that is there already is the same network."""
-    shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
-    try:
-        os.replace(unfinished, unfinished.with_suffix(""))
-    except OSError:
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.once import SHAPELESS
+from kd_lightning.inspection import plain
 
-# What may differ when a run is taken up again: where it runs and how long.
-FREE = ("paths", "hydra", "logger", "callbacks", "trainer")
+# What may differ when a run is taken up again: where it runs and what it shows.
+FREE = ("paths", "hydra", "logger", "callbacks", *(f"trainer.{name}" for name in SHAPELESS))
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -26,9 +28,7 @@ def same_config(config: DictConfig, folder: Path) -> None:
     if not last.exists():
         return
     stored = torch.load(last, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
-    now = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(now, dict)
-    for key, before, after in differences(stored, {str(name): value for name, value in now.items()}):
+    for key, before, after in differences(stored, plain(config)):
         raise UserError(
             f"hydra.run.dir={folder}: holds a run with {key}={before}, not {after}; give the same config to take it up "
             "again, or another folder"
@@ -39,8 +39,10 @@ def differences(
     before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
     """The dotted keys with different values in two configs, but for those that a resumed run may change."""
-    for name in sorted({*before, *after} - (set() if prefix else set(FREE))):
+    for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
+        if f"{prefix}{name}" in FREE:
+            continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from differences(old, new, f"{prefix}{name}.")
         elif old != new:

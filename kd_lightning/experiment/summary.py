@@ -1,30 +1,57 @@
-"""summary.json: what came out of a run, in one file that is there whole or not at all."""
+"""summary.json: what came out of a run."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.training import TestedNetwork, selected_checkpoint
+from kd_lightning.experiment.build import example_input, model_name
+from kd_lightning.experiment.training import TestedNetwork, as_network
 from kd_lightning.objective import Objective
 from kd_lightning.profile import profile_model
 from kd_lightning.schedules import Progress
 
 
-def network_record(name: str, tested: TestedNetwork, example: Tensor) -> dict[str, Any]:
-    """One network's line of the comparison: its size, its cost and its test metrics."""
-    return {"model": name, **asdict(profile_model(tested.network, example)), **tested.test}
+def summarise(
+    config: DictConfig,
+    data: ImageDataModule,
+    objective: Objective,
+    networks: Mapping[str, TestedNetwork | None],
+    selected: str,
+) -> dict[str, Any]:
+    """All of it; `networks` are `teacher`, `scratch` and `student`, `selected` names the student's checkpoint."""
+    example = example_input(data)[:1]
+    names = {"teacher": config.teacher, "scratch": config.student, "student": config.student}
+    student = networks["student"]
+    assert student is not None
+    return {
+        "data": data_record(data, selected),
+        "seed": config.seed,
+        **{
+            role: None if tested is None else network_record(model_name(names[role]), tested, example)
+            for role, tested in networks.items()
+        },
+        "objective": objective_record(objective),
+        "time": student.time,
+    }
 
 
-def data_record(data: ImageDataModule) -> dict[str, Any]:
+def data_record(data: ImageDataModule, selected: str) -> dict[str, Any]:
     """The data, and what selected the reported weights."""
     return {
         **data.fingerprint(),
         "num_classes": data.num_classes,
         "validates_on": data.validates_on,
-        "selected_checkpoint": selected_checkpoint(data),
+        "selected_checkpoint": selected,
     }
+
+
+def network_record(name: str, tested: TestedNetwork, example: Tensor) -> dict[str, Any]:
+    """One network's line of the comparison: its size, its cost and its test metrics."""
+    return {"model": name, **asdict(profile_model(as_network(tested.network), example)), **tested.test}
 
 
 def objective_record(objective: Objective) -> dict[str, Any]:

@@ -24,6 +24,8 @@ class CrossEntropy(nn.Module):
 class SoftTarget(nn.Module):
     """Hinton's distillation loss; see `functional.kd`. Takes the logits of student and teacher, both (B, C)."""
 
+    soft_target = True  # beside it cross-entropy weighs 1 - alpha
+
     def __init__(self, temperature: float = 4.0) -> None:
         super().__init__()
         if not 0 < temperature < math.inf:

@@ -8,8 +8,8 @@ from kd_lightning.models.catalog import (
     pretrained_num_classes,
 )
 from kd_lightning.models.factory import create_model
-from kd_lightning.models.normalization import normalize_inputs
-from kd_lightning.models.weights import load_weights, read_state_dict, save_weights, state_sha256
+from kd_lightning.models.normalization import normalize_inputs, read_normalization, stored_normalization
+from kd_lightning.models.weights import load_weights, save_weights, state_sha256
 
 __all__ = [
     "check_model_name",
@@ -20,7 +20,8 @@ __all__ = [
     "normalize_inputs",
     "pretrained_normalization",
     "pretrained_num_classes",
-    "read_state_dict",
+    "read_normalization",
     "save_weights",
     "state_sha256",
+    "stored_normalization",
 ]

@@ -1,6 +1,7 @@
 """Models that take floats in [0, 1] and normalise them as they were trained to."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -26,6 +27,21 @@ def normalize_inputs(model: Model, mean: Sequence[float], std: Sequence[float]) 
     if _normalize not in model._forward_pre_hooks.values():
         model.register_forward_pre_hook(_normalize)
     return model
+
+
+def stored_normalization(model: nn.Module) -> dict[str, str]:
+    """A model's normalisation as JSON, to lie beside its weights; empty where it has none."""
+    statistics = {"mean": getattr(model, "input_mean", None), "std": getattr(model, "input_std", None)}
+    return {name: json.dumps(value.flatten().tolist()) for name, value in statistics.items() if value is not None}
+
+
+def read_normalization(metadata: Mapping[str, str]) -> tuple[list[float], list[float]] | None:
+    """What `stored_normalization` left beside the weights; None where nothing, or something else, lies there."""
+    try:
+        mean, std = json.loads(metadata["mean"]), json.loads(metadata["std"])
+    except (KeyError, json.JSONDecodeError):
+        return None
+    return (mean, std) if isinstance(mean, list) and isinstance(std, list) else None
 
 
 # A function of the module that it is called with, no closure: a deep copy of the model reads its own buffers.

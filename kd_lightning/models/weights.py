@@ -51,21 +51,6 @@ def load_weights(model: nn.Module, path: str | Path, key: str = "teacher.weights
     return metadata
 
 
-def read_state_dict(path: str | Path, key: str = "teacher.weights") -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The state dict of a file, on the CPU, and the file's metadata.
-
-    Wrappers are removed from the names, and the prefix "student.", "model." or "net." where it is a student's, every
-    entry's, or a Lightning checkpoint's.
-    """
-    entries, metadata = read_file(Path(path), key)
-    for owner in OWNERS:
-        inner = _under(owner, entries)
-        whole = len(inner) == len(entries) or "pytorch-lightning_version" in metadata
-        if inner and (whole or owner == "student."):
-            entries = inner
-    return entries, metadata
-
-
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, object] | None = None) -> None:
     """Write the model's state dict as safetensors, in one rename: a half-written file never bears the name."""
     path = Path(path)

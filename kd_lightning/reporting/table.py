@@ -57,12 +57,10 @@ def metrics_table(networks: Mapping[str, Mapping[str, Any]]) -> Table:
 def caption(summary: Mapping[str, Any]) -> str:
     """What the distillation brought, and which weights were tested."""
     student, scratch, data = summary["student"], summary["scratch"], summary["data"]
-    images = f"{data['images']['train']:,} training and {data['images']['test']:,} test images"
-    tested = {
-        "validation": f"Best epoch by {data['images']['val']:,} validation images",
-        "test": "Last epoch; validated on the test set",
-    }[data["validates_on"]]
-    lines = [f"{tested}; {images}."]
+    tested = f"Best epoch by {data['images']['val']:,} validation images"
+    if data["selected_checkpoint"] == "last":
+        tested = "Last epoch" + ("; validated on the test set" if data["validates_on"] == "test" else "")
+    lines = [f"{tested}; {data['images']['train']:,} training and {data['images']['test']:,} test images."]
     if scratch is not None:
         lines.insert(0, f"Distillation: {100 * (student['top1'] - scratch['top1']):+.2f} points of top-1.")
     return "\n".join(lines)

@@ -33,7 +33,7 @@ class Teacher(nn.Module):
         """Learn which signals the objective takes; called before the first answer."""
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if any(part.training for part in self.children()):  # somebody called train() on the network inside
+        if any(part.training for part in self.modules()):  # somebody called train() on a part of it
             self.train(False)
         with torch.no_grad():
             return self.answer(batch)
@@ -54,3 +54,14 @@ class Teacher(nn.Module):
 def _keep_own_state(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
     # Fills in what a checkpoint leaves out, so that strict loading still guards the student beside this module.
     state_dict.update(nn.Module.state_dict(module, prefix=prefix))
+
+
+class LogitsOf(nn.Module):
+    """A teacher as an ordinary network, to be tested like one: inputs (B, …) to its logits (B, C)."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.teacher({"input": inputs})["logits"]

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,15 @@ from typing import Any
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write in one rename, so that a half-written file never exists."""
+    """Write in one rename, so that a half-written file never exists; numbers that JSON has not become null."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    temporary.write_text(json.dumps(_finite(record), indent=2, allow_nan=False) + "\n")
     os.replace(temporary, path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,75 @@
+"""Taking up a run again in its own folder."""
+
+import csv
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+
+from tests.conftest import Command
+from tests.test_train import SHORT
+
+
+class PowerCut(Callback):
+    """Ends the training in the middle of its second epoch."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.current_epoch == 1:
+            raise OSError("no power")
+
+
+def test_an_unfinished_run_is_taken_up_where_it_stopped(command: Command) -> None:
+    options = (*SHORT[1:], "trainer.max_epochs=3")
+    folder = command("kd-train", *options, "hydra.run.dir=whole").folder
+    crash = "+callbacks.power_cut={_target_: tests.test_resume.PowerCut}"
+    with pytest.raises(OSError, match="no power"):
+        command("kd-train", *options, "hydra.run.dir=cut", crash)
+    assert not (folder / "cut" / "summary.json").exists()
+    resumed = command("kd-train", *options, "hydra.run.dir=cut")
+    assert resumed.code == 0, resumed.errors
+    whole, cut = (torch.load(folder / name / "checkpoints/last.ckpt", weights_only=True) for name in ("whole", "cut"))
+    assert whole["global_step"] == cut["global_step"] == 3 * 7, "last.ckpt is the last epoch, not the best"
+    for name, value in whole["state_dict"].items():
+        torch.testing.assert_close(cut["state_dict"][name], value, rtol=0, atol=0)
+
+
+def test_a_finished_run_is_not_run_again(command: Command) -> None:
+    first = command("kd-train", *SHORT, "hydra.run.dir=run").folder / "run" / "summary.json"
+    before = first.stat().st_mtime_ns
+    outcome = command("kd-train", *SHORT, "hydra.run.dir=run")
+    assert outcome.code == 0
+    assert "distilled student" in outcome.output
+    assert first.stat().st_mtime_ns == before
+
+
+def test_a_run_of_another_config_is_not_overwritten(command: Command) -> None:
+    command("kd-train", *SHORT, "hydra.run.dir=run")
+    outcome = command("kd-train", *SHORT, "hydra.run.dir=run", "temperature=2")
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert "temperature=4.0, not 2" in outcome.error_lines[0]
+    assert (outcome.folder / "run" / "summary.json").exists()
+
+
+def test_metrics_from_before_the_interruption_are_kept(command: Command) -> None:
+    options = ("teacher=none", "trainer.max_epochs=3", "callbacks.progress_bar=null", "trainer.log_every_n_steps=1")
+    crash = "+callbacks.power_cut={_target_: tests.test_resume.PowerCut}"
+    with pytest.raises(OSError, match="no power"):
+        command("kd-train", *options, "hydra.run.dir=run", crash)
+    folder = command("kd-train", *options, "hydra.run.dir=run").folder / "run"
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert [int(row["step"]) for row in rows if row["train/loss"]] == list(range(3 * 7))
+    assert not (folder / "metrics.before.csv").exists()
+
+
+def test_a_refused_config_leaves_the_run_as_it_was(command: Command) -> None:
+    folder = command("kd-train", *SHORT, "hydra.run.dir=run").folder / "run"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for other in ("student.model=digits_cnn_8", "trainer.max_epochs=3"):
+        outcome = command("kd-train", *SHORT, "hydra.run.dir=run", other)
+        assert outcome.code == 2
+        assert other.partition("=")[0] in outcome.error_lines[0]
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert command("kd-eval", "run=run").code == 0
