@@ -143,8 +143,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             register_resolvers()
             if os.getcwd() not in sys.path:
                 sys.path.append(os.getcwd())  # last, so that it hides nothing: a user's own classes for `_target_`
-            # Threads that spin while they wait make a small network many times slower as soon as a core is shared.
-            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+            # OpenMP threads that spin for long while they wait make training several times slower on a shared machine;
+            # those that never spin make it slower on a quiet one.
+            os.environ.setdefault("GOMP_SPINCOUNT", "2000")
             with environment(FULL_ERROR, "1"):  # else Hydra prints errors itself, and exits with 1
                 try:
                     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()

@@ -9,9 +9,9 @@ console = Console()
 @rank_zero_only
 def say(title: str, text: str) -> None:
     """One line: what is being worked on, and what is known of it."""
-    console.print(f"[bold]{title:<14}[/] {text}", highlight=False)
+    console.print(f"[bold]{title:<14}[/] {text}", highlight=False, soft_wrap=True)
 
 
 @rank_zero_only
 def show(renderable: object) -> None:
-    console.print(renderable)
+    console.print(renderable, soft_wrap=isinstance(renderable, str), highlight=False)
