@@ -44,7 +44,10 @@ def inspect_model(
         except Exception as error:
             if device == "cpu":
                 shape = "x".join(map(str, input_size))
-                raise UserError(f"{role}.model={name}: does not run on an input of {shape} ({error})") from error
+                raise UserError(
+                    f"{role}.model={name}: does not run on an input of {shape} ({error}); take a model for this size, "
+                    f"other data, or in kd-inspect another {role}.input_size"
+                ) from error
     raise AssertionError
 
 

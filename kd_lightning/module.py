@@ -1,6 +1,7 @@
 """DistillationModule: a frozen teacher, a trainable student, and the objective between them."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -103,6 +104,12 @@ class DistillationModule(LightningModule):
         if self.teacher is not None:
             signals |= {f"teacher.{tap}": value for tap, value in self.teacher(batch).items()}
         return signals
+
+    def on_fit_start(self) -> None:
+        if all(
+            part.training for part in self.student.modules()
+        ):  # then only the teacher is in eval mode, as it must be
+            warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch)

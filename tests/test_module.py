@@ -1,6 +1,7 @@
 """DistillationModule in anybody's project: a plain trainer, plain batches, no Hydra, none of this package's data."""
 
 import copy
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,13 @@ def test_a_part_of_the_teacher_cannot_be_put_in_train_mode() -> None:
     module.teacher.network[0][1].train()
     module.signals({"input": IMAGES})
     assert all(torch.equal(before[name], value) for name, value in module.teacher.network.state_dict().items())
+
+
+@pytest.mark.parametrize("frozen_part", [False, True])
+def test_modules_in_eval_mode_are_mentioned_if_they_are_the_students(tmp_path: Path, frozen_part: bool) -> None:
+    student = network(2)
+    student[0][1].train(not frozen_part)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(tmp_path, max_epochs=1).fit(DistillationModule(student, network(4), KD), loader(IMAGES, TARGETS))
+    assert any("in eval mode" in str(warning.message) for warning in caught) == frozen_part

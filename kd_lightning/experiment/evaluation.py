@@ -34,7 +34,7 @@ def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
         teacher=find_teacher(run, data),
         num_classes=data.num_classes,
     )
-    quiet(module)
+    quiet()
     one_device = {**config.trainer, "devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
     trainer = instantiate(run.trainer, **one_device)
     stored = (finished(folder) or {}).get("student", {})

@@ -44,13 +44,11 @@ class Fit:
     time: dict[str, float]
 
 
-def quiet(module: DistillationModule | None = None) -> None:
+def quiet() -> None:
     """Keep Lightning's hints that mean nothing here off the terminal."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in QUIET:
         warnings.filterwarnings("ignore", message=f".*{message}")
-    if module is not None and all(part.training for part in module.student.modules()):
-        warnings.filterwarnings("ignore", message="Found .* module\\(s\\) in eval mode")
 
 
 def at(config: DictConfig, folder: Path) -> DictConfig:
@@ -71,7 +69,7 @@ def make_trainer(config: DictConfig, folder: Path, logs: Path) -> Trainer:
 
 def fit(config: DictConfig, module: DistillationModule, data: ImageDataModule, folder: Path, logs: Path) -> Fit:
     """Train a module, from checkpoints/last.ckpt in `folder` where an interrupted training left one."""
-    quiet(module)
+    quiet()
     trainer = make_trainer(config, folder, logs)
     last = folder / "checkpoints" / "last.ckpt"
     resumed = last.exists()
