@@ -11,7 +11,7 @@ test: install ## what CI runs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2
 
 lint: install
 	$(BIN)/ruff check
