@@ -74,10 +74,9 @@ class DistillationModule(LightningModule):
                 teacher, resolve_taps("teacher", teacher, teacher_taps, self.objective, example_input)
             )
         self._connect(resolve_taps("student", student, student_taps, self.objective, example_input), example_input)
-        classes = num_classes
-        self.val_metrics = None if classes is None else metrics.selection_metrics(classes, "val/")
-        self.test_metrics = None if classes is None else metrics.test_metrics(classes, "test/")
-        self.test_agreement = None if classes is None else metrics.Agreement(classes)
+        self.val_metrics = None if num_classes is None else metrics.selection_metrics(num_classes, "val/")
+        self.test_metrics = None if num_classes is None else metrics.test_metrics(num_classes, "test/")
+        self.test_agreement = None if num_classes is None else metrics.Agreement(num_classes)
 
     def _connect(self, student_taps: Mapping[str, str], example_input: Tensor | None) -> None:
         """Attach the taps that the terms take, and build their projectors from the shapes of one dry run."""
@@ -106,9 +105,8 @@ class DistillationModule(LightningModule):
         return signals
 
     def on_fit_start(self) -> None:
-        if all(
-            part.training for part in self.student.modules()
-        ):  # then only the teacher is in eval mode, as it must be
+        only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
+        if only_the_teacher_is_in_eval_mode:
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -117,9 +115,8 @@ class DistillationModule(LightningModule):
         logged = {"train/loss": value.total.detach()}
         logged |= {f"train/{name}": raw.detach() for name, raw in value.raw.items()}
         logged |= {f"train/{name}_weighted": weighted.detach() for name, weighted in value.weighted.items()}
-        shown = {name for name in logged if not name.endswith("_weighted")}
-        self.log_dict({name: logged[name] for name in shown}, prog_bar=True, batch_size=len(batch["input"]))
-        self.log_dict({name: logged[name] for name in logged if name not in shown}, batch_size=len(batch["input"]))
+        for name, entry in logged.items():
+            self.log(name, entry, prog_bar=not name.endswith("_weighted"), batch_size=len(batch["input"]))
         return value.total
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:

@@ -162,7 +162,7 @@ def test_without_a_teacher_it_is_ordinary_training(tmp_path: Path) -> None:
 def test_without_a_target_only_terms_that_need_none_contribute(batch: Any) -> None:
     module = DistillationModule(network(2).eval(), network(4), KD)
     module._total_steps = module._total_epochs = 1.0
-    module.log_dict = lambda *_, **__: None  # type: ignore[method-assign,assignment]
+    module.log = lambda *_, **__: None  # type: ignore[method-assign,assignment]
     total = module.training_step(batch, 0)
     expected = 0.9 * SoftTarget(4)(module(IMAGES), module.teacher({"input": IMAGES})["logits"])  # type: ignore[misc]
     torch.testing.assert_close(total, expected)
