@@ -127,8 +127,8 @@ class Objective(nn.Module):
         active = [(name, term) for name, term in self.items() if "target" in signals or "target" not in term.names()]
         raw = {name: term(signals) for name, term in active}
         weighted = {name: weights[name] * value for name, value in raw.items()}
-        nothing = signals["student.logits"].float().sum() * 0.0
-        return ObjectiveValue(sum(weighted.values(), nothing), raw, weighted)
+        total = torch.stack(list(weighted.values())).sum() if weighted else signals["student.logits"].sum() * 0.0
+        return ObjectiveValue(total, raw, weighted)
 
 
 def _as_list(value):  # type: ignore[no-untyped-def]

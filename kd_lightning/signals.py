@@ -19,19 +19,15 @@ def resolve_taps(
     role: str, network: nn.Module, taps: Mapping[str, str] | str, objective: Objective, example_input: Tensor | None
 ) -> dict[str, str]:
     """Names and addresses of a network's taps; found with `example_input` only where a term takes more than logits."""
-    if not isinstance(taps, str):
-        given = dict(taps)
-        if taken_from(role, objective) - {"logits", *given} == set() or example_input is None:
-            return {"logits": "", **given}
-        return {**find_taps(network, example_input), **given}
-    if taken_from(role, objective) <= {"logits"}:
-        return {"logits": ""}
+    taken, given = taken_from(role, objective), {} if isinstance(taps, str) else dict(taps)
+    if taken <= {"logits", *given} or (given and example_input is None):
+        return {"logits": "", **given}
     if example_input is None:
-        wanted = ", ".join(sorted(taken_from(role, objective) - {"logits"}))
         raise UserError(
-            f"{role}_taps=auto: to find {wanted}, give DistillationModule an example_input, or name the taps' modules"
+            f"{role}_taps=auto: to find {', '.join(sorted(taken - {'logits'}))}, give DistillationModule an "
+            "example_input, or name the taps' modules"
         )
-    return find_taps(network, example_input)
+    return {**find_taps(network, example_input), **given}
 
 
 def connect(objective: Objective, student: Iterable[str], teacher: Iterable[str] | None) -> None:

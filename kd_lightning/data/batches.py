@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
+from kd_lightning.batch import Batch
 from kd_lightning.data.views import fold, view_of
 from kd_lightning.errors import UserError
-
-Batch = dict[str, Tensor]
 
 
 class Draw(NamedTuple):

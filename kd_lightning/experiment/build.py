@@ -22,7 +22,7 @@ from kd_lightning.models import (
     stored_normalization,
 )
 from kd_lightning.module import DistillationModule
-from kd_lightning.objective import Objective
+from kd_lightning.objective import Objective, Term
 from kd_lightning.signals import resolve_taps
 from kd_lightning.teachers import FrozenTeacher, Teacher
 
@@ -106,11 +106,22 @@ def file_metadata(settings: Mapping[str, Any], network: nn.Module) -> dict[str, 
     return {"model": model_name(settings), **stored_normalization(network)}
 
 
+def build_terms(config: DictConfig) -> dict[str, Term]:
+    """The terms of the config's objective, without those that are taken away."""
+    return {name: instantiate(term) for name, term in config.loss.items() if term}
+
+
+def build_optimization(config: DictConfig) -> dict[str, Any]:
+    """A module's `optimizer` and `scheduler`."""
+    scheduler = instantiate(config.scheduler) if config.scheduler else None
+    return {"optimizer": instantiate(config.optimizer), "scheduler": scheduler}
+
+
 def build_module(config: DictConfig, data: ImageDataModule, teacher: nn.Module | None) -> DistillationModule:
     """The module that a config describes; its student's random weights come from the seed alone."""
     seed_everything(config.seed, workers=True, verbose=False)
     student = build_network("student", config.student, data)
-    terms = {name: instantiate(term) for name, term in config.loss.items() if term}
+    terms = build_terms(config)
     example = example_input(data)
     if teacher is not None and not isinstance(teacher, Teacher):
         taps = resolve_taps("teacher", teacher, config.teacher.taps, Objective(terms), example)
@@ -119,8 +130,7 @@ def build_module(config: DictConfig, data: ImageDataModule, teacher: nn.Module |
         student=student,
         teacher=teacher,
         terms=terms,
-        optimizer=instantiate(config.optimizer),
-        scheduler=instantiate(config.scheduler) if config.scheduler else None,
+        **build_optimization(config),
         student_taps=config.student.taps,
         example_input=example,
         num_classes=data.num_classes,

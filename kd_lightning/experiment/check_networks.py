@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import (
     build_network,
+    build_terms,
     given_normalization,
     has_teacher,
     is_file,
@@ -61,7 +61,7 @@ def check_models(config: DictConfig, data: ImageDataModule) -> None:
 
     Seen on networks without memory behind them where possible, so it costs little.
     """
-    objective = Objective({name: instantiate(term) for name, term in config.loss.items() if term})
+    objective = Objective(build_terms(config))
     taps: dict[str, dict[str, str]] = {}
     for role in roles(config):
         model, given = plain(config[role].model), given_taps(role, config[role].taps)

@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.build import build_network, file_metadata, is_file, model_name
+from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, is_file, model_name
 from kd_lightning.experiment.training import TestedNetwork, at, fit, load_selected, test
 from kd_lightning.inspection import plain
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
 from kd_lightning.reporting.terminal import say
+from kd_lightning.tracking.files import write_json
 from kd_lightning.tracking.wandb import one_wandb_run
 
 # All of trainer and callbacks shapes the numbers, but for where it runs and what it shows or keeps.
@@ -40,7 +41,7 @@ def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -
     settings = config.teacher if role == "teacher" else config.student
     key = "teacher" if role == "teacher" else "student"
     shape = shaped_by(settings, config, data)
-    home = Path(config.paths.cache_dir).expanduser() / "networks" / fingerprint(shape)
+    home = home_of(shape, config)
     with first_rank_holds(home.with_suffix(".lock")):
         found = all_ranks_agree((home / "record.json").exists())
         title = "teacher" if role == "teacher" else "student alone"
@@ -71,15 +72,15 @@ def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
     }
 
 
-def fingerprint(shape: dict[str, Any]) -> str:
-    """16 hexadecimal digits that stand for plain values."""
-    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
+def home_of(shape: dict[str, Any], config: DictConfig) -> Path:
+    """The folder of the network of this shape, named by 16 hexadecimal digits that stand for it."""
+    fingerprint = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
+    return Path(config.paths.cache_dir).expanduser() / "networks" / fingerprint
 
 
 def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> TestedNetwork | None:
     """The teacher as an earlier run trained it, or None."""
-    mark = fingerprint(shaped_by(settings, config, data))
-    home = Path(config.paths.cache_dir).expanduser() / "networks" / mark
+    home = home_of(shaped_by(settings, config, data), config)
     return load("teacher", settings, data, home) if (home / "record.json").exists() else None
 
 
@@ -104,8 +105,7 @@ def train(
     module = DistillationModule(
         student=build_network(key, settings, data),
         terms={"ce": Term(instantiate(cross_entropy(config)), ["student.logits", "target"])},
-        optimizer=instantiate(config.optimizer),
-        scheduler=instantiate(config.scheduler) if config.scheduler else None,
+        **build_optimization(config),
         num_classes=data.num_classes,
     )
     unfinished = home.with_suffix(".unfinished")
@@ -116,7 +116,7 @@ def train(
         if done.trainer.is_global_zero:
             save_weights(module.student, unfinished / "weights.safetensors", file_metadata(settings, module.student))
             record = {"test": trained.test, "time": trained.time, "shaped_by": shape}
-            (unfinished / "record.json").write_text(json.dumps(record, indent=2))
+            write_json(unfinished / "record.json", record)
             shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
             os.replace(unfinished, home)
     return trained

@@ -129,11 +129,11 @@ def load_checkpoint(module: DistillationModule, folder: Path, which: str) -> boo
     return True
 
 
-def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> str:
-    """Put the weights that a training is judged by into its module, which holds the last ones; says which.
+def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> None:
+    """Put the weights that a training is judged by into its module, which holds the last ones.
 
     These are the best where validation data select, else the last: the best epoch on the test set would be selected
     on it.
     """
-    selects = data.validates_on == "validation"
-    return "best" if selects and load_checkpoint(module, folder, "best") else "last"
+    if data.validates_on == "validation":
+        load_checkpoint(module, folder, "best")

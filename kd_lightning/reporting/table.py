@@ -48,9 +48,9 @@ def metrics_table(networks: Mapping[str, Mapping[str, Any]]) -> Table:
     for title in networks:
         table.add_column(title, justify="right", overflow="fold")
     for label, metric, text in ROWS:
-        if any(metric in network for network in networks.values()):
-            cells = [text(network[metric]) if metric in network else "" for network in networks.values()]
-            table.add_row(label, *cells)
+        values = [network.get(metric) for network in networks.values()]
+        if any(value is not None for value in values):
+            table.add_row(label, *("" if value is None else text(value) for value in values))
     return table
 
 
