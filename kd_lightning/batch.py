@@ -1,9 +1,10 @@
 """What a training step receives: a mapping of tensors, whatever the loader gave."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 
@@ -21,3 +22,36 @@ def as_batch(batch: Any) -> Batch:
     raise UserError(
         f"batch of type {type(batch).__name__}: give (input, target), a lone input, or a mapping with the key 'input'"
     )
+
+
+def example_batch(inputs: Tensor) -> Batch:
+    """A batch of these inputs with everything that a loader may give."""
+    zeros = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+    return {"input": inputs, "input_strong": inputs, "target": zeros, "index": zeros}
+
+
+def strong_view(batch: Batch) -> Tensor:
+    """The strongly augmented view of the batch's images."""
+    if "input_strong" not in batch:
+        raise UserError(
+            "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd "
+            "does, or let your loader give 'input_strong'"
+        )
+    return batch["input_strong"]
+
+
+class Constants(nn.Module):
+    """Tensors by name that lie where the module lies and go into no checkpoint."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        for name, value in values.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def names(self) -> list[str]:
+        return list(self._buffers)
+
+    def items(self) -> Iterator[tuple[str, Tensor]]:
+        for name, value in self._buffers.items():
+            assert value is not None
+            yield name, value

@@ -47,8 +47,16 @@ def is_soft_target(target: str) -> bool:
         return False
 
 
+def for_pair(name: str, default: float, *, _root_: DictConfig) -> float:
+    """What `pairs` sets by this name for TEACHER_STUDENT, else the default."""
+    pair = f"{_root_.teacher.model}_{_root_.student.model}"
+    value: float = (_root_.get("pairs") or {}).get(pair, {}).get(name, default)
+    return value
+
+
 def register_resolvers() -> None:
     OmegaConf.register_new_resolver("cross_entropy_weight", cross_entropy_weight, replace=True)
+    OmegaConf.register_new_resolver("for_pair", for_pair, replace=True)
     OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
 
 

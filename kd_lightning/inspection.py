@@ -1,44 +1,58 @@
 """What a model offers before it has weights: its taps, their shapes, its parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models import create_model, default_input_size
-from kd_lightning.taps import find_taps, tap_shapes
+from kd_lightning.signals import find_all
+from kd_lightning.taps import shapes_of, tap_values
 
 Shape = tuple[int, ...]
+Adapt = Callable[[nn.Module, Tensor], nn.Module]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """One model seen from outside: `taps` holds names and addresses, `shapes` has no batch dimension."""
+    """One model seen from outside: `taps` holds names and addresses, `values` examples of them for a batch of two."""
 
     role: str
     model: str
     input_size: Shape
     params: int
     taps: dict[str, str]
-    shapes: dict[str, Shape]
+    values: dict[str, Tensor]
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Of the taps, without the batch dimension."""
+        return shapes_of({tap: self.values[tap] for tap in self.taps}, self.taps)
 
 
 def inspect_model(
-    role: str, model: Any, input_size: Shape, num_classes: int, taps: Mapping[str, str], find: bool = True
+    role: str,
+    model: Any,
+    input_size: Shape,
+    num_classes: int,
+    taps: Mapping[str, str],
+    taken: Collection[str],
+    adapt: Adapt | None = None,
 ) -> Inspection:
     """Build a model without weights, on the meta device where it runs there, and find its taps.
 
-    `role` is the config's key, `model` its value, `taps` are named beside those that are found; without `find` there
-    are only these and the logits. Raises `UserError` where the model does not run on this input, or has no such module
-    as a tap names.
+    `role` is the config's key, `model` its value, `taps` are named beside those that are found, of which `taken` need
+    to be found. `adapt` is what becomes of the model before it is used, given an example. Raises `UserError` where the
+    model does not run on this input, or has no such module as a tap names.
     """
     name = model if isinstance(model, str) else str(model["_target_"])
     for device in ("meta", "cpu"):
         try:
-            return _inspect_on(device, role, model, name, input_size, num_classes, taps, find)
+            return _inspect_on(device, role, model, name, input_size, num_classes, taps, taken, adapt)
         except UserError:
             raise
         except Exception as error:
@@ -59,18 +73,21 @@ def _inspect_on(
     input_size: Shape,
     num_classes: int,
     given: Mapping[str, str],
-    find: bool,
+    taken: Collection[str],
+    adapt: Adapt | None,
 ) -> Inspection:
     with torch.device(device):
         network = create_model(model, num_classes, input_size[0], key=f"{role}.model")
         example = torch.zeros(2, *input_size)
+        network = network if adapt is None else adapt(network, example)
     try:
-        taps = {**(find_taps(network, example) if find else {"logits": ""}), **given}
-        shapes = tap_shapes(network, example, taps)
+        wanted = {*taken} - {*given}
+        taps = {**({"logits": ""} if wanted <= {"logits"} else find_all(network, example, wanted)), **given}
+        values = tap_values(network, example, taps)
     except UserError as error:
         raise UserError(f"{role}.{error}") from error
     params = sum(parameter.numel() for parameter in network.parameters())
-    return Inspection(role, name, input_size, params, taps, shapes)
+    return Inspection(role, name, input_size, params, taps, values)
 
 
 def given_taps(role: str, taps: Any) -> dict[str, str]:

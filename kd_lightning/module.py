@@ -14,14 +14,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from kd_lightning import metrics
-from kd_lightning.batch import Batch, as_batch
+from kd_lightning.batch import Batch, Constants, as_batch, example_batch, strong_view
 from kd_lightning.errors import UserError
 from kd_lightning.learning_rate import LearningRateSchedule
 from kd_lightning.losses import CrossEntropy
+from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, Term
 from kd_lightning.schedules import Progress
-from kd_lightning.signals import connect, resolve_taps, taken_from
+from kd_lightning.signals import connect, resolve_taps, taken_from, takes_strong_view, with_view
 from kd_lightning.taps import TapReader, dry_run
 from kd_lightning.teachers import FrozenTeacher, Teacher
 
@@ -36,12 +37,13 @@ class DistillationModule(LightningModule):
         optimizer: makes the optimizer from the parameters; stochastic gradient descent where None.
         scheduler: makes the learning-rate schedule from the optimizer, once an epoch; or a `LearningRateSchedule`.
         student_taps, teacher_taps: names and addresses of taps, beside or instead of those that `auto` finds.
-        example_input: a batch of inputs; needed where a term takes taps to be found, or has a projector.
+        example_input: a batch of inputs; needed where a term takes taps to be found, or has parts to be built.
         num_classes: turns on the metrics of a classifier in validation and test.
+        training_set: `index` and `target`, both (N,), of all training images, for losses with a memory of them.
         config: the run's resolved configuration as plain values, kept in checkpoints.
 
     A batch is `(input, target)`, an input alone, or a mapping with `input` and, where there are, `target`, `index`,
-    `view`. Raises `UserError` for a term that takes a signal which nobody gives.
+    `view`, `input_strong`. Raises `UserError` for a term that takes a signal which nobody gives.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class DistillationModule(LightningModule):
         teacher_taps: Mapping[str, str] | str = "auto",
         example_input: Tensor | None = None,
         num_classes: int | None = None,
+        training_set: Mapping[str, Tensor] | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -73,36 +76,58 @@ class DistillationModule(LightningModule):
             self.teacher = FrozenTeacher(
                 teacher, resolve_taps("teacher", teacher, teacher_taps, self.objective, example_input)
             )
+        self.training_set = Constants(training_set or {})
         self._connect(resolve_taps("student", student, student_taps, self.objective, example_input), example_input)
+        # What is equal on all ranks by itself is not sent anew before every step.
+        self._ddp_params_and_buffers_to_ignore = [
+            *(f"training_set.{name}" for name in self.training_set.names()),
+            *(f"objective.{name}" for name in self.objective.synchronized_buffers()),
+        ]
         self.val_metrics = None if num_classes is None else metrics.selection_metrics(num_classes, "val/")
         self.test_metrics = None if num_classes is None else metrics.test_metrics(num_classes, "test/")
         self.test_agreement = None if num_classes is None else metrics.Agreement(num_classes)
 
     def _connect(self, student_taps: Mapping[str, str], example_input: Tensor | None) -> None:
-        """Attach the taps that the terms take, and build their projectors from the shapes of one dry run."""
-        connect(self.objective, student_taps, None if self.teacher is None else self.teacher.signals)
-        wanted = taken_from("student", self.objective) | {"logits"}
-        self._read_student = TapReader(self.student, {tap: student_taps[tap] for tap in sorted(wanted)})
+        """Attach the taps that the terms take, and build the parts of terms from the signals of one dry run."""
+        teacher_taps = None if self.teacher is None else self.teacher.signals
+        connect(self.objective, student_taps, teacher_taps, self.training_set.names())
+        wanted = taken_from("student", self.objective)
+        self._student_has_terms = bool(wanted)
+        self._takes_strong_view = takes_strong_view(self.objective)
+        train_heads_apart(self.student, "logits_distilled" in wanted)
+        self._read_student = TapReader(self.student, {tap: student_taps[tap] for tap in sorted(wanted | {"logits"})})
         if self.teacher is not None:
             self.teacher.request(taken_from("teacher", self.objective))
-        if any(term.projector for _, term in self.objective.items()):
+        if self.objective.is_built_from_examples:
             if example_input is None:
-                raise UserError("example_input=None: a term has a projector; give a batch of inputs to see the shapes")
+                raise UserError(
+                    "example_input=None: a term has a projector, or a loss to be built; give a batch of inputs to see "
+                    "the shapes"
+                )
             with dry_run(self.student, example_input):
-                signals = self.signals({"input": example_input})
-            self.objective.build({name: tuple(value.shape[1:]) for name, value in signals.items()})
+                self.objective.build(self.signals(example_batch(example_input)))
 
     def forward(self, x: Tensor) -> Tensor:
         """The student's logits (B, C)."""
         return self._read_student(x)["logits"]
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:
-        """All signals of one step in one flat dict: the batch's own, then `student.*` and `teacher.*`."""
-        signals = {name: value for name, value in batch.items() if name != "input"}
-        signals |= {f"student.{tap}": value for tap, value in self._read_student(batch["input"]).items()}
+        """All signals of one step in one flat dict: the batch's own, then `student.*`, `teacher.*` and `train.*`."""
+        signals = {name: value for name, value in batch.items() if not name.startswith("input")}
+        signals |= self._answers(batch["input"], batch)
+        if self._takes_strong_view:
+            strong = self._answers(strong_view(batch), {**batch, "input": strong_view(batch)})
+            signals |= {with_view(name, "strong"): value for name, value in strong.items()}
+        return signals | {f"train.{name}": value for name, value in self.training_set.items()}
+
+    def _answers(self, inputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """What student and teacher make of one view of the batch; no student where no term asks it in training."""
+        answers: dict[str, Tensor] = {}
+        if self._student_has_terms or not self.training:
+            answers |= {f"student.{tap}": value for tap, value in self._read_student(inputs).items()}
         if self.teacher is not None:
-            signals |= {f"teacher.{tap}": value for tap, value in self.teacher(batch).items()}
-        return signals
+            answers |= {f"teacher.{tap}": value for tap, value in self.teacher(batch).items()}
+        return answers
 
     def on_fit_start(self) -> None:
         only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
@@ -156,8 +181,7 @@ class DistillationModule(LightningModule):
         return Progress(epoch=fraction * self._total_epochs, fraction=fraction)
 
     def configure_optimizers(self) -> Any:
-        parameters = [p for part in (self.student, self.objective) for p in part.parameters() if p.requires_grad]
-        optimizer = self.optimizer(parameters)
+        optimizer = self.optimizer(self._parameter_groups())
         if self.scheduler is None:
             return optimizer
         if not isinstance(self.scheduler, LearningRateSchedule):
@@ -167,6 +191,14 @@ class DistillationModule(LightningModule):
             raise UserError("trainer.max_epochs=-1: this learning-rate schedule needs the training's length")
         schedule = self.scheduler(optimizer, round(total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.scheduler.interval}}
+
+    def _parameter_groups(self) -> list[Any]:
+        """What is trained; in a group of its own what a loss wants without weight decay."""
+        undecayed = self.objective.undecayed()
+        apart = {id(parameter) for parameter in undecayed}
+        networks = (self.student, self.objective) if self._student_has_terms else (self.objective,)
+        trained = [p for part in networks for p in part.parameters() if p.requires_grad and id(p) not in apart]
+        return [{"params": trained}, {"params": undecayed, "weight_decay": 0.0}] if undecayed else trained
 
     @cached_property
     def _total_steps(self) -> float:

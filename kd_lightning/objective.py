@@ -2,17 +2,33 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.schedules import Progress, Schedule
+from kd_lightning.taps import evaluating
 
 Signals = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 Projector = Callable[[Shape, Shape], nn.Module]
+
+
+@runtime_checkable
+class Buildable(Protocol):
+    """A loss with parts whose size depends on the signals; examples of these come as `forward` takes them."""
+
+    def build(self, *examples: Any) -> None: ...
+
+
+@runtime_checkable
+class PartlyUndecayed(Protocol):
+    """A loss with parameters that weight decay must leave alone."""
+
+    def no_weight_decay(self) -> list[nn.Parameter]: ...
 
 
 class Term(nn.Module):
@@ -21,10 +37,13 @@ class Term(nn.Module):
     Args:
         loss: takes the signals in the order of their names and returns a scalar.
         signals: names such as `student.logits`, `teacher.stage2`, `target`; a list among them stands for a list of
-            tensors (a layer each), and `student.stages` or `teacher.stages` for all stages of that network.
+            tensors (a layer each), `student.stages` for all stages of that network, `student.last_stage` for the last.
         weight: a number, or a schedule of the training's progress.
         projector: makes the module that takes the first signal to the second one's shape, from these two shapes
             without the batch dimension; of two lists, one module for each pair.
+
+    A loss that is `Buildable` sees examples of its signals before the first step, after the projector.
+    `progress.epoch` and `progress.fraction` are signals too, 0-d and on the CPU.
     """
 
     def __init__(
@@ -47,39 +66,53 @@ class Term(nn.Module):
             yield from [name] if isinstance(name, str) else name
 
     def unfitted(self) -> "Term":
-        """A term of its own with the same loss: an objective fits its terms to one pair of networks."""
+        """A term of its own with the same loss, or a copy of one to be built: an objective fits it to two networks."""
         term = copy.copy(self)
-        term._modules = {**self._modules, "projections": nn.ModuleList()}
+        loss = copy.deepcopy(self.loss) if isinstance(self.loss, Buildable) else self.loss
+        term._modules = {**self._modules, "loss": loss, "projections": nn.ModuleList()}
         return term
 
-    def expand(self, stages: Mapping[str, Sequence[str]]) -> None:
-        """Replace `student.stages` and `teacher.stages` by the list of that network's stages."""
-        self.signals = [
-            list(stages[name]) if isinstance(name, str) and name in stages else name for name in self.signals
-        ]
+    @property
+    def is_built_from_examples(self) -> bool:
+        """Whether it needs to see examples of its signals before the first step."""
+        return self.projector is not None or isinstance(self.loss, Buildable)
 
-    def build(self, shapes: Mapping[str, Shape]) -> None:
-        """Make the projections from the shapes of one dry run, without the batch dimension."""
-        if self.projector is None:
-            return
-        sources, destinations = (_as_list(name) for name in self.signals[:2])
-        self.projections = nn.ModuleList(
-            self.projector(shapes[source], shapes[destination])
-            for source, destination in zip(sources, destinations, strict=True)
-        )
+    def expand(self, names: Mapping[str, str | list[str]]) -> None:
+        """Replace names that stand for other names: `student.last_stage` for one, `student.stages` for a list."""
+
+        def expanded(name: str | list[str]) -> str | list[str]:
+            if isinstance(name, str):
+                return names.get(name, name)
+            return [one for part in name for one in _as_list(names.get(part, part))]
+
+        self.signals = [expanded(name) for name in self.signals]
+
+    def build(self, examples: Signals) -> None:
+        """Make the projections, and the loss's own parts, from the signals of one dry run."""
+        values = [_pick(examples, name) for name in self.signals]
+        if self.projector is not None:
+            pairs = zip(*(_as_list(value) for value in values[:2]), strict=True)
+            self.projections = nn.ModuleList(self.projector(_shape(source), _shape(to)) for source, to in pairs)
+        if isinstance(self.loss, Buildable):
+            with torch.no_grad(), evaluating(self.projections):
+                self.loss.build(*self._projected(values))
 
     def weight_at(self, progress: Progress) -> float:
         return self.weight(progress) if callable(self.weight) else self.weight
 
     def forward(self, signals: Signals) -> Tensor:
         """The unweighted loss, a scalar."""
-        values = [_pick(signals, name) for name in self.signals]
-        if len(self.projections):
-            projected = [project(x) for project, x in zip(self.projections, _as_list(values[0]), strict=True)]
-            values[0] = projected[0] if isinstance(values[0], Tensor) else projected
+        values = self._projected([_pick(signals, name) for name in self.signals])
         device = next(iter(signals.values())).device.type
         with torch.autocast(device, enabled=False):
             return self.loss(*(_full_precision(value) for value in values))
+
+    def _projected(self, values: list[Tensor | list[Tensor]]) -> list[Tensor | list[Tensor]]:
+        """The values, the first of them through the projections."""
+        if not len(self.projections):
+            return values
+        projected = [project(x) for project, x in zip(self.projections, _as_list(values[0]), strict=True)]
+        return [projected[0] if isinstance(values[0], Tensor) else projected, *values[1:]]
 
 
 class ObjectiveValue(NamedTuple):
@@ -114,21 +147,57 @@ class Objective(nn.Module):
         """The names of all signals that the terms take."""
         return {signal for _, term in self.items() for signal in term.names()}
 
-    def build(self, shapes: Mapping[str, Shape]) -> None:
-        """Make the projections of all terms; see `Term.build`."""
-        for _, term in self.items():
-            term.build(shapes)
+    @property
+    def is_built_from_examples(self) -> bool:
+        return any(term.is_built_from_examples for _, term in self.items())
+
+    def build(self, examples: Signals) -> None:
+        """Make the parts of all terms that need examples of their signals; see `Term.build`."""
+        examples = {**examples, **_as_signals(Progress())}
+        for name, term in self.items():
+            if term.is_built_from_examples:
+                with naming(f"loss.{name}"):
+                    term.build(examples)
+
+    def undecayed(self) -> list[nn.Parameter]:
+        """The parameters of losses that weight decay must leave alone."""
+        losses = [term.loss for _, term in self.items()]
+        return [weight for loss in losses if isinstance(loss, PartlyUndecayed) for weight in loss.no_weight_decay()]
+
+    def synchronized_buffers(self) -> list[str]:
+        """The names of the buffers that losses keep equal on all ranks by themselves."""
+        losses = [(name, term.loss) for name, term in self.items() if getattr(term.loss, "synchronizes_buffers", False)]
+        return [f"terms.{name}.loss.{buffer}" for name, loss in losses for buffer, _ in loss.named_buffers()]
 
     def weights(self, progress: Progress) -> dict[str, float]:
         return {name: term.weight_at(progress) for name, term in self.items()}
 
     def forward(self, signals: Signals, progress: Progress | None = None) -> ObjectiveValue:
-        weights = self.weights(progress or Progress())
+        progress = progress or Progress()
+        weights = self.weights(progress)
+        signals = {**signals, **_as_signals(progress)}
         active = [(name, term) for name, term in self.items() if "target" in signals or "target" not in term.names()]
         raw = {name: term(signals) for name, term in active}
         weighted = {name: weights[name] * value for name, value in raw.items()}
         total = torch.stack(list(weighted.values())).sum() if weighted else signals["student.logits"].sum() * 0.0
         return ObjectiveValue(total, raw, weighted)
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Put the config's key in front of what a term's part finds wrong."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error) if str(error).startswith(key) else f"{key}: {error}") from error
+
+
+def _as_signals(progress: Progress) -> dict[str, Tensor]:
+    return {"progress.epoch": torch.tensor(progress.epoch), "progress.fraction": torch.tensor(progress.fraction)}
+
+
+def _shape(value: Tensor) -> Shape:
+    return tuple(value.shape[1:])
 
 
 def _as_list(value):  # type: ignore[no-untyped-def]

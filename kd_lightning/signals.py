@@ -1,5 +1,6 @@
 """Which signals there are, and whether the objective's terms get theirs."""
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
@@ -7,12 +8,27 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.objective import Objective
-from kd_lightning.taps import find_taps
+from kd_lightning.taps import FOUND, find_inner_taps, find_taps
+
+ROLES = ("student", "teacher")
+STRONG = "strong"
 
 
 def taken_from(role: str, objective: Objective) -> set[str]:
-    """The taps that the objective takes of `student` or `teacher`, without the prefix."""
-    return {name.removeprefix(f"{role}.") for name in objective.names() if name.startswith(f"{role}.")}
+    """The taps that the objective takes of `student` or `teacher`, without the prefix and the view."""
+    parts = [name.split(".", 1) for name in objective.names()]
+    return {tap[0].removeprefix(f"{STRONG}.") for first, *tap in parts if first == role and tap}
+
+
+def takes_strong_view(objective: Objective) -> bool:
+    """Whether a term takes what a network makes of the strongly augmented view, such as `student.strong.logits`."""
+    return any(name.startswith(f"{role}.{STRONG}.") for name in objective.names() for role in ROLES)
+
+
+def with_view(name: str, view: str) -> str:
+    """`student.logits` of another view: `student.strong.logits`."""
+    role, _, tap = name.partition(".")
+    return f"{role}.{view}.{tap}"
 
 
 def resolve_taps(
@@ -27,25 +43,40 @@ def resolve_taps(
             f"{role}_taps=auto: to find {', '.join(sorted(taken - {'logits'}))}, give DistillationModule an "
             "example_input, or name the taps' modules"
         )
-    return {**find_taps(network, example_input), **given}
+    return {**find_all(network, example_input, taken - set(given)), **given}
 
 
-def connect(objective: Objective, student: Iterable[str], teacher: Iterable[str] | None) -> None:
-    """Expand `student.stages` and `teacher.stages` in the terms, and see that each signal they take exists."""
-    available = {"student": list(student), "teacher": list(teacher or [])}
-    stages = {
-        f"{role}.stages": [f"{role}.{tap}" for tap in taps if tap.startswith("stage")]
-        for role, taps in available.items()
-    }
+def find_all(network: nn.Module, example: Tensor, taken: set[str]) -> dict[str, str]:
+    """The taps that `auto` finds; those inside the stages only where one of them is taken."""
+    inner = {} if all(FOUND.fullmatch(tap) for tap in taken) else find_inner_taps(network, example)
+    return {**find_taps(network, example), **inner}
+
+
+def connect(
+    objective: Objective, student: Iterable[str], teacher: Iterable[str] | None, training_set: Iterable[str] = ()
+) -> None:
+    """Expand `student.stages` and its like in the terms, and see that each signal they take exists."""
+    available = {"student": list(student), "teacher": list(teacher or []), "train": list(training_set)}
+    names = {name: taps for role in ROLES for name, taps in _collective_names(role, available[role]).items()}
     for name, term in objective.items():
         if teacher is None and any(signal.startswith("teacher.") for signal in term.names()):
             raise UserError(f"loss={name}: this term needs a teacher; choose one, or loss=ce with teacher=none")
-        term.expand(stages)
+        term.expand(names)
         _check_lists(name, [signals for signals in term.signals if isinstance(signals, list)])
         for signal in term.names():
             role, _, tap = signal.partition(".")
-            if role in available and tap not in available[role]:
+            if role in available and tap.removeprefix(f"{STRONG}.") not in available[role]:
                 raise UserError(_missing(f"loss.{name}.signals", signal, role, available[role]))
+
+
+def _collective_names(role: str, taps: list[str]) -> dict[str, str | list[str]]:
+    """Numbered taps by their plural, as `student.stages` for stage1, stage2, …; and `student.last_stage`."""
+    lists: dict[str, list[str]] = {f"{role}.stages": []}
+    for tap in taps:
+        if match := re.fullmatch(r"(.*\D)\d+", tap):
+            lists.setdefault(f"{role}.{match[1]}s", []).append(f"{role}.{tap}")
+    stages = lists[f"{role}.stages"]
+    return {**lists, **({f"{role}.last_stage": stages[-1]} if stages else {})}
 
 
 def _check_lists(name: str, lists: list[list[str]]) -> None:
@@ -55,6 +86,11 @@ def _check_lists(name: str, lists: list[list[str]]) -> None:
 
 
 def _missing(key: str, signal: str, role: str, taps: list[str]) -> str:
-    close = get_close_matches(signal.partition(".")[2], taps, n=1)
+    if role == "train":
+        return (
+            f"{key}={signal}: this loss remembers all training images; give DistillationModule their index and target "
+            "as training_set"
+        )
+    close = get_close_matches(signal.rpartition(".")[2], taps, n=1)
     hint = f"did you mean {role}.{close[0]}? " if close else ""
     return f"{key}={signal}: the {role} has no such tap; {hint}it has {', '.join(taps)} (add more with {role}.taps)"

@@ -22,11 +22,13 @@ from kd_lightning.models import (
     pretrained_normalization,
     pretrained_num_classes,
 )
+from kd_lightning.taps import TapReader, find_taps
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "cifar_models.json"
 CIFAR = [
     *("resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet8x4", "resnet32x4"),
-    *("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2"),
+    *("wrn_16_1", "wrn_16_2", "wrn_40_1", "wrn_40_2", "vgg8", "vgg11", "vgg13", "vgg16", "vgg19", "ResNet50"),
+    *("MobileNetV2", "ShuffleV1", "ShuffleV2"),
 ]
 DIGITS = [f"digits_cnn_{width}" for width in (4, 8, 16, 32, 64)]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -65,22 +67,44 @@ def test_cifar_models_agree_with_the_reference(name: str) -> None:
     assert list(model.state_dict()) == list(entries)
     model.load_state_dict(state, strict=True)
     images = torch.sin(0.013 * torch.arange(2 * 3 * 32 * 32, dtype=torch.float64)).view(2, 3, 32, 32)
-    shapes = []
-    stages = ["block1", "block2", "block3"] if name.startswith("wrn") else ["layer1", "layer2", "layer3"]
-    for module in [*stages, "avgpool"]:
-        model.get_submodule(module).register_forward_hook(lambda _m, _i, out: shapes.append(list(out.shape[1:])))
+    taps = find_taps(model, images)
     with torch.no_grad():
-        logits = model(images)
+        values = TapReader(model, taps)(images)
+    logits, pooled = values.pop("logits"), values.pop("pooled")
     expected = torch.tensor(reference["logits_first8"], dtype=torch.float64)
     torch.testing.assert_close(logits[:, :8], expected, rtol=0, atol=1e-6)
     assert logits.sum().item() == pytest.approx(reference["logits_sum"], abs=1e-6)
     assert sum(p.numel() for p in model.parameters()) == reference["params"]
-    *convolutional, pooled = shapes
-    assert convolutional == reference["feature_shapes"][1:-1]
-    assert pooled == [*reference["feature_shapes"][-1], 1, 1]
+    assert list(values) == [f"stage{n}" for n in range(1, len(values) + 1)]
+    assert [list(value.shape[1:]) for value in (*values.values(), pooled)] == reference["feature_shapes"][1:]
+    follows_relu = name not in ("MobileNetV2",) and not name.startswith("wrn")
+    assert all(bool((value >= 0).all()) == follows_relu for value in values.values())
 
 
-@pytest.mark.parametrize("name", ["resnet8", "wrn_16_1", "digits_cnn_4"])
+@pytest.mark.skipif(not GOLDEN.exists(), reason="no reference values")
+def test_every_model_of_the_reference_is_there() -> None:
+    assert set(json.loads(GOLDEN.read_text())) == set(CIFAR)
+
+
+def test_mobilenet_v1_has_the_published_size_and_stages() -> None:
+    model = create_model("mobilenet_v1", 1000).eval()
+    entries = list(model.state_dict())
+    assert sum(p.numel() for p in model.parameters()) == 4_231_976
+    assert (entries[0], entries[-1]) == ("model.0.0.weight", "fc.bias")
+    assert {"model.0.1.running_var", "model.1.0.weight", "model.13.3.weight", "model.13.4.bias"} <= set(entries)
+    images = torch.randn(1, *default_input_size("mobilenet_v1"))
+    with torch.no_grad():
+        values = TapReader(model, find_taps(model, images))(images)
+    stages = {"stage1": (128, 56, 56), "stage2": (256, 28, 28), "stage3": (512, 14, 14), "stage4": (1024, 7, 7)}
+    shapes = {name: tuple(value.shape[1:]) for name, value in values.items()}
+    assert shapes == {"logits": (1000,), "pooled": (1024,), **stages}
+    assert all(bool((values[stage] >= 0).all()) for stage in stages)
+
+
+ONE_OF_EACH = ["resnet8", "wrn_16_1", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2", "mobilenet_v1", "digits_cnn_4"]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize("size", [8, 28, 33])
 def test_own_models_take_any_channels_and_size(name: str, channels: int, size: int) -> None:
@@ -100,14 +124,30 @@ def test_digits_models_have_three_stages(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet8", "resnet8x4", "digits_cnn_8"])
-def test_stages_end_after_their_relu_and_nothing_is_overwritten(name: str) -> None:
+def test_stages_end_after_their_relu(name: str) -> None:
     model = create_model(name, num_classes=10, in_channels=3)
     outputs: list[Tensor] = []
     for stage in ("layer1", "layer2", "layer3"):
         model.get_submodule(stage).register_forward_hook(lambda _m, _i, out: outputs.append(out))
     model(torch.randn(2, 3, 16, 16))
     assert all(bool((out >= 0).all()) for out in outputs)
+
+
+@pytest.mark.parametrize("name", [*CIFAR, "mobilenet_v1", "digits_cnn_8"])
+def test_every_relu_is_a_module_that_overwrites_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        model = create_model(name, num_classes=10).eval()
+        images = torch.rand(1, 3, 32, 32)
     assert not any(module.inplace for module in model.modules() if isinstance(module, nn.ReLU))
+    calls: list[object] = []
+    relu = torch.nn.functional.relu
+    monkeypatch.setattr(torch.nn.functional, "relu", lambda x, inplace=False: calls.append(x) or relu(x, inplace))
+    inside = [0]
+    for module in model.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda *_: inside.__setitem__(0, inside[0] + 1))
+    model(images)
+    assert len(calls) == inside[0] > 0
 
 
 def test_timm_and_torchvision_models_are_built_by_name() -> None:
@@ -188,6 +228,8 @@ def test_known_names_pass(name: str) -> None:
     [
         ("resnet8x4", None, None, (3, 32, 32)),
         ("digits_cnn_8", None, None, (1, 8, 8)),
+        ("ShuffleV2", None, None, (3, 32, 32)),
+        ("mobilenet_v1", None, None, (3, 224, 224)),
         ("timm/resnet50", 1000, IMAGENET, (3, 224, 224)),
         ("timm/vit_tiny_patch16_384.augreg_in21k_ft_in1k", 1000, ((0.5,) * 3, (0.5,) * 3), (3, 384, 384)),
         ("torchvision/inception_v3", 1000, IMAGENET, (3, 299, 299)),

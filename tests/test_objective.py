@@ -130,7 +130,7 @@ def test_autocast_still_covers_the_projection() -> None:
     """The projection belongs to the network's side; its output reaches the loss in single precision."""
     spy = Spy()
     term = Term(spy, ["student.stage1", "teacher.stage1"], projector=lambda s, t: nn.Conv2d(s[0], t[0], 1))
-    term.build({"student.stage1": (2, 6, 6), "teacher.stage1": (2, 6, 6)})
+    term.build(signals())
     with torch.autocast("cpu", torch.bfloat16):
         term(signals(torch.bfloat16))
     assert [value.dtype for value in spy.seen if isinstance(value, Tensor)] == [torch.float32] * 2
@@ -151,7 +151,7 @@ def test_projections_are_built_pair_by_pair_and_trained() -> None:
     names = [["student.stage1", "student.stage2"], ["teacher.stage2", "teacher.stage1"]]
     objective = Objective({"hint": Term(spy, names, projector=projector), "kd": kd()})
     assert list(objective.parameters()) == []
-    objective.build({name: tuple(value.shape[1:]) for name, value in given.items()})
+    objective.build(given)
     assert pairs == [((2, 6, 6), (3, 3, 3)), ((3, 3, 3), (2, 6, 6))]
     assert len(list(objective.parameters())) == 4
     objective(given)

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import json
 import os
 import pickle
 import warnings
@@ -80,6 +81,28 @@ def test_every_format_in_use_loads(form: str, legacy: bool, source: nn.Module, t
     model = network(seed=2)
     load_weights(model, path)
     assert state_sha256(model) == state_sha256(source)
+
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "cifar_models.json"
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason="no reference values")
+@pytest.mark.parametrize("name", ["resnet8x4", "wrn_40_2", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2", "ResNet50"])
+def test_a_checkpoint_of_repdistiller_loads_strictly(name: str, tmp_path: Path) -> None:
+    entries = json.loads(GOLDEN.read_text())[name]["state_dict"]
+    state = {
+        entry: torch.tensor(7) if entry.endswith("num_batches_tracked") else torch.rand(shape)
+        for entry, shape in entries.items()
+    }
+    torch.save(repdistiller(state), tmp_path / "ckpt_epoch_240.pth")
+    model = create_model(name, 100)
+    load_weights(model, tmp_path / "ckpt_epoch_240.pth")
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[entry], value) for entry, value in state.items())
+    del state[next(iter(state))]
+    torch.save(state, tmp_path / "incomplete.pth")
+    with pytest.raises(UserError, match="1 missing"):
+        load_weights(model, tmp_path / "incomplete.pth")
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "student."])

@@ -7,6 +7,7 @@ from kd_lightning.data.digits import DigitsDataModule
 from kd_lightning.data.folder import ImageFolderDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import ImageDataModule, Sources
+from kd_lightning.data.strong import RandAugment
 from kd_lightning.data.views import view_of
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Images",
     "InMemoryDataModule",
     "MemoryImages",
+    "RandAugment",
     "ShardedBatches",
     "Sources",
     "view_of",

@@ -9,8 +9,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
 from kd_lightning.batch import Batch
+from kd_lightning.data.strong import STRONG_VIEWS, StrongView
 from kd_lightning.data.views import fold, view_of
 from kd_lightning.errors import UserError
+
+STRONG_EPOCHS = 2**32  # added to an epoch's number, so that its two views are drawn apart
 
 
 class Draw(NamedTuple):
@@ -35,13 +38,15 @@ class ImageSet(Dataset[Batch]):
     """Some rows of the images, read a batch at a time.
 
     A batch is {"input": uint8 (B, C, H, W), "target", "index": int64 (B,)}, where index is the row in `images`,
-    however few of them are used; for training, where num_views is a number, also "view": int64 (B,).
+    however few of them are used; for training, where num_views is a number, also "view": int64 (B,), and where there is
+    a strong augmentation "input_strong".
     """
 
     images: Images
     rows: Tensor
     seed: int = 0
     num_views: int | None = None
+    strong: StrongView | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,6 +61,9 @@ class ImageSet(Dataset[Batch]):
         batch = {"target": self.images.targets[index], "index": index}
         if self.num_views is not None:
             batch["view"] = view_of(self.seed, draw.epoch, index, self.num_views)
+        if self.num_views is not None and self.strong is not None:
+            views = view_of(self.seed, draw.epoch + STRONG_EPOCHS, index, STRONG_VIEWS)
+            batch["input_strong"] = self.strong(self.images.read(index, views % self.num_views), views)
         return {"input": self.images.read(index, batch.get("view")), **batch}
 
 

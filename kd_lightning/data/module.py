@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from kd_lightning.data.augment import Augmentation
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
 from kd_lightning.data.split import SPLIT_SEED, split_training
+from kd_lightning.data.strong import StrongAugmentation, StrongView
 from kd_lightning.errors import UserError
 
 
@@ -29,7 +30,8 @@ class ImageDataModule(lightning.LightningDataModule):
 
     Loaders give `ImageSet`'s uint8 batches; the hook after the transfer makes of them, on the device,
     {"input": float32 (B, C, H, W) in [0, 1], "target", "index": int64 (B,)}. Only the training loader's images are
-    augmented, and only its batches have a "view": int64 (B,). Networks normalise for themselves: `mean` and `std` are
+    augmented, and only its batches have a "view": int64 (B,) and, where `strong` says so, a second image
+    "input_strong". Networks normalise for themselves: `mean` and `std` are
     the data's.
 
     A subclass sets the attributes declared here and implements `read`; it extends `check` and `fingerprint`.
@@ -56,6 +58,7 @@ class ImageDataModule(lightning.LightningDataModule):
         val_fraction: float = 0.1,
         train_samples: int | None = None,
         drop_last: bool = False,
+        strong: StrongAugmentation | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -66,6 +69,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.val_fraction = val_fraction
         self.train_samples = train_samples
         self.drop_last = drop_last
+        self.strong = strong
         self.seed = seed
 
     @property
@@ -114,7 +118,8 @@ class ImageDataModule(lightning.LightningDataModule):
             train_samples=self.train_samples,
             seed=self.seed,
         )
-        self.train_set = ImageSet(sources.train, used, self.seed, self.num_views)
+        strong = None if self.strong is None else StrongView(self.augment, self.strong)
+        self.train_set = ImageSet(sources.train, used, self.seed, self.num_views, strong)
         self.test_set = whole(sources.test)
         if sources.val is not None:
             self.val_set = whole(sources.val)
@@ -142,7 +147,8 @@ class ImageDataModule(lightning.LightningDataModule):
         images = batch["input"]
         if "view" in batch:
             images = self.augment(images, batch["view"])
-        return {**batch, "input": images.float().div_(255)}
+        floats = {name: value.float().div_(255) for name, value in batch.items() if name == "input_strong"}
+        return {**batch, **floats, "input": images.float().div_(255)}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last)

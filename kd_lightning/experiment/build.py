@@ -8,11 +8,11 @@ import torch
 from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.inspection import plain
+from kd_lightning.inspection import Adapt, plain
 from kd_lightning.models import (
     create_model,
     load_weights,
@@ -26,6 +26,7 @@ from kd_lightning.objective import Objective, Term
 from kd_lightning.signals import resolve_taps
 from kd_lightning.teachers import FrozenTeacher, Teacher
 
+TRAINING_SET = ("index", "target")
 Normalization = tuple[Sequence[float], Sequence[float]]
 
 
@@ -44,15 +45,49 @@ def has_teacher(config: DictConfig) -> bool:
     return is_own_teacher(config) or config.teacher.model is not None
 
 
+def adapted_to(teacher: nn.Module | None, config: DictConfig) -> Adapt | None:
+    """How the config has its student rebuilt around a teacher; None where it stays as it is."""
+    if not config.student.get("adapt"):
+        return None
+    if teacher is None or isinstance(teacher, Teacher):
+        raise UserError(
+            f"student.adapt={config.student.adapt['_target_']}: rebuilds the student around one network; name it, as "
+            "in teacher.model=resnet32x4"
+        )
+    return lambda student, example: instantiate(config.student.adapt)(student, teacher, example)
+
+
+def roles(config: DictConfig) -> list[str]:
+    """The networks that are built by name: the student, and the teacher unless it is none or a class of its own."""
+    return ["student", "teacher"] if has_teacher(config) and not is_own_teacher(config) else ["student"]
+
+
+def adapted_to_its_like(config: DictConfig, data: ImageDataModule) -> Adapt | None:
+    """How the student is rebuilt, around a teacher without its weights."""
+    if not config.student.get("adapt"):
+        return None
+
+    def adapt(student: nn.Module, example: Tensor) -> nn.Module:
+        teacher = None
+        if "teacher" in roles(config):
+            teacher = create_model(plain(config.teacher.model), data.num_classes, data.in_channels, key="teacher.model")
+        rebuild = adapted_to(teacher, config)
+        assert rebuild is not None
+        return rebuild(student, example)
+
+    return adapt
+
+
 def is_file(weights: str | None) -> bool:
     """Whether `weights` names a file rather than a way to get them."""
     return weights not in (None, "train", "pretrained")
 
 
-def build_network(role: str, settings: DictConfig, data: ImageDataModule) -> nn.Module:
+def build_network(role: str, settings: DictConfig, data: ImageDataModule, adapt: Adapt | None = None) -> nn.Module:
     """The network of `student` or `teacher`, with its weights and its own normalisation in front.
 
-    With `weights: train` it is random: the training comes afterwards.
+    With `weights: train` it is random: the training comes afterwards. `adapt` rebuilds it before it gets its weights
+    from a file.
     """
     network = create_model(
         settings.model,
@@ -61,6 +96,7 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule) -> nn.
         pretrained=settings.weights == "pretrained",
         key=f"{role}.model",
     )
+    network = network if adapt is None else adapt(network, example_input(data))
     metadata: dict[str, str] = {}
     if is_file(settings.weights):
         metadata = load_weights(network, Path(settings.weights).expanduser(), f"{role}.weights")
@@ -106,9 +142,9 @@ def file_metadata(settings: Mapping[str, Any], network: nn.Module) -> dict[str, 
     return {"model": model_name(settings), **stored_normalization(network)}
 
 
-def build_terms(config: DictConfig) -> dict[str, Term]:
-    """The terms of the config's objective, without those that are taken away."""
-    return {name: instantiate(term) for name, term in config.loss.items() if term}
+def build_terms(loss: DictConfig) -> dict[str, Term]:
+    """The terms that `loss` names, without those that are taken away."""
+    return {str(name): instantiate(term) for name, term in loss.items() if term}
 
 
 def build_optimization(config: DictConfig) -> dict[str, Any]:
@@ -120,12 +156,20 @@ def build_optimization(config: DictConfig) -> dict[str, Any]:
 def build_module(config: DictConfig, data: ImageDataModule, teacher: nn.Module | None) -> DistillationModule:
     """The module that a config describes; its student's random weights come from the seed alone."""
     seed_everything(config.seed, workers=True, verbose=False)
-    student = build_network("student", config.student, data)
-    terms = build_terms(config)
+    student = build_network("student", config.student, data, adapted_to(teacher, config))
+    return module_around(student, config, data, teacher, config.loss)
+
+
+def module_around(
+    student: nn.Module, config: DictConfig, data: ImageDataModule, teacher: nn.Module | None, loss: DictConfig
+) -> DistillationModule:
+    """The module that trains this student as a config describes, with these terms."""
+    terms = build_terms(loss)
     example = example_input(data)
     if teacher is not None and not isinstance(teacher, Teacher):
         taps = resolve_taps("teacher", teacher, config.teacher.taps, Objective(terms), example)
         teacher = FrozenTeacher(teacher, taps, model_name(config.teacher))
+    data.setup()
     return DistillationModule(
         student=student,
         teacher=teacher,
@@ -134,6 +178,7 @@ def build_module(config: DictConfig, data: ImageDataModule, teacher: nn.Module |
         student_taps=config.student.taps,
         example_input=example,
         num_classes=data.num_classes,
+        training_set=dict(zip(TRAINING_SET, (data.train_set.rows, data.train_set.targets), strict=True)),
         config=dict(plain(config)),
     )
 

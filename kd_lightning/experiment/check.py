@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from kd_lightning.config import one_line
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.check_networks import check_classes, check_models, check_network, check_weights, roles
+from kd_lightning.experiment.build import roles
+from kd_lightning.experiment.check_networks import check_classes, check_models, check_network, check_weights
 from kd_lightning.experiment.training import quiet
 from kd_lightning.learning_rate import LearningRateSchedule
 

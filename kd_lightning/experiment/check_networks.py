@@ -2,28 +2,28 @@
 
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
+from kd_lightning.batch import example_batch
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import (
+    TRAINING_SET,
+    adapted_to_its_like,
     build_network,
     build_terms,
     given_normalization,
-    has_teacher,
     is_file,
     is_own_teacher,
     model_name,
+    roles,
 )
 from kd_lightning.inspection import given_taps, inspect_model, plain
 from kd_lightning.models import check_model_name, has_pretrained, pretrained_num_classes
 from kd_lightning.objective import Objective
-from kd_lightning.signals import connect, taken_from
-
-
-def roles(config: DictConfig) -> list[str]:
-    """The networks that are built by name: the student, and the teacher unless it is none or a class of its own."""
-    return ["student", "teacher"] if has_teacher(config) and not is_own_teacher(config) else ["student"]
+from kd_lightning.signals import connect, taken_from, with_view
 
 
 def check_network(role: str, settings: DictConfig) -> None:
@@ -61,20 +61,35 @@ def check_models(config: DictConfig, data: ImageDataModule) -> None:
 
     Seen on networks without memory behind them where possible, so it costs little.
     """
-    objective = Objective(build_terms(config))
+    check_terms(config.loss, config, data)
+    if config.initialization:
+        check_terms(config.initialization.loss, config, data)
+
+
+def check_terms(loss: DictConfig, config: DictConfig, data: ImageDataModule) -> None:
+    """The networks have every tap that these terms take, in shapes that fit."""
+    objective = Objective(build_terms(loss))
     taps: dict[str, dict[str, str]] = {}
+    values: dict[str, Tensor] = {}
     for role in roles(config):
         model, given = plain(config[role].model), given_taps(role, config[role].taps)
-        find = not taken_from(role, objective) <= {"logits"}
-        seen = inspect_model(role, model, data.input_shape, data.num_classes, given, find)
+        adapt = adapted_to_its_like(config, data) if role == "student" else None
+        taken = taken_from(role, objective)
+        seen = inspect_model(role, model, data.input_shape, data.num_classes, given, taken, adapt)
         if seen.shapes["logits"] != (data.num_classes,):
             raise UserError(
                 f"{role}.model={seen.model}: gives {'x'.join(map(str, seen.shapes['logits']))} logits, the data have "
                 f"{data.num_classes} classes; build it for these"
             )
         taps[role] = seen.taps
-    if not is_own_teacher(config):  # what that one gives is known once it is built
-        connect(objective, taps["student"], taps.get("teacher"))
+        values |= {f"{role}.{tap}": value.to("meta") for tap, value in seen.values.items()}
+    if is_own_teacher(config):  # what that one gives is known once it is built
+        return
+    connect(objective, taps["student"], taps.get("teacher"), TRAINING_SET)
+    if not any(name.startswith("train.") for name in objective.names()):  # the training images are not read yet
+        values |= {with_view(name, "strong"): value for name, value in values.items()}
+        with torch.device("meta"):
+            objective.build(values | example_batch(torch.zeros(2)))
 
 
 def check_weights(config: DictConfig, data: ImageDataModule) -> None:

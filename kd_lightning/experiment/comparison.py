@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from lightning import Trainer
+from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
@@ -18,6 +18,7 @@ from kd_lightning.experiment.build import (
     is_own_teacher,
     model_name,
 )
+from kd_lightning.experiment.initialization import initialise
 from kd_lightning.experiment.summary import summarise
 from kd_lightning.experiment.training import Fit, TestedNetwork, fit, load_checkpoint, test, test_alone
 from kd_lightning.models import save_weights
@@ -33,9 +34,12 @@ def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str
     """Run a checked config in its folder; returns the summary, which is written there last."""
     data.prepare_data()
     teacher = obtain_teacher(config, data, folder) if has_teacher(config) else None
-    module = build_module(config, data, None if teacher is None else teacher.network)
+    network = None if teacher is None else teacher.network
+    module = build_module(config, data, network)
     scratch = once.obtain("scratch", config, data, folder) if teacher and config.scratch else None
     say("student", f"{model_name(config.student)}, {' + '.join(name for name, _ in module.objective.items())}")
+    if config.initialization:
+        initialise(module, config, data, network, folder)
     with one_wandb_run():
         done = fit(config, module, data, folder, folder)
         student, selected = test_student(done, module, data, folder)
@@ -54,6 +58,7 @@ def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path) -> T
     if config.teacher.weights == "train":
         return once.obtain("teacher", config, data, folder)
     say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")
+    seed_everything(config.seed, workers=True, verbose=False)  # for random weights
     return test_alone(config, build_network("teacher", config.teacher, data), data)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment import once
-from kd_lightning.experiment.build import build_network, has_teacher, is_file, is_own_teacher
+from kd_lightning.experiment.build import adapted_to_its_like, build_network, has_teacher, is_file, is_own_teacher
 from kd_lightning.experiment.resume import finished
 from kd_lightning.experiment.training import quiet, test
 from kd_lightning.module import DistillationModule
@@ -29,9 +29,11 @@ def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
     data.prepare_data()
     checkpoint = checkpoint_name(config.checkpoint, folder)
     weights = str(folder / "checkpoints" / f"{checkpoint}.ckpt")
+    teacher = find_teacher(run, data)
+    settings = DictConfig({**run.student, "weights": weights})
     module = DistillationModule(
-        student=build_network("student", DictConfig({**run.student, "weights": weights}), data),
-        teacher=find_teacher(run, data),
+        student=build_network("student", settings, data, adapted_to_its_like(run, data)),
+        teacher=teacher,
         num_classes=data.num_classes,
     )
     quiet()

@@ -1,10 +1,13 @@
-"""Losses on feature maps, as modules."""
+"""Losses on feature maps without trainable parts, as modules."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
+from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.layers import check_equal_channels, check_maps
 
 
 class FitNet(nn.Module):
@@ -19,7 +22,33 @@ class AttentionTransfer(nn.Module):
 
     def __init__(self, p: int = 2) -> None:
         super().__init__()
+        check_positive(p=p)
         self.p = p
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        check_maps(student, teacher)
         return functional.attention_transfer(student, teacher, self.p)
+
+
+class NST(nn.Module):
+    """Neuron selectivity transfer; see `functional.nst`. Takes two lists of maps (B, C, H, W), layer by layer."""
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        check_maps(student, teacher)
+        return functional.nst(student, teacher)
+
+
+class FSP(nn.Module):
+    """Flow of the solution procedure; see `functional.fsp`. Takes two lists of maps (B, C, H, W), layer by layer.
+
+    Both networks need the same channels in each layer, and two layers at least.
+    """
+
+    def build(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+        check_maps(student, teacher)
+        check_equal_channels(student, teacher)
+        if len(student) < 2:
+            raise UserError(f"signals={len(student)} layer: a flow runs from one layer to the next; name two or more")
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        return functional.fsp(student, teacher)

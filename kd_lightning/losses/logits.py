@@ -1,11 +1,10 @@
 """Losses on logits, as modules."""
 
-import math
-
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
+from kd_lightning.losses.arguments import check_not_negative, check_positive
 
 
 class CrossEntropy(nn.Module):
@@ -21,6 +20,15 @@ class CrossEntropy(nn.Module):
         return functional.cross_entropy(logits, target, self.label_smoothing)
 
 
+class HardLabel(nn.Module):
+    """The teacher's decision as the label; see `functional.hard_label`. Takes both logits (B, C)."""
+
+    soft_target = True  # beside it, too, cross-entropy weighs 1 - alpha
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return functional.hard_label(student, teacher)
+
+
 class SoftTarget(nn.Module):
     """Hinton's distillation loss; see `functional.kd`. Takes the logits of student and teacher, both (B, C)."""
 
@@ -28,8 +36,7 @@ class SoftTarget(nn.Module):
 
     def __init__(self, temperature: float = 4.0) -> None:
         super().__init__()
-        if not 0 < temperature < math.inf:
-            raise UserError(f"temperature={temperature}: must be a finite number above 0")
+        check_positive(temperature=temperature)
         self.temperature = temperature
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -41,3 +48,45 @@ class MeanSquaredLogits(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         return functional.mean_squared_logits(student, teacher)
+
+
+class DKD(nn.Module):
+    """Decoupled distillation; see `functional.dkd`. Takes both logits (B, C) and target (B,)."""
+
+    def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0) -> None:
+        super().__init__()
+        check_not_negative(alpha=alpha, beta=beta)
+        check_positive(temperature=temperature)
+        self.alpha, self.beta, self.temperature = alpha, beta, temperature
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        if target.ndim != 1:
+            raise UserError(
+                f"target of shape {tuple(target.shape)}: DKD needs one class for each image; do not mix labels"
+            )
+        return functional.dkd(student, teacher, target, self.alpha, self.beta, self.temperature)
+
+
+class DIST(nn.Module):
+    """Correlation of predictions; see `functional.dist`. Takes both logits (B, C)."""
+
+    def __init__(self, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0) -> None:
+        super().__init__()
+        check_not_negative(beta=beta, gamma=gamma)
+        check_positive(temperature=temperature)
+        self.beta, self.gamma, self.temperature = beta, gamma, temperature
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return functional.dist(student, teacher, self.beta, self.gamma, self.temperature)
+
+
+class WSLD(nn.Module):
+    """Weighted soft labels; see `functional.wsld`. Takes both logits (B, C) and target (B,)."""
+
+    def __init__(self, temperature: float = 2.0) -> None:
+        super().__init__()
+        check_positive(temperature=temperature)
+        self.temperature = temperature
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return functional.wsld(student, teacher, target, self.temperature)

@@ -9,9 +9,11 @@ from kd_lightning.models.catalog import (
 )
 from kd_lightning.models.factory import create_model
 from kd_lightning.models.normalization import normalize_inputs, read_normalization, stored_normalization
+from kd_lightning.models.reused_classifier import ReusedClassifier
 from kd_lightning.models.weights import load_weights, save_weights, state_sha256
 
 __all__ = [
+    "ReusedClassifier",
     "check_model_name",
     "create_model",
     "default_input_size",

@@ -9,7 +9,7 @@ avgpool  1×1                        fc
 
 from torch import Tensor, nn
 
-from kd_lightning.models.layers import conv3x3, initialise
+from kd_lightning.models.layers import conv3x3, conv_bn_relu, initialise
 
 
 class DigitsCNN(nn.Module):
@@ -30,4 +30,4 @@ class DigitsCNN(nn.Module):
 
 
 def stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(conv3x3(inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(*conv_bn_relu(conv3x3(inputs, outputs, stride)))

@@ -26,7 +26,8 @@ def create_model(
 
     `name`: one of this package's own ("resnet8x4"), "timm/NAME", "torchvision/NAME", or a mapping with `_target_`,
     which is instantiated as it stands. `pretrained` downloads published weights; a classifier of another size starts
-    at random. `key` is how an error names the setting.
+    at random. timm's models with a distillation head return (class logits, distillation logits) while they train.
+    `key` is how an error names the setting.
     """
     check_model_name(name, key)
     weights_key = f"{key.rpartition('.')[0]}.weights".lstrip(".")

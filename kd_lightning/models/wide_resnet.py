@@ -17,7 +17,7 @@ ReLU has followed yet, and `relu` holds the last stage's activation.
 
 from torch import Tensor, nn
 
-from kd_lightning.models.layers import conv3x3, initialise
+from kd_lightning.models.layers import conv1x1, conv3x3, initialise
 
 
 class PreActivationBlock(nn.Module):
@@ -33,7 +33,7 @@ class PreActivationBlock(nn.Module):
         self.conv2 = conv3x3(outputs, outputs)
         self.convShortcut: nn.Module | None = None
         if inputs != outputs:
-            self.convShortcut = nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False)
+            self.convShortcut = conv1x1(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.relu1(self.bn1(x))

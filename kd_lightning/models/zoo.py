@@ -6,7 +6,13 @@ from functools import partial
 from torch import nn
 
 from kd_lightning.models.digits import DigitsCNN
+from kd_lightning.models.mobilenet_v1 import MobileNetV1
+from kd_lightning.models.mobilenet_v2 import MobileNetV2
+from kd_lightning.models.resnet_bottleneck import BottleneckResNet
 from kd_lightning.models.resnet_cifar import CifarResNet
+from kd_lightning.models.shufflenet_v1 import ShuffleNetV1
+from kd_lightning.models.shufflenet_v2 import ShuffleNetV2
+from kd_lightning.models.vgg import Vgg
 from kd_lightning.models.wide_resnet import WideResNet
 
 NARROW = (16, 16, 32, 64)
@@ -26,7 +32,18 @@ CIFAR: dict[str, Callable[..., nn.Module]] = {
     "wrn_16_2": partial(WideResNet, 16, 2),
     "wrn_40_1": partial(WideResNet, 40, 1),
     "wrn_40_2": partial(WideResNet, 40, 2),
+    "vgg8": partial(Vgg, (1, 1, 1, 1, 1)),
+    "vgg11": partial(Vgg, (1, 1, 2, 2, 2)),
+    "vgg13": partial(Vgg, (2, 2, 2, 2, 2)),
+    "vgg16": partial(Vgg, (2, 2, 3, 3, 3)),
+    "vgg19": partial(Vgg, (2, 2, 4, 4, 4)),
+    "ResNet50": partial(BottleneckResNet, (3, 4, 6, 3)),
+    "MobileNetV2": partial(MobileNetV2, 0.5),
+    "ShuffleV1": partial(ShuffleNetV1, (240, 480, 960), 3),
+    "ShuffleV2": partial(ShuffleNetV2, (116, 232, 464, 1024)),
 }
+
+IMAGENET: dict[str, Callable[..., nn.Module]] = {"mobilenet_v1": MobileNetV1}
 
 DIGITS: dict[str, Callable[..., nn.Module]] = {
     "digits_cnn_4": partial(DigitsCNN, 4),
@@ -36,4 +53,4 @@ DIGITS: dict[str, Callable[..., nn.Module]] = {
     "digits_cnn_64": partial(DigitsCNN, 64),
 }
 
-ZOO = CIFAR | DIGITS
+ZOO = CIFAR | IMAGENET | DIGITS

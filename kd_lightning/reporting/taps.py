@@ -1,10 +1,25 @@
 """The taps of a student and a teacher as a table, a pair in one row."""
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from rich.table import Table
 
 from kd_lightning.inspection import Inspection
+from kd_lightning.taps import FOUND
 
 Pairs = list[tuple[str, str]]
+
+
+def stages(model: Inspection, given: Collection[str]) -> Inspection:
+    """The same with the logits, what is pooled, the stages, and the taps given by name."""
+    return replace(model, taps={tap: a for tap, a in model.taps.items() if FOUND.fullmatch(tap) or tap in given})
+
+
+def further(model: Inspection, shown: Inspection | None) -> str:
+    """A line with the names of the taps that are not shown."""
+    names = [tap for tap in model.taps if shown is None or tap not in shown.taps]
+    return f"Further taps of the {model.role}: {', '.join(names) or 'none'}"
 
 
 def taps_table(student: Inspection, teacher: Inspection | None, pairs: Pairs) -> Table:

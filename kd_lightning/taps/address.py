@@ -1,4 +1,4 @@
-"""The address of a tap, `path[:input][:nhwc|:tokens|:mean]`, and the layout that it asks for."""
+"""The address of a tap, `path[:input][:nhwc|:tokens|:mean]` or `path:weight|:bias`, and what it asks for."""
 
 import difflib
 import math
@@ -17,14 +17,17 @@ class Address(NamedTuple):
         path: the dotted path of a module; the empty path is the model itself.
         is_input: whether the tap is what enters the module, its first argument, instead of what leaves it.
         layout: `nhwc`, `tokens`, `mean`, or empty where the tensor is taken as it is.
+        parameter: `weight` or `bias` where the tap is the module's parameter instead of an activation.
     """
 
     path: str
     is_input: bool = False
     layout: str = ""
+    parameter: str = ""
 
     def __str__(self) -> str:
-        return self.path + ":input" * self.is_input + (self.layout and f":{self.layout}")
+        suffixes = [*(["input"] if self.is_input else []), self.layout, self.parameter]
+        return ":".join([self.path, *filter(None, suffixes)])
 
 
 def nhwc_to_nchw(value: Tensor) -> Tensor:
@@ -50,14 +53,20 @@ LAYOUTS: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {
 }
 
 
+PARAMETERS = ("weight", "bias")
+
+
 def parse_address(name: str, address: str) -> Address:
     """The parts of an address; `name` is the tap's, for the error message."""
     path, *suffixes = address.split(":")
+    if len(suffixes) == 1 and suffixes[0] in PARAMETERS:
+        return Address(path, parameter=suffixes[0])
     is_input = suffixes[:1] == ["input"]
     layout = suffixes[is_input:]
     if len(layout) > 1 or any(suffix not in LAYOUTS for suffix in layout):
         raise UserError(
-            f"taps.{name}={address}: write path[:input][:{'|:'.join(LAYOUTS)}], such as layer3.2 or fc:input"
+            f"taps.{name}={address}: write path[:input][:{'|:'.join(LAYOUTS)}], such as layer3.2 or fc:input, or "
+            f"path:{'|:'.join(PARAMETERS)} for a parameter"
         )
     return Address(path, is_input, *layout)
 
@@ -72,6 +81,16 @@ def find_module(model: nn.Module, name: str, address: Address) -> nn.Module:
         f"close matches: {', '.join(close)}" if close else f"it has {', '.join(n for n, _ in model.named_children())}"
     )
     raise UserError(f"taps.{name}={address}: {type(model).__name__} has no module {address.path!r}; {remedy}")
+
+
+def parameter_of(module: nn.Module, name: str, address: Address) -> Tensor:
+    """A module's weight, one row for each output, or its bias."""
+    value = getattr(module, address.parameter, None)
+    if not isinstance(value, Tensor):
+        raise UserError(
+            f"taps.{name}={address}: {type(module).__name__} has no {address.parameter}; tap a linear layer"
+        )
+    return value.flatten(1) if value.ndim > 2 else value
 
 
 def first_tensor(value: Any) -> Tensor | None:

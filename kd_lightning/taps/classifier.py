@@ -1,4 +1,4 @@
-"""Finding the layer that gives the logits."""
+"""Finding the layers that give the logits."""
 
 from torch import nn
 
@@ -7,18 +7,38 @@ from kd_lightning.taps.trace import Call, Trace
 
 def find_classifier(trace: Trace) -> Call | None:
     """The linear layer or 1x1 convolution whose output becomes the logits; of parallel heads the first."""
+    return next(iter(_heads(trace)), None)
+
+
+def find_distillation_head(trace: Trace) -> Call | None:
+    """The second of two parallel heads, as DeiT has for its distillation token (Touvron et al. 2021, arXiv:2012.12877).
+
+    None unless each gives logits of the shape that the model returns.
+    """
+    heads = _heads(trace)
+    return heads[1] if len(heads) == 2 and heads[1].shape == trace.root.shape else None
+
+
+def _heads(trace: Trace) -> list[Call]:
+    """The layers whose outputs become the logits, in the order of the run; several where they stand side by side."""
     assert trace.root.node is not None
     ancestors = trace.flow.ancestors(trace.root.node)
     layers = [call for call in trace.calls if _has_weights(call) and call.node in ancestors]
     if not layers or not _is_linear(layers[-1]):
-        return None
+        return []
     heads = [layers[-1]]
+    assert heads[0].node is not None
+    before = trace.flow.ancestors(heads[0].node)
     for call in reversed(layers[:-1]):
-        if not _is_linear(call) or any(call.node in trace.flow.ancestors(head.node) for head in heads):  # type: ignore[arg-type]
+        assert call.node is not None
+        if call.node in before:
+            continue
+        if not _is_linear(call):
             break
         heads.append(call)
-    heads = [head for head in heads if trace.last[head.path] is head and head.shape[1:] == heads[0].shape[1:]]
-    return heads[-1] if heads else None
+        before |= trace.flow.ancestors(call.node)
+    same = [head for head in heads if trace.last[head.path] is head and head.shape[1:] == heads[0].shape[1:]]
+    return same[::-1]
 
 
 def pooled_address(classifier: Call) -> str:

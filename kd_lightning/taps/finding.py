@@ -1,18 +1,23 @@
 """`taps: auto`: finding the taps of any model by one recorded run."""
 
+import re
+
 from torch import Tensor, nn
 
-from kd_lightning.taps.classifier import find_classifier, pooled_address
+from kd_lightning.taps.classifier import find_classifier, find_distillation_head, pooled_address
 from kd_lightning.taps.dry_run import dry_run
 from kd_lightning.taps.feature_info import stages_by_feature_info
 from kd_lightning.taps.stages import find_stages
 from kd_lightning.taps.trace import record
+
+FOUND = re.compile(r"logits.*|pooled|stages?\d*|last_stage")
 
 
 def find_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
     """Names and addresses of a model's taps: `logits`, `pooled` and `stage1`, `stage2`, … where it has them.
 
     - `logits` is the model's output.
+    - `logits_distilled`: of two parallel heads the second's logits, as of a DeiT with a distillation token.
     - `pooled` is what enters the linear layer, or the 1x1 convolution, that gives the logits; of two such heads, the
       first. A map that enters it is averaged (`:mean`). Where the last layer is of another kind there is no `pooled`.
     - The stages are those of timm's `feature_info` where the model carries one, else the last outputs before the
@@ -35,5 +40,7 @@ def find_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
     classifier = find_classifier(trace)
     if classifier is not None:
         taps["pooled"] = pooled_address(classifier)
+    if (distilled := find_distillation_head(trace)) is not None:
+        taps["logits_distilled"] = distilled.path
     stages = stages_by_feature_info(model, trace) or find_stages(trace, classifier)
     return taps | {f"stage{number}": address for number, address in enumerate(stages, 1)}

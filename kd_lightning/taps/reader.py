@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kd_lightning.errors import UserError
-from kd_lightning.taps.address import Address, find_module, first_tensor, parse_address, to_layout
+from kd_lightning.taps.address import Address, find_module, first_tensor, parameter_of, parse_address, to_layout
 from kd_lightning.taps.dry_run import dry_run
 
 
@@ -36,6 +36,10 @@ class _Hook:
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
 
+    @property
+    def is_reading(self) -> bool:
+        return self.record is not None and self.record.active
+
     def note(self, value: Any) -> None:
         record = self.record
         if record is None or not record.active:
@@ -56,7 +60,10 @@ class _OutputHook(_Hook):
 
 class _InputHook(_Hook):
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.note(args[0] if args else next(iter(kwargs.values()), None))
+        value = args[0] if args else next(iter(kwargs.values()), None)
+        if isinstance(value, Tensor) and getattr(module, "inplace", False) and self.is_reading:
+            value = value.clone()
+        self.note(value)
 
 
 class TapReader:
@@ -65,9 +72,10 @@ class TapReader:
     The hooks sit on the model until `remove()`; outside of a call of this reader they note nothing, and after it they
     hold nothing. Attach them before the model is compiled: a compiled model runs no hook that came later.
 
-    A module called several times in a run gives what its last call gave. An activation that the model alters in place
-    after its tap (an in-place ReLU behind a tapped batch normalisation) would hold the altered values; that is an
-    error wherever the tensors keep versions, which those of `torch.inference_mode` and of compiled graphs do not.
+    A module called several times in a run gives what its last call gave. What enters an in-place activation is copied.
+    Any other activation that the model alters in place after its tap (an in-place ReLU behind a tapped batch
+    normalisation) would hold the altered values; that is an error wherever the tensors keep versions, which those of
+    `torch.inference_mode` and of compiled graphs do not.
 
     A copy or a pickle of the reader comes with its model and has hooks of its own; a copy of the model alone has none
     that act.
@@ -81,9 +89,9 @@ class TapReader:
         self.model = model
         self.taps = dict(taps)
         self._addresses = {name: parse_address(name, address) for name, address in taps.items()}
-        modules = {name: find_module(model, name, address) for name, address in self._addresses.items()}
+        self._modules = {name: find_module(model, name, address) for name, address in self._addresses.items()}
         self._record = _Record()
-        self._handles = [self._attach(name, module) for name, module in modules.items() if self._is_hooked(name)]
+        self._handles = [self._attach(name, module) for name, module in self._modules.items() if self._is_hooked(name)]
 
     def __call__(self, *inputs: Any) -> dict[str, Tensor]:
         record = self._record
@@ -104,8 +112,9 @@ class TapReader:
         return type(self), (self.model, self.taps)
 
     def _is_hooked(self, name: str) -> bool:
-        """All but the model's own output, which a run returns."""
-        return bool(self._addresses[name].path) or self._addresses[name].is_input
+        """All but parameters, and the model's own output, which a run returns."""
+        address = self._addresses[name]
+        return not address.parameter and (bool(address.path) or address.is_input)
 
     def _attach(self, name: str, module: nn.Module) -> RemovableHandle:
         if self._addresses[name].is_input:
@@ -113,6 +122,8 @@ class TapReader:
         return module.register_forward_hook(_OutputHook(name, self._record))
 
     def _value(self, name: str, address: Address, output: Any) -> Tensor:
+        if address.parameter:
+            return parameter_of(self._modules[name], name, address)
         if not self._is_hooked(name):
             value = first_tensor(output)
             if value is None:
@@ -136,11 +147,22 @@ def _version(value: Tensor) -> int | None:
     return None if value.is_inference() else value._version
 
 
-def tap_shapes(model: nn.Module, example: Tensor, taps: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
-    """The shape of each tap for an example, without the batch dimension."""
+def tap_values(model: nn.Module, example: Tensor, taps: Mapping[str, str]) -> dict[str, Tensor]:
+    """The value of each tap for an example."""
     reader = TapReader(model, taps)
     try:
         with dry_run(model, example):
-            return {name: tuple(value.shape[1:]) for name, value in reader(example).items()}
+            return reader(example)
     finally:
         reader.remove()
+
+
+def tap_shapes(model: nn.Module, example: Tensor, taps: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tap for an example, without the batch dimension; of a parameter its own shape."""
+    return shapes_of(tap_values(model, example, taps), taps)
+
+
+def shapes_of(values: Mapping[str, Tensor], taps: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of these values of taps, without the batch dimension; of a parameter its own shape."""
+    is_activation = {name: not parse_address(name, address).parameter for name, address in taps.items()}
+    return {name: tuple(value.shape[is_activation[name] :]) for name, value in values.items()}

@@ -20,6 +20,7 @@ class Call:
         children: the calls made directly by this one, in order.
         shape: of its output, empty where that is no tensor.
         input_shape: of its first argument.
+        input_node: the first argument's state in the flow of tensors, or None where it does not depend on the example.
         node: the output's state in the flow of tensors, or None where the output does not depend on the example.
         storage: which memory the output lies in.
     """
@@ -28,6 +29,7 @@ class Call:
     module: nn.Module
     parent: "Call | None"
     input_shape: tuple[int, ...]
+    input_node: int | None = None
     children: list["Call"] = field(default_factory=list)
     shape: tuple[int, ...] = ()
     node: int | None = None
@@ -79,7 +81,9 @@ def record(model: nn.Module, example: Tensor) -> Trace | None:
 
     def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
         value = first_tensor(args or list(kwargs.values()))
-        call = Call(names[module], module, stack[-1], tuple(value.shape) if value is not None else ())
+        call = Call(names[module], module, stack[-1], ())
+        if value is not None:
+            call.input_shape, call.input_node = tuple(value.shape), flow.node(value)
         stack[-1].children.append(call)
         stack.append(call)
 

@@ -3,7 +3,61 @@
 Shapes: B batch, C classes or channels, H and W height and width, N tokens.
 """
 
-from kd_lightning.losses.functional.features import attention_transfer, fitnet
-from kd_lightning.losses.functional.logits import cross_entropy, kd, mean_squared_logits
+from kd_lightning.losses.functional.boundaries import activation_boundary, margin_relu_margin, ofd_partial_l2
+from kd_lightning.losses.functional.classifiers import cat_kd, class_activation_maps, simkd, srrl
+from kd_lightning.losses.functional.contrastive import contrastive_nce
+from kd_lightning.losses.functional.curriculum import reverse_gradient
+from kd_lightning.losses.functional.decoupled import dkd
+from kd_lightning.losses.functional.factors import factor_transfer
+from kd_lightning.losses.functional.features import attention_transfer, fitnet, fsp, nst
+from kd_lightning.losses.functional.logits import cross_entropy, hard_label, kd, mean_squared_logits, wsld
+from kd_lightning.losses.functional.multi_level import batch_correlation, class_correlation, mlkd
+from kd_lightning.losses.functional.one_for_all import ofa
+from kd_lightning.losses.functional.pearson import dist
+from kd_lightning.losses.functional.relations import (
+    correlation_congruence_adjacent,
+    correlation_congruence_kernel,
+    pkt,
+    rkd,
+    similarity_preserving,
+)
+from kd_lightning.losses.functional.review import hcl
+from kd_lightning.losses.functional.standardization import logit_standardization_kd, standardize
+from kd_lightning.losses.functional.variational import variational_information
 
-__all__ = ["attention_transfer", "cross_entropy", "fitnet", "kd", "mean_squared_logits"]
+__all__ = [
+    "activation_boundary",
+    "attention_transfer",
+    "batch_correlation",
+    "cat_kd",
+    "class_activation_maps",
+    "class_correlation",
+    "contrastive_nce",
+    "correlation_congruence_adjacent",
+    "correlation_congruence_kernel",
+    "cross_entropy",
+    "dist",
+    "dkd",
+    "factor_transfer",
+    "fitnet",
+    "fsp",
+    "hard_label",
+    "hcl",
+    "kd",
+    "logit_standardization_kd",
+    "margin_relu_margin",
+    "mean_squared_logits",
+    "mlkd",
+    "nst",
+    "ofa",
+    "ofd_partial_l2",
+    "pkt",
+    "reverse_gradient",
+    "rkd",
+    "similarity_preserving",
+    "simkd",
+    "srrl",
+    "standardize",
+    "variational_information",
+    "wsld",
+]

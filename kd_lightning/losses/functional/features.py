@@ -1,10 +1,12 @@
-"""Losses on feature maps."""
+"""Losses on feature maps without trainable parts: values, attention, selectivity, flow."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from kd_lightning.losses.functional.sizes import sum_of, to_smaller, unit
 
 
 def fitnet(student: Tensor, teacher: Tensor) -> Tensor:
@@ -22,14 +24,52 @@ def attention_transfer(student: Sequence[Tensor], teacher: Sequence[Tensor], p: 
     sizes the larger map is average-pooled to the smaller.
     Shapes: layer by layer (B, C_s, H_s, W_s) and (B, C_t, H_t, W_t). Returns a scalar.
     """
-    pairs = [_to_smaller(*pair) for pair in zip(student, teacher, strict=True)]
-    return torch.stack([F.mse_loss(_attention(s, p), _attention(t, p)) for s, t in pairs]).sum()
+    pairs = [to_smaller(*pair) for pair in zip(student, teacher, strict=True)]
+    return sum_of([F.mse_loss(_attention(s, p), _attention(t, p)) for s, t in pairs])
+
+
+def nst(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Neuron selectivity transfer: Σ over layers of the squared maximum mean discrepancy of the channels' maps.
+
+    mean k(s, s') + mean k(t, t') - 2 mean k(s, t), k(a, b) = (aᵀb)², over all pairs of an image's channels, each
+    channel's map flattened to unit L2 norm; mean over the batch. Huang, Wang 2017, arXiv:1707.01219, as in
+    RepDistiller. Of two sizes the larger map is average-pooled to the smaller.
+    Memory: O(B·min(C_s² + C_t², (H·W)²)) beside the inputs, for matrix products alone are kept.
+    Shapes: layer by layer (B, C_s, H_s, W_s) and (B, C_t, H_t, W_t). Returns a scalar.
+    """
+    pairs = [to_smaller(*pair) for pair in zip(student, teacher, strict=True)]
+    return sum_of([_discrepancy(*(unit(f.flatten(2), 2) for f in pair)) for pair in pairs])
+
+
+def fsp(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Flow of the solution procedure: Σ over adjacent layers of mean((G_s - G_t)²), G_ij = <f_i, f'_j> / (H·W).
+
+    f_i is channel i of a layer, f'_j channel j of the next one; the larger of the two is average-pooled to the smaller.
+    Yim, Joo, Bae, Kim 2017, CVPR, as in RepDistiller. Student and teacher may differ in size, not in channels.
+    Shapes: layer by layer (B, C, H_s, W_s) and (B, C, H_t, W_t), two layers or more. Returns a scalar.
+    """
+    pairs = zip(_flows(student), _flows(teacher), strict=True)
+    return sum_of([F.mse_loss(s, t) for s, t in pairs])
 
 
 def _attention(feature: Tensor, p: int) -> Tensor:
-    return F.normalize(feature.abs().pow(p).mean(dim=1).flatten(1), dim=1)
+    return unit(feature.abs().pow(p).mean(dim=1).flatten(1), 1)
 
 
-def _to_smaller(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
-    return tuple(x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (a, b))  # type: ignore[return-value]
+def _discrepancy(s: Tensor, t: Tensor) -> Tensor:
+    """Of unit rows (B, C, N); as mean k(a, b) = <aᵀa, bᵀb> / (C·C'), the smaller of two Gram matrices will do."""
+    if s.shape[2] <= max(s.shape[1], t.shape[1]):
+        difference = s.mT @ s / s.shape[1] - t.mT @ t / t.shape[1]
+        return difference.square().sum(dim=(1, 2)).mean()
+    return _kernel(s, s) + _kernel(t, t) - 2 * _kernel(s, t)
+
+
+def _kernel(a: Tensor, b: Tensor) -> Tensor:
+    return (a @ b.mT).square().mean()
+
+
+def _flows(layers: Sequence[Tensor]) -> list[Tensor]:
+    if len(layers) < 2:
+        raise ValueError(f"a flow runs from one layer to the next; {len(layers)} given")
+    pairs = [to_smaller(*pair) for pair in pairwise(layers)]
+    return [f.flatten(2) @ g.flatten(2).mT / f[0, 0].numel() for f, g in pairs]

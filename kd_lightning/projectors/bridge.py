@@ -1,33 +1,9 @@
-"""Modules between a student's and a teacher's feature, built from the two shapes without the batch dimension.
-
-Shapes: (C,) a vector, (N, C) tokens, (C, H, W) a map.
-"""
+"""A linear map between features of any two kinds."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Shape = tuple[int, ...]
-
-
-class Regressor(nn.Module):
-    """FitNets' regressor, ReLU(BN(conv)), from one map to the shape of another (Romero et al. 2015, arXiv:1412.6550).
-
-    As in RepDistiller: a strided 3×3 convolution halves, a 4×4 transposed convolution doubles, a valid convolution
-    bridges a small difference. Farther apart, a 1×1 convolution follows average pooling or bilinear enlargement.
-    Between shapes of which one is a vector or tokens, see `Bridge`. Takes (B, *student), returns (B, *teacher).
-    """
-
-    def __init__(self, student: Shape, teacher: Shape) -> None:
-        super().__init__()
-        if len(student) == len(teacher) == 3:
-            self.project: nn.Module = nn.Sequential(
-                _resize(student, teacher), nn.BatchNorm2d(teacher[0]), nn.ReLU(inplace=True)
-            )
-        else:
-            self.project = Bridge(student, teacher)
-
-    def forward(self, feature: Tensor) -> Tensor:
-        return self.project(feature)
 
 
 class Bridge(nn.Module):
@@ -47,21 +23,6 @@ class Bridge(nn.Module):
             return self.linear(tokens.mean(dim=1))
         tokens = self.linear(_resample(tokens, self.student, self.teacher))
         return tokens.transpose(1, 2).unflatten(2, self.teacher[1:]) if len(self.teacher) == 3 else tokens
-
-
-def _resize(student: Shape, teacher: Shape) -> nn.Module:
-    (c_in, *size_in), (c_out, height, width) = student, teacher
-    size_out = (height, width)
-    if all(s == 2 * t for s, t in zip(size_in, size_out, strict=True)):
-        return nn.Conv2d(c_in, c_out, kernel_size=3, stride=2, padding=1)
-    if all(2 * s == t for s, t in zip(size_in, size_out, strict=True)):
-        return nn.ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
-    excess = [s - t for s, t in zip(size_in, size_out, strict=True)]
-    if all(0 <= e <= 6 for e in excess):
-        return nn.Conv2d(c_in, c_out, kernel_size=(1 + excess[0], 1 + excess[1]))
-    shrink = all(e >= 0 for e in excess)
-    resize = nn.AdaptiveAvgPool2d(size_out) if shrink else nn.Upsample(size_out, mode="bilinear", align_corners=False)
-    return nn.Sequential(resize, nn.Conv2d(c_in, c_out, kernel_size=1))
 
 
 def _channels(shape: Shape) -> int:

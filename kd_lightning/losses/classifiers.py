@@ -1,0 +1,67 @@
+"""Losses through a network's linear classifier, or in front of one, as modules."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kd_lightning.errors import UserError
+from kd_lightning.losses import functional
+from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.layers import check_equal_channels, check_maps
+
+
+class SimKD(nn.Module):
+    """The hint of a student that reuses the teacher's classifier; see `functional.simkd`.
+
+    Takes the student's projected map and the teacher's last one, (B, C, H, W). There is no other loss beside it.
+    """
+
+    def build(self, student: Tensor, teacher: Tensor) -> None:
+        check_maps([student], [teacher])
+        check_equal_channels([student], [teacher])
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return functional.simkd(student, teacher)
+
+
+class SRRL(nn.Module):
+    """Softmax regression representation learning; see `functional.srrl`.
+
+    Takes the student's pooled feature in the teacher's width (give its term the projector `SRRLConnector`), the
+    teacher's (B, D), the teacher's logits (B, C), and the weight (C, D) and bias (C,) of the teacher's classifier.
+    """
+
+    def forward(self, student: Tensor, teacher: Tensor, teacher_logits: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return functional.srrl(student, teacher, F.linear(student, weight, bias), teacher_logits)
+
+
+class CATKD(nn.Module):
+    """Class attention transfer; see `functional.cat_kd`. The student's classifier learns from it, too.
+
+    Takes the student's last map (B, D_s, H, W) and its classifier's weight (C, D_s), then the teacher's two. The maps
+    are pooled before the classifier's weight is applied, which commutes and needs less memory.
+    """
+
+    def __init__(self, resolution: int = 2, normalize: bool = True) -> None:
+        super().__init__()
+        check_positive(resolution=resolution)
+        self.resolution, self.normalize = resolution, normalize
+
+    def build(self, student: Tensor, student_weight: Tensor, teacher: Tensor, teacher_weight: Tensor) -> None:
+        check_maps([student], [teacher])
+        classes, wanted = student_weight.shape[0], teacher_weight.shape[0]
+        if classes != wanted:
+            raise UserError(
+                f"signals={classes} classes of the student, {wanted} of the teacher: class attention transfer needs "
+                "equal ones; choose a pair with the same classes"
+            )
+
+    def forward(self, student: Tensor, student_weight: Tensor, teacher: Tensor, teacher_weight: Tensor) -> Tensor:
+        return functional.cat_kd(
+            self._activations(student, student_weight),
+            self._activations(teacher, teacher_weight),
+            self.resolution,
+            self.normalize,
+        )
+
+    def _activations(self, feature: Tensor, weight: Tensor) -> Tensor:
+        return functional.class_activation_maps(F.adaptive_avg_pool2d(feature, self.resolution), weight)

@@ -1,0 +1,18 @@
+"""Losses that tell an example's pair from others' pairs."""
+
+from torch import Tensor
+
+
+def contrastive_nce(scores: Tensor, num_samples: int) -> Tensor:
+    """Noise-contrastive estimation: -[log D(x_0) + Σ_{k=1..K} log(1 - D(x_k))], mean over the batch.
+
+    D(x) = x / (x + K/N + ε), 1 - D(x) = K/N / (x + K/N + ε) with ε = 1e-7 as in RepDistiller; N is `num_samples`, the
+    noise is uniform over these. Tian, Krishnan, Isola 2020, arXiv:1910.10699, eq. 18.
+    Shapes: scores (B, 1 + K) above 0, exp(similarity / τ) / Z, the first of each row the positive pair's.
+    Returns a scalar.
+    """
+    noise = (scores.shape[1] - 1) / num_samples
+    log_sum = (scores + (noise + 1e-7)).log()
+    log_positive = scores[:, 0].log() - log_sum[:, 0]
+    log_negative = (noise / (scores[:, 1:] + (noise + 1e-7))).log()
+    return -(log_positive + log_negative.sum(dim=1)).mean()

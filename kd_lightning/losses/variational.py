@@ -1,0 +1,35 @@
+"""Variational information distillation, as a module."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.losses import functional
+from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.functional.sizes import sum_of
+from kd_lightning.losses.layers import check_equal_channels, check_maps
+
+
+class VID(nn.Module):
+    """Variational information distillation: Σ over layers of `functional.variational_information`. May be negative.
+
+    Takes two lists of maps (B, C, H, W), layer by layer: the means that the projector `VIDRegressor` of its term
+    predicts from the student's maps, and the teacher's maps. Each of the teacher's channels has a trained variance.
+    """
+
+    def __init__(self, initial_variance: float = 5.0, eps: float = 1e-5) -> None:
+        super().__init__()
+        check_positive(eps=eps, initial_variance=initial_variance - eps)
+        self.initial_variance, self.eps = initial_variance, eps
+
+    def build(self, mean: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+        check_maps(mean, teacher)
+        check_equal_channels(mean, teacher)
+        start = math.log(math.expm1(self.initial_variance - self.eps))
+        self.log_scales = nn.ParameterList([nn.Parameter(torch.full((t.shape[1],), start)) for t in teacher])
+
+    def forward(self, mean: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        layers = zip(mean, teacher, self.log_scales, strict=True)
+        return sum_of([functional.variational_information(m, t, scale, self.eps) for m, t, scale in layers])

@@ -1,0 +1,82 @@
+"""A student that keeps the teacher's classifier."""
+
+import copy
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.errors import UserError
+from kd_lightning.projectors import SimKDProjector
+from kd_lightning.taps import TapReader, dry_run, evaluating, find_inner_taps
+
+Shape = tuple[int, ...]
+
+
+class ReusedClassifier(nn.Module):
+    """A student's layers, a projector to the teacher's last map, and the teacher's classifier, which stays as it is.
+
+    Logits: W_t · mean over positions of P(f_s) + b_t, where f_s is the student's last map (B, D_s, H, W), P the
+    projector and W_t, b_t the teacher's classifier (Chen et al. 2022, arXiv:2203.14001). Whatever the student had
+    behind f_s is taken away. All of it is deployed, so all of it counts in parameters and FLOPs. The tap `projected` is
+    P(f_s).
+
+    Args:
+        student: a network with a last map that is pooled; it is altered.
+        teacher: a network with a last map that is averaged, and a linear classifier, which is copied.
+        example: a batch of inputs, to see the shapes.
+        projector: makes P from the shapes of the two last maps.
+    """
+
+    taps: ClassVar = {"projected": "projector"}
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        example: Tensor,
+        projector: Callable[[Shape, Shape], nn.Module] = SimKDProjector,
+    ) -> None:
+        super().__init__()
+        own, given = (_taps(role, network, example) for role, network in (("student", student), ("teacher", teacher)))
+        with dry_run(teacher, example):
+            target = TapReader(teacher, {"final": given["final"]})(example)["final"]
+        read = TapReader(student, {"final": own["final"]})
+        with evaluating(student), torch.enable_grad():
+            feature = read(example)["final"]
+        _remove_unused(student, feature)
+        self.backbone = student
+        self.projector = projector(tuple(feature.shape[1:]), tuple(target.shape[1:]))
+        classifier = teacher.get_submodule(given["classifier_weight"].partition(":")[0])
+        self.classifier = copy.deepcopy(classifier).requires_grad_(False)
+        self._read = read
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.projector(self._read(x)["final"]).mean(dim=(2, 3)))
+
+
+def _remove_unused(network: nn.Module, value: Tensor) -> None:
+    """Take away the layers that a value does not depend on; a parameter beside them is frozen."""
+    parameters = dict(network.named_parameters())
+    gradients = torch.autograd.grad(value.sum(), list(parameters.values()), allow_unused=True)
+    unused = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+    removed: list[str] = []
+    for path, module in list(network.named_modules()):
+        names = {f"{path}.{name}" for name, _ in module.named_parameters()}
+        inside_removed = any(path.startswith(f"{one}.") for one in removed)
+        if path and names and names <= unused and not inside_removed:
+            network.set_submodule(path, nn.Identity())
+            removed.append(path)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name not in unused)
+
+
+def _taps(role: str, network: nn.Module, example: Tensor) -> dict[str, str]:
+    taps = find_inner_taps(network, example)
+    if not {"final", "classifier_weight"} <= set(taps):
+        raise UserError(
+            f"{role}.model={type(network).__name__}: has no map that is pooled for a linear classifier, which is what "
+            "the student shall take over; choose another model"
+        )
+    return taps
