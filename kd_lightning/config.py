@@ -22,7 +22,9 @@ from kd_lightning.errors import UserError
 
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)
 FULL_ERROR = "HYDRA_FULL_ERROR"
-BEFORE_THE_FIRST_CHECKPOINT = {".hydra", "checkpoints", "metrics.csv", "scratch", "teacher", "tensorboard", "wandb"}
+BEFORE_THE_FIRST_CHECKPOINT = {
+    *(".hydra", "checkpoints", "initialization", "metrics.csv", "scratch", "teacher", "tensorboard", "wandb")
+}
 
 
 def conf_dir() -> Path:

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from kd_lightning.batch import example_batch
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import example_input, module_around
+from kd_lightning.experiment.resume import INITIALIZATION
 from kd_lightning.experiment.training import fit
+from kd_lightning.inspection import plain
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.terminal import say
 from kd_lightning.taps import evaluating
 
-FOLDER = "initialization"
 KEPT_CALLBACKS = ("checkpoint_last", "progress_bar")
 
 
@@ -31,9 +32,10 @@ def initialise(
         return
     short = as_training(config)
     first = module_around(module.student, short, data, teacher, config.initialization.loss)
-    say(FOLDER, f"{config.initialization.epochs} epochs, {' + '.join(name for name, _ in first.objective.items())}")
+    say(INITIALIZATION, f"{config.initialization.epochs} epochs, {' + '.join(name for name, _ in first.objective.items())}")
+    first.save_hyperparameters({"config": dict(plain(config))}, logger=False)  # what a resumed run is compared with
     frozen = freeze_unreached(first, example_input(data))
-    fit(short, first, data, folder / FOLDER, folder / FOLDER)
+    fit(short, first, data, folder / INITIALIZATION, folder / INITIALIZATION)
     for parameter in frozen:
         parameter.requires_grad_(True)
     own = module.objective.state_dict()

@@ -12,6 +12,8 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.once import SHAPELESS
 from kd_lightning.inspection import plain
 
+INITIALIZATION = "initialization"  # the folder of the training before the training
+
 # What may differ when a run is taken up again: where it runs and what it shows.
 FREE = ("paths", "hydra", "logger", "callbacks", *(f"trainer.{name}" for name in SHAPELESS))
 
@@ -24,8 +26,9 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def same_config(config: DictConfig, folder: Path) -> None:
     """Raise `UserError` if the folder holds a run of another config, naming the first key that differs."""
-    last = folder / "checkpoints" / "last.ckpt"
-    if not last.exists():
+    candidates = [folder / "checkpoints" / "last.ckpt", folder / INITIALIZATION / "checkpoints" / "last.ckpt"]
+    last = next((path for path in candidates if path.exists()), None)
+    if last is None:
         return
     stored = torch.load(last, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
     for key, before, after in differences(stored, plain(config)):

@@ -1,0 +1,110 @@
+"""All methods on a part of CIFAR-100 that a CPU can carry, as Markdown.
+
+    python benchmarks/methods.py ROOT [FOLDER]
+
+ROOT holds cifar-100-python/. Runs what FOLDER (default: outputs/benchmark-methods) does not hold yet, two runs at a
+time, then prints the table.
+
+Ten classes, resnet20 teaches resnet8, the same 5 epochs for each method and seed, one teacher for all. It shows that a
+method trains, and roughly what it does in a short training; not how methods rank. Published runs take 240 epochs on 100
+classes, the weights here are those published for them, and the 1,000 test images alone make a run uncertain by 1.5
+points.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from scipy.stats import t as student_t
+
+CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
+SEEDS = range(3)
+EPOCHS = 5
+TEACHER_EPOCHS = 30
+NEEDS_ANOTHER_STUDENT = {"deit"}  # one with a distillation token
+# Published warm-ups and initialisations, of 20 and 30 epochs of 240, in the same proportion.
+SHORTER = {
+    "dkd": ["loss.dkd.weight.epochs=0.4"],
+    "dkd_ls": ["loss.dkd.weight.epochs=0.4"],
+    "reviewkd": ["loss.reviewkd.weight.epochs=0.4"],
+    "ctkd": ["loss.ctkd.loss.epochs=1"],
+    **{name: ["initialization.epochs=1"] for name in ("ab", "fsp", "ft")},
+}
+
+
+def main() -> None:
+    root = Path(sys.argv[1]).resolve()
+    folder = Path(sys.argv[2] if len(sys.argv) > 2 else "outputs/benchmark-methods").resolve()
+    train(folder / "teacher", root, "teacher=none", "student.model=resnet20", f"trainer.max_epochs={TEACHER_EPOCHS}")
+    teacher = ["teacher.model=resnet20", f"teacher.weights={folder / 'teacher' / 'student.safetensors'}"]
+    common = [*teacher, "student.model=resnet8", f"trainer.max_epochs={EPOCHS}"]
+    with ThreadPoolExecutor(2) as pool:
+        for seed in SEEDS:
+            for method in methods():
+                options = [f"method={method}", *common, f"seed={seed}", *SHORTER.get(method, [])]
+                pool.submit(train, folder / method / str(seed), root, *options)
+    print(table(folder))
+
+
+def methods() -> list[str]:
+    return sorted({file.stem for file in CONF.glob("*.yaml")} - NEEDS_ANOTHER_STUDENT)
+
+
+def train(run: Path, root: Path, *options: str) -> None:
+    """One run of kd-train, on one thread; finished ones are not trained again."""
+    ten_classes = ["data=cifar100", "data._target_=benchmarks.ten_classes.TenClasses", "data.val_fraction=0"]
+    where = [f"data.root={root}", f"hydra.run.dir={run}", "callbacks.progress_bar=null"]
+    command = ["kd-train", *ten_classes, *where, *options]
+    if (run / "summary.json").exists():
+        return
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / "log.txt").open("w") as log:
+        done = subprocess.run(
+            command, stdout=log, stderr=subprocess.STDOUT, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+    print(f"{run.parent.name}/{run.name}: {'done' if done.returncode == 0 else 'FAILED, see log.txt'}", file=sys.stderr)
+
+
+def table(folder: Path) -> str:
+    """Markdown: the last epoch's top-1 by method, mean and standard deviation over the seeds, best gain first."""
+    runs = {method: [summary(folder / method / str(seed)) for seed in SEEDS] for method in methods()}
+    complete = {method: [run for run in by_seed if run] for method, by_seed in runs.items()}
+    complete = {method: found for method, found in complete.items() if len(found) == len(SEEDS)}
+    gains = {
+        method: [100 * (run["student"]["top1_last"] - run["scratch"]["top1"]) for run in found]
+        for method, found in complete.items()
+    }
+    alone = [100 * run["scratch"]["top1"] for run in next(iter(complete.values()))]
+    teacher = 100 * next(iter(complete.values()))[0]["teacher"]["top1"]
+    lines = [
+        f"Teacher (resnet20, {TEACHER_EPOCHS} epochs): {teacher:.1f} %. "
+        f"Student alone (resnet8, {EPOCHS} epochs): {spread(alone)} %.",
+        "",
+        "| method | top-1 % | gain, points | 95 % interval of the mean gain |",
+        "|-|-|-|-|",
+    ]
+    for method in sorted(gains, key=lambda name: -statistics.mean(gains[name])):
+        top1 = [100 * run["student"]["top1_last"] for run in complete[method]]
+        half = student_t.ppf(0.975, len(SEEDS) - 1) * statistics.stdev(gains[method]) / len(SEEDS) ** 0.5
+        mean = statistics.mean(gains[method])
+        interval = f"{mean - half:+.1f} to {mean + half:+.1f}"
+        lines.append(f"| {method} | {spread(top1)} | {spread(gains[method])} | {interval} |")
+    missing = sorted(set(runs) - set(complete))
+    return "\n".join([*lines, *([f"\nNot complete: {', '.join(missing)}"] if missing else [])])
+
+
+def summary(run: Path) -> dict | None:  # type: ignore[type-arg]
+    file = run / "summary.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+
+
+if __name__ == "__main__":
+    main()
