@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def is_soft_target(target: str) -> bool:
 
 def for_pair(name: str, default: float, *, _root_: DictConfig) -> float:
     """What `pairs` sets by this name for TEACHER_STUDENT, else the default."""
-    pair = f"{_root_.teacher.model}_{_root_.student.model}"
+    pair = f"{_root_.teacher.get('model')}_{_root_.student.get('model')}"
     value: float = (_root_.get("pairs") or {}).get(pair, {}).get(name, default)
     return value
 
@@ -84,7 +85,15 @@ def one_line(error: BaseException) -> str:
     text = str(error).rsplit(f"{UserError.__name__}: ", 1)[-1]
     text = " ".join(text.partition("\nConfig search path")[0].split())
     missing = re.match(r"In '.+': Could not (?:load|find) '([^']+)/([^'/]+)'", text)
-    return f"{missing[1]}={missing[2]}: no such config; there are {', '.join(options(missing[1]))}" if missing else text
+    return _no_such_config(missing[1], missing[2]) if missing else text
+
+
+def _no_such_config(group: str, value: str) -> str:
+    close = get_close_matches(value, options(group), n=3)
+    remedy = (
+        f"did you mean {' or '.join(close)}? --help lists all" if close else f"there are {', '.join(options(group))}"
+    )
+    return f"{group}={value}: no such config; {remedy}"
 
 
 def _with_key(raised: str, message: str) -> str:

@@ -151,7 +151,7 @@ class DistillationModule(LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         batch = as_batch(batch)
-        signals = self.signals(batch)
+        signals = self._answers(batch["input"], batch)
         logits = signals["student.logits"]
         if "target" in batch:
             self._measure("test/", self.test_metrics, logits, batch["target"])

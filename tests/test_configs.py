@@ -1,5 +1,6 @@
 """Every value of every config group composes, and builds what it names."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,9 @@ def test_a_trainer_builds(value: str) -> None:
 @pytest.mark.parametrize("value", values("method"))
 def test_a_method_says_where_it_comes_from(value: str) -> None:
     text = (conf_dir() / "method" / f"{value}.yaml").read_text()
-    assert "arXiv:" in text.partition("defaults:")[0]
+    header = text.partition("defaults:")[0]
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|\d{4}, (CVPR|ICLR), \"", header)
+    assert re.search(r"\d·", header), "the combination of the terms"
 
 
 @pytest.mark.parametrize("value", values("experiment"))

@@ -1,7 +1,9 @@
-"""Every published method on a small pair, as a user runs it: it trains, all that it trains gets gradients, it resumes."""
+"""Every published method on a small pair, as a user runs it: its total falls, gradients reach all, it resumes."""
 
 import csv
+import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from kd_lightning.config import options
+from kd_lightning.config import conf_dir, options
+from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import build_module, build_network, example_input, module_around
 from kd_lightning.experiment.check import check
 from kd_lightning.experiment.initialization import as_training, freeze_unreached
@@ -18,38 +21,49 @@ from kd_lightning.schedules import Progress
 from tests.conftest import Command
 from tests.test_configs import composed
 
-METHODS = options("method")
+METHODS = [name for name in options("method") if "/" not in name]  # those for ImageNet have the same terms
+TWO_PHASES = [name for name in METHODS if "\ninitialization:" in (conf_dir() / f"method/{name}.yaml").read_text()]
+REMEMBERING = ["crd", "ctkd", "ft", "reviewkd", "simkd", "vid"]  # with parts of their own that a checkpoint must hold
 TINY_DEIT = (
     "{_target_: timm.models.deit.VisionTransformerDistilled, img_size: 8, patch_size: 4, in_chans: 1, num_classes: 10,"
     " embed_dim: 16, depth: 4, num_heads: 2}"
 )
-STUDENTS = {"fsp": "resnet8", "deit": TINY_DEIT}  # FSP takes a stem and equal widths, DeiT a distillation token
+STUDENTS = {"deit": TINY_DEIT, "fsp": "resnet8"}  # a distillation token; a stem, and the teacher's widths
 TEACHERS = {"fsp": "resnet14"}
 SHORT = ("callbacks.progress_bar=null", "trainer.log_every_n_steps=1", "scratch=false")
 
 
-def pair(method: str) -> list[str]:
-    """The overrides that choose a method and a small pair for it."""
-    student, teacher = STUDENTS.get(method, "digits_cnn_4"), TEACHERS.get(method, "digits_cnn_8")
-    begins = composed(f"method={method}").initialization is not None
+def small_pair(method: str) -> list[str]:
+    """The overrides that choose a method on the digits, with a small student and teacher."""
     return [
         f"method={method}",
-        f"student.model={student}",
-        f"teacher.model={teacher}",
-        *(["initialization.epochs=1"] if begins else []),
+        f"student.model={STUDENTS.get(method, 'digits_cnn_4')}",
+        f"teacher.model={TEACHERS.get(method, 'digits_cnn_8')}",
+        *(["initialization.epochs=1"] if method in TWO_PHASES else []),
     ]
 
 
-def build(config: DictConfig) -> tuple[DistillationModule, nn.Module]:
-    """The module that a config describes, and its teacher."""
+@functools.cache
+def small_config(method: str) -> DictConfig:
+    return composed(*small_pair(method))
+
+
+def modules(method: str) -> Iterator[tuple[DistillationModule, ImageDataModule]]:
+    """The module of a method's training, in front of it that of its first phase, each as it is trained."""
+    config = small_config(method)
     data = check(config)
     data.prepare_data()
     teacher = build_network("teacher", config.teacher, data)
-    return build_module(config, data, teacher), teacher
+    module = build_module(config, data, teacher)
+    yield module, data
+    if config.initialization:
+        first = module_around(module.student, as_training(config), data, teacher, config.initialization.loss)
+        freeze_unreached(first, example_input(data))
+        yield first, data
 
 
 def totals(metrics: Path) -> list[float]:
-    """The objective of each step, as the last step weighs its terms."""
+    """The objective in each step, with the weights that the terms have in the last one."""
     rows = [row for row in csv.DictReader(metrics.open()) if row.get("train/loss")]
     terms = [name for name in rows[-1] if f"{name}_weighted" in rows[-1]]
     weights = {name: float(rows[-1][f"{name}_weighted"]) / float(rows[-1][name]) for name in terms}
@@ -62,37 +76,46 @@ def falls(values: list[float]) -> bool:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_fifty_steps(method: str, command: Command) -> None:
-    outcome = command("kd-train", *pair(method), *SHORT, "trainer.max_steps=50")
+    outcome = command("kd-train", *small_pair(method), *SHORT, "trainer.max_steps=50")
     assert outcome.code == 0, outcome.errors
-    values = totals(outcome.run / "metrics.csv")
+    run, config = outcome.run, small_config(method)
+    values = totals(run / "metrics.csv")
     assert len(values) == 50
     assert falls(values), values
-    first_phase = outcome.run / "initialization" / "metrics.csv"
-    assert not first_phase.exists() or falls(totals(first_phase))
-    record = json.loads((outcome.run / "summary.json").read_text())
-    assert set(record["objective"]) == set(composed(f"method={method}").loss)
-    stored = torch.load(outcome.run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    module, _ = build(composed(*pair(method)))
-    module.load_state_dict(stored, strict=True)
+    assert (run / "initialization").exists() == (method in TWO_PHASES)
+    if method in TWO_PHASES:
+        assert falls(totals(run / "initialization" / "metrics.csv"))
+    assert set(json.loads((run / "summary.json").read_text())["objective"]) == set(config.loss)
+    module, _ = next(modules(method))
+    module.load_state_dict(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"], strict=True)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_all_that_is_trained_gets_gradients(method: str) -> None:
-    config = composed(*pair(method))
-    module, teacher = build(config)
-    data = check(config)
-    data.prepare_data()
-    data.setup()
-    modules = [module]
-    if config.initialization:
-        first = module_around(module.student, as_training(config), data, teacher, config.initialization.loss)
-        freeze_unreached(first, example_input(data))
-        modules.insert(0, first)
-    for one in modules:
-        batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-        one.train()
-        one.objective(one.signals(batch), Progress(epoch=1.0, fraction=0.1)).total.backward()
-        trained = {n: p for part in (one.student, one.objective) for n, p in part.named_parameters() if p.requires_grad}
-        print(method, {n for n, p in trained.items() if p.grad is None})
-        for p in module.student.parameters():
-            p.requires_grad_(True)
+    for module, data in modules(method):
+        module.train()
+        batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())))
+        module.zero_grad()
+        total = module.objective(module.signals(batch), Progress(epoch=1.0, fraction=0.1)).total
+        total.backward()
+        trained = nn.ModuleDict({"student": module.student, "objective": module.objective}).named_parameters()
+        gradients = {name: parameter.grad for name, parameter in trained if parameter.requires_grad}
+        assert gradients
+        assert [name for name, gradient in gradients.items() if gradient is None] == []
+        assert all(gradient.isfinite().all() for gradient in gradients.values() if gradient is not None)
+
+
+@pytest.mark.parametrize("method", REMEMBERING)
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(method: str, command: Command) -> None:
+    options = (*small_pair(method), *SHORT, "teacher.weights=null", "trainer.max_epochs=2")
+    folder = command("kd-train", *options, "hydra.run.dir=whole").folder
+    crash = "+callbacks.power_cut={_target_: tests.test_resume.PowerCut}"
+    with pytest.raises(OSError, match="no power"):
+        command("kd-train", *options, "hydra.run.dir=cut", crash)
+    assert command("kd-train", *options, "hydra.run.dir=cut").code == 0
+    whole, cut = (
+        torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "cut")
+    )
+    assert any(name.startswith("objective.") for name in whole) or method == "simkd"
+    assert [name for name, value in whole.items() if not torch.equal(cut[name], value)] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from kd_lightning.config import conf_dir
 from kd_lightning.models import check_model_name
 from tests.conftest import Command
 
@@ -104,3 +105,8 @@ def test_own_classes_run(command: Command, readers_folder: Path) -> None:
     )
     assert outcome.code == 0, outcome.errors
     assert "SmallNet, ce + kd + cosine" in outcome.output
+
+
+def test_every_method_stands_in_the_table() -> None:
+    listed = re.findall(r"^\| `method=(\w+)` \|", README, re.MULTILINE)
+    assert sorted(listed) == sorted(file.stem for file in (conf_dir() / "method").glob("*.yaml"))

@@ -32,7 +32,10 @@ def initialise(
         return
     short = as_training(config)
     first = module_around(module.student, short, data, teacher, config.initialization.loss)
-    say(INITIALIZATION, f"{config.initialization.epochs} epochs, {' + '.join(name for name, _ in first.objective.items())}")
+    say(
+        INITIALIZATION,
+        f"{config.initialization.epochs} epochs, {' + '.join(name for name, _ in first.objective.items())}",
+    )
     first.save_hyperparameters({"config": dict(plain(config))}, logger=False)  # what a resumed run is compared with
     frozen = freeze_unreached(first, example_input(data))
     fit(short, first, data, folder / INITIALIZATION, folder / INITIALIZATION)
