@@ -133,6 +133,9 @@ class DistillationModule(LightningModule):
         only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
         if only_the_teacher_is_in_eval_mode:
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for buffer in self.objective.synchronized_buffers().values():
+                torch.distributed.broadcast(buffer, src=0)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch)

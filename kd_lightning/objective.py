@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from kd_lightning.errors import UserError
 from kd_lightning.schedules import Progress, Schedule
@@ -43,7 +44,8 @@ class Term(nn.Module):
             without the batch dimension; of two lists, one module for each pair.
 
     A loss that is `Buildable` sees examples of its signals before the first step, after the projector.
-    `progress.epoch` and `progress.fraction` are signals too, 0-d and on the CPU.
+    `progress.epoch` and `progress.fraction` are signals too, 0-d and on the CPU. The loss and its parts compute in
+    float32 under any precision; a projector computes as the networks do.
     """
 
     def __init__(
@@ -66,9 +68,10 @@ class Term(nn.Module):
             yield from [name] if isinstance(name, str) else name
 
     def unfitted(self) -> "Term":
-        """A term of its own with the same loss, or a copy of one to be built: an objective fits it to two networks."""
+        """A term of its own for another pair of networks, with the same loss, or a copy of one that is trained."""
         term = copy.copy(self)
-        loss = copy.deepcopy(self.loss) if isinstance(self.loss, Buildable) else self.loss
+        is_trained = isinstance(self.loss, Buildable) or next(self.loss.parameters(), None) is not None
+        loss = copy.deepcopy(self.loss) if is_trained else self.loss
         term._modules = {**self._modules, "loss": loss, "projections": nn.ModuleList()}
         return term
 
@@ -106,6 +109,12 @@ class Term(nn.Module):
         device = next(iter(signals.values())).device.type
         with torch.autocast(device, enabled=False):
             return self.loss(*(_full_precision(value) for value in values))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moved and converted like any module, but the loss's own parts stay in full precision."""
+        self.loss._apply(lambda value: _as_precise(fn(value), value), recurse)
+        self.projections._apply(fn, recurse)
+        return self
 
     def _projected(self, values: list[Tensor | list[Tensor]]) -> list[Tensor | list[Tensor]]:
         """The values, the first of them through the projections."""
@@ -161,13 +170,14 @@ class Objective(nn.Module):
 
     def undecayed(self) -> list[nn.Parameter]:
         """The parameters of losses that weight decay must leave alone."""
-        losses = [term.loss for _, term in self.items()]
-        return [weight for loss in losses if isinstance(loss, PartlyUndecayed) for weight in loss.no_weight_decay()]
+        parts = [part for _, term in self.items() for part in term.loss.modules()]
+        return [weight for part in parts if isinstance(part, PartlyUndecayed) for weight in part.no_weight_decay()]
 
-    def synchronized_buffers(self) -> list[str]:
-        """The names of the buffers that losses keep equal on all ranks by themselves."""
-        losses = [(name, term.loss) for name, term in self.items() if getattr(term.loss, "synchronizes_buffers", False)]
-        return [f"terms.{name}.loss.{buffer}" for name, loss in losses for buffer, _ in loss.named_buffers()]
+    def synchronized_buffers(self) -> dict[str, Tensor]:
+        """By their names, the buffers that losses keep equal on all ranks by themselves, once they begin equal."""
+        parts = self.named_modules()
+        owners = {name: part for name, part in parts if getattr(part, "synchronizes_buffers", False)}
+        return {f"{owner}.{name}": value for owner, part in owners.items() for name, value in part.named_buffers()}
 
     def weights(self, progress: Progress) -> dict[str, float]:
         return {name: term.weight_at(progress) for name, term in self.items()}
@@ -177,10 +187,15 @@ class Objective(nn.Module):
         weights = self.weights(progress)
         signals = {**signals, **_as_signals(progress)}
         active = [(name, term) for name, term in self.items() if "target" in signals or "target" not in term.names()]
-        raw = {name: term(signals) for name, term in active}
+        raw = {name: self._value(name, term, signals) for name, term in active}
         weighted = {name: weights[name] * value for name, value in raw.items()}
         total = torch.stack(list(weighted.values())).sum() if weighted else signals["student.logits"].sum() * 0.0
         return ObjectiveValue(total, raw, weighted)
+
+    def _value(self, name: str, term: Term, signals: Signals) -> Tensor:
+        with naming(f"loss.{name}"):
+            value: Tensor = term(signals)
+        return value
 
 
 @contextmanager
@@ -211,6 +226,12 @@ def _pick(signals: Signals, name: str | list[str]) -> Tensor | list[Tensor]:
         raise UserError(
             f"signals={missing.args[0]}: nobody gives this signal; there are {', '.join(signals)}"
         ) from None
+
+
+def _as_precise(converted: Tensor, value: Tensor) -> Tensor:
+    """A tensor after a conversion; one that this would have made half-precision only where it was moved to."""
+    is_half = converted.dtype in (torch.float16, torch.bfloat16)
+    return value.to(converted.device) if is_half else converted
 
 
 def _full_precision(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:

@@ -1,9 +1,12 @@
 """Values that change with training progress, such as a term's weight."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 from kd_lightning.errors import UserError
+
+ROUNDING = 1e-9  # an epoch's first step must not count as the last of the one before
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Warmup:
-    """Rises linearly from 0 to `value` over the first `epochs` epochs."""
+    """Rises to `value` over the first epochs: value·min(1, e/epochs) in epoch e = 1, 2, …, as in mdistiller."""
 
     value: float
     epochs: float
@@ -32,7 +35,8 @@ class Warmup:
             raise UserError(f"epochs={self.epochs}: a warm-up lasts longer than 0 epochs; give a plain number instead")
 
     def __call__(self, progress: Progress) -> float:
-        return self.value * min(1.0, progress.epoch / self.epochs)
+        current = math.floor(progress.epoch + ROUNDING) + 1 if math.isfinite(progress.epoch) else math.inf
+        return self.value * min(1.0, current / self.epochs)
 
 
 @dataclass(frozen=True)

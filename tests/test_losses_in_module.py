@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -91,6 +92,31 @@ def test_a_memory_bank_has_a_row_for_each_training_image(tmp_path: Path) -> None
     assert all((before[name] != after[name]).any(1).all() for name in banks), "every image was seen once"
     assert not any("training_set" in name for name in model.state_dict())
     assert {f"objective.{name}" for name in banks} <= set(model._ddp_params_and_buffers_to_ignore)
+
+
+class DifferentBuffers(Callback):
+    """Makes the processes begin with different memories, and keeps what each has at the end."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for buffer in self.memory(pl_module).values():
+            buffer.add_(trainer.global_rank)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        torch.save(self.memory(pl_module), Path(trainer.default_root_dir) / str(trainer.global_rank))
+
+    def memory(self, module: LightningModule) -> dict[str, Tensor]:
+        assert isinstance(module, DistillationModule)
+        return module.objective.synchronized_buffers()
+
+
+def test_memory_banks_of_all_processes_are_those_of_the_first(tmp_path: Path) -> None:
+    model = module({"ce": CE, "crd": Term(CRD(8, 6), MEMORY)}, training_set=TRAINING_SET)
+    options: dict[str, Any] = {"max_epochs": 1, "devices": 2, "strategy": "ddp_spawn", "use_distributed_sampler": False}
+    trainer(tmp_path, callbacks=[DifferentBuffers()], **options).fit(model, indexed())
+    first, second = (torch.load(tmp_path / str(rank)) for rank in range(2))
+    assert first.keys() == second.keys()
+    assert len(first) >= 5
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_memory_bank_needs_to_know_the_training_set() -> None:

@@ -71,8 +71,8 @@ def test_weights_follow_their_schedules() -> None:
     given = signals()
     _, raw, _ = objective(given)
     for progress, weights in {
-        Progress(): {"ce": 1.0, "kd": 0.0, "fixed": 3},
-        Progress(epoch=5.0, fraction=0.25): {"ce": 0.8, "kd": 2.0, "fixed": 3},
+        Progress(): {"ce": 1.0, "kd": 0.4, "fixed": 3},
+        Progress(epoch=4.0, fraction=0.25): {"ce": 0.8, "kd": 2.0, "fixed": 3},
         Progress(epoch=40.0, fraction=1.0): {"ce": 0.2, "kd": 8.0, "fixed": 3},
     }.items():
         assert objective.weights(progress) == pytest.approx(weights)
@@ -80,6 +80,15 @@ def test_weights_follow_their_schedules() -> None:
         for name, weight in weights.items():
             assert weighted[name].item() == pytest.approx(weight * raw[name].item())
         assert total.item() == pytest.approx(sum(weights[name] * raw[name].item() for name in weights))
+
+
+def test_what_a_loss_has_learned_stays_in_full_precision() -> None:
+    loss = nn.Linear(2, 1).double()
+    term = Term(loss, ["student.logits"])
+    for convert in (term.half, term.bfloat16, lambda: term.to(torch.bfloat16)):
+        convert()
+        assert {value.dtype for value in loss.parameters()} == {torch.float64}
+    assert {value.dtype for value in term.float().parameters()} == {torch.float32}
 
 
 def test_losses_get_their_signals_in_order_and_lists_as_lists() -> None:

@@ -57,8 +57,15 @@ def test_with_the_teachers_map_it_gives_the_teachers_logits() -> None:
     model.eval(), teacher.eval()
     final = TapReader(teacher, {"final": "layer3"})(IMAGES)["final"]
     model.projector = nn.Identity()
-    model._read = lambda images: {"final": final}  # type: ignore[assignment,method-assign]
+    model._read = lambda images: {"stage": final}  # type: ignore[assignment,method-assign]
     torch.testing.assert_close(model(IMAGES), teacher(IMAGES))
+
+
+@pytest.mark.parametrize(("student", "channels"), [("MobileNetV2", 160), ("ShuffleV2", 464), ("wrn_16_2", 128)])
+def test_the_student_is_cut_behind_its_last_stage(student: str, channels: int) -> None:
+    model, _ = around(student, "resnet8x4")
+    first = next(part for part in model.projector.modules() if isinstance(part, nn.Conv2d))
+    assert first.in_channels == channels
 
 
 def test_the_teacher_is_not_touched() -> None:

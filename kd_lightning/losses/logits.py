@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_not_negative, check_positive
+from kd_lightning.losses.arguments import check_not_negative, check_one_label, check_positive, check_same_classes
 
 
 class CrossEntropy(nn.Module):
@@ -26,6 +26,7 @@ class HardLabel(nn.Module):
     soft_target = True  # beside it, too, cross-entropy weighs 1 - alpha
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
         return functional.hard_label(student, teacher)
 
 
@@ -40,6 +41,7 @@ class SoftTarget(nn.Module):
         self.temperature = temperature
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
         return functional.kd(student, teacher, self.temperature)
 
 
@@ -47,6 +49,7 @@ class MeanSquaredLogits(nn.Module):
     """Squared distance of logits; see `functional.mean_squared_logits`. Takes both logits (B, C)."""
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
         return functional.mean_squared_logits(student, teacher)
 
 
@@ -60,10 +63,8 @@ class DKD(nn.Module):
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-        if target.ndim != 1:
-            raise UserError(
-                f"target of shape {tuple(target.shape)}: DKD needs one class for each image; do not mix labels"
-            )
+        check_same_classes(student, teacher)
+        check_one_label(target)
         return functional.dkd(student, teacher, target, self.alpha, self.beta, self.temperature)
 
 
@@ -77,6 +78,7 @@ class DIST(nn.Module):
         self.beta, self.gamma, self.temperature = beta, gamma, temperature
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
         return functional.dist(student, teacher, self.beta, self.gamma, self.temperature)
 
 
@@ -89,4 +91,5 @@ class WSLD(nn.Module):
         self.temperature = temperature
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
         return functional.wsld(student, teacher, target, self.temperature)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_not_negative, check_positive
+from kd_lightning.losses.arguments import check_not_negative, check_positive, check_same_classes
 
 
 class LogitStandardization(nn.Module):
@@ -21,9 +21,12 @@ class LogitStandardization(nn.Module):
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()
+        if hasattr(loss, "build"):
+            raise UserError(f"loss={type(loss).__name__}: takes more than logits; standardize a loss on logits alone")
         self.loss = loss
 
     def forward(self, student: Tensor, teacher: Tensor, *rest: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
         return self.loss(functional.standardize(student), functional.standardize(teacher), *rest)
 
 
@@ -53,6 +56,7 @@ class CurriculumTemperature(nn.Module):
         return [self.theta]
 
     def forward(self, student: Tensor, teacher: Tensor, epoch: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
         current = (epoch.floor() + 1).clamp(max=self.epochs)
         factor = (torch.cos(current * (math.pi / self.epochs)) - 1) / 2
         theta = functional.reverse_gradient(self.theta, factor)
@@ -86,6 +90,7 @@ class MLKD(nn.Module):
         self.temperatures, self.strong_temperatures = tuple(temperatures), tuple(strong_temperatures)
 
     def forward(self, student: Tensor, teacher: Tensor, student_strong: Tensor, teacher_strong: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
         return functional.mlkd(
             student, teacher, student_strong, teacher_strong, self.temperatures, self.strong_temperatures
         )

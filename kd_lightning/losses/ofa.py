@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from kd_lightning.errors import UserError
+from kd_lightning.batch_norm import BatchNorm2d
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.arguments import check_positive, check_same_classes
 
 
 class OFA(nn.Module):
@@ -27,11 +27,7 @@ class OFA(nn.Module):
         self.heads = nn.ModuleList()
 
     def build(self, student: Tensor, stages: Sequence[Tensor], teacher: Tensor, target: Tensor) -> None:
-        if student.shape[1] != teacher.shape[1]:
-            raise UserError(
-                f"student.logits have {student.shape[1]} classes, teacher.logits {teacher.shape[1]}; take a teacher of "
-                "the same classes"
-            )
+        check_same_classes(student, teacher)
         self.heads = nn.ModuleList(_head(stage, stages[-1], student.shape[1]) for stage in stages)
 
     def forward(self, student: Tensor, stages: Sequence[Tensor], teacher: Tensor, target: Tensor) -> Tensor:
@@ -63,7 +59,7 @@ def _separable(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
     return [
         _initialised(nn.Conv2d(c_in, c_in, kernel_size=3, stride=stride, padding=1, groups=c_in, bias=False)),
         _initialised(nn.Conv2d(c_in, c_out, kernel_size=1, bias=False)),
-        nn.BatchNorm2d(c_out),
+        BatchNorm2d(c_out),
         nn.ReLU(inplace=True),
     ]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.projectors import SimKDProjector
-from kd_lightning.taps import TapReader, dry_run, evaluating, find_inner_taps
+from kd_lightning.taps import TapReader, dry_run, evaluating, find_inner_taps, find_taps
 
 Shape = tuple[int, ...]
 
@@ -17,16 +17,16 @@ Shape = tuple[int, ...]
 class ReusedClassifier(nn.Module):
     """A student's layers, a projector to the teacher's last map, and the teacher's classifier, which stays as it is.
 
-    Logits: W_t · mean over positions of P(f_s) + b_t, where f_s is the student's last map (B, D_s, H, W), P the
+    Logits: W_t · mean over positions of P(f_s) + b_t, where f_s is the student's last stage (B, D_s, H, W), P the
     projector and W_t, b_t the teacher's classifier (Chen et al. 2022, arXiv:2203.14001). Whatever the student had
-    behind f_s is taken away. All of it is deployed, so all of it counts in parameters and FLOPs. The tap `projected` is
-    P(f_s).
+    behind f_s is taken away, a last wide convolution as in MobileNetV2 too, as in the authors' code. All that is left
+    is deployed, and counts in parameters and FLOPs. The tap `projected` is P(f_s).
 
     Args:
-        student: a network with a last map that is pooled; it is altered.
+        student: a network whose last stage is a map; it is altered.
         teacher: a network with a last map that is averaged, and a linear classifier, which is copied.
         example: a batch of inputs, to see the shapes.
-        projector: makes P from the shapes of the two last maps.
+        projector: makes P from the shapes of f_s and of the map that the teacher averages.
     """
 
     taps: ClassVar = {"projected": "projector"}
@@ -39,12 +39,21 @@ class ReusedClassifier(nn.Module):
         projector: Callable[[Shape, Shape], nn.Module] = SimKDProjector,
     ) -> None:
         super().__init__()
-        own, given = (_taps(role, network, example) for role, network in (("student", student), ("teacher", teacher)))
+        given = find_inner_taps(teacher, example)
+        if not {"final", "classifier_weight"} <= set(given):
+            raise UserError(
+                f"teacher.model={type(teacher).__name__}: has no map that is pooled for a linear classifier, which is "
+                "what the student shall take over; choose another model"
+            )
         with dry_run(teacher, example):
             target = TapReader(teacher, {"final": given["final"]})(example)["final"]
-        read = TapReader(student, {"final": own["final"]})
+        read = TapReader(student, {"stage": _last_stage(student, example)})
         with evaluating(student), torch.enable_grad():
-            feature = read(example)["final"]
+            feature = read(example)["stage"]
+        if feature.ndim != 4:
+            raise UserError(
+                f"student.model={type(student).__name__}: its last stage is no map (B, D, H, W); choose another model"
+            )
         _remove_unused(student, feature)
         self.backbone = student
         self.projector = projector(tuple(feature.shape[1:]), tuple(target.shape[1:]))
@@ -53,7 +62,7 @@ class ReusedClassifier(nn.Module):
         self._read = read
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.projector(self._read(x)["final"]).mean(dim=(2, 3)))
+        return self.classifier(self.projector(self._read(x)["stage"]).mean(dim=(2, 3)))
 
 
 def _remove_unused(network: nn.Module, value: Tensor) -> None:
@@ -72,11 +81,8 @@ def _remove_unused(network: nn.Module, value: Tensor) -> None:
         parameter.requires_grad_(name not in unused)
 
 
-def _taps(role: str, network: nn.Module, example: Tensor) -> dict[str, str]:
-    taps = find_inner_taps(network, example)
-    if not {"final", "classifier_weight"} <= set(taps):
-        raise UserError(
-            f"{role}.model={type(network).__name__}: has no map that is pooled for a linear classifier, which is what "
-            "the student shall take over; choose another model"
-        )
-    return taps
+def _last_stage(student: nn.Module, example: Tensor) -> str:
+    stages = [address for tap, address in find_taps(student, example).items() if tap.startswith("stage")]
+    if not stages:
+        raise UserError(f"student.model={type(student).__name__}: has no stages to keep; choose another model")
+    return stages[-1]

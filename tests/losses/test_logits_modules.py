@@ -73,7 +73,7 @@ def test_bad_temperatures(loss: Callable[..., nn.Module], value: float) -> None:
         (lambda: CurriculumTemperature(start=0.0), "^start=0.0: must be"),
         (lambda: CurriculumTemperature(range=-1.0), "^range=-1.0: must be"),
         (lambda: CurriculumTemperature(epochs=0), "^epochs=0: must be"),
-        (lambda: DKD()(*LOGITS, torch.rand(4, 6)), r"^target of shape \(4, 6\): DKD needs one class for each image"),
+        (lambda: DKD()(*LOGITS, torch.rand(4, 6)), r"^target=\(4, 6\): this loss needs one class for each image"),
     ],
 )
 def test_bad_arguments(make: Callable[[], object], message: str) -> None:

@@ -65,5 +65,5 @@ def test_heads_can_be_built_from_shapes_alone(stages: list[Tensor]) -> None:
 
 
 def test_the_classes_must_be_the_same() -> None:
-    with pytest.raises(UserError, match=r"^student.logits have 7 classes, teacher.logits 10; take a teacher"):
+    with pytest.raises(UserError, match=r"^signals=\(2, 7\) and \(2, 10\): logits of different shapes"):
         OFA().build(torch.randn(2, 7), STAGES["tokens"], TEACHER, TARGET)

@@ -1,5 +1,7 @@
 """The mathematics of the losses: pure functions of tensors, by family, all reachable as `functional.NAME`.
 
+They compute in the precision that they are given; a term gives float32 whatever the networks compute in.
+
 Shapes: B batch, C classes or channels, H and W height and width, N tokens.
 """
 
