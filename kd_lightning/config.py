@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +24,14 @@ from kd_lightning.errors import UserError
 
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)
 FULL_ERROR = "HYDRA_FULL_ERROR"
+PLUGINS = {  # configs that an extra of this package brings
+    ("hydra/launcher", "joblib"): "joblib",
+    ("hydra/launcher", "ray"): "ray",
+    ("hydra/launcher", "submitit_local"): "submitit",
+    ("hydra/launcher", "submitit_slurm"): "submitit",
+    ("hydra/sweeper", "optuna"): "optuna",
+}
+at_end = ExitStack()  # what a command began that must end with it, however it ends
 BEFORE_THE_FIRST_CHECKPOINT = {
     *(".hydra", "checkpoints", "initialization", "metrics.csv", "scratch", "teacher", "tensorboard", "wandb")
 }
@@ -89,6 +98,8 @@ def one_line(error: BaseException) -> str:
 
 
 def _no_such_config(group: str, value: str) -> str:
+    if (group, value) in PLUGINS:
+        return f'{group}={value}: is not installed; pip install "kd-lightning[{PLUGINS[group, value]}]"'
     close = get_close_matches(value, options(group), n=3)
     remedy = (
         f"did you mean {' or '.join(close)}? --help lists all" if close else f"there are {', '.join(options(group))}"
@@ -116,6 +127,11 @@ def run_folder() -> Path:
     return Path(hydra_config.run.dir)
 
 
+def is_sweep_job() -> bool:
+    """Whether this is a job of a multirun, run by its launcher."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def save_config(config: DictConfig, folder: Path) -> None:
     """Write `.hydra/`, as Hydra itself would before the config is checked: over that of an earlier run."""
     hydra_config = HydraConfig.get()
@@ -132,10 +148,32 @@ def discard_empty_run() -> None:
     if folder == Path.cwd() or not folder.is_dir() or list(folder.rglob("*.ckpt")):
         return
     if {entry.name for entry in folder.iterdir()} <= BEFORE_THE_FIRST_CHECKPOINT:
-        shutil.rmtree(folder)
-        for parent in list(folder.parents)[:2]:
-            if parent != Path.cwd() and parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
+        remove_folder(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, and the two around it if they are empty now."""
+    shutil.rmtree(folder)
+    for parent in list(folder.resolve().parents)[:2]:
+        if parent != Path.cwd() and parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+
+
+def prepare_process() -> None:
+    """What configs and training need of a process."""
+    register_resolvers()
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that it hides nothing: a user's own classes for `_target_`
+    # OpenMP threads that spin for long while they wait make training several times slower on a shared machine;
+    # those that never spin make it slower on a quiet one.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
+def refuse_multirun_of_config() -> None:
+    """Raise `UserError` for -m with --cfg, of which Hydra takes one alone."""
+    flags = {*sys.argv[1:]}
+    if flags & {"-m", "--multirun"} and flags & {"-c", "--cfg"}:
+        raise UserError("--cfg: shows the config of one run; leave -m and the values separated by commas away")
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -151,6 +189,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             asked = os.environ.get(FULL_ERROR)
 
             def job(config: DictConfig) -> object:
+                prepare_process()  # a launcher may run the job in another one
                 try:
                     with environment(FULL_ERROR, asked):  # for the ranks that a strategy launches
                         return task(config)
@@ -159,14 +198,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
                     failures.append(error)
                     return None
 
-            register_resolvers()
-            if os.getcwd() not in sys.path:
-                sys.path.append(os.getcwd())  # last, so that it hides nothing: a user's own classes for `_target_`
-            # OpenMP threads that spin for long while they wait make training several times slower on a shared machine;
-            # those that never spin make it slower on a quiet one.
-            os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-            with environment(FULL_ERROR, "1"):  # else Hydra prints errors itself, and exits with 1
+            prepare_process()
+            with at_end, environment(FULL_ERROR, "1"):  # else Hydra prints errors itself, and exits with 1
                 try:
+                    refuse_multirun_of_config()
                     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
                 except BAD_INPUT as error:
                     failures.append(error)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models import create_model, default_input_size
+from kd_lightning.profile import count_flops
 from kd_lightning.signals import find_all
-from kd_lightning.taps import shapes_of, tap_values
+from kd_lightning.taps import dry_run, shapes_of, tap_values
 
 Shape = tuple[int, ...]
 Adapt = Callable[[nn.Module, Tensor], nn.Module]
@@ -88,6 +89,31 @@ def _inspect_on(
         raise UserError(f"{role}.{error}") from error
     params = sum(parameter.numel() for parameter in network.parameters())
     return Inspection(role, name, input_size, params, taps, values)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, and operations of one input, a multiply-add counted as 2."""
+
+    params: int
+    flops: int
+
+
+def cost_of(role: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None = None) -> Cost:
+    """The cost of a model that runs on this input, on the meta device where it runs there; see `inspect_model`."""
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device):
+                network = create_model(model, num_classes, input_size[0], key=f"{role}.model")
+                example = torch.zeros(2, *input_size)
+                network = network if adapt is None else adapt(network, example)
+                with dry_run(network, example):
+                    flops = count_flops(network, example[:1])
+            return Cost(sum(parameter.numel() for parameter in network.parameters()), flops)
+        except Exception:
+            if device == "cpu":
+                raise
+    raise AssertionError
 
 
 def given_taps(role: str, taps: Any) -> dict[str, str]:

@@ -21,6 +21,7 @@ from kd_lightning.losses import CrossEntropy
 from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, Term
+from kd_lightning.predictions import Predictions
 from kd_lightning.schedules import Progress
 from kd_lightning.signals import connect, resolve_taps, taken_from, takes_strong_view, with_view
 from kd_lightning.taps import TapReader, dry_run
@@ -86,6 +87,8 @@ class DistillationModule(LightningModule):
         self.val_metrics = None if num_classes is None else metrics.selection_metrics(num_classes, "val/")
         self.test_metrics = None if num_classes is None else metrics.test_metrics(num_classes, "test/")
         self.test_agreement = None if num_classes is None else metrics.Agreement(num_classes)
+        self.test_predictions = None if num_classes is None else Predictions(num_classes)
+        self.tested: dict[str, Tensor] = {}  # what `Predictions` computed in the latest test
 
     def _connect(self, student_taps: Mapping[str, str], example_input: Tensor | None) -> None:
         """Attach the taps that the terms take, and build the parts of terms from the signals of one dry run."""
@@ -139,12 +142,13 @@ class DistillationModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch)
-        value = self.objective(self.signals(batch), self.progress())
-        logged = {"train/loss": value.total.detach()}
-        logged |= {f"train/{name}": raw.detach() for name, raw in value.raw.items()}
-        logged |= {f"train/{name}_weighted": weighted.detach() for name, weighted in value.weighted.items()}
-        for name, entry in logged.items():
-            self.log(name, entry, prog_bar=not name.endswith("_weighted"), batch_size=len(batch["input"]))
+        progress = self.progress()
+        value = self.objective(self.signals(batch), progress)
+        shown = {"loss": value.total.detach()} | {name: raw.detach() for name, raw in value.raw.items()}
+        further = {f"{name}_weighted": weighted.detach() for name, weighted in value.weighted.items()}
+        further |= self.objective.changing(progress)
+        for name, entry in (shown | further).items():
+            self.log(f"train/{name}", entry, prog_bar=name in shown, batch_size=len(batch["input"]))
         return value.total
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -158,9 +162,19 @@ class DistillationModule(LightningModule):
         logits = signals["student.logits"]
         if "target" in batch:
             self._measure("test/", self.test_metrics, logits, batch["target"])
+            if self.test_predictions is not None:
+                self.test_predictions.update(logits, batch["target"])
         if self.test_agreement is not None and "teacher.logits" in signals:
             self.test_agreement.update(logits, signals["teacher.logits"])
             self.log("test/agreement", self.test_agreement, batch_size=len(logits))
+
+    def on_test_epoch_start(self) -> None:
+        if self.test_predictions is not None:
+            self.test_predictions.reset()
+
+    def on_test_epoch_end(self) -> None:
+        if self.test_predictions is not None and self.test_predictions.update_called:
+            self.tested = self.test_predictions.compute()
 
     def _measure(self, stage: str, collection: MetricCollection | None, logits: Tensor, target: Tensor) -> None:
         """Update and log a stage's metrics; its cross-entropy alone where the number of classes is not known."""

@@ -182,6 +182,19 @@ class Objective(nn.Module):
     def weights(self, progress: Progress) -> dict[str, float]:
         return {name: term.weight_at(progress) for name, term in self.items()}
 
+    def changing(self, progress: Progress) -> dict[str, Tensor]:
+        """What the terms change as the training goes: `NAME_weight` of a schedule, `NAME_temperature` of a learned one.
+
+        A loss whose `temperature` is a tensor changes it. What is a number is given on the CPU.
+        """
+        values = {}
+        for name, term in self.items():
+            if callable(term.weight):
+                values[f"{name}_weight"] = torch.tensor(term.weight_at(progress))
+            temperatures = [getattr(part, "temperature", None) for part in term.loss.modules()]
+            values |= {f"{name}_temperature": value for value in temperatures if isinstance(value, Tensor)}
+        return values
+
     def forward(self, signals: Signals, progress: Progress | None = None) -> ObjectiveValue:
         progress = progress or Progress()
         weights = self.weights(progress)

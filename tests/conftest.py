@@ -11,10 +11,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch comes in: the test
 import pytest
 import torch
 
-from kd_lightning.commands import evaluate, inspect, train
+from kd_lightning.commands import evaluate, inspect, report, train
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-COMMANDS = {"kd-train": train.main, "kd-eval": evaluate.main, "kd-inspect": inspect.main}
+COMMANDS = {"kd-train": train.main, "kd-eval": evaluate.main, "kd-inspect": inspect.main, "kd-report": report.main}
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,19 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained teachers go into a folder of the test session, not into the user's."""
     monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep of 16 jobs over three parameters and two seeds; copy it before you change it."""
+    folder = tmp_path_factory.mktemp("sweeps") / "sweep"
+    short = ("trainer.max_epochs=1", "trainer.log_every_n_steps=2", "teacher.model=digits_cnn_4")
+    grid = ("temperature=1,4", "alpha=0.5,0.9", "loss.ce.weight=0.1,0.5", "seed=0,1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KD_LIGHTNING_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setattr(sys, "argv", ["kd-train", "-m", *short, *grid, f"hydra.sweep.dir={folder}"])
+        train.main()
+    return folder
 
 
 @pytest.fixture(scope="session")

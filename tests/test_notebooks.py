@@ -1,6 +1,7 @@
 """Every notebook is valid, holds no outputs, and its cells run from top to bottom."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ def test_it_is_stored_without_outputs(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_its_cells_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_cells_run(path: Path, sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(sweep, tmp_path / "multirun" / "2026-01-01" / "00-00-00")
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for number, cell in enumerate(code_cells(json.loads(path.read_text()))):
         exec(compile("".join(cell["source"]), f"{path.name}, cell {number}", "exec"), namespace)

@@ -32,6 +32,7 @@ def test_one_run_leaves_all_its_files(command: Command) -> None:
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "environment.json",
+        "evaluation.npz",
         "metrics.csv",
         "report.html",
         "scratch/metrics.csv",

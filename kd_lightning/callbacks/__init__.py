@@ -1,5 +1,8 @@
 """Callbacks of this project; most come from Lightning."""
 
+from kd_lightning.callbacks.device_memory import DeviceMemory
+from kd_lightning.callbacks.gradient_norm import GradientNorm
+from kd_lightning.callbacks.progress_bar import TermsProgressBar
 from kd_lightning.callbacks.throughput import Throughput
 
-__all__ = ["Throughput"]
+__all__ = ["DeviceMemory", "GradientNorm", "TermsProgressBar", "Throughput"]

@@ -3,16 +3,19 @@
 import time
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from kd_lightning.batch import as_batch
+from kd_lightning.callbacks.logging_step import is_logged
 
 
 class Throughput(Callback):
     """Counts the images trained on, over all devices, the seconds this took, and those of the whole fit.
 
     All go into checkpoints, so a resumed run counts on. The whole fit's seconds include validation and checkpoints.
+    Logs `train/images_per_s`, over the steps since it was logged last.
     """
 
     def __init__(self) -> None:
@@ -21,6 +24,7 @@ class Throughput(Callback):
         self._earlier = 0.0
         self._began: float | None = None
         self._since: float | None = None
+        self._logged = (0, 0.0)  # images and seconds when the rate was logged last
 
     @property
     def images_per_s(self) -> float:
@@ -32,6 +36,7 @@ class Throughput(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began = time.perf_counter()
+        self._logged = (self.images, self.seconds)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._since = time.perf_counter()
@@ -40,6 +45,14 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.images += len(as_batch(batch)["input"]) * trainer.world_size
+        if is_logged(trainer):
+            self._log_rate(pl_module)
+
+    def _log_rate(self, pl_module: LightningModule) -> None:
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        (images, seconds), self._logged = self._logged, (self.images, self.seconds + running)
+        rate = torch.tensor((self._logged[0] - images) / max(1e-9, self._logged[1] - seconds))
+        pl_module.log("train/images_per_s", rate, on_step=True, on_epoch=False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop()

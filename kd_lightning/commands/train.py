@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from kd_lightning.config import command, run_folder, save_config
+from kd_lightning.config import command, is_sweep_job, run_folder
 
 
 @command("train")
@@ -12,20 +12,26 @@ def main(config: DictConfig) -> float | None:
     Returns the distilled student's best validation accuracy, for sweepers to maximise.
     """
     from kd_lightning.experiment.check import check
-    from kd_lightning.experiment.comparison import compare
-    from kd_lightning.experiment.resume import finished, same_config
+    from kd_lightning.experiment.introduction import introduce
+    from kd_lightning.experiment.resume import finished
+    from kd_lightning.experiment.run import run
     from kd_lightning.reporting.table import caption, comparison
     from kd_lightning.reporting.terminal import say, show
+    from kd_lightning.sweeps.job import sweep_job
 
+    if is_sweep_job():
+        return sweep_job(config)
     folder = run_folder()
     data = check(config)
-    same_config(config, folder)
-    summary = finished(folder)
-    if summary is None:
-        save_config(config, folder)
-        summary = compare(config, data, folder)
+    if finished(folder) is None:
+        introduce(config, data)
+    summary = run(config, data, folder)
     show(comparison(summary))
     show(caption(summary))
     say("run", str(folder))
     best: float | None = summary["student"]["top1_validation"]
     return best
+
+
+if __name__ == "__main__":
+    main()

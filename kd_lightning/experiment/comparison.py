@@ -1,15 +1,16 @@
 """The main job: a teacher, a student alone, a distilled student, one comparison."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from lightning import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning import seed_everything
 from omegaconf import DictConfig
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment import once
+from kd_lightning.experiment.arrays import Arrays, write_evaluation
 from kd_lightning.experiment.build import (
     build_module,
     build_network,
@@ -20,13 +21,23 @@ from kd_lightning.experiment.build import (
 )
 from kd_lightning.experiment.initialization import initialise
 from kd_lightning.experiment.summary import summarise
-from kd_lightning.experiment.training import Fit, TestedNetwork, fit, load_checkpoint, test, test_alone
+from kd_lightning.experiment.testing import (
+    UNTESTED,
+    Metrics,
+    TestedNetwork,
+    measure_alone,
+    student_weights,
+    test_student,
+    validate,
+)
+from kd_lightning.experiment.training import Fit, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
-from kd_lightning.reporting.table import write_page
+from kd_lightning.reporting.page import write_run_page
 from kd_lightning.reporting.terminal import say
 from kd_lightning.tracking.environment import environment
 from kd_lightning.tracking.files import write_json
+from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb import one_wandb_run
 
 
@@ -41,12 +52,16 @@ def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str
     if config.initialization:
         initialise(module, config, data, network, folder)
     with one_wandb_run():
-        done = fit(config, module, data, folder, folder)
-        student, selected = test_student(done, module, data, folder)
-    networks = {"teacher": teacher, "scratch": scratch, "student": student}
-    summary = summarise(config, data, module.objective, networks, selected)
+        done = fit(config, module, data, folder, folder, role="student")
+        student, selected = measure_student(done, module, data, folder, config.test)
+        networks = {"teacher": teacher, "scratch": scratch, "student": student}
+        summary = summarise(config, data, module.objective, networks, selected)
+        if done.trainer.is_global_zero:
+            weights = folder / "student.safetensors"
+            save_weights(student.network, weights, file_metadata(config.student, student.network))
+            log_results(done.trainer.loggers, "student", summary, student.arrays, data.class_names, weights)
     if done.trainer.is_global_zero:
-        write_files(folder, config, summary, student)
+        write_files(folder, summary, {role: network.arrays for role, network in networks.items() if network})
     return summary
 
 
@@ -54,48 +69,39 @@ def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path) -> T
     """The teacher: trained first, once, or from weights that exist, or a class of the user's own."""
     if is_own_teacher(config):
         say("teacher", model_name(config.teacher))
-        return test_alone(config, instantiate(config.teacher), data)
+        return measure_alone(config, instantiate(config.teacher), data)
     if config.teacher.weights == "train":
         return once.obtain("teacher", config, data, folder)
     say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")
     seed_everything(config.seed, workers=True, verbose=False)  # for random weights
-    return test_alone(config, build_network("teacher", config.teacher, data), data)
+    return measure_alone(config, build_network("teacher", config.teacher, data), data)
 
 
-def test_student(
-    done: Fit, module: DistillationModule, data: ImageDataModule, folder: Path
+def measure_student(
+    done: Fit, module: DistillationModule, data: ImageDataModule, folder: Path, tests: bool
 ) -> tuple[TestedNetwork, str]:
     """The distilled student with the weights that it is judged by, and which these are, `best` or `last`.
 
-    The best epoch is the one that validation data select; on the test set it would be selected on it.
+    The best epoch is the one that validation data select; on the test set it would be selected on it. Without `tests`
+    the test set is not read, and its metrics are null.
     """
-    last_weights = {name: value.clone() for name, value in module.student.state_dict().items()}
-    last = test(done.trainer, module, data)
-    has_best = load_checkpoint(module, folder, "best")
-    best = test(done.trainer, module, data) if has_best else last
-    selects = data.validates_on == "validation" and has_best
-    if not selects:
-        module.student.load_state_dict(last_weights)
-    tested = {
-        **(best if selects else last),
-        "top1_best": best["top1"],
-        "top1_last": last["top1"],
-        "top1_validation": best_validation(done.trainer) if selects else None,
-    }
-    return TestedNetwork(module.student, tested, done.time), "best" if selects else "last"
+    weights = {"last": {name: value.clone() for name, value in module.student.state_dict().items()}}
+    best = student_weights(folder, "best")
+    if best is not None:
+        weights["best"] = best
+    selected = "best" if best is not None and data.validates_on == "validation" else "last"
+    metrics: Metrics = dict.fromkeys(UNTESTED)
+    arrays: Arrays = {}
+    if tests:
+        metrics, arrays = test_student(done.trainer, module, data, weights, selected)
+    module.student.load_state_dict(weights[selected])
+    metrics |= validate(done.trainer, module, data)
+    return TestedNetwork(module.student, metrics, done.time, arrays), selected
 
 
-def best_validation(trainer: Trainer) -> float | None:
-    """The highest value of what best.ckpt is chosen by."""
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor and callback.best_model_score is not None:
-            return float(callback.best_model_score)
-    return None
-
-
-def write_files(folder: Path, config: DictConfig, summary: dict[str, Any], student: TestedNetwork) -> None:
-    """A finished run's files; the summary last, for it marks the run as finished."""
-    save_weights(student.network, folder / "student.safetensors", file_metadata(config.student, student.network))
+def write_files(folder: Path, summary: dict[str, Any], arrays: Mapping[str, Arrays]) -> None:
+    """A finished run's files; the summary marks it as finished, and the page is made of them all."""
     write_json(folder / "environment.json", environment())
-    write_page(folder / "report.html", summary)
+    write_evaluation(folder, summary["data"]["classes"], arrays)
     write_json(folder / "summary.json", summary)
+    write_run_page(folder)

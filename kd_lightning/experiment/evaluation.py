@@ -1,46 +1,81 @@
 """Testing a finished run again, from its folder alone."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from lightning import seed_everything
+from lightning import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment import once
+from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.experiment.build import adapted_to_its_like, build_network, has_teacher, is_file, is_own_teacher
+from kd_lightning.experiment.late_results import log_later
 from kd_lightning.experiment.resume import finished
-from kd_lightning.experiment.training import quiet, test
+from kd_lightning.experiment.testing import Metrics, student_weights, test, test_student
+from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
+from kd_lightning.reporting.page import write_run_page
 from kd_lightning.reporting.terminal import say
+from kd_lightning.tracking.files import write_json
 
 
-def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
+def evaluate(config: DictConfig) -> tuple[Metrics, dict[str, Any], str]:
     """The student's test metrics now, those in the run's summary, and the name of the checkpoint tested."""
     folder = Path(config.run)
     run = run_config(folder)
     if config.data.root is not None:
         run.data.root = config.data.root
+    checkpoint = checkpoint_name(config.checkpoint, folder)
+    module, data = student_and_teacher(run, folder / "checkpoints" / f"{checkpoint}.ckpt")
+    tested, _ = test(one_device(run, config.trainer), module, data)
+    stored = (finished(folder) or {}).get("student", {})
+    return tested, {name: value for name, value in stored.items() if name != "top1_validation"}, checkpoint
+
+
+def test_run(folder: Path) -> dict[str, Any]:
+    """Test a finished run's student and write the result where a tested run has it; returns the summary.
+
+    Rewrites summary.json, evaluation.npz and report.html, and reopens the run's loggers. Raises `UserError` where the
+    folder holds no finished run.
+    """
+    config, selected = run_config(folder), checkpoint_name(None, folder)
+    summary = finished(folder)
+    if summary is None:
+        raise UserError(f"run={folder}: has not finished; run the same kd-train in this folder again")
+    module, data = student_and_teacher(config, folder / "checkpoints" / f"{selected}.ckpt")
+    weights = {name: student for name in ("last", "best") if (student := student_weights(folder, name)) is not None}
+    metrics, arrays = test_student(one_device(config, {}), module, data, weights, selected)
+    summary["student"] |= metrics
+    summary["data"]["tested"] = True
+    roles = read_arrays(folder / NAME)
+    write_arrays(folder / NAME, roles | {f"student_{name}": array for name, array in arrays.items()})
+    write_json(folder / "summary.json", summary)
+    write_run_page(folder)
+    log_later(config, folder, summary, arrays, data.class_names)
+    return summary
+
+
+def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[DistillationModule, ImageDataModule]:
+    """A run's student as a checkpoint has it, with its teacher where that is on this machine, and the run's data."""
     data: ImageDataModule = instantiate(run.data)
     data.check()
     data.prepare_data()
-    checkpoint = checkpoint_name(config.checkpoint, folder)
-    weights = str(folder / "checkpoints" / f"{checkpoint}.ckpt")
     teacher = find_teacher(run, data)
-    settings = DictConfig({**run.student, "weights": weights})
-    module = DistillationModule(
-        student=build_network("student", settings, data, adapted_to_its_like(run, data)),
-        teacher=teacher,
-        num_classes=data.num_classes,
-    )
+    settings = DictConfig({**run.student, "weights": str(checkpoint)})
+    student = build_network("student", settings, data, adapted_to_its_like(run, data))
+    return DistillationModule(student=student, teacher=teacher, num_classes=data.num_classes), data
+
+
+def one_device(run: DictConfig, options: Mapping[str, Any]) -> Trainer:
+    """The run's trainer on one device, silent."""
     quiet()
-    one_device = {**config.trainer, "devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
-    trainer = instantiate(run.trainer, **one_device)
-    stored = (finished(folder) or {}).get("student", {})
-    return test(trainer, module, data), stored, checkpoint
+    fixed = {"devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
+    return instantiate(run.trainer, **{**options, **fixed})
 
 
 def run_config(folder: Path) -> DictConfig:

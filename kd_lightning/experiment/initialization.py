@@ -38,7 +38,7 @@ def initialise(
     )
     first.save_hyperparameters({"config": dict(plain(config))}, logger=False)  # what a resumed run is compared with
     frozen = freeze_unreached(first, example_input(data))
-    fit(short, first, data, folder / INITIALIZATION, folder / INITIALIZATION)
+    fit(short, first, data, folder / INITIALIZATION, folder / INITIALIZATION, "student")
     for parameter in frozen:
         parameter.requires_grad_(True)
     own = module.objective.state_dict()

@@ -17,19 +17,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, is_file, model_name
-from kd_lightning.experiment.training import TestedNetwork, at, fit, load_selected, test
+from kd_lightning.experiment.testing import TestedNetwork, load_selected, measure
+from kd_lightning.experiment.training import at, fit
 from kd_lightning.inspection import plain
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
 from kd_lightning.reporting.terminal import say
 from kd_lightning.tracking.files import write_json
+from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb import one_wandb_run
 
 # All of trainer and callbacks shapes the numbers, but for where it runs and what it shows or keeps.
 SHAPELESS = ("accelerator", "log_every_n_steps", "enable_model_summary", "enable_progress_bar", "profiler")
-SHAPELESS_CALLBACKS = ("progress_bar", "learning_rate", "checkpoint_last")
+SHAPELESS_CALLBACKS = ("progress_bar", "learning_rate", "gradient_norm", "device_memory", "checkpoint_last")
 PLAIN_CROSS_ENTROPY = OmegaConf.create({"_target_": "kd_lightning.losses.CrossEntropy"})
 
 
@@ -88,7 +91,8 @@ def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> T
     """A network from its folder."""
     stored = DictConfig({**settings, "weights": str(home / "weights.safetensors")})
     record = json.loads((home / "record.json").read_text())
-    return TestedNetwork(build_network(key, stored, data), record["test"], record["time"])
+    network = build_network(key, stored, data)
+    return TestedNetwork(network, record["test"], record["time"], read_arrays(home / NAME))
 
 
 def train(
@@ -110,13 +114,16 @@ def train(
     )
     unfinished = home.with_suffix(".unfinished")
     with one_wandb_run(), nothing_half_begun(unfinished):
-        done = fit(config, module, data, unfinished, logs)
+        done = fit(config, module, data, unfinished, logs, role=logs.name)
         load_selected(module, data, unfinished)
-        trained = TestedNetwork(module.student, test(done.trainer, module, data), done.time)
+        metrics, arrays = measure(done.trainer, module, data)
+        trained = TestedNetwork(module.student, metrics, done.time, arrays)
         if done.trainer.is_global_zero:
             save_weights(module.student, unfinished / "weights.safetensors", file_metadata(settings, module.student))
+            write_arrays(unfinished / NAME, arrays)
             record = {"test": trained.test, "time": trained.time, "shaped_by": shape}
             write_json(unfinished / "record.json", record)
+            log_results(done.trainer.loggers, logs.name, metrics, arrays, data.class_names)
             shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
             os.replace(unfinished, home)
     return trained

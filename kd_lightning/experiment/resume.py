@@ -14,8 +14,8 @@ from kd_lightning.inspection import plain
 
 INITIALIZATION = "initialization"  # the folder of the training before the training
 
-# What may differ when a run is taken up again: where it runs and what it shows.
-FREE = ("paths", "hydra", "logger", "callbacks", *(f"trainer.{name}" for name in SHAPELESS))
+# What may differ when a run is taken up again: where it runs, what it shows and what it measures.
+FREE = ("paths", "hydra", "logger", "callbacks", "test", *(f"trainer.{name}" for name in SHAPELESS))
 
 
 def finished(folder: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import example_input, model_name
-from kd_lightning.experiment.training import TestedNetwork, as_network
+from kd_lightning.experiment.testing import TestedNetwork, as_network
 from kd_lightning.objective import Objective
 from kd_lightning.profile import profile_model
 from kd_lightning.schedules import Progress
@@ -28,7 +28,7 @@ def summarise(
     student = networks["student"]
     assert student is not None
     return {
-        "data": data_record(data, selected),
+        "data": data_record(data, selected, config.test),
         "seed": config.seed,
         **{
             role: None if tested is None else network_record(model_name(names[role]), tested, example)
@@ -39,18 +39,19 @@ def summarise(
     }
 
 
-def data_record(data: ImageDataModule, selected: str) -> dict[str, Any]:
-    """The data, and what selected the reported weights."""
+def data_record(data: ImageDataModule, selected: str, tested: bool) -> dict[str, Any]:
+    """The data, what selected the reported weights, and whether the student was tested."""
     return {
         **data.fingerprint(),
         "num_classes": data.num_classes,
         "validates_on": data.validates_on,
         "selected_checkpoint": selected,
+        "tested": tested,
     }
 
 
 def network_record(name: str, tested: TestedNetwork, example: Tensor) -> dict[str, Any]:
-    """One network's line of the comparison: its size, its cost and its test metrics."""
+    """One network's line of the comparison: its size, its cost and its metrics."""
     return {"model": name, **asdict(profile_model(as_network(tested.network), example)), **tested.test}
 
 

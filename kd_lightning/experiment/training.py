@@ -1,25 +1,24 @@
-"""Fitting and testing one module with a fresh trainer."""
+"""Fitting one module with a fresh trainer."""
 
 import copy
 import logging
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
-from torch import nn
 
 from kd_lightning.callbacks import Throughput
 from kd_lightning.data import ImageDataModule
-from kd_lightning.inspection import plain
+from kd_lightning.experiment.description import describe
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.terminal import say
-from kd_lightning.teachers import LogitsOf, Teacher
+from kd_lightning.tracking.loggers import describe_training, of_this_training
 from kd_lightning.tracking.metrics_file import join_metrics, keep_metrics
 
 QUIET = (
@@ -58,19 +57,29 @@ def at(config: DictConfig, folder: Path) -> DictConfig:
     return config
 
 
-def make_trainer(config: DictConfig, folder: Path, logs: Path) -> Trainer:
+def make_loggers(config: DictConfig, logs: Path) -> list[Logger]:
+    """The config's loggers, which write below `logs`."""
+    return [instantiate(logger) for logger in (at(config, logs).logger or {}).values() if logger]
+
+
+def make_trainer(config: DictConfig, folder: Path, logs: Path, role: str) -> Trainer:
     """The config's trainer; its callbacks write below `folder`, its loggers below `logs`."""
     callbacks = [instantiate(callback) for callback in (at(config, folder).callbacks or {}).values() if callback]
-    loggers = [instantiate(logger) for logger in (at(config, logs).logger or {}).values() if logger]
+    loggers = of_this_training(make_loggers(config, logs), role)
     shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
     callbacks = [*callbacks, Throughput()]
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=shown)
 
 
-def fit(config: DictConfig, module: DistillationModule, data: ImageDataModule, folder: Path, logs: Path) -> Fit:
-    """Train a module, from checkpoints/last.ckpt in `folder` where an interrupted training left one."""
+def fit(
+    config: DictConfig, module: DistillationModule, data: ImageDataModule, folder: Path, logs: Path, role: str
+) -> Fit:
+    """Train a module, from checkpoints/last.ckpt in `folder` where an interrupted training left one.
+
+    `role` is `teacher`, `scratch` or `student`; the first two have their `logs` below the run's folder.
+    """
     quiet()
-    trainer = make_trainer(config, folder, logs)
+    trainer = make_trainer(config, folder, logs, role)
     last = folder / "checkpoints" / "last.ckpt"
     resumed = last.exists()
     if resumed:
@@ -78,62 +87,11 @@ def fit(config: DictConfig, module: DistillationModule, data: ImageDataModule, f
         say("resuming", f"after epoch {stored['epoch']}")
         if trainer.is_global_zero:
             keep_metrics(logs, stored["global_step"])
-    for logger in trainer.loggers:
-        if not isinstance(logger, CSVLogger):  # beside metrics.csv the config is in .hydra/ already
-            logger.log_hyperparams(plain(config))
+    training = describe(config, role, data, logs if role == "student" else logs.parent)
+    describe_training(trainer.loggers, training, folder, resumed)
     seed_everything(config.seed, workers=True, verbose=False)
     trainer.fit(module, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
     if trainer.is_global_zero:
         join_metrics(logs)
     throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))  # type: ignore[attr-defined]
     return Fit(trainer, {"fit_s": throughput.fit_s, "images_per_s": throughput.images_per_s})
-
-
-@dataclass(frozen=True)
-class TestedNetwork:
-    """A network, its test metrics, and what its training took where it was trained here."""
-
-    network: nn.Module
-    test: dict[str, float | None]
-    time: dict[str, float] = field(default_factory=dict)
-
-
-def test(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> dict[str, float | None]:
-    """The test metrics of a module's student as it is, without their prefix."""
-    results = trainer.test(module, datamodule=data, verbose=False)
-    return {name.removeprefix("test/"): value for name, value in results[0].items()}
-
-
-def test_alone(config: DictConfig, network: nn.Module, data: ImageDataModule) -> TestedNetwork:
-    """Test a network that needs no training."""
-    quiet()
-    shown = bool((config.callbacks or {}).get("progress_bar"))
-    trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=shown)
-    module = DistillationModule(as_network(network), num_classes=data.num_classes)
-    return TestedNetwork(network, test(trainer, module, data))
-
-
-def as_network(network: nn.Module) -> nn.Module:
-    """A network as it is; a teacher as a network that gives its logits."""
-    return LogitsOf(network) if isinstance(network, Teacher) else network
-
-
-def load_checkpoint(module: DistillationModule, folder: Path, which: str) -> bool:
-    """Put the student of a folder's `best` or `last` checkpoint into a module; False where there is none."""
-    checkpoint = folder / "checkpoints" / f"{which}.ckpt"
-    if not checkpoint.exists():
-        return False
-    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    student = {name.removeprefix("student."): stored[name] for name in stored if name.startswith("student.")}
-    module.student.load_state_dict(student)
-    return True
-
-
-def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> None:
-    """Put the weights that a training is judged by into its module, which holds the last ones.
-
-    These are the best where validation data select, else the last: the best epoch on the test set would be selected
-    on it.
-    """
-    if data.validates_on == "validation":
-        load_checkpoint(module, folder, "best")

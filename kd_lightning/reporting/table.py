@@ -1,12 +1,9 @@
 """The comparison of teacher, student alone and distilled student, in the terminal and as a page."""
 
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 
@@ -16,6 +13,7 @@ def percent(value: float) -> str:
 
 ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("model", "model", str),
+    ("validation top-1 %", "top1_validation", percent),
     ("top-1 %", "top1", percent),
     ("top-5 %", "top5", percent),
     ("precision %", "precision", percent),
@@ -61,14 +59,9 @@ def caption(summary: Mapping[str, Any]) -> str:
     if data["selected_checkpoint"] == "last":
         tested = "Last epoch" + ("; validated on the test set" if data["validates_on"] == "test" else "")
     lines = [f"{tested}; {data['images']['train']:,} training and {data['images']['test']:,} test images."]
-    if scratch is not None:
-        lines.insert(0, f"Distillation: {100 * (student['top1'] - scratch['top1']):+.2f} points of top-1.")
+    measured, name = ("top1", "top-1") if data["tested"] else ("top1_validation", "validation top-1")
+    if not data["tested"]:
+        lines.append("The distilled student was not tested.")
+    if scratch is not None and student[measured] is not None and scratch.get(measured) is not None:
+        lines.insert(0, f"Distillation: {100 * (student[measured] - scratch[measured]):+.2f} points of {name}.")
     return "\n".join(lines)
-
-
-def write_page(path: Path, summary: Mapping[str, Any]) -> None:
-    """The comparison as an HTML page."""
-    with open(os.devnull, "w") as nowhere:
-        console = Console(record=True, width=100, file=nowhere)
-        console.print(comparison(summary), caption(summary), sep="", highlight=False)
-        path.write_text(console.export_html())

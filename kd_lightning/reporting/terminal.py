@@ -1,5 +1,7 @@
 """What a command says in the terminal, on the first rank alone."""
 
+import sys
+
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
@@ -15,3 +17,9 @@ def say(title: str, text: str) -> None:
 @rank_zero_only
 def show(renderable: object) -> None:
     console.print(renderable, soft_wrap=isinstance(renderable, str), highlight=False)
+
+
+@rank_zero_only
+def warn(text: str) -> None:
+    """One line on stderr: what did not work, and how it goes on."""
+    print(f"warning: {text}", file=sys.stderr)

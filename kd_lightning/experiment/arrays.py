@@ -1,0 +1,39 @@
+"""evaluation.npz: what was measured class by class, for figures."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+NAME = "evaluation.npz"
+ROLES = ("teacher", "scratch", "student")
+Arrays = dict[str, np.ndarray]
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write in one rename, so that a half-written file never exists."""
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # numpy declares an option among the arrays
+    os.replace(temporary, path)
+
+
+def read_arrays(path: Path) -> Arrays:
+    """All arrays of a file; none where it is not there."""
+    if not path.exists():
+        return {}
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
+def write_evaluation(folder: Path, class_names: Sequence[str], roles: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """A run's evaluation.npz, each role's arrays with its name in front."""
+    named = {f"{role}_{name}": array for role, arrays in roles.items() for name, array in arrays.items()}
+    write_arrays(folder / NAME, {"class_names": np.array(class_names, dtype=str), **named})
+
+
+def arrays_of(role: str, evaluation: Mapping[str, np.ndarray]) -> Arrays:
+    """One role's arrays of a run's evaluation.npz, without its name."""
+    prefix = f"{role}_"
+    return {name.removeprefix(prefix): array for name, array in evaluation.items() if name.startswith(prefix)}

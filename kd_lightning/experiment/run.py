@@ -1,0 +1,21 @@
+"""A run in its folder: begun, taken up again, or found finished."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from kd_lightning.config import save_config
+from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.comparison import compare
+from kd_lightning.experiment.resume import finished, same_config
+
+
+def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
+    """The summary of a checked config's run; raises `UserError` if the folder holds a run of another config."""
+    same_config(config, folder)
+    summary = finished(folder)
+    if summary is None:
+        save_config(config, folder)
+        summary = compare(config, data, folder)
+    return summary

@@ -1,0 +1,118 @@
+"""Measuring networks: on the validation data that select them, and on the test set."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from lightning import Trainer
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.arrays import Arrays
+from kd_lightning.experiment.training import quiet
+from kd_lightning.module import DistillationModule
+from kd_lightning.reporting.terminal import console
+from kd_lightning.teachers import LogitsOf, Teacher
+
+Metrics = dict[str, float | None]
+Weights = dict[str, Tensor]
+UNTESTED = ("top1", "top5", "precision", "recall", "f1", "nll", "ece", "agreement", "top1_best", "top1_last")
+
+
+@dataclass(frozen=True)
+class TestedNetwork:
+    """A network, its metrics, what its training took where it was trained here, and its answers class by class.
+
+    `test` holds the test metrics and, where there are validation data, `top1_validation` and `nll_validation`;
+    `arrays` what `Predictions` computes.
+    """
+
+    network: nn.Module
+    test: Metrics
+    time: dict[str, float] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
+
+
+def test(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> tuple[Metrics, Arrays]:
+    """The test metrics of a module's student as it is, without their prefix, and its answers class by class."""
+    results = trainer.test(module, datamodule=data, verbose=False)
+    arrays = {name: tensor.cpu().numpy() for name, tensor in module.tested.items()}
+    return {name.removeprefix("test/"): value for name, value in results[0].items()}, arrays
+
+
+def validate(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> Metrics:
+    """Accuracy and NLL of a module's student on the validation data; null where these are the test set."""
+    measured: Mapping[str, float] = {}
+    if data.validates_on == "validation":
+        with without_loggers(trainer):  # the curves hold the epochs of the training alone
+            results = trainer.validate(module, datamodule=data, verbose=False)
+        measured = results[0] if results else {}
+    return {f"{name}_validation": measured.get(f"val/{name}") for name in ("top1", "nll")}
+
+
+@contextmanager
+def without_loggers(trainer: Trainer) -> Iterator[None]:
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+
+
+def measure(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> tuple[Metrics, Arrays]:
+    """A module's student as it is, on the test set and on the validation data."""
+    tested, arrays = test(trainer, module, data)
+    return tested | validate(trainer, module, data), arrays
+
+
+def measure_alone(config: DictConfig, network: nn.Module, data: ImageDataModule) -> TestedNetwork:
+    """Measure a network that needs no training."""
+    quiet()
+    shown = bool((config.callbacks or {}).get("progress_bar")) and console.is_terminal
+    trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=shown)
+    module = DistillationModule(as_network(network), num_classes=data.num_classes)
+    tested, arrays = measure(trainer, module, data)
+    return TestedNetwork(network, tested, arrays=arrays)
+
+
+def test_student(
+    trainer: Trainer, module: DistillationModule, data: ImageDataModule, weights: Mapping[str, Weights], selected: str
+) -> tuple[Metrics, Arrays]:
+    """The selected weights of a student, with the top-1 of the `best` and the `last`; the module holds the selected."""
+    tested: Metrics = {}
+    top1: Metrics = {}
+    arrays: Arrays = {}
+    for name in sorted(weights, key=lambda name: name == selected):
+        module.student.load_state_dict(weights[name])
+        tested, arrays = test(trainer, module, data)
+        top1[f"top1_{name}"] = tested["top1"]
+    return {**tested, "top1_best": top1["top1_last"], **top1}, arrays
+
+
+def as_network(network: nn.Module) -> nn.Module:
+    """A network as it is; a teacher as a network that gives its logits."""
+    return LogitsOf(network) if isinstance(network, Teacher) else network
+
+
+def student_weights(folder: Path, which: str) -> Weights | None:
+    """The student in a folder's `best` or `last` checkpoint; None where there is none."""
+    checkpoint = folder / "checkpoints" / f"{which}.ckpt"
+    if not checkpoint.exists():
+        return None
+    stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {name.removeprefix("student."): stored[name] for name in stored if name.startswith("student.")}
+
+
+def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> None:
+    """Put the weights that a training is judged by into its module, which holds the last ones.
+
+    These are the best where validation data select, else the last: the best epoch on the test set would be selected
+    on it.
+    """
+    best = student_weights(folder, "best") if data.validates_on == "validation" else None
+    if best is not None:
+        module.student.load_state_dict(best)

@@ -1,0 +1,57 @@
+"""What a page is made of."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kd_lightning.reporting.tables import Table
+
+
+@dataclass(frozen=True)
+class Card:
+    """One number that a reader looks for first."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What is missing."""
+
+    text: str
+    items: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A title, a sentence or two, and figures, tables or a heat map's data in plain values."""
+
+    id: str
+    title: str
+    text: str
+    contents: list[Table | dict[str, Any]]
+    listed: bool = True  # in the navigation
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it has a table that sorts and filters, and with it the figures beside it."""
+        return any(isinstance(content, Table) and content.controls for content in self.contents)
+
+
+@dataclass(frozen=True)
+class Content:
+    """A whole page."""
+
+    title: str
+    subtitle: str
+    cards: list[Card]
+    sections: list[Section]
+    notice: Notice | None = None
+
+
+def section(id: str, title: str, text: str, contents: Iterable[Table | dict[str, Any] | None]) -> list[Section]:
+    """A section in a list, with what there is to show; an empty list where there is nothing."""
+    shown = [content for content in contents if content is not None]
+    return [Section(id, title, text, shown)] if shown else []

@@ -1,0 +1,31 @@
+"""The page's numbers as CSV and as Markdown."""
+
+from kd_lightning.reporting.collection import Collection
+from kd_lightning.reporting.sweep_page import best, compared, configurations_text, notice, subtitle, title
+from kd_lightning.reporting.tables import Table, configurations
+
+
+def as_csv(runs: Collection) -> str:
+    """A row for each run, all numbers as they are in its summary."""
+    text: str = runs.table.to_csv(index=False)
+    return text
+
+
+def as_markdown(runs: Collection) -> str:
+    """The comparison, and a row for each configuration."""
+    missing = notice(runs)
+    parts = [f"# {title(runs)}", subtitle(runs), *([missing.text] if missing else [])]
+    for section in compared(runs, runs.selected or best(runs)):
+        parts += [section.text, *(table(content) for content in section.contents if isinstance(content, Table))]
+    parts += [configurations_text(runs), table(configurations(runs))]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(content: Table) -> str:
+    """A table of Markdown; rows that stand out are bold."""
+    lines = [content.titles, ["-:" if number else "-" for number in content.numeric]]
+    for index, row in enumerate(content.rows):
+        bold = "**" if index in content.marked else ""
+        texts = [cell.text + (f" ({cell.note})" if cell.note else "") for cell in row]
+        lines.append([f"{bold}{text}{bold}" if text else "" for text in texts])
+    return "\n".join("| " + " | ".join(value.replace("|", "\\|") for value in line) + " |" for line in lines)

@@ -1,0 +1,44 @@
+"""What accuracy costs."""
+
+from typing import Any
+
+from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, panels
+from kd_lightning.reporting.runs import ROLES, Run
+
+COSTS = {"params": "parameters", "flops": "FLOPs of one image", "latency_ms": "latency of one image, ms"}
+
+
+def accuracy_over_cost(run: Run, metric: str) -> Figure | None:
+    """Accuracy over parameters and operations, on logarithmic scales, and over time."""
+    measured = [role for role in ROLES if run.metric(role, metric) is not None]
+    if len(measured) < 2:
+        return None
+    data: list[dict[str, Any]] = []
+    layout: dict[str, Any] = {}
+    for number, (cost, title) in enumerate(COSTS.items()):
+        suffix = "" if number == 0 else str(number + 1)
+        domain = panels(3)[number]
+        for role in measured:
+            point: dict[str, Any] = {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [run.metric(role, cost)],
+                "name": TITLES[role],
+            }
+            point |= {"y": [100 * (run.metric(role, metric) or 0.0)], "marker": {"size": 12, "color": COLOURS[role]}}
+            place = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "legendgroup": role, "showlegend": number == 0}
+            hover = f"{TITLES[role]}: %{{y:.2f}} %, {title} %{{x:,.4g}}<extra></extra>"
+            data.append(point | place | {"hovertemplate": hover})
+        values = [value for role in measured if (value := run.metric(role, cost))]
+        layout[f"xaxis{suffix}"] = axis(title, domain=domain, anchor=f"y{suffix}", **scale(cost, values))
+        layout[f"yaxis{suffix}"] = axis("top-1 %" if number == 0 else "", anchor=f"x{suffix}", matches="y")
+    layout["yaxis"].pop("matches")
+    return figure(data, **layout)
+
+
+def scale(cost: str, values: list[float]) -> dict[str, Any]:
+    """From zero for the time; else logarithmic, with ticks between the decades where these are few."""
+    if cost == "latency_ms":
+        return {"rangemode": "tozero"}
+    few = not values or max(values) < 30 * min(values)
+    return {"type": "log", "dtick": "D2" if few else 1}

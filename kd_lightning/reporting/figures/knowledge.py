@@ -1,0 +1,60 @@
+"""What the teacher says beyond the label."""
+
+import numpy as np
+
+from kd_lightning.experiment.arrays import arrays_of
+from kd_lightning.reporting.figures.classes import class_names
+from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, panels
+from kd_lightning.reporting.runs import ROLES, Run
+
+PAIRS = 12
+
+
+def beyond_the_label(run: Run) -> Figure | None:
+    """The wrong classes to which the teacher gives most, and entropies over the temperature."""
+    soft = arrays_of("teacher", run.arrays).get("soft")
+    if soft is None:
+        return None
+    left, right = panels(2, gap=0.12)
+    names = class_names(run)
+    pairs = most_confused(soft)
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": [100 * float(soft[true, other]) for true, other in pairs],
+        "y": [f"{names[true]} → {names[other]}" for true, other in pairs],
+        "marker": {"color": COLOURS["student"]},
+        "hovertemplate": "%{y}: %{x:.2f} % of the probability<extra></extra>",
+        "showlegend": False,
+    }
+    data = [bars]
+    for role in ROLES:
+        entropy = arrays_of(role, run.arrays).get("entropy")
+        if entropy is not None:
+            temperatures, nats = entropy.T.tolist()
+            line = {"type": "scatter", "mode": "lines+markers", "x": temperatures, "y": nats}
+            line |= {"name": TITLES[role], "line": {"color": COLOURS[role], "width": 2}, "xaxis": "x2", "yaxis": "y2"}
+            data.append(line | {"hovertemplate": "temperature %{x}: %{y:.3f} nats<extra></extra>"})
+    ticks = arrays_of("teacher", run.arrays)["entropy"][:, 0].tolist()
+    most = float(np.log(len(names)))
+    limit = {"type": "line", "xref": "x2 domain", "x0": 0, "x1": 1, "yref": "y2", "y0": most, "y1": most}
+    return figure(
+        data,
+        height=400,
+        xaxis=axis("% of the probability, mean over the true class's images", domain=left),
+        yaxis=axis("", autorange="reversed", type="category", showgrid=False, ticksuffix="  "),
+        xaxis2=axis(
+            "temperature", domain=right, anchor="y2", type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks]
+        ),
+        yaxis2=axis("entropy, nats", anchor="x2", range=[0, 1.08 * most]),
+        shapes=[limit | {"line": {"dash": "dot", "width": 1.5, "color": COLOURS["teacher"]}}],
+        legend={"orientation": "h", "x": right[0], "y": 1.02, "yanchor": "bottom"},
+    )
+
+
+def most_confused(soft: np.ndarray) -> list[tuple[int, int]]:
+    """The pairs of true and other class with the highest mean probability, highest first."""
+    others = soft.copy()
+    np.fill_diagonal(others, 0.0)
+    order = np.argsort(-others, axis=None, kind="stable")[: min(PAIRS, others.size - len(others))]
+    return [(int(index) // len(soft), int(index) % len(soft)) for index in order]

@@ -1,0 +1,63 @@
+"""What all figures share. A figure is plain data in plotly's JSON schema: {"data": [...], "layout": {...}}.
+
+Text, axes and grid take their colours from the page's style sheet, so that they follow light and dark; the colours
+here are read on both.
+"""
+
+from typing import Any
+
+Figure = dict[str, Any]
+
+TITLES = {"teacher": "teacher", "scratch": "student alone", "student": "distilled student"}
+COLOURS = {"teacher": "#8b929c", "scratch": "#dd8a26", "student": "#2f7fcb"}
+OTHERS = ["#2f7fcb", "#dd8a26", "#3a9d6b", "#b65fb0", "#c4544f", "#7a6fd0", "#9a8a2c", "#3d9fa8"]
+# One hue, from clear to strong: zero shows the page's own background.
+SCALE = [[0.0, "rgba(47,127,203,0)"], [1.0, "rgba(47,127,203,0.75)"]]
+LOW_TO_HIGH = ("#d9a441", "#8c8f9a", "#2f7fcb")
+
+
+def figure(data: list[dict[str, Any]], height: int = 340, **layout: Any) -> Figure:
+    """A figure with the page's type and margins."""
+    base = {
+        "height": height,
+        "autosize": True,
+        "margin": {"l": 60, "r": 16, "t": 28, "b": 48},
+        "font": {"family": "system-ui, sans-serif", "size": 13},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hoverlabel": {"align": "left"},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    }
+    return {"data": data, "layout": base | layout}
+
+
+def axis(title: str = "", **options: Any) -> dict[str, Any]:
+    """An axis with a title that keeps clear of its ticks."""
+    words = {"text": title, "standoff": 8, "font": {"size": 13}}
+    base = {"title": words, "automargin": True, "zeroline": False, "showline": False}
+    return base | options
+
+
+def subtitle(text: str, x: float) -> dict[str, Any]:
+    """The title of one panel among several, above it; `x` is a fraction of the figure's width."""
+    place = {"x": x, "y": 1.0, "xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "bottom"}
+    return {"text": text, "showarrow": False, **place}
+
+
+def panels(number: int, gap: float = 0.08) -> list[list[float]]:
+    """The domains of panels side by side."""
+    width = (1 - gap * (number - 1)) / number
+    return [[i * (width + gap), i * (width + gap) + width] for i in range(number)]
+
+
+def epochs(last: float, **options: Any) -> dict[str, Any]:
+    """An axis of whole epochs."""
+    return axis("epoch", tick0=0, dtick=max(1, round(last / 10)), **options)
+
+
+def mixed(colours: tuple[str, str, str], share: float) -> str:
+    """A colour between three, from 0 to 1."""
+    first, second = (colours[0], colours[1]) if share < 0.5 else (colours[1], colours[2])
+    part = 2 * share if share < 0.5 else 2 * share - 1
+    pairs = [(int(first[i : i + 2], 16), int(second[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(a + part * (b - a)):02x}" for a, b in pairs)

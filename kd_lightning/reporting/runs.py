@@ -1,0 +1,96 @@
+"""A run's folder, read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.arrays import NAME as EVALUATION
+from kd_lightning.experiment.arrays import read_arrays
+from kd_lightning.sweeps.status import FINISHED, read_status
+
+UNFINISHED, MISSING = "unfinished", "not begun"
+ROLES = ("teacher", "scratch", "student")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its name among those it is shown with, its state, what it was given, and what came out.
+
+    `overrides` are strings, as on the command line; `summary` is None where the run has not finished.
+    """
+
+    folder: Path
+    name: str
+    status: str
+    overrides: Mapping[str, str]
+    summary: dict[str, Any] | None = None
+    error: str | None = None
+    seconds: float | None = None
+
+    @property
+    def seed(self) -> int:
+        seed: Any = self.summary["seed"] if self.summary else self.overrides.get("seed", 0)
+        return int(seed)
+
+    def metric(self, role: str, name: str) -> float | None:
+        """A number of the summary; None where the run has none."""
+        network = (self.summary or {}).get(role) or {}
+        value: float | None = network.get(name)
+        return value
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """metrics.csv with epoch and step; empty where there is none."""
+        return read_curves(self.folder)
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """evaluation.npz; empty where there is none."""
+        return read_arrays(self.folder / EVALUATION)
+
+
+def read_run(folder: Path, name: str | None = None) -> Run:
+    """The run in a folder; raises `UserError` where there is none."""
+    if not is_run(folder):
+        raise UserError(f"{folder}: holds no run; give a folder that kd-train printed, or a multirun's")
+    path, status = folder / "summary.json", read_status(folder)
+    summary = json.loads(path.read_text()) if path.exists() else None
+    if status is None:
+        state = UNFINISHED if summary is None else FINISHED
+        return Run(folder, name or folder.resolve().name, state, read_overrides(folder), summary)
+    seconds = None if status.ended is None else status.ended - status.started
+    state = UNFINISHED if status.status == FINISHED and summary is None else status.status
+    shown = summary if state == FINISHED else None
+    return Run(folder, name or folder.name, state, split(status.overrides), shown, status.error, seconds)
+
+
+def is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("summary.json", "status.json", ".hydra/config.yaml"))
+
+
+def read_overrides(folder: Path) -> dict[str, str]:
+    """What the command line gave a run."""
+    path = folder / ".hydra" / "overrides.yaml"
+    return split([str(override) for override in OmegaConf.load(path)]) if path.exists() else {}
+
+
+def split(overrides: list[str]) -> dict[str, str]:
+    """KEY=VALUE as a dict, without the marks for keys that are added."""
+    pairs = (override.lstrip("+").partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs if not key.startswith("~")}
+
+
+def read_curves(folder: Path) -> pd.DataFrame:
+    """A training's metrics.csv; empty where there is none."""
+    path = folder / "metrics.csv"
+    if not path.exists() or path.stat().st_size == 0:
+        return pd.DataFrame()
+    return pd.read_csv(path)

@@ -1,0 +1,66 @@
+"""What Hydra calls around a multirun; conf/hydra/train.yaml names it."""
+
+import logging
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from kd_lightning.config import BAD_INPUT, at_end, one_line
+from kd_lightning.sweeps.plan import RECORD, discard_empty_sweep, make_plan, searches
+from kd_lightning.sweeps.progress import Progress
+
+TALKERS = ("hydra", "hydra_plugins", "alembic")
+
+
+class Sweep(Callback):
+    """Before a multirun's first job its plan and its line of progress, after its last the selection.
+
+    Hydra turns an exception raised here into a warning, so a sweep that cannot go on is ended by `sys.exit`.
+    """
+
+    def __reduce__(self) -> tuple[type["Sweep"], tuple[()]]:
+        return Sweep, ()  # launchers send it to the jobs' processes, which need none of its state
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        keep_quiet(config)
+        at_end.callback(discard_empty_sweep, Path(config.hydra.sweep.dir))
+        try:
+            self.plan = make_plan(config)
+        except BAD_INPUT as error:
+            print(f"error: {one_line(error)}", file=sys.stderr)
+            sys.exit(2)
+        self.console = Console(file=sys.stdout)  # this one, while the jobs write elsewhere
+        self.progress = Progress(self.plan, self.console)
+        self.plan.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, self.plan.folder / RECORD)  # as Hydra's own sweeper does, but not others
+        at_end.callback(self.progress.stop)
+        self.progress.start()
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        self.progress.stop()
+        try:
+            from kd_lightning.sweeps.end import conclude
+
+            complete = conclude(self.plan, self.console)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)
+        if not complete:
+            sys.exit(1)
+
+
+def keep_quiet(config: DictConfig) -> None:
+    """Only warnings from Hydra and its plugins, whose other lines would break the line of progress."""
+    for name in TALKERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if searches(config.hydra.sweeper):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the older SQLAlchemy that optuna needs
+            import optuna
+        optuna.logging.set_verbosity(optuna.logging.WARNING)

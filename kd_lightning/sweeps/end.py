@@ -1,0 +1,67 @@
+"""What stands at a sweep's end: one configuration, tested, and a table of all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from kd_lightning.sweeps.job import LOG, output_to
+from kd_lightning.sweeps.plan import Plan
+from kd_lightning.sweeps.progress import failure
+from kd_lightning.sweeps.selection import Configuration, by_configuration, select, spread, write_sweep
+from kd_lightning.sweeps.status import FAILED, FINISHED, read_statuses, text
+
+SHOWN = 20  # configurations; the report has all
+
+
+def conclude(plan: Plan, console: Console) -> bool:
+    """Select, test what was selected, show it all; whether every job has finished."""
+    statuses = read_statuses(plan.folder)
+    configurations = by_configuration(statuses, plan)
+    selected = select(configurations)
+    write_sweep(plan, statuses, selected)
+    if selected is not None:
+        test_selected(plan.folder, selected)
+    console.print(table(plan.folder, configurations, selected), highlight=False)
+    if len(configurations) > SHOWN:
+        console.print(f"and {len(configurations) - SHOWN} more configurations", highlight=False)
+    failed = {name: status for name, status in statuses.items() if status.status == FAILED}
+    for name, status in failed.items():
+        console.print(failure(name, status, plan), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"[bold]report[/]  kd-report {plan.folder}", highlight=False, soft_wrap=True)
+    finished = [name for name, status in statuses.items() if status.status == FINISHED]
+    return len(finished) >= plan.jobs and not failed
+
+
+def test_selected(folder: Path, selected: Configuration) -> None:
+    """Test each run of the selected configuration, unless it was tested before."""
+    from kd_lightning.experiment.evaluation import test_run
+
+    for name in selected.finished:
+        if not summary(folder / name)["data"]["tested"]:
+            with output_to(folder / name / LOG):
+                test_run(folder / name)
+
+
+def table(folder: Path, configurations: list[Configuration], selected: Configuration | None) -> Table:
+    """The configurations, the best first, with the test accuracy of those that were tested."""
+    result = Table(box=SIMPLE_HEAD, title="top-1 % of the student", title_justify="left")
+    result.add_column("configuration", overflow="fold")
+    for title in ("seeds", "validation", "test"):
+        result.add_column(title, justify="right")
+    result.add_column("")
+    for one in configurations[:SHOWN]:
+        tested = [summary(folder / name)["student"]["top1"] for name in one.finished]
+        seen = f"{len(one.finished)}" + (f" of {len(one.jobs)}" if len(one.finished) < len(one.jobs) else "")
+        values = (seen, spread(one.validation), spread([value for value in tested if value is not None]))
+        mark, style = ("selected", "bold") if one is selected else ("", None)
+        result.add_row(text(one.choices), *values, mark, style=style)
+    return result
+
+
+def summary(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return found

@@ -1,0 +1,91 @@
+"""One job of a multirun: whatever becomes of it stays in its folder, and the sweep goes on."""
+
+import math
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from kd_lightning.config import BAD_INPUT, one_line, run_folder
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.check import check
+from kd_lightning.experiment.run import run
+from kd_lightning.sweeps.devices import one_device
+from kd_lightning.sweeps.plan import searches
+from kd_lightning.sweeps.process import ProcessError, number_of_ranks, run_in_own_process
+from kd_lightning.sweeps.status import FAILED, FINISHED, RUNNING, Status, read_status
+
+LOG = "log.txt"
+WORST = 0.0  # of all accuracies: what a search is told of a job that failed, for it cannot take NaN
+
+
+def sweep_job(config: DictConfig) -> float:
+    """Run a job, unless it has ended; returns its validation accuracy, or the worst one if it failed.
+
+    Raises `UserError` if the folder holds another job that has ended.
+    """
+    folder, hydra = run_folder(), HydraConfig.get()
+    status = Status(RUNNING, list(hydra.overrides.task), started=time.time())
+    before = read_status(folder)
+    if before is not None and before.has_ended(searches(hydra.sweeper)):
+        refuse_another_job(before, status, folder)
+        return score(before.validation)
+    status.write(folder)
+    with output_to(folder / LOG):
+        try:
+            summary = run_job(config, folder)
+        except Exception as error:
+            traceback.print_exc()
+            replace(status, status=FAILED, error=describe(error), ended=time.time()).write(folder)
+            return WORST
+    validation = summary["student"]["top1_validation"]
+    replace(status, status=FINISHED, validation=validation, ended=time.time()).write(folder)
+    return score(validation)
+
+
+def run_job(config: DictConfig, folder: Path) -> dict[str, Any]:
+    """The job's run; the student is not tested where the sweep selects on validation data."""
+    show_no_bar(config)
+    data = check(config)
+    config.test = config.test and data.validates_on != "validation"
+    if number_of_ranks(config) > 1:
+        return run_in_own_process(config, folder)
+    with one_device():
+        return run(config, data, folder)
+
+
+def show_no_bar(config: DictConfig) -> None:
+    if config.callbacks and config.callbacks.get("progress_bar"):
+        config.callbacks.progress_bar = None
+
+
+def refuse_another_job(before: Status, now: Status, folder: Path) -> None:
+    """Raise `UserError` unless the overrides are the same."""
+    if before.overrides != now.overrides:
+        raise UserError(
+            f"hydra.sweep.dir={folder.parent}: job {folder.name} was run with {' '.join(before.overrides)}; give "
+            "another folder"
+        )
+
+
+def describe(error: Exception) -> str:
+    """An error on one line, with its type unless it tells what is wrong by itself."""
+    message = one_line(error)
+    return message if isinstance(error, (*BAD_INPUT, ProcessError)) else f"{type(error).__name__}: {message}"
+
+
+def score(validation: float | None) -> float:
+    return WORST if validation is None or not math.isfinite(validation) else validation
+
+
+@contextmanager
+def output_to(log: Path) -> Iterator[None]:
+    """Send what Python writes to the terminal into a file, behind what stands there."""
+    with log.open("a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        yield

@@ -1,0 +1,100 @@
+"""What a multirun is about to do, known from its config before the first job."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from kd_lightning.config import remove_folder
+from kd_lightning.errors import UserError
+from kd_lightning.sweeps.status import NAME
+
+RECORD = "multirun.yaml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep's folder, the number of its jobs, the keys that differ between them, and whether results guide it."""
+
+    folder: Path
+    jobs: int
+    swept: tuple[str, ...]
+    searches: bool
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The keys that make a configuration: all but the seed."""
+        return tuple(key for key in self.swept if key != "seed")
+
+
+def make_plan(config: DictConfig) -> Plan:
+    """The plan of a multirun; raises `UserError` if its folder holds another, or if it searches on the test set."""
+    folder = Path(config.hydra.sweep.dir)
+    refuse_another_sweep(config, folder)
+    overrides = parse(config)
+    search = searches(config.hydra.sweeper)
+    if search:
+        refuse_search_on_test(config)
+        jobs = config.hydra.sweeper.n_trials
+    else:
+        jobs = len(BasicSweeper.split_arguments(overrides, None)[0])
+    swept = dict.fromkeys(override.get_key_element() for override in overrides if override.is_sweep_override())
+    return Plan(folder, jobs, tuple(swept), search)
+
+
+def searches(sweeper: DictConfig) -> bool:
+    """Whether a sweeper chooses each job by the results of those before, as Optuna's does."""
+    return "n_trials" in sweeper
+
+
+def parse(config: DictConfig) -> list[Override]:
+    """All that a multirun's jobs are given: the sweeper's own parameters, then the command line."""
+    parameters = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(
+        [*parameters, *config.hydra.overrides.task]
+    )
+
+
+def refuse_another_sweep(config: DictConfig, folder: Path) -> None:
+    """Raise `UserError` if the folder holds jobs of a sweep with other overrides."""
+    record = folder / RECORD
+    if not record.exists() or not has_begun(folder):
+        return
+    before, now = OmegaConf.load(record).hydra, config.hydra
+    if before.overrides.task != now.overrides.task or sweeper_values(before) != sweeper_values(now):
+        raise UserError(
+            f"hydra.sweep.dir={folder}: holds the sweep {' '.join(before.overrides.task)}; give the same overrides in "
+            "the same order to go on with it, or another folder"
+        )
+
+
+def sweeper_values(hydra: DictConfig) -> dict[str, Any]:
+    """What decides the jobs beside the command line; there may be more of them later."""
+    values = OmegaConf.to_container(hydra.sweeper)
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items() if name != "n_trials"}
+
+
+def refuse_search_on_test(config: DictConfig) -> None:
+    """Raise `UserError` if there is no validation split for a search to maximise on."""
+    from kd_lightning.experiment.check import check_data
+
+    if check_data(config).validates_on != "validation":
+        raise UserError("data.val_fraction=0: a search would select on the test set; set data.val_fraction above 0")
+
+
+def has_begun(folder: Path) -> bool:
+    return any(folder.glob(f"*/{NAME}"))
+
+
+def discard_empty_sweep(folder: Path) -> None:
+    """Remove the folder of a sweep that ended before its first job."""
+    if folder.is_dir() and not has_begun(folder) and {entry.name for entry in folder.iterdir()} <= {RECORD}:
+        remove_folder(folder)

@@ -1,0 +1,33 @@
+"""A finished network's confusion matrix and reliability diagram, drawn by matplotlib."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+NAMED = 20  # classes; the names of more would overlap
+
+
+def confusion_figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
+    """The share of each true class (a row) that was taken for each class, as a heat map."""
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(class_names) <= NAMED:
+        axes.set_xticks(range(len(class_names)), class_names, rotation=90)
+        axes.set_yticks(range(len(class_names)), class_names)
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
+    figure.colorbar(image, label="share of the true class")
+    return figure
+
+
+def reliability_figure(confidence: Sequence[float], accuracy: Sequence[float]) -> Figure:
+    """Accuracy over confidence, a point for each bin; a calibrated network lies on the diagonal."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="calibrated")
+    axes.plot(confidence, accuracy, marker="o", label="this network")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", title="Reliability")
+    axes.legend()
+    return figure

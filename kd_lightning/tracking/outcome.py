@@ -1,0 +1,37 @@
+"""What is shown of a training at its end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+COST = ("params", "flops", "latency_ms")
+COLUMNS = ("model", *("top1", "top5", "precision", "recall", "f1", "nll", "ece", "agreement"), *COST)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is shown of a training at its end.
+
+    `metrics` are its own, by name; `networks` the records of all networks of the run, where they are compared here;
+    `arrays` may hold `confusion` (C, C), rows the true class, and `bins` (15, 3): count, confidence, accuracy;
+    `weights` is the file of the student.
+    """
+
+    metrics: dict[str, float]
+    networks: dict[str, Mapping[str, Any]]
+    arrays: Mapping[str, np.ndarray]
+    class_names: Sequence[str]
+    data: str
+    weights: Path | None
+
+    def table(self) -> list[list[Any]]:
+        """A row for each network: its role, then `COLUMNS`."""
+        return [[role, *(record.get(name) for name in COLUMNS)] for role, record in self.networks.items()]
+
+    def reliability(self) -> tuple[list[float], list[float]]:
+        """Mean confidence and accuracy of the bins that are not empty."""
+        _, confidence, accuracy = self.arrays["bins"][self.arrays["bins"][:, 0] > 0].T
+        return confidence.tolist(), accuracy.tolist()

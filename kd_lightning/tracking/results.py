@@ -1,0 +1,69 @@
+"""What came out of a training, in every logger that can show it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from kd_lightning.tracking import tensorboard, wandb_results
+from kd_lightning.tracking.outcome import COST, Outcome
+
+VALIDATED = "_validation"
+ROLES = ("teacher", "scratch", "student")
+
+
+def log_results(
+    loggers: Sequence[Logger],
+    role: str,
+    record: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    weights: Path | None = None,
+) -> None:
+    """Show what came out of a training where it was logged; metrics.csv has its scalars already.
+
+    Args:
+        loggers: the trainer's.
+        role: `teacher`, `scratch` or `student`.
+        record: the test metrics of a teacher or of the student alone; of the distilled student the run's summary.
+        arrays: what the test left for figures; empty where there was no test.
+        class_names: in order.
+        weights: the student's file.
+    """
+    networks = {name: record[name] for name in ROLES if record.get(name)} if role == "student" else {}
+    data = record["data"]["name"] if networks else ""
+    outcome = Outcome(own_metrics(role, record), networks, arrays, class_names, data, weights)
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            wandb_results.log(logger, outcome)
+        elif isinstance(logger, TensorBoardLogger):
+            tensorboard.log_outcome(logger, outcome)
+
+
+def own_metrics(role: str, record: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of one training; of a student also those it is compared with, and what distillation brought."""
+    if role != "student":
+        return tested_and_validated(record)
+    student, scratch = record["student"], record.get("scratch")
+    metrics = _numbers(record["time"], "time/") | _numbers({name: student[name] for name in COST}, "student/")
+    metrics |= tested_and_validated({name: value for name, value in student.items() if name not in COST})
+    for other in ("teacher", "scratch"):
+        metrics |= _numbers(record.get(other) or {}, f"{other}/")
+    if scratch and student.get("top1") is not None and scratch.get("top1") is not None:
+        metrics["gain/top1"] = student["top1"] - scratch["top1"]
+    return metrics
+
+
+def tested_and_validated(record: Mapping[str, Any]) -> dict[str, float]:
+    """A network's metrics by the data that they come from."""
+    validated = {name: value for name, value in record.items() if name.endswith(VALIDATED)}
+    tested = {name: value for name, value in record.items() if name not in validated}
+    return _numbers(tested, "test/") | _numbers(
+        {n.removesuffix(VALIDATED): v for n, v in validated.items()}, "validation/"
+    )
+
+
+def _numbers(record: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    return {f"{prefix}{name}": value for name, value in record.items() if isinstance(value, (int, float))}

@@ -1,0 +1,74 @@
+"""What Weights & Biases shows of a finished training: summary, tables, charts, the student as an artifact."""
+
+import re
+from typing import Any
+
+import numpy as np
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from kd_lightning import __version__
+from kd_lightning.tracking.outcome import COLUMNS, Outcome
+
+CELLS = 10_000  # rows of a table that the page still shows
+OF_THE_CONFIG = ("temperature", "alpha", "seed", "teacher.model")
+
+
+@rank_zero_only
+def log(logger: WandbLogger, outcome: Outcome) -> None:
+    """All of it, into the logger's run."""
+    import wandb
+
+    run: Any = logger.experiment
+    shown: dict[str, Any] = {}
+    if outcome.networks:
+        shown["comparison"] = wandb.Table(columns=["network", *COLUMNS], data=outcome.table())
+    if "confusion" in outcome.arrays:
+        shown["confusion_matrix"] = confusion_chart(outcome.arrays["confusion"], outcome.class_names)
+    if "bins" in outcome.arrays:
+        confidence, accuracy = outcome.reliability()
+        lines, keys = [accuracy, confidence], ["this network", "calibrated"]
+        shown["reliability"] = wandb.plot.line_series(confidence, lines, keys, "Reliability: accuracy", "confidence")
+    if shown:
+        run.log(shown)
+    run.summary.update(outcome.metrics)
+    if outcome.weights is not None:
+        run.log_artifact(student_artifact(outcome, dict(run.config)))
+
+
+def confusion_chart(counts: np.ndarray, class_names: Any) -> Any:
+    """The page's own confusion matrix; of many classes a table of the commonest confusions."""
+    import wandb
+
+    columns = ["Actual", "Predicted", "nPredictions"]
+    if counts.size > CELLS:
+        wrong = counts - np.diag(np.diag(counts))
+        cells = [divmod(int(cell), len(counts)) for cell in np.argsort(wrong, axis=None)[::-1][:CELLS]]
+        cells = [(row, column) for row, column in cells if wrong[row, column] > 0]
+    else:
+        cells = list(np.ndindex(*counts.shape))
+    rows = [[class_names[row], class_names[column], int(counts[row, column])] for row, column in cells]
+    table = wandb.Table(columns=[*columns], data=rows)
+    if counts.size > CELLS:
+        return table
+    fields = {name: name for name in columns}
+    return wandb.plot_table("wandb/confusion_matrix/v1", table, fields, {"title": "Confusion matrix"})
+
+
+def student_artifact(outcome: Outcome, config: dict[str, Any]) -> Any:
+    """The student's weights; each training of the same model on the same data makes a version of it."""
+    import wandb
+
+    student = outcome.networks["student"]
+    metadata = {
+        "model": student["model"],
+        "data": outcome.data,
+        "top1": student.get("top1"),
+        "top1_validation": student.get("top1_validation"),
+        **{name.replace(".model", ""): config.get(name) for name in OF_THE_CONFIG},
+        "kd_lightning": __version__,
+    }
+    name = re.sub(r"[^\w.-]+", "-", f"{student['model']}-{outcome.data}")
+    artifact = wandb.Artifact(name, type="model", metadata=metadata)
+    artifact.add_file(str(outcome.weights), name="student.safetensors")
+    return artifact

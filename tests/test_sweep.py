@@ -1,0 +1,201 @@
+"""Multiruns as a user starts them: isolated, taken up again, selected on validation data."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from kd_lightning.sweeps.plan import Plan
+from kd_lightning.sweeps.progress import duration, progress_line
+from kd_lightning.sweeps.selection import by_configuration, select, spread
+from kd_lightning.sweeps.status import FAILED, FINISHED, RUNNING, Status
+from tests.conftest import Command
+
+SMALL = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "teacher.model=digits_cnn_8")
+ALONE = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "teacher=none")
+FOLDER = "hydra.sweep.dir=sweep"
+PAIRS = (("0.2", "0", "1"), ("0.8", "2", "3"))  # alpha, and the jobs of two seeds
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.glob("*/*") if path.name != "log.txt"}
+
+
+class Broken(nn.Module):
+    """A loss that raises what no loss should."""
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__()
+
+    def forward(self, student: Tensor, target: Tensor) -> Tensor:
+        raise KeyError("no such thing")
+
+
+class Interrupted(Callback):
+    """Ctrl-C in the second epoch, where the environment says so."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.current_epoch == 1 and "INTERRUPT" in os.environ:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_one_configuration_is_selected_on_validation_data_and_tested(command: Command) -> None:
+    sweep = ("-m", "alpha=0.2,0.8,-1", "seed=0,1", *SMALL, FOLDER)
+    first = command("kd-train", *sweep)
+    assert first.code == 1, first.errors
+    assert "distilled student" not in first.output, "jobs show no tables"
+    folder = first.folder / "sweep"
+    states = {str(i): read(folder / str(i) / "status.json") for i in range(6)}
+    assert [state["status"] for state in states.values()] == ["finished"] * 4 + ["failed"] * 2
+    assert "alpha=-1: the share" in states["4"]["error"]
+    assert "job 4 (alpha=-1 seed=0) failed: alpha=-1: the share" in first.output
+    assert "Traceback" in (folder / "4" / "log.txt").read_text()
+    assert "4/6 done, 0 running, 2 failed, best" in first.output
+    means = {alpha: (states[i]["validation"] + states[j]["validation"]) / 2 for alpha, i, j in PAIRS}
+    best = max(means, key=lambda alpha: means[alpha])
+    record = read(folder / "sweep.json")
+    selected = next(jobs for alpha, *jobs in PAIRS if alpha == best)
+    assert record == {
+        "selected": {"overrides": {"alpha": best}, "jobs": selected, "validation": pytest.approx(means[best])},
+        "jobs": 6,
+        "finished": 4,
+        "failed": 2,
+    }
+    for name in ("0", "1", "2", "3"):
+        summary = read(folder / name / "summary.json")
+        assert summary["teacher"]["top1"] is not None
+        assert summary["student"]["top1_validation"] == pytest.approx(states[name]["validation"])
+        tested = {summary["student"][metric] is not None for metric in ("top1", "nll", "agreement")}
+        assert tested == {name in selected}, "the test set is read for the selected configuration alone"
+        assert summary["data"]["tested"] == (name in selected)
+    before = stamps(folder)
+    again = command("kd-train", *sweep)
+    assert again.code == 1
+    after = stamps(folder)
+    failed = {str(folder / name / "status.json") for name in ("4", "5")}
+    assert {path for path in before if before[path] != after[path]} == failed
+    assert read(folder / "sweep.json") == record
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_goes_on_where_it_stopped(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = "+callbacks.cut={_target_: tests.test_sweep.Interrupted}"
+    broken = "loss.ce.loss._target_=kd_lightning.losses.CrossEntropy,tests.test_sweep.Broken"
+    sweep = ("-m", broken, "seed=3", *ALONE, "trainer.max_epochs=2", cut, FOLDER)
+    monkeypatch.setenv("INTERRUPT", "1")
+    stopped = command("kd-train", *sweep)
+    folder = stopped.folder / "sweep"
+    assert stopped.code == 1
+    assert not (folder / "1").exists()
+    assert read(folder / "0" / "status.json")["status"] == "running"
+    monkeypatch.delenv("INTERRUPT")
+    resumed = command("kd-train", *sweep)
+    assert resumed.code == 1, resumed.errors
+    assert "resuming" in (folder / "0" / "log.txt").read_text()
+    assert read(folder / "0" / "status.json")["status"] == "finished"
+    failed = read(folder / "1" / "status.json")
+    assert (failed["status"], failed["error"]) == ("failed", "KeyError: 'no such thing'")
+    before = stamps(folder)
+    other = command("kd-train", *sweep, "alpha=0.5")
+    assert other.code == 2
+    assert len(other.error_lines) == 1
+    assert "hydra.sweep.dir=sweep: holds the sweep" in other.error_lines[0]
+    assert stamps(folder) == before
+
+
+def test_without_validation_data_every_job_is_tested_and_none_selected(command: Command) -> None:
+    outcome = command("kd-train", "-m", "optimizer.lr=0.05,0.1", *ALONE, "data.val_fraction=0", FOLDER)
+    assert outcome.code == 0, outcome.errors
+    folder = outcome.folder / "sweep"
+    assert read(folder / "sweep.json") == {"selected": None, "jobs": 2, "finished": 2, "failed": 0}
+    assert all(read(folder / name / "summary.json")["student"]["top1"] is not None for name in ("0", "1"))
+    assert "kd-report sweep" in outcome.output
+
+
+def test_a_job_computes_what_a_single_run_does(command: Command) -> None:
+    folder = command("kd-train", "-m", "seed=0,1", *ALONE).folder
+    command("kd-train", "seed=1", *ALONE, "hydra.run.dir=single")
+    [job] = folder.glob("multirun/*/*/1/student.safetensors")
+    single = load_file(folder / "single" / "student.safetensors")
+    assert all(torch.equal(weights, single[name]) for name, weights in load_file(job).items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("studnet.model=resnet8x4", "seed=0,1"), "studnet"),
+        (("student=default,none_such",), "student=none_such: no such config"),
+        (("temperature=interval(1,2)",), "does not support sweep type"),
+        (("seed=0,1", "--cfg", "job"), "--cfg: shows the config of one run"),
+    ],
+)
+def test_bad_input_of_a_whole_sweep_ends_it_before_it_begins(
+    command: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    outcome = command("kd-train", "-m", *arguments)
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert message in outcome.error_lines[0]
+    assert list(outcome.folder.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_job_of_several_ranks_runs_once_in_its_own_folder(command: Command) -> None:
+    own = Path("own/trainer/two.yaml")
+    own.parent.mkdir(parents=True)
+    own.write_text("defaults: [ddp, _self_]\ndevices: 2\naccelerator: cpu\n")
+    outcome = command("kd-train", "-m", "--config-dir", "own", "temperature=-1,2", "trainer=two", *ALONE, FOLDER)
+    assert outcome.code == 1, outcome.errors
+    folder = outcome.folder / "sweep"
+    assert sorted(path.name for path in outcome.folder.iterdir()) == ["own", "sweep"], "no rank began another sweep"
+    log = (folder / "1" / "log.txt").read_text()
+    assert "MEMBER: 2/2" in log
+    assert log.count("student        digits_cnn_4") == 1
+    assert read(folder / "1" / "summary.json")["student"]["top1_validation"] is not None
+    states = [read(folder / name / "status.json") for name in ("0", "1")]
+    assert [state["status"] for state in states] == ["failed", "finished"]
+    assert states[0]["error"].startswith("temperature=-1: must be")
+
+
+def job(status: str, *overrides: str, validation: float | None = None) -> Status:
+    return Status(status, list(overrides), started=0.0, validation=validation)
+
+
+PLAN = Plan(Path("sweep"), jobs=6, swept=("alpha", "seed"), searches=False)
+JOBS = {
+    "0": job(FINISHED, "alpha=0.1", "seed=0", validation=0.90),
+    "1": job(FINISHED, "alpha=0.1", "seed=1", validation=0.94),
+    "2": job(FINISHED, "alpha=0.5", "seed=0", validation=0.99),
+    "3": job(FAILED, "alpha=0.5", "seed=1"),
+    "4": job(RUNNING, "alpha=0.9", "seed=0"),
+}
+
+
+def test_the_line_of_progress() -> None:
+    line = progress_line(JOBS, PLAN, elapsed_s=240.0, ended_since=4)
+    assert line == "sweep  3/6 done, 1 running, 1 failed, best 99.00 % (alpha=0.5), 2 min left"
+    assert progress_line({}, PLAN, elapsed_s=1.0, ended_since=0) == "sweep  0/6 done, 0 running"
+    assert [duration(seconds) for seconds in (10, 200, 4 * 3600)] == ["under 1 min", "3 min", "4 h"]
+
+
+def test_a_configuration_whose_seeds_failed_is_chosen_last() -> None:
+    selected = select(by_configuration(JOBS, PLAN))
+    assert selected is not None
+    assert selected.choices == {"alpha": "0.1"}
+    assert spread(selected.validation) == "92.00 ± 2.83"
+    selected = select(by_configuration({name: JOBS[name] for name in ("2", "3")}, PLAN))
+    assert selected is not None
+    assert list(selected.finished) == ["2"]
+    assert select(by_configuration({"4": JOBS["4"]}, PLAN)) is None
