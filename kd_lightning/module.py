@@ -94,7 +94,8 @@ class DistillationModule(LightningModule):
         wanted = taken_from("student", self.objective)
         self._student_has_terms = bool(wanted)
         self._takes_strong_view = takes_strong_view(self.objective)
-        train_heads_apart(self.student, "logits_distilled" in wanted)
+        self._heads_apart = "logits_distilled" in wanted
+        train_heads_apart(self.student, self._heads_apart)
         self._read_student = TapReader(self.student, {tap: student_taps[tap] for tap in sorted(wanted | {"logits"})})
         if self.teacher is not None:
             self.teacher.request(taken_from("teacher", self.objective))
@@ -130,6 +131,7 @@ class DistillationModule(LightningModule):
         return answers
 
     def on_fit_start(self) -> None:
+        train_heads_apart(self.student, self._heads_apart)  # another module of the same student may have set it
         only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
         if only_the_teacher_is_in_eval_mode:
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")

@@ -110,7 +110,7 @@ def train(
     )
     unfinished = home.with_suffix(".unfinished")
     with one_wandb_run(), nothing_half_begun(unfinished):
-        done = fit(config, module, data, unfinished, logs)
+        done = fit(config, module, data.without_strong_views(), unfinished, logs)
         load_selected(module, data, unfinished)
         trained = TestedNetwork(module.student, test(done.trainer, module, data), done.time)
         if done.trainer.is_global_zero:
