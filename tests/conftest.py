@@ -11,10 +11,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch comes in: the test
 import pytest
 import torch
 
-from kd_lightning.commands import evaluate, inspect, train
+from kd_lightning.commands import cache, evaluate, inspect, train
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-COMMANDS = {"kd-train": train.main, "kd-eval": evaluate.main, "kd-inspect": inspect.main}
+COMMANDS = {
+    "kd-train": train.main,
+    "kd-eval": evaluate.main,
+    "kd-inspect": inspect.main,
+    "kd-cache": cache.main,
+}
 
 
 @dataclass(frozen=True)

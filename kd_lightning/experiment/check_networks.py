@@ -9,6 +9,7 @@ from torch import Tensor
 from kd_lightning.batch import example_batch
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.answers import check_cache
 from kd_lightning.experiment.build import (
     TRAINING_SET,
     adapted_to_its_like,
@@ -89,6 +90,8 @@ def check_terms(loss: DictConfig, config: DictConfig, data: ImageDataModule) -> 
     if is_own_teacher(config):  # what that one gives is known once it is built
         return
     connect(objective, taps["student"], taps.get("teacher"), TRAINING_SET)
+    if "teacher" in taps:
+        check_cache(config, data, taken_from("teacher", objective))
     if not any(name.startswith("train.") for name in objective.names()):  # the training images are not read yet
         values |= {with_view(name, "strong"): value for name, value in values.items()}
         with torch.device("meta"):

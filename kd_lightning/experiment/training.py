@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig
 from torch import nn
 
-from kd_lightning.callbacks import Throughput
+from kd_lightning.callbacks import Prefill, Throughput
 from kd_lightning.data import ImageDataModule
 from kd_lightning.inspection import plain
 from kd_lightning.module import DistillationModule
@@ -33,6 +33,7 @@ QUIET = (
     "The number of training batches",
     "could not find the monitored key",
     "Experiment logs directory",
+    "You have overridden `on_before_batch_transfer`",
 )
 
 
@@ -63,7 +64,7 @@ def make_trainer(config: DictConfig, folder: Path, logs: Path) -> Trainer:
     callbacks = [instantiate(callback) for callback in (at(config, folder).callbacks or {}).values() if callback]
     loggers = [instantiate(logger) for logger in (at(config, logs).logger or {}).values() if logger]
     shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    callbacks = [*callbacks, Throughput()]
+    callbacks = [*callbacks, Throughput(), *([Prefill()] if config.teacher.get("cache") == "prefill" else [])]
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=shown)
 
 
