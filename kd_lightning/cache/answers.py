@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kd_lightning.cache.encoding import Encoding
+from kd_lightning.cache.encoding import Encoding, divergence
 from kd_lightning.cache.records import RecordFile
 
 
@@ -24,6 +24,7 @@ class Answers:
         self.views, self.encoding = views, encoding
         self.records = RecordFile(path, images * views, encoding.words)
         self.is_full = False  # the disk is
+        self.divergence: float | None = None  # of what is kept from the answers, in nats, over the first ones written
 
     def read(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         """index, view int64 (B,) -> values float32 (B, C), and the positions (M,) whose answers are not there."""
@@ -33,6 +34,8 @@ class Answers:
     def write(self, index: Tensor, view: Tensor, values: Tensor) -> Tensor:
         """Keep values (B, C); returns them as they will be read. A full disk is a warning, and nothing more is kept."""
         words = self.encoding.encode(values)
+        if self.encoding.is_partial and self.divergence is None:
+            self.divergence = divergence(self.encoding, values)
         if not self.is_full:
             try:
                 self.records.write(self.rows(index, view), words)

@@ -1,7 +1,7 @@
 """An answer as the 16-bit words of a record, and back."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,11 @@ class Encoding(Protocol):
     @property
     def words(self) -> int: ...
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether more than rounding is lost."""
+        ...
+
     def encode(self, values: Tensor) -> Tensor: ...
 
     def decode(self, words: Tensor) -> Tensor: ...
@@ -27,6 +32,7 @@ class Whole:
 
     width: int
     bits: int = 16
+    is_partial: ClassVar[bool] = False
 
     @property
     def words(self) -> int:
@@ -50,6 +56,7 @@ class TopK:
     classes: int
     k: int
     bits: int = 16
+    is_partial: ClassVar[bool] = True
 
     @property
     def words(self) -> int:

@@ -84,6 +84,8 @@ def check(arguments: argparse.Namespace) -> int:
             f"{entry.name}: {result.asked:,} of {result.kept:,} answers asked for again, largest difference "
             f"{result.difference:.1e} (up to {result.tolerance:.1e} is rounding): {verdict}"
         )
+        if result.divergence is not None:
+            print(f"{entry.name}: what is kept differs from the teacher's answers by {result.divergence:.1e} nats")
         failed += not result.is_right
     return 1 if failed else 0
 

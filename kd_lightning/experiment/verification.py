@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from kd_lightning.cache.encoding import divergence
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.answers import with_answers
@@ -25,12 +26,16 @@ MIXED_TOLERANCE = 2**-5
 
 @dataclass(frozen=True)
 class Verification:
-    """How many answers are kept, how many were asked for again, and the largest difference, relative to an answer."""
+    """How many answers are kept, how many were asked for again, and the largest difference, relative to an answer.
+
+    `divergence` is the mean KL in nats of what is kept from the teacher's answers, where more than rounding is lost.
+    """
 
     kept: int
     asked: int
     difference: float
     tolerance: float
+    divergence: float | None
 
     @property
     def is_right(self) -> bool:
@@ -51,7 +56,8 @@ def verify(folder: Path, sample: int = SAMPLE) -> Verification:
     data.setup()
     teacher = rebuilt(folder, config, data)
     index, view = teacher.answers.filled()
-    chosen = torch.randperm(len(index), generator=torch.Generator().manual_seed(0))[:sample].sort().values
+    total = len(index)
+    chosen = torch.randperm(total, generator=torch.Generator().manual_seed(0))[:sample].sort().values
     index, view = index[chosen], view[chosen]
     with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed(stored)):
         batch = {"input": data.train_set.images.read(index, view), "index": index, "view": view}
@@ -59,7 +65,8 @@ def verify(folder: Path, sample: int = SAMPLE) -> Verification:
     kept = teacher.answers.read(index, view)[0]
     exact = teacher.answers.encoding.decode(teacher.answers.encoding.encode(asked.float()))
     tolerance = MIXED_TOLERANCE if is_mixed(stored) else TOLERANCE[str(config.teacher.cache_bits)]
-    return Verification(len(teacher.answers.filled()[0]), len(index), relative_difference(kept, exact), tolerance)
+    lost = divergence(teacher.answers.encoding, asked) if teacher.answers.encoding.is_partial else None
+    return Verification(total, len(index), relative_difference(kept, exact), tolerance, lost)
 
 
 def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule) -> CachedTeacher:

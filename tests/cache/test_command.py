@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,15 @@ def test_verify_notices_an_answer_that_is_not_the_teachers(command: Command, cac
     verified = command("kd-cache", "verify", file.parent.name)
     assert verified.code == 1
     assert "WRONG" in verified.output
+
+
+def test_what_is_lost_is_told(command: Command, cache: Path) -> None:
+    command("kd-train", *QUICK, "teacher.cache=logits", "teacher.cache_top_k=2")
+    verified = command("kd-cache", "verify")
+    assert verified.code == 0
+    nats = re.search(r"differs from the teacher's answers by (\S+) nats", verified.output)
+    assert nats is not None
+    assert 0 < float(nats[1]) < 1
 
 
 def test_verify_needs_the_teacher(command: Command, cache: Path) -> None:
