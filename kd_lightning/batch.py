@@ -40,6 +40,12 @@ def strong_view(batch: Batch) -> Tensor:
     return batch["input_strong"]
 
 
+def of_strong_view(batch: Batch) -> Batch:
+    """The batch with its strongly augmented images as inputs, without what is known of the others."""
+    known = {"view", *(name for name in batch if name.startswith("teacher."))}
+    return {**{name: value for name, value in batch.items() if name not in known}, "input": strong_view(batch)}
+
+
 class Constants(nn.Module):
     """Tensors by name that lie where the module lies and go into no checkpoint."""
 

@@ -62,7 +62,7 @@ def is_soft_target(target: str) -> bool:
 def for_pair(name: str, default: float, *, _root_: DictConfig) -> float:
     """What `pairs` sets by this name for TEACHER_STUDENT, else the default."""
     pair = f"{_root_.teacher.get('model')}_{_root_.student.get('model')}"
-    value: float = (_root_.get("pairs") or {}).get(pair, {}).get(name, default)
+    value: float = ((_root_.get("pairs") or {}).get(pair) or {}).get(name, default)
     return value
 
 
@@ -110,7 +110,7 @@ def _no_such_config(group: str, value: str) -> str:
 def _with_key(raised: str, message: str) -> str:
     """The message of a constructor with the config key in front where it does not name that itself."""
     key = raised.rpartition("full_key: ")[2].strip()
-    return message if message.startswith(key.partition(".")[0]) else f"{key}.{message}"
+    return message if message.startswith(f"{key.partition('.')[0]}.") else f"{key}.{message}"
 
 
 def options(group: str) -> list[str]:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from kd_lightning import metrics
-from kd_lightning.batch import Batch, Constants, as_batch, example_batch, strong_view
+from kd_lightning.batch import Batch, Constants, as_batch, example_batch, of_strong_view
 from kd_lightning.errors import UserError
 from kd_lightning.learning_rate import LearningRateSchedule
 from kd_lightning.losses import CrossEntropy
@@ -97,7 +97,8 @@ class DistillationModule(LightningModule):
         wanted = taken_from("student", self.objective)
         self._student_has_terms = bool(wanted)
         self._takes_strong_view = takes_strong_view(self.objective)
-        train_heads_apart(self.student, "logits_distilled" in wanted)
+        self._heads_apart = "logits_distilled" in wanted
+        train_heads_apart(self.student, self._heads_apart)
         self._read_student = TapReader(self.student, {tap: student_taps[tap] for tap in sorted(wanted | {"logits"})})
         if self.teacher is not None:
             self.teacher.request(taken_from("teacher", self.objective))
@@ -117,28 +118,34 @@ class DistillationModule(LightningModule):
     def signals(self, batch: Batch) -> dict[str, Tensor]:
         """All signals of one step in one flat dict: the batch's own, then `student.*`, `teacher.*` and `train.*`."""
         signals = {name: value for name, value in batch.items() if not name.startswith("input")}
-        signals |= self._answers(batch["input"], batch)
+        signals |= self._answers(batch)
         if self._takes_strong_view:
-            strong = self._answers(strong_view(batch), {**batch, "input": strong_view(batch)})
+            strong = self._answers(of_strong_view(batch))
             signals |= {with_view(name, "strong"): value for name, value in strong.items()}
         return signals | {f"train.{name}": value for name, value in self.training_set.items()}
 
-    def _answers(self, inputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """What student and teacher make of one view of the batch; no student where no term asks it in training."""
+    def _answers(self, batch: Batch) -> dict[str, Tensor]:
+        """What student and teacher make of the batch's inputs; no student where no term asks it in training."""
         answers: dict[str, Tensor] = {}
         if self._student_has_terms or not self.training:
-            answers |= {f"student.{tap}": value for tap, value in self._read_student(inputs).items()}
+            answers |= {f"student.{tap}": value for tap, value in self._read_student(batch["input"]).items()}
         if self.teacher is not None:
             answers |= {f"teacher.{tap}": value for tap, value in self.teacher(batch).items()}
         return answers
 
     def on_fit_start(self) -> None:
+        train_heads_apart(self.student, self._heads_apart)  # another module of the same student may have set it
         only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
         if only_the_teacher_is_in_eval_mode:
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for buffer in self.objective.synchronized_buffers().values():
                 torch.distributed.broadcast(buffer, src=0)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if self.teacher is None or not self.trainer.training:
+            return batch
+        return self.teacher.before_transfer(batch)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch)
@@ -158,7 +165,7 @@ class DistillationModule(LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         batch = as_batch(batch)
-        signals = self._answers(batch["input"], batch)
+        signals = self._answers(batch)
         logits = signals["student.logits"]
         if "target" in batch:
             self._measure("test/", self.test_metrics, logits, batch["target"])

@@ -1,6 +1,7 @@
 """What a run minimises: named terms over the signals of a training step."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -56,6 +57,13 @@ class Term(nn.Module):
         projector: Projector | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(loss, nn.Module):
+            raise UserError(
+                f"loss={type(loss).__name__}: must be a torch.nn.Module that takes tensors and gives a scalar"
+            )
+        if not isinstance(signals, Sequence) or isinstance(signals, str):
+            raise UserError(f"signals={signals}: must be a list of names, as in [student.logits, teacher.logits]")
+        check_takes(loss, len(signals))
         self.loss = loss
         self.signals: list[str | list[str]] = [name if isinstance(name, str) else list(name) for name in signals]
         self.weight = weight
@@ -108,7 +116,13 @@ class Term(nn.Module):
         values = self._projected([_pick(signals, name) for name in self.signals])
         device = next(iter(signals.values())).device.type
         with torch.autocast(device, enabled=False):
-            return self.loss(*(_full_precision(value) for value in values))
+            value: Tensor = self.loss(*(_full_precision(value) for value in values))
+        if value.ndim:
+            raise UserError(
+                f"loss={type(self.loss).__name__}: gives a tensor of shape {tuple(value.shape)}; let it give a scalar, "
+                "such as the mean"
+            )
+        return value
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moved and converted like any module, but the loss's own parts stay in full precision."""
@@ -122,6 +136,16 @@ class Term(nn.Module):
             return values
         projected = [project(x) for project, x in zip(self.projections, _as_list(values[0]), strict=True)]
         return [projected[0] if isinstance(values[0], Tensor) else projected, *values[1:]]
+
+
+def check_takes(loss: nn.Module, signals: int) -> None:
+    """UserError for a loss that does not take so many signals."""
+    takes = inspect.signature(loss.forward)
+    try:
+        takes.bind(*range(signals))
+    except TypeError:
+        names = ", ".join(takes.parameters)
+        raise UserError(f"signals={signals} names: {type(loss).__name__} takes ({names}), one name for each") from None
 
 
 class ObjectiveValue(NamedTuple):

@@ -31,6 +31,7 @@ class Warmup:
     epochs: float
 
     def __post_init__(self) -> None:
+        _check_numbers(value=self.value)
         if not self.epochs > 0:
             raise UserError(f"epochs={self.epochs}: a warm-up lasts longer than 0 epochs; give a plain number instead")
 
@@ -46,5 +47,14 @@ class Linear:
     start: float
     end: float
 
+    def __post_init__(self) -> None:
+        _check_numbers(start=self.start, end=self.end)
+
     def __call__(self, progress: Progress) -> float:
         return self.start + (self.end - self.start) * min(1.0, progress.fraction)
+
+
+def _check_numbers(**values: float) -> None:
+    for name, value in values.items():
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise UserError(f"{name}={value}: must be a finite number")

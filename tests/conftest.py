@@ -11,10 +11,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch comes in: the test
 import pytest
 import torch
 
-from kd_lightning.commands import evaluate, inspect, report, train
+from kd_lightning.commands import cache, evaluate, inspect, report, train
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-COMMANDS = {"kd-train": train.main, "kd-eval": evaluate.main, "kd-inspect": inspect.main, "kd-report": report.main}
+COMMANDS = {
+    "kd-train": train.main,
+    "kd-eval": evaluate.main,
+    "kd-inspect": inspect.main,
+    "kd-report": report.main,
+    "kd-cache": cache.main,
+}
 
 
 @dataclass(frozen=True)

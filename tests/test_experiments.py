@@ -144,9 +144,17 @@ def test_published_weights(method: str, weights: dict[str, float]) -> None:
 def test_warm_up_of_dkd() -> None:
     dkd = of_pair("resnet32x4", "resnet8x4", "dkd").loss.dkd
     assert (dkd.weight.value, dkd.weight.epochs, dkd.loss.alpha, dkd.loss.temperature) == (1, 20, 1, 4)
-    for experiment, beta in (("resnet34_resnet18", 0.5), ("resnet50_mobilenetv1", 2)):
-        dkd = composed(f"experiment=imagenet/{experiment}", "method=imagenet/dkd").loss.dkd
-        assert (dkd.weight.value, dkd.weight.epochs, dkd.loss.beta, dkd.loss.temperature) == (1, 1, beta, 1)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "beta", "weight", "max_width"),
+    [("resnet34_resnet18", 0.5, 1, 512), ("resnet50_mobilenetv1", 2, 8, 256)],
+)
+def test_values_of_imagenet_pairs(experiment: str, beta: float, weight: float, max_width: int) -> None:
+    dkd = composed(f"experiment=imagenet/{experiment}", "method=imagenet/dkd").loss.dkd
+    assert (dkd.weight, dkd.loss.beta, dkd.loss.temperature) == (1, beta, 1)
+    reviewkd = composed(f"experiment=imagenet/{experiment}", "method=imagenet/reviewkd").loss.reviewkd
+    assert (reviewkd.weight, reviewkd.loss.max_width) == (weight, max_width)
 
 
 @pytest.mark.parametrize("method", ["ab", "fsp", "ft"])

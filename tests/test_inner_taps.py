@@ -123,3 +123,26 @@ def test_a_model_may_name_taps_of_its_own() -> None:
     model = create_model("resnet8", 10)
     model.taps = {"half": "layer2"}
     assert find_inner_taps(model, IMAGES)["half"] == "layer2"
+
+
+@pytest.mark.parametrize(
+    "name", ["timm/vit_tiny_patch16_224", "timm/deit_tiny_distilled_patch16_224", "timm/convnext_atto"]
+)
+def test_what_is_not_averaged_for_the_classifier_is_no_last_map(name: str) -> None:
+    assert "final" not in find_inner_taps(create_model(name, 5), torch.rand(2, 3, 224, 224))
+
+
+@pytest.mark.parametrize("name", ["timm/swin_tiny_patch4_window7_224", "timm/mixer_s32_224"])
+def test_the_mean_of_the_last_map_is_what_is_pooled(name: str) -> None:
+    images = torch.rand(2, 3, 224, 224)
+    model = create_model(name, 5).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    taps = {"final": find_inner_taps(model, images)["final"], "pooled": find_taps(model, images)["pooled"]}
+    values = TapReader(model, taps)(images)
+    torch.testing.assert_close(values["final"].mean((2, 3)), values["pooled"])
+
+
+def test_of_two_heads_neither_is_the_classifier() -> None:
+    taps = find_inner_taps(create_model("timm/deit_tiny_distilled_patch16_224", 5), torch.rand(2, 3, 224, 224))
+    assert not {"classifier_weight", "classifier_bias"} & set(taps)

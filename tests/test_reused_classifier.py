@@ -77,6 +77,14 @@ def test_the_teacher_is_not_touched() -> None:
     assert teacher.fc.weight.requires_grad
 
 
+def test_what_was_frozen_in_the_student_stays_frozen() -> None:
+    student = create_model("resnet8", 10)
+    student.conv1.requires_grad_(False)
+    model = ReusedClassifier(student, create_model("resnet8x4", 10), IMAGES)
+    assert not model.backbone.conv1.weight.requires_grad
+    assert model.backbone.layer1[0].conv1.weight.requires_grad
+
+
 def test_a_network_without_a_last_map_is_refused() -> None:
     with pytest.raises(UserError, match=r"teacher\.model=Sequential: has no map"):
         ReusedClassifier(create_model("resnet8", 10), nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), IMAGES)

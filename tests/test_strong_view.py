@@ -93,3 +93,11 @@ def test_data_without_a_strong_view_are_refused(command: Command) -> None:
     outcome = command("kd-train", "loss=[ce,mlkd]", "teacher.weights=null", "scratch=false", "trainer.max_steps=2")
     assert outcome.code == 2
     assert "data.strong=null" in outcome.error_lines[0]
+
+
+def test_who_takes_one_view_is_given_one() -> None:
+    data = DigitsDataModule(strong=RandAugment())
+    plain = data.without_strong_views()
+    assert "input_strong" in next(iter(data.train_dataloader()))
+    assert "input_strong" not in next(iter(plain.train_dataloader()))
+    assert "input_strong" in next(iter(data.train_dataloader()))

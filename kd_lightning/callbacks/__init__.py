@@ -2,7 +2,8 @@
 
 from kd_lightning.callbacks.device_memory import DeviceMemory
 from kd_lightning.callbacks.gradient_norm import GradientNorm
+from kd_lightning.callbacks.prefill import Prefill
 from kd_lightning.callbacks.progress_bar import TermsProgressBar
 from kd_lightning.callbacks.throughput import Throughput
 
-__all__ = ["DeviceMemory", "GradientNorm", "TermsProgressBar", "Throughput"]
+__all__ = ["DeviceMemory", "GradientNorm", "Prefill", "TermsProgressBar", "Throughput"]

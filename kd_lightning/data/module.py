@@ -1,13 +1,15 @@
 """The data module that all image data sets share."""
 
+import copy
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from torch.utils.data import DataLoader
+from typing_extensions import Self
 
 from kd_lightning.data.augment import Augmentation
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
@@ -125,6 +127,13 @@ class ImageDataModule(lightning.LightningDataModule):
             self.val_set = whole(sources.val)
         else:
             self.val_set = ImageSet(sources.train, held_out) if len(held_out) else self.test_set
+
+    def without_strong_views(self) -> Self:
+        """The same images for a training that takes one view of each."""
+        self.setup()
+        plain = copy.copy(self)
+        plain.train_set = replace(self.train_set, strong=None)
+        return plain
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides which images a network is trained and tested on, as JSON has it; reads the data if need be."""

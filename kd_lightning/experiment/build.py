@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.answers import with_answers
 from kd_lightning.inspection import Adapt, plain
 from kd_lightning.models import (
     create_model,
@@ -168,7 +169,8 @@ def module_around(
     example = example_input(data)
     if teacher is not None and not isinstance(teacher, Teacher):
         taps = resolve_taps("teacher", teacher, config.teacher.taps, Objective(terms), example)
-        teacher = FrozenTeacher(teacher, taps, model_name(config.teacher))
+        frozen = FrozenTeacher(teacher, taps, model_name(config.teacher))
+        teacher = with_answers(frozen, config, data, example)
     data.setup()
     return DistillationModule(
         student=student,

@@ -17,7 +17,7 @@ from kd_lightning.experiment.training import quiet
 from kd_lightning.learning_rate import LearningRateSchedule
 
 GPU = ("gpu", "cuda")
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true", "32", "64")
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "32")
 
 
 def check(config: DictConfig) -> ImageDataModule:
@@ -25,7 +25,8 @@ def check(config: DictConfig) -> ImageDataModule:
     check_numbers(config)
     for role in roles(config):
         check_network(role, config[role])
-    check_loss(config)
+    check_loss(config.get("loss"), "loss")
+    check_initialization(config.initialization)
     check_devices(config.trainer)
     check_training(config)
     check_classes_exist(config)
@@ -48,17 +49,35 @@ def check_numbers(config: DictConfig) -> None:
         raise UserError("trainer.max_epochs=0: nothing to train; give at least one epoch and one step")
 
 
-def check_loss(config: DictConfig) -> None:
-    """There is a term, and a teacher where a term needs one."""
-    terms = {name: term for name, term in (config.get("loss") or {}).items() if term}
-    if not terms:
-        raise UserError("loss=[]: nothing to minimise; name at least one term, as in loss=[ce,kd]")
-    for name, term in terms.items():
+def check_loss(loss: Any, key: str) -> None:
+    """There is a term, each has a loss, and a weight or a schedule of one."""
+    if not isinstance(loss, DictConfig) or not any(loss.values()):
+        raise UserError(f"{key}=[]: nothing to minimise; name at least one term, as in loss=[ce,kd]")
+    for name, term in ((str(name), term) for name, term in loss.items()):
+        if term is not None and not isinstance(term, DictConfig):
+            raise UserError(
+                f"{key}.{name}={term}: a term is a mapping, as in conf/loss; {key}.{name}=null takes it away"
+            )
+        if not term:
+            continue
         if not term.get("loss"):
-            raise UserError(f"loss.{name}.loss=null: a term needs a loss; loss.{name}=null takes the term away")
+            raise UserError(f"{key}.{name}.loss=null: a term needs a loss; {key}.{name}=null takes the term away")
         weight = term.get("weight", 1.0)
-        if _is_number(weight) and (not math.isfinite(weight) or weight < 0):
-            raise UserError(f"loss.{name}.weight={weight}: must be a number, 0 or more")
+        is_schedule = isinstance(weight, DictConfig) and "_target_" in weight
+        if not is_schedule and not (_is_number(weight) and 0 <= weight < math.inf):
+            raise UserError(f"{key}.{name}.weight={weight}: must be a number, 0 or more, or a schedule with _target_")
+
+
+def check_initialization(initialization: DictConfig | None) -> None:
+    """The training before the training has a length, a learning rate and terms."""
+    if initialization is None:
+        return
+    epochs, lr, loss = (initialization.get(name) for name in ("epochs", "lr", "loss"))
+    if not isinstance(epochs, int) or epochs < 1:
+        raise UserError(f"initialization.epochs={epochs}: must be a whole number, 1 or more; or initialization=null")
+    if not _is_number(lr) or not 0 <= lr < math.inf:
+        raise UserError(f"initialization.lr={lr}: must be a number, 0 or more")
+    check_loss(loss, "initialization.loss")
 
 
 def check_devices(trainer: DictConfig) -> None:

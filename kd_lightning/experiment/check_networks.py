@@ -9,6 +9,7 @@ from torch import Tensor
 from kd_lightning.batch import example_batch
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.answers import check_cache
 from kd_lightning.experiment.build import (
     TRAINING_SET,
     adapted_to_its_like,
@@ -23,7 +24,9 @@ from kd_lightning.experiment.build import (
 from kd_lightning.inspection import given_taps, inspect_model, plain
 from kd_lightning.models import check_model_name, has_pretrained, pretrained_num_classes
 from kd_lightning.objective import Objective
-from kd_lightning.signals import connect, taken_from, with_view
+from kd_lightning.signals import connect, taken_from, takes_strong_view, with_view
+
+GIVEN = ("student", "teacher", "train", "progress", "target", "index", "view")
 
 
 def check_network(role: str, settings: DictConfig) -> None:
@@ -69,6 +72,7 @@ def check_models(config: DictConfig, data: ImageDataModule) -> None:
 def check_terms(loss: DictConfig, config: DictConfig, data: ImageDataModule) -> None:
     """The networks have every tap that these terms take, in shapes that fit."""
     objective = Objective(build_terms(loss))
+    check_signals(objective, data)
     taps: dict[str, dict[str, str]] = {}
     values: dict[str, Tensor] = {}
     for role in roles(config):
@@ -86,10 +90,26 @@ def check_terms(loss: DictConfig, config: DictConfig, data: ImageDataModule) -> 
     if is_own_teacher(config):  # what that one gives is known once it is built
         return
     connect(objective, taps["student"], taps.get("teacher"), TRAINING_SET)
+    if "teacher" in taps:
+        check_cache(config, data, taken_from("teacher", objective))
     if not any(name.startswith("train.") for name in objective.names()):  # the training images are not read yet
         values |= {with_view(name, "strong"): value for name, value in values.items()}
         with torch.device("meta"):
             objective.build(values | example_batch(torch.zeros(2)))
+
+
+def check_signals(objective: Objective, data: ImageDataModule) -> None:
+    """The terms take nothing that nobody gives."""
+    if takes_strong_view(objective) and data.strong is None:
+        raise UserError(
+            "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd does"
+        )
+    for name, term in objective.items():
+        for signal in term.names():
+            if signal.partition(".")[0] not in GIVEN:
+                raise UserError(
+                    f"loss.{name}.signals={signal}: nobody gives this signal; names begin with {', '.join(GIVEN)}"
+                )
 
 
 def check_weights(config: DictConfig, data: ImageDataModule) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kd_lightning.batch import example_batch
 from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.answers import is_cached
 from kd_lightning.experiment.build import example_input, module_around
 from kd_lightning.experiment.resume import INITIALIZATION
 from kd_lightning.experiment.training import fit
@@ -51,6 +52,8 @@ def as_training(config: DictConfig) -> DictConfig:
     short = copy.deepcopy(config)
     short.optimizer.lr = config.initialization.lr
     short.scheduler = None
+    if is_cached(config):
+        short.teacher.cache = "off"  # what is kept is for the training itself
     short.trainer.max_epochs = config.initialization.epochs
     short.trainer.limit_val_batches = 0
     short.callbacks = {name: value for name, value in (config.callbacks or {}).items() if name in KEPT_CALLBACKS}

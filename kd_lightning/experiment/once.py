@@ -114,7 +114,7 @@ def train(
     )
     unfinished = home.with_suffix(".unfinished")
     with one_wandb_run(), nothing_half_begun(unfinished):
-        done = fit(config, module, data, unfinished, logs, role=logs.name)
+        done = fit(config, module, data.without_strong_views(), unfinished, logs, role=logs.name)
         load_selected(module, data, unfinished)
         metrics, arrays = measure(done.trainer, module, data)
         trained = TestedNetwork(module.student, metrics, done.time, arrays)

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from kd_lightning.callbacks import Throughput
+from kd_lightning.callbacks import Prefill, Throughput
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.description import describe
 from kd_lightning.module import DistillationModule
@@ -32,6 +32,7 @@ QUIET = (
     "The number of training batches",
     "could not find the monitored key",
     "Experiment logs directory",
+    "You have overridden `on_before_batch_transfer`",
 )
 
 
@@ -67,7 +68,7 @@ def make_trainer(config: DictConfig, folder: Path, logs: Path, role: str) -> Tra
     callbacks = [instantiate(callback) for callback in (at(config, folder).callbacks or {}).values() if callback]
     loggers = of_this_training(make_loggers(config, logs), role)
     shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    callbacks = [*callbacks, Throughput()]
+    callbacks = [*callbacks, Throughput(), *([Prefill()] if config.teacher.get("cache") == "prefill" else [])]
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=shown)
 
 

@@ -54,6 +54,11 @@ class CATKD(nn.Module):
                 f"signals={classes} classes of the student, {wanted} of the teacher: class attention transfer needs "
                 "equal ones; choose a pair with the same classes"
             )
+        if self.normalize and min(student.shape[2:].numel(), teacher.shape[2:].numel()) == 1:
+            raise UserError(
+                f"signals={tuple(student.shape[1:])} and {tuple(teacher.shape[1:])}: a map of one position shows no "
+                "place; name a larger one in taps, or loss.catkd=null"
+            )
 
     def forward(self, student: Tensor, student_weight: Tensor, teacher: Tensor, teacher_weight: Tensor) -> Tensor:
         return functional.cat_kd(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.arguments import check_one_label, check_positive
 from kd_lightning.losses.embedding import Embedding
 from kd_lightning.losses.memory_bank import MemoryBank
 from kd_lightning.losses.training_images import TrainingImages
@@ -66,6 +66,7 @@ class CRD(nn.Module):
         train_index: Tensor | None = None,
         train_target: Tensor | None = None,
     ) -> Tensor:
+        check_one_label(target)
         rows = self.images.rows(index)
         negatives = self.images.negatives(index, target, self.negatives, self.key)
         candidates = torch.cat([rows.clamp(min=0)[:, None], negatives], dim=1)

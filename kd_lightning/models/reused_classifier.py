@@ -47,6 +47,8 @@ class ReusedClassifier(nn.Module):
             )
         with dry_run(teacher, example):
             target = TapReader(teacher, {"final": given["final"]})(example)["final"]
+        frozen = [parameter for parameter in student.parameters() if not parameter.requires_grad]
+        student.requires_grad_(True)
         read = TapReader(student, {"stage": _last_stage(student, example)})
         with evaluating(student), torch.enable_grad():
             feature = read(example)["stage"]
@@ -55,6 +57,8 @@ class ReusedClassifier(nn.Module):
                 f"student.model={type(student).__name__}: its last stage is no map (B, D, H, W); choose another model"
             )
         _remove_unused(student, feature)
+        for parameter in frozen:
+            parameter.requires_grad_(False)
         self.backbone = student
         self.projector = projector(tuple(feature.shape[1:]), tuple(target.shape[1:]))
         classifier = teacher.get_submodule(given["classifier_weight"].partition(":")[0])

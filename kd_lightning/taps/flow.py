@@ -18,6 +18,7 @@ class Flow(TorchDispatchMode):
     def __init__(self, example: Tensor) -> None:
         super().__init__()
         self.parents: list[set[int]] = [set()]
+        self.made_by = [""]  # the operation, as in aten.mean.dim
         self.state = {storage_of(example): 0}
         self._alive: list[Any] = [example]  # so that no address is used twice
 
@@ -31,6 +32,7 @@ class Flow(TorchDispatchMode):
             new = {s for s in map(storage_of, _tensors(output)) if s not in self.state}
             for storage in written | new:
                 self.parents.append(sources)
+                self.made_by.append(str(func))
                 self.state[storage] = len(self.parents) - 1
         return output
 

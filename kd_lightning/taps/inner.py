@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from kd_lightning.taps.classifier import find_classifier
+from kd_lightning.taps.classifier import find_classifier, find_distillation_head
 from kd_lightning.taps.dry_run import dry_run
 from kd_lightning.taps.finding import find_taps
 from kd_lightning.taps.resolution import layout_suffix, size
@@ -13,6 +13,8 @@ from kd_lightning.taps.trace import Call, Trace, record
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+AVERAGE = re.compile(r"aten\.(mean|avg_pool2d|_adaptive_avg_pool2d)\.")
+COPY = re.compile(r"aten\.(clone|_to_copy|copy_|contiguous)\.")
 POOLING = re.compile(r".*(Pool|Identity|Flatten|Dropout).*")
 
 
@@ -24,7 +26,8 @@ def find_inner_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
       pre-activation blocks, what the next normalisation makes of it. Where neither is there, the stage itself.
     - `bn_scale1`, `bn_shift1`, …: weight and bias of the batch normalisation that gave `preactivation1`; of several
       branches that are added, the deepest one's.
-    - `final`: the last map (B, D, H, W), whose mean over the positions is `pooled`.
+    - `final`: the last map (B, D, H, W), whose mean over the positions is `pooled`; not where that is a class token, or
+      where something comes between the mean and the classifier.
     - `classifier_weight` (K, D), `classifier_bias` (K,): parameters of the layer that gives the logits.
     - Those that the model names itself, in an attribute `taps` of names and addresses.
 
@@ -45,8 +48,10 @@ def find_inner_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
     if classifier is not None:
         if final := _final(trace, classifier):
             taps["final"] = final
-        taps["classifier_weight"] = f"{classifier.path}:weight"
-        if classifier.module.bias is not None:
+        has_one_head = find_distillation_head(trace) is None  # of two, neither alone gives the logits
+        if has_one_head:
+            taps["classifier_weight"] = f"{classifier.path}:weight"
+        if has_one_head and classifier.module.bias is not None:
             taps["classifier_bias"] = f"{classifier.path}:bias"
     return taps
 
@@ -115,9 +120,18 @@ def _final(trace: Trace, classifier: Call) -> str | None:
             continue
         channels = call.shape[1] if not suffix and len(call.shape) == 4 else call.shape[-1]
         is_map = len(call.shape) == 4 or suffix == ":tokens"
-        if is_map and channels == width and trace.is_tappable(call):
+        if is_map and channels == width and trace.is_tappable(call) and _is_averaged(trace, call, classifier):
             return f"{call.path}{suffix}"
     return None
+
+
+def _is_averaged(trace: Trace, final: Call, classifier: Call) -> bool:
+    """Whether the classifier takes a map's mean, and nothing else is done to it on the way."""
+    assert final.node is not None
+    assert classifier.input_node is not None
+    between = trace.flow.ancestors(classifier.input_node) - trace.flow.ancestors(final.node)
+    operations = [AVERAGE.match(trace.flow.made_by[node]) or COPY.match(trace.flow.made_by[node]) for node in between]
+    return all(operations) and sum(bool(AVERAGE.match(trace.flow.made_by[node])) for node in between) == 1
 
 
 def _is_activation(call: Call) -> bool:

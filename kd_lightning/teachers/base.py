@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from kd_lightning.batch import Batch
+
 
 class Teacher(nn.Module):
     """Maps a batch to signals without gradients; always in eval mode, never in a checkpoint.
@@ -31,6 +33,10 @@ class Teacher(nn.Module):
 
     def request(self, signals: set[str]) -> None:
         """Learn which signals the objective takes; called before the first answer."""
+
+    def before_transfer(self, batch: Batch) -> Batch:
+        """A training batch, still on the CPU, with whatever this teacher already knows of it."""
+        return batch
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if any(part.training for part in self.modules()):  # somebody called train() on a part of it

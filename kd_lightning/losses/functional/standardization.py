@@ -8,7 +8,8 @@ from kd_lightning.losses.functional.logits import kd
 def standardize(logits: Tensor) -> Tensor:
     """(z - mean z) / (std z + 1e-7) for each row; std with C-1 in its denominator, as in the public code.
 
-    Sun et al. 2024, arXiv:2403.01427. Constant logits become 0. Shapes: (B, C) to (B, C).
+    Sun et al. 2024, arXiv:2403.01427. Constant logits become 0, and close to it the
+    slope is steep, up to 1e7. Shapes: (B, C) to (B, C).
     """
     return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True) + 1e-7)
 

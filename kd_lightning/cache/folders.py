@@ -1,0 +1,69 @@
+"""What a cache's folder holds: trained networks and answers of teachers, each in a folder of its own."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from kd_lightning.errors import UserError
+
+DESCRIBED_BY = {"networks": "record.json", "answers": "cache.json"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One of them; `kind` is "networks" or "answers"."""
+
+    path: Path
+    kind: str
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def bytes_on_disk(self) -> int:
+        return sum(file.stat().st_blocks * 512 for file in self.path.rglob("*") if file.is_file())
+
+    def last_written(self) -> float:
+        """Seconds since 1970."""
+        return max((file.stat().st_mtime for file in self.path.rglob("*")), default=self.path.stat().st_mtime)
+
+    def description(self) -> str:
+        """The network and the data, and of answers what is kept of them."""
+        file = self.path / DESCRIBED_BY[self.kind]
+        if not file.exists():
+            return "unfinished"
+        stored = json.loads(file.read_text())
+        if self.kind == "answers":
+            data, teacher = stored["data"], stored["teacher"]
+            return f"{stored['of']} of {teacher['model']} on {data['name']}, {data['views']} views"
+        shape = stored["shaped_by"]
+        return f"{shape['model']} trained on {shape['data']['name']}, seed {shape['seed']}"
+
+
+def entries(cache: Path) -> list[Entry]:
+    """All of them, by kind and name."""
+    found = ((kind, path) for kind in DESCRIBED_BY for path in sorted((cache / kind).glob("*")) if path.is_dir())
+    return [Entry(path, kind) for kind, path in found]
+
+
+def named(cache: Path, name: str) -> Entry:
+    """The one whose name begins like this. Raises UserError unless there is exactly one."""
+    found = [entry for entry in entries(cache) if entry.name.startswith(name)]
+    if len(found) != 1:
+        what = "nothing" if not found else f"{len(found)} entries"
+        raise UserError(f"{name}: {what} in {cache} has a name that begins so; kd-cache ls shows the names")
+    return found[0]
+
+
+def remove(entry: Entry) -> None:
+    """Delete it. Raises UserError where a run is training it at this moment."""
+    lock = FileLock(entry.path.with_name(f"{entry.name.partition('.')[0]}.lock"))
+    try:
+        with lock.acquire(timeout=0):
+            shutil.rmtree(entry.path)
+    except Timeout:
+        raise UserError(f"{entry.name}: a run is training it; end that first") from None
+    Path(lock.lock_file).unlink(missing_ok=True)

@@ -1,0 +1,97 @@
+"""A file of records, one for each row, which several processes read and fill at the same time."""
+
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kd_lightning.data.views import MASK, scramble
+
+CHECK_WORDS = 2  # of 16 bits each, behind a record's own
+READ_ROWS = 2**16  # at a time
+UNMAP_AFTER = 2**26  # bytes read; what is unmapped stays in the system's page cache, not in this process
+
+
+class RecordFile:
+    """Rows of 16-bit words on the disk, each with a checksum; one that was never written, or is torn, reads as absent.
+
+    Written with `pwrite`, so that a full disk is an OSError; through a mapping it would kill the process. The file is
+    sparse: it takes up what is written. Who writes a row again writes the same, so no lock is needed.
+
+    Args:
+        path: the file; it is made, or brought to its size, where need be.
+        rows: how many records it has room for.
+        words: how many 16-bit words a record has.
+    """
+
+    def __init__(self, path: Path, rows: int, words: int) -> None:
+        self.path, self.rows, self.words = path, rows, words
+        self._record_bytes = 2 * (words + CHECK_WORDS)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        size = rows * self._record_bytes
+        if os.fstat(self._file).st_size != size:
+            os.ftruncate(self._file, size)
+        self._map = mmap.mmap(self._file, size, prot=mmap.PROT_READ)
+        self._map.madvise(mmap.MADV_RANDOM)
+        self._table = np.frombuffer(self._map, dtype=np.int16).reshape(rows, words + CHECK_WORDS)
+        self._bytes_read = 0
+        self._weights = torch.tensor([scramble(word + 1) | 1 for word in range(words)])
+
+    def __reduce__(self) -> tuple[type["RecordFile"], tuple[Path, int, int]]:
+        """Another process opens the file for itself."""
+        return type(self), (self.path, self.rows, self.words)
+
+    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """rows int64 (B,) -> words int16 (B, W), and whether each is there: bool (B,)"""
+        records = torch.from_numpy(self._table[rows.numpy()])
+        self._bytes_read += len(rows) * max(mmap.PAGESIZE, self._record_bytes)
+        if self._bytes_read > UNMAP_AFTER:
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._bytes_read = 0
+        words, check = records[:, : self.words], records[:, self.words :]
+        return words.contiguous(), (check == self._checksum(rows, words)).all(dim=1)
+
+    def write(self, rows: Tensor, words: Tensor) -> None:
+        """Keep words int16 (B, W) in rows int64 (B,). Raises OSError where the disk takes no more."""
+        records = torch.cat([words, self._checksum(rows, words)], dim=1).contiguous().numpy()
+        for row, record in zip(rows.tolist(), records, strict=True):
+            os.pwrite(self._file, record.data, row * self._record_bytes)
+
+    def filled(self) -> Tensor:
+        """The rows that are there: int64, ascending. Reads all that is written."""
+        found, after = [torch.empty(0, dtype=torch.int64)], 0
+        for start, end in self._extents():
+            first, after = max(after, start // self._record_bytes), min(self.rows, -(-end // self._record_bytes))
+            for rows in torch.arange(first, after).split(READ_ROWS):
+                found.append(rows[self.read(rows)[1]])
+        return torch.cat(found)
+
+    def disk_bytes(self) -> int:
+        """What the file takes up."""
+        return os.fstat(self._file).st_blocks * 512
+
+    def close(self) -> None:
+        del self._table
+        self._map.close()
+        os.close(self._file)
+
+    def _extents(self) -> Iterator[tuple[int, int]]:
+        """The parts of the file that are not holes, from one byte to another."""
+        end = 0
+        while True:
+            try:
+                start = os.lseek(self._file, end, os.SEEK_DATA)
+            except OSError:  # no data behind it
+                return
+            end = os.lseek(self._file, start, os.SEEK_HOLE)
+            yield start, end
+
+    def _checksum(self, rows: Tensor, words: Tensor) -> Tensor:
+        """int16 (B, 2), never 0: of the words, their order and their row."""
+        total = ((words.long() & 0xFFFF) * self._weights).sum(dim=1)
+        value = scramble((total ^ (total >> 32) ^ rows) & MASK) | 1
+        return torch.stack([value & 0xFFFF, value >> 16], dim=1).to(torch.int32).to(torch.int16)

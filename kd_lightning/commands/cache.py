@@ -1,0 +1,94 @@
+"""kd-cache."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from kd_lightning.errors import UserError
+
+
+def main() -> None:
+    """List, remove and verify what runs keep for one another; exit code 1 where a verification fails."""
+    arguments = parser().parse_args()
+    try:
+        sys.exit(arguments.command(arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser("kd-cache", description="What runs keep: trained networks, and teachers' answers.")
+    default = os.environ.get("KD_LIGHTNING_CACHE", "~/.cache/kd_lightning")
+    whole.add_argument("--dir", type=lambda path: Path(path).expanduser(), default=Path(default).expanduser())
+    commands = whole.add_subparsers(required=True, metavar="ls|rm|verify")
+    commands.add_parser("ls", help="names, contents and sizes").set_defaults(command=show)
+    rm = commands.add_parser("rm", help="remove some, or all")
+    rm.add_argument("names", nargs="*", help="as ls shows them, or how they begin")
+    rm.add_argument("--all", action="store_true")
+    rm.set_defaults(command=remove)
+    verify = commands.add_parser("verify", help="ask teachers again for a sample of their answers, and compare")
+    verify.add_argument("names", nargs="*", help="as ls shows them, or how they begin; without any, all answers")
+    verify.set_defaults(command=check)
+    return whole
+
+
+def show(arguments: argparse.Namespace) -> int:
+    from rich.box import SIMPLE_HEAD
+    from rich.filesize import decimal
+    from rich.table import Table
+
+    from kd_lightning.cache.folders import entries
+    from kd_lightning.reporting.terminal import show
+
+    table, total = Table("name", "kind", "what", box=SIMPLE_HEAD, title=str(arguments.dir), title_justify="left"), 0
+    table.add_column("last written", no_wrap=True)
+    table.add_column("on disk", justify="right", no_wrap=True)
+    for entry in entries(arguments.dir):
+        size = entry.bytes_on_disk()
+        total += size
+        written = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_written()))
+        table.add_row(entry.name, entry.kind, entry.description(), written, decimal(size))
+    table.add_section()
+    table.add_row("", "", "all", "", decimal(total))
+    show(table)
+    return 0
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    from kd_lightning.cache.folders import entries, named, remove
+
+    if bool(arguments.names) == arguments.all:
+        raise UserError("kd-cache rm: give names, as kd-cache ls shows them, or --all")
+    chosen = entries(arguments.dir) if arguments.all else [named(arguments.dir, name) for name in arguments.names]
+    for entry in chosen:
+        remove(entry)
+        print(f"removed {entry.name}: {entry.kind}")
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    from kd_lightning.cache.folders import entries, named
+    from kd_lightning.experiment.verification import verify
+
+    names = [named(arguments.dir, name) for name in arguments.names] or entries(arguments.dir)
+    failed = 0
+    for entry in names:
+        if entry.kind != "answers":
+            continue
+        result = verify(entry.path)
+        verdict = "right" if result.is_right else f"WRONG; kd-cache rm {entry.name}"
+        print(
+            f"{entry.name}: {result.asked:,} of {result.kept:,} answers asked for again, largest difference "
+            f"{result.difference:.1e} (up to {result.tolerance:.1e} is rounding): {verdict}"
+        )
+        if result.divergence is not None:
+            print(f"{entry.name}: what is kept differs from the teacher's answers by {result.divergence:.1e} nats")
+        failed += not result.is_right
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The file of a teacher's answers, named by everything that decides them."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from kd_lightning.cache import Answers, TopK, Whole
+from kd_lightning.cache.encoding import Encoding
+from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
+from kd_lightning.models import stored_normalization
+from kd_lightning.taps import TapReader, dry_run, find_inner_taps, find_taps
+from kd_lightning.teachers import CachedTeacher, FrozenTeacher
+from kd_lightning.tracking.files import write_json
+
+KEPT = {"logits": ("logits",), "prefill": ("logits",), "pooled": ("logits", "pooled")}
+LARGEST_FILE = 2**43  # bytes, of which only what is written takes up space
+
+
+def is_cached(config: DictConfig) -> bool:
+    return config.teacher.get("cache") in KEPT
+
+
+def check_cache(config: DictConfig, data: ImageDataModule, taken: set[str]) -> None:
+    """Raise UserError where the teacher's answers cannot be kept, or are not all that the terms take."""
+    cache, bits, top_k = (config.teacher.get(name) for name in ("cache", "cache_bits", "cache_top_k"))
+    if cache not in (*KEPT, "off", False, None):
+        raise UserError(f"teacher.cache={cache}: must be off, logits, pooled or prefill")
+    if not is_cached(config):
+        return
+    if bits not in (16, 32):
+        raise UserError(f"teacher.cache_bits={bits}: must be 16 or 32")
+    if top_k is not None and (cache == "pooled" or not isinstance(top_k, int) or not 1 <= top_k < data.num_classes):
+        raise UserError(
+            f"teacher.cache_top_k={top_k}: with teacher.cache=logits, a whole number from 1 to below the "
+            f"{data.num_classes} classes; else null"
+        )
+    for tap in sorted(taken - set(KEPT[cache])):
+        raise UserError(
+            f"teacher.cache={cache}: keeps {' and '.join(KEPT[cache])}, and a term takes teacher.{tap}; use "
+            "teacher.cache=off"
+        )
+
+
+def with_answers(
+    teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, example: Tensor
+) -> FrozenTeacher | CachedTeacher:
+    """The teacher behind its answers, where the config keeps them."""
+    if not is_cached(config):
+        return teacher
+    data.setup()
+    classifier, width = None, data.num_classes
+    if config.teacher.cache == "pooled":
+        teacher = FrozenTeacher(teacher.network, {**find_taps(teacher.network, example), **teacher.taps}, teacher.name)
+        classifier, width = classifier_of(teacher, example)
+    encoding = encoding_of(config, width)
+    images = len(data.train_set.images.targets)
+    size = images * data.num_views * 2 * encoding.words
+    if size > LARGEST_FILE:
+        raise UserError(
+            f"data.views={data.num_views}: the teacher's answers to each view of {images:,} images may be too large; "
+            "take fewer views, such as data.views=10, or teacher.cache=off"
+        )
+    described = describe(teacher, config, data, encoding)
+    folder = folder_of(described, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    rebuilt_from = OmegaConf.to_container(config, resolve=False)  # as paths are looked up where it is read
+    write_json(folder / "cache.json", {**described, "config": rebuilt_from})
+    return CachedTeacher(teacher, Answers(folder / "answers.bin", images, data.num_views, encoding), classifier)
+
+
+def encoding_of(config: DictConfig, width: int) -> Encoding:
+    bits, top_k = config.teacher.cache_bits, config.teacher.cache_top_k
+    return Whole(width, bits) if top_k is None else TopK(width, top_k, bits)
+
+
+def describe(teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, encoding: Encoding) -> dict[str, Any]:
+    """Everything that decides an answer, as plain values."""
+    seen = data.fingerprint()
+    if "content" not in seen:
+        raise UserError(
+            f"teacher.cache={config.teacher.cache}: the fingerprint of the data {data.name} does not tell their "
+            "content; let it, or use teacher.cache=off"
+        )
+    of_images = ("name", "input_shape", "augmentation", "views")
+    return {
+        "teacher": {
+            **teacher.identity(),
+            **stored_normalization(teacher.network),
+        },
+        "data": {**{name: seen[name] for name in of_images}, "content": seen["content"]["train"]},
+        "kept": repr(encoding),
+        "of": "pooled" if config.teacher.cache == "pooled" else "logits",
+        "precision": str(config.trainer.get("precision", "32-true")),
+    }
+
+
+def folder_of(described: dict[str, Any], config: DictConfig) -> Path:
+    name = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+    return Path(config.paths.cache_dir).expanduser() / "answers" / name
+
+
+def classifier_of(teacher: FrozenTeacher, example: Tensor) -> tuple[nn.Module, int]:
+    """The teacher's last layer, and the width of what it takes. Raises UserError unless it makes logits of `pooled`."""
+    inner = find_inner_taps(teacher.network, example)
+    path = inner.get("classifier_weight", ":").partition(":")[0]
+    layer = teacher.network.get_submodule(path) if path else None
+    if isinstance(layer, nn.Linear) and "pooled" in teacher.taps:
+        taps = {"pooled": teacher.taps["pooled"], "logits": teacher.taps["logits"]}
+        with dry_run(teacher.network, example), torch.no_grad():
+            seen = TapReader(teacher.network, taps)(example)
+            if torch.allclose(layer(seen["pooled"]), seen["logits"], rtol=1e-4, atol=1e-5):
+                return layer, math.prod(seen["pooled"].shape[1:])
+    raise UserError(
+        f"teacher.cache=pooled: the logits of {teacher.name} are not a linear layer of what it pools; use "
+        "teacher.cache=logits"
+    )

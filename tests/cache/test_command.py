@@ -1,0 +1,139 @@
+"""teacher.cache in kd-train, and what kd-cache says of it."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from kd_lightning.cache import RecordFile
+from tests.conftest import Command
+from tests.test_train import SHORT
+
+QUICK = (*SHORT, "scratch=false")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def files(cache: Path) -> list[Path]:
+    return sorted(cache.glob("answers/*/answers.bin"))
+
+
+def train_losses(run: Path) -> list[float]:
+    with (run / "metrics.csv").open() as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+def test_runs_share_answers_and_train_as_without(command: Command, cache: Path) -> None:
+    for name, option in (("off", "off"), ("filling", "logits"), ("warm", "logits"), ("prefilled", "prefill")):
+        outcome = command("kd-train", *QUICK, f"teacher.cache={option}", f"hydra.run.dir={name}")
+        assert outcome.code == 0, outcome.errors
+    curves = {name: train_losses(outcome.folder / name) for name in ("off", "filling", "warm", "prefilled")}
+    assert curves["filling"] == curves["warm"] == curves["prefilled"]
+    assert curves["filling"] == pytest.approx(curves["off"], rel=2e-3)
+    assert len(files(cache)) == 1
+
+
+def test_prefilled_answers_are_all_that_the_training_asks_for(command: Command, cache: Path) -> None:
+    first = command("kd-train", *QUICK, "teacher.cache=prefill", "hydra.run.dir=first")
+    assert "answering" in first.output
+    assert files(cache)
+    before = {file: file.stat().st_mtime_ns for file in files(cache)}
+    second = command("kd-train", *QUICK, "teacher.cache=prefill", "temperature=2", "alpha=0.5", "hydra.run.dir=second")
+    assert second.code == 0
+    assert "answering" not in second.output
+    assert {file: file.stat().st_mtime_ns for file in files(cache)} == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["seed=1", "data.augment=null", "teacher.normalization={mean: [0.4], std: [0.4]}", "trainer.precision=bf16-mixed",
+     "teacher.cache=pooled", "teacher.cache_bits=32", "teacher.cache_top_k=3"],
+)  # fmt: skip
+def test_another_teacher_or_other_inputs_have_answers_of_their_own(command: Command, cache: Path, other: str) -> None:
+    command("kd-train", *QUICK, "teacher.cache=logits", "hydra.run.dir=first")
+    outcome = command("kd-train", *QUICK, "teacher.cache=logits", other, "hydra.run.dir=second")
+    assert outcome.code == 0, outcome.errors
+    assert len(files(cache)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["teacher.cache=yes"], "teacher.cache=yes: must be off, logits, pooled or prefill"),
+        (["teacher.cache=logits", "teacher.cache_bits=8"], "teacher.cache_bits=8: must be 16 or 32"),
+        (["teacher.cache=logits", "teacher.cache_top_k=10"], "teacher.cache_top_k=10: with teacher.cache=logits"),
+        (["teacher.cache=logits", "loss=[ce,attention]"], "teacher.cache=logits: keeps logits, and a term takes"),
+    ],
+)  # fmt: skip
+def test_bad_input(command: Command, options: list[str], message: str) -> None:
+    outcome = command("kd-train", *options)
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert outcome.error_lines[0].startswith(f"error: {message}")
+
+
+def test_kd_cache_lists_verifies_and_removes(command: Command, cache: Path) -> None:
+    command("kd-train", *QUICK, "teacher.cache=logits")
+    (file,) = files(cache)
+    name = file.parent.name
+    listed = command("kd-cache", "ls")
+    assert name in listed.output
+    assert "digits_cnn_8" in listed.output
+    verified = command("kd-cache", "verify")
+    assert verified.code == 0
+    assert verified.output.rstrip().endswith(": right")
+    removed = command("kd-cache", "rm", name[:8])
+    assert removed.code == 0
+    assert not file.exists()
+    assert list(cache.glob("networks/*/weights.safetensors"))
+    assert command("kd-cache", "rm", "--all").code == 0
+    assert not list(cache.glob("*/*/*"))
+
+
+def test_verify_notices_an_answer_that_is_not_the_teachers(command: Command, cache: Path) -> None:
+    command("kd-train", *QUICK, "teacher.cache=logits")
+    (file,) = files(cache)
+    images, views = 1797, json.loads((file.parent / "cache.json").read_text())["data"]["views"]
+    records = RecordFile(file, file.stat().st_size // (2 * 12), 10)
+    assert records.rows % views == 0
+    assert records.rows <= images * views
+    rows = records.filled()
+    records.write(rows, torch.ones(len(rows), 10).half().view(torch.int16))
+    verified = command("kd-cache", "verify", file.parent.name)
+    assert verified.code == 1
+    assert "WRONG" in verified.output
+
+
+def test_what_is_lost_is_told(command: Command, cache: Path) -> None:
+    command("kd-train", *QUICK, "teacher.cache=logits", "teacher.cache_top_k=2")
+    verified = command("kd-cache", "verify")
+    assert verified.code == 0
+    nats = re.search(r"differs from the teacher's answers by (\S+) nats", verified.output)
+    assert nats is not None
+    assert 0 < float(nats[1]) < 1
+
+
+def test_verify_needs_the_teacher(command: Command, cache: Path) -> None:
+    command("kd-train", *QUICK, "teacher.cache=logits")
+    for network in cache.glob("networks/*/record.json"):
+        network.unlink()
+    outcome = command("kd-cache", "verify")
+    assert outcome.code == 2
+    assert "its teacher is not on this machine any more" in outcome.error_lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["rm"], "kd-cache rm: give names"), (["rm", "nothing"], "nothing: nothing in"), (["verify", "x"], "x: nothing")],
+)
+def test_names_that_do_not_exist(command: Command, arguments: list[str], message: str) -> None:
+    outcome = command("kd-cache", *arguments)
+    assert outcome.code == 2
+    assert outcome.error_lines[0].startswith(f"error: {message}")
