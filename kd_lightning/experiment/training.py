@@ -18,6 +18,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.description import describe
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.terminal import say
+from kd_lightning.teachers import CachedTeacher
 from kd_lightning.tracking.loggers import describe_training, of_this_training
 from kd_lightning.tracking.metrics_file import join_metrics, keep_metrics
 
@@ -94,5 +95,7 @@ def fit(
     trainer.fit(module, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
     if trainer.is_global_zero:
         join_metrics(logs)
+    if isinstance(module.teacher, CachedTeacher) and module.teacher.answers.divergence is not None:
+        say("teacher", f"what is kept differs from its answers by {module.teacher.answers.divergence:.1e} nats")
     throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))  # type: ignore[attr-defined]
     return Fit(trainer, {"fit_s": throughput.fit_s, "images_per_s": throughput.images_per_s})

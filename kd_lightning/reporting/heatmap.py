@@ -10,7 +10,7 @@ FIRST = ("temperature", "alpha")
 
 
 def heat_map(runs: Collection) -> dict[str, Any] | None:
-    """Parameters with their values, most of them first, and configurations; None where no parameter varies or nothing is measured.
+    """Parameters with their values, most of them first, and configurations; None where there is nothing to draw.
 
     Temperature and alpha come first wherever both vary.
     """

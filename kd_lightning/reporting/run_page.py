@@ -33,7 +33,7 @@ def details(run: Run) -> list[Section]:
 def curves(run: Run) -> list[Section]:
     text = "Left each term of the loss by itself, right times its weight: what the total is made of."
     found = section("terms", "Training by term", text, [loss_terms(run)])
-    text = "After each epoch, on the data that the run validates on."
+    text = "After each epoch, on the data that the run validates on. What an earlier run trained has its curves there."
     return found + section("curves", "Validation", text, [validation(run)])
 
 

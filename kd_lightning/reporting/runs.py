@@ -37,6 +37,7 @@ class Run:
 
     @property
     def seed(self) -> int:
+        """The seed of its summary, else of its command line, else the one that conf/train.yaml sets."""
         seed: Any = self.summary["seed"] if self.summary else self.overrides.get("seed", 0)
         return int(seed)
 

@@ -112,7 +112,8 @@ def test_verify_notices_an_answer_that_is_not_the_teachers(command: Command, cac
 
 
 def test_what_is_lost_is_told(command: Command, cache: Path) -> None:
-    command("kd-train", *QUICK, "teacher.cache=logits", "teacher.cache_top_k=2")
+    trained = command("kd-train", *QUICK, "teacher.cache=logits", "teacher.cache_top_k=2")
+    assert "what is kept differs from its answers by" in trained.output
     verified = command("kd-cache", "verify")
     assert verified.code == 0
     nats = re.search(r"differs from the teacher's answers by (\S+) nats", verified.output)

@@ -39,6 +39,7 @@ def confusions(run: Run) -> Figure | None:
         options = {
             "type": "category",
             "ticks": "",
+            "ticklabelstandoff": 6,
             "showgrid": False,
             "showticklabels": len(names) <= LABELLED,
             "dtick": 1,

@@ -65,7 +65,7 @@
       customdata: grid.map((row) => row.map((one) => (one ? details(one) : ""))), colorscale: scale, xgap: 3, ygap: 3,
       hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false, colorbar: bar,
     }];
-    const axis = (one) => ({ tickvals: one.values, ticktext: one.labels, title: { text: one.key, font: { size: 13 } }, type: "category", ticks: "", showgrid: false, automargin: true, zeroline: false });
+    const axis = (one) => ({ tickvals: one.values, ticktext: one.labels, title: { text: one.key, font: { size: 13 } }, type: "category", ticks: "", ticklabelstandoff: 6, showgrid: false, automargin: true, zeroline: false });
     const layout = {
       height: Math.max(280, 110 + 78 * axes.y.values.length), xaxis: axis(axes.x), yaxis: axis(axes.y), shapes: outline,
       annotations: empty.map((one) => ({ x: index(one)[0], y: index(one)[1], text: one.missing, showarrow: false })),
