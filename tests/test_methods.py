@@ -39,7 +39,7 @@ def small_pair(method: str) -> list[str]:
         f"method={method}",
         f"student.model={STUDENTS.get(method, 'digits_cnn_4')}",
         f"teacher.model={TEACHERS.get(method, 'digits_cnn_8')}",
-        *(["initialization.epochs=1"] if method in TWO_PHASES else []),
+        *(["initialization.epochs=4"] if method in TWO_PHASES else []),
     ]
 
 
