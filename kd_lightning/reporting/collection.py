@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -17,9 +16,9 @@ from omegaconf import OmegaConf
 from kd_lightning.config import register_resolvers
 from kd_lightning.errors import UserError
 from kd_lightning.reporting.runs import MISSING, Run, is_run, read_run, split
+from kd_lightning.sweeps.plan import RECORD, grid
 from kd_lightning.sweeps.status import FINISHED
 
-RECORD = "multirun.yaml"
 METRICS = {"top1_validation": "validation top-1 %", "top1": "test top-1 %"}
 # What decides no number: places, and what is shown.
 NOT_COMPARED = ("seed", "test", "trainer.log_every_n_steps", "callbacks.progress_bar")
@@ -184,12 +183,9 @@ def planned_jobs(record: Path) -> list[list[str]]:
         return []
     task = list(OmegaConf.load(record).hydra.overrides.task)
     try:
-        batches: list[list[list[str]]] = BasicSweeper.split_arguments(
-            OverridesParser.create().parse_overrides(task), None
-        )
+        return grid(OverridesParser.create().parse_overrides(task))
     except HydraException:  # a choice of configs by pattern, which only the run itself can look up
         return []
-    return batches[0]
 
 
 def number_of_trials(record: Path) -> int | None:

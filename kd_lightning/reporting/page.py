@@ -12,11 +12,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from kd_lightning import __version__
-from kd_lightning.reporting.collection import RECORD, Collection
+from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.content import Content
 from kd_lightning.reporting.run_page import run_page
 from kd_lightning.reporting.runs import read_run
 from kd_lightning.reporting.sweep_page import sweep_page
+from kd_lightning.sweeps.plan import RECORD
 
 TEMPLATES = files("kd_lightning.reporting") / "templates"
 SCRIPTS = ("figures.js", "heatmap.js", "tables.js")

@@ -42,9 +42,15 @@ def make_plan(config: DictConfig) -> Plan:
         refuse_search_on_test(config)
         jobs = config.hydra.sweeper.n_trials
     else:
-        jobs = len(BasicSweeper.split_arguments(overrides, None)[0])
+        jobs = len(grid(overrides))
     swept = dict.fromkeys(override.get_key_element() for override in overrides if override.is_sweep_override())
     return Plan(folder, jobs, tuple(swept), search)
+
+
+def grid(overrides: list[Override]) -> list[list[str]]:
+    """What each job of a grid is given, in the jobs' order."""
+    (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    return jobs
 
 
 def searches(sweeper: DictConfig) -> bool:

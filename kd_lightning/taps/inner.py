@@ -48,11 +48,10 @@ def find_inner_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
     if classifier is not None:
         if final := _final(trace, classifier):
             taps["final"] = final
-        has_one_head = find_distillation_head(trace) is None  # of two, neither alone gives the logits
-        if has_one_head:
+        if find_distillation_head(trace) is None:  # of two heads, neither alone gives the logits
             taps["classifier_weight"] = f"{classifier.path}:weight"
-        if has_one_head and classifier.module.bias is not None:
-            taps["classifier_bias"] = f"{classifier.path}:bias"
+            if classifier.module.bias is not None:
+                taps["classifier_bias"] = f"{classifier.path}:bias"
     return taps
 
 
@@ -130,8 +129,8 @@ def _is_averaged(trace: Trace, final: Call, classifier: Call) -> bool:
     assert final.node is not None
     assert classifier.input_node is not None
     between = trace.flow.ancestors(classifier.input_node) - trace.flow.ancestors(final.node)
-    operations = [AVERAGE.match(trace.flow.made_by[node]) or COPY.match(trace.flow.made_by[node]) for node in between]
-    return all(operations) and sum(bool(AVERAGE.match(trace.flow.made_by[node])) for node in between) == 1
+    operations = [trace.flow.made_by[node] for node in between if not COPY.match(trace.flow.made_by[node])]
+    return len(operations) == 1 and AVERAGE.match(operations[0]) is not None
 
 
 def _is_activation(call: Call) -> bool:

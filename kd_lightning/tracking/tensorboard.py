@@ -22,9 +22,7 @@ def log_config(logger: TensorBoardLogger, config: Mapping[str, Any]) -> None:
     """
     from torch.utils.tensorboard.summary import hparams
 
-    plain = {
-        name: value if isinstance(value, (int, float, str, bool)) else str(value) for name, value in config.items()
-    }
+    plain = {name: value if isinstance(value, PLAIN) else str(value) for name, value in config.items()}
     for summary in hparams(plain, dict.fromkeys(COMPARED, 0.0)):
         logger.experiment._get_file_writer().add_summary(summary)
     logger.hparams.update(plain)  # for hparams.yaml
