@@ -29,7 +29,7 @@ NEEDS_ANOTHER_STUDENT = {"deit"}  # one with a distillation token
 # Published warm-ups and initialisations, of 20 and 30 epochs of 240, in the same proportion.
 SHORTER = {
     "dkd": ["loss.dkd.weight.epochs=0.25"],
-    "dkd_ls": ["loss.dkd.weight.epochs=0.25"],
+    "dkd_ls": ["loss.ls.weight.epochs=0.25"],
     "reviewkd": ["loss.reviewkd.weight.epochs=0.25"],
     "ctkd": ["loss.ctkd.loss.epochs=1"],
     **{name: ["initialization.epochs=1"] for name in ("ab", "fsp", "ft")},

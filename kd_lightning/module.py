@@ -20,7 +20,7 @@ from kd_lightning.learning_rate import LearningRateSchedule
 from kd_lightning.losses import CrossEntropy
 from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.models.normalization import stored_normalization
-from kd_lightning.objective import Objective, Term
+from kd_lightning.objective import Objective, ObjectiveValue, Term
 from kd_lightning.predictions import Predictions
 from kd_lightning.schedules import Progress
 from kd_lightning.signals import connect, resolve_taps, taken_from, takes_strong_view, with_view
@@ -151,12 +151,20 @@ class DistillationModule(LightningModule):
         batch = as_batch(batch)
         progress = self.progress()
         value = self.objective(self.signals(batch), progress)
+        if self._is_shown():
+            self._show(value, progress, len(batch["input"]))
+        return value.total
+
+    def _is_shown(self) -> bool:
+        """Whether somebody sees what this step logs: each `trainer.log_every_n_steps`, and at the beginning."""
+        return self.global_step == 0 or self.trainer._logger_connector.should_update_logs
+
+    def _show(self, value: ObjectiveValue, progress: Progress, batch_size: int) -> None:
         shown = {"loss": value.total.detach()} | {name: raw.detach() for name, raw in value.raw.items()}
         further = {f"{name}_weighted": weighted.detach() for name, weighted in value.weighted.items()}
         further |= self.objective.changing(progress)
         for name, entry in (shown | further).items():
-            self.log(f"train/{name}", entry, prog_bar=name in shown, batch_size=len(batch["input"]))
-        return value.total
+            self.log(f"train/{name}", entry, prog_bar=name in shown, batch_size=batch_size)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         batch = as_batch(batch)

@@ -2,14 +2,16 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from hydra.utils import instantiate
+from lightning import Trainer
 from omegaconf import OmegaConf
 
 from kd_lightning.config import conf_dir
-from kd_lightning.data import CropFlip, DigitsDataModule, Identity, ImageDataModule
+from kd_lightning.data import CropFlip, DigitsDataModule, Identity, ImageDataModule, MemoryImages, RandAugment
 from kd_lightning.data.split import split_training, stratified
 from kd_lightning.errors import UserError
 
@@ -208,3 +210,32 @@ def test_every_config_builds_its_data_module(name, tmp_path):
     if name.startswith("cifar"):
         assert data.num_views == 162
         data.check()  # not there yet, but it will be downloaded
+
+
+def test_images_lie_on_the_device_once() -> None:
+    images = MemoryImages(torch.arange(24, dtype=torch.uint8).view(2, 3, 2, 2), torch.tensor([0, 1]))
+    there = images.on(torch.device("meta"))
+    assert there.images.device.type == "meta"
+    assert there.targets is images.targets
+    assert images.on(torch.device("meta")) is there
+    assert there.read(torch.tensor([1]), None).device.type == "meta"
+
+
+@pytest.mark.parametrize("options", [{"strong": RandAugment()}, {"num_workers": 1}])
+def test_images_on_the_gpu_are_not_read_on_the_cpu(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"^data\.resident=true: data\.(strong|num_workers) reads"):
+        DigitsDataModule(resident=True, **options).check()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_from_the_gpu_are_those_from_the_cpu() -> None:
+    def batches(resident: bool) -> list[Any]:
+        data = DigitsDataModule(resident=resident)
+        trainer = Trainer(accelerator="gpu", devices=1, logger=False)
+        data.trainer = trainer
+        data.setup()
+        loader = data.train_dataloader()
+        return [data.on_after_batch_transfer(trainer.strategy.batch_to_device(batch)) for batch in loader]
+
+    for ours, theirs in zip(batches(True), batches(False), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)

@@ -28,6 +28,17 @@ def test_a_pretrained_file_is_a_teacher(command: Command) -> None:
     assert outcome.code == 0, outcome.errors
     teacher = summary(outcome.folder / "student")["teacher"]
     assert teacher["top1"] == summary(outcome.folder / "teacher")["student"]["top1"]
+    again = command("kd-train", *SHORT, f"teacher.weights={weights}", "hydra.run.dir=again", "temperature=2")
+    assert "teacher        measured before" in again.output
+    assert summary(again.folder / "again")["teacher"] == teacher | {
+        "latency_ms": pytest.approx(teacher["latency_ms"], rel=9)
+    }
+    report = (again.folder / "again" / "report.html").read_text()
+    assert "digits_cnn_8" in report
+    fewer = command(
+        "kd-train", *SHORT, f"teacher.weights={weights}", "hydra.run.dir=fewer", "trainer.limit_test_batches=1"
+    )
+    assert "measured before" not in fewer.output
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,14 @@ def test_one_run_leaves_all_its_files(command: Command) -> None:
 
 def test_the_summary_compares_three_networks(command: Command) -> None:
     record = summary(command("kd-train", *SHORT, "temperature=2", "alpha=0.5").run)
-    assert list(record) == ["data", "seed", "teacher", "scratch", "student", "objective", "time"]
+    assert list(record) == ["data", "seed", "teacher", "scratch", "student", "objective", "time", "memory"]
     assert set(record["teacher"]) >= METRICS
     assert set(record["scratch"]) >= METRICS
     assert METRICS | {"top1_best", "top1_last", "top1_validation", "agreement"} <= set(record["student"])
     assert record["objective"]["kd"] == {"loss": "SoftTarget", "weight": 0.5, "temperature": 2}
     assert record["objective"]["ce"]["weight"] == 0.5
     assert record["time"]["images_per_s"] > 0
+    assert record["memory"]["peak_rss_gib"] > 0.1
     assert record["data"]["validates_on"] == "validation"
     assert record["student"]["top1"] == record["student"]["top1_best"]
 

@@ -1,9 +1,10 @@
 """Callbacks of this project; most come from Lightning."""
 
+from kd_lightning.callbacks.compilation import Compilation
 from kd_lightning.callbacks.device_memory import DeviceMemory
 from kd_lightning.callbacks.gradient_norm import GradientNorm
 from kd_lightning.callbacks.prefill import Prefill
 from kd_lightning.callbacks.progress_bar import TermsProgressBar
 from kd_lightning.callbacks.throughput import Throughput
 
-__all__ = ["DeviceMemory", "GradientNorm", "Prefill", "TermsProgressBar", "Throughput"]
+__all__ = ["Compilation", "DeviceMemory", "GradientNorm", "Prefill", "TermsProgressBar", "Throughput"]

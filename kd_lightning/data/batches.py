@@ -56,6 +56,12 @@ class ImageSet(Dataset[Batch]):
         """int64 (len(self),)"""
         return self.images.targets[self.rows]
 
+    @property
+    def is_on_device(self) -> bool:
+        """Whether the images are read on the device already."""
+        pixels = getattr(self.images, "images", None)
+        return isinstance(pixels, Tensor) and pixels.device.type != "cpu"
+
     def __getitem__(self, draw: Draw) -> Batch:
         index = self.rows[draw.positions]
         batch = {"target": self.images.targets[index], "index": index}

@@ -1,5 +1,7 @@
 """scikit-learn's digits: 1797 real images of 8x8 pixels that come with the package, nothing to download."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -22,7 +24,7 @@ class DigitsDataModule(InMemoryDataModule):
     mean = (0.3050,)  # of the training half
     std = (0.3757,)
 
-    def __init__(self, *, augment: Augmentation | None = ONE_PIXEL, **common: int | float | str | None) -> None:
+    def __init__(self, *, augment: Augmentation | None = ONE_PIXEL, **common: Any) -> None:
         super().__init__(augment=augment, **common)
 
     @property

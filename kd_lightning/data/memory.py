@@ -2,47 +2,92 @@
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from kd_lightning.data.augment import Augmentation, Identity
+from kd_lightning.data.batches import Batch, ImageSet
 from kd_lightning.data.module import ImageDataModule
+from kd_lightning.errors import UserError
+
+SHARE = 0.25  # of a GPU's free memory, which images may take without being told to
 
 
 @dataclass
 class MemoryImages:
-    """images uint8 (N, C, H, W), targets int64 (N,); augmentation is left to the device."""
+    """images uint8 (N, C, H, W), targets int64 (N,) on the CPU; augmentation is left to the device."""
 
     images: Tensor
     targets: Tensor
+    _copies: dict[torch.device, "MemoryImages"] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, rows: Tensor, views: Tensor | None) -> Tensor:
-        return self.images[rows]
+        return self.images[rows.to(self.images.device, non_blocking=True)]
 
+    def on(self, device: torch.device) -> "MemoryImages":
+        """The same with its images on a device, moved there once."""
+        if device not in self._copies:
+            self._copies[device] = MemoryImages(self.images.to(device), self.targets)
+        return self._copies[device]
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of all pixels and labels."""
         content = hashlib.sha256(self.targets.numpy().tobytes())
-        content.update(self.images.contiguous().numpy().data)
+        content.update(self.images.cpu().contiguous().numpy().data)
         return content.hexdigest()
 
 
 class InMemoryDataModule(ImageDataModule):
-    """`read` gives MemoryImages; `augment` says how the training images vary on the device, None that they do not."""
+    """`read` gives MemoryImages; `augment` says how the training images vary on the device, None that they do not.
 
-    def __init__(self, *, augment: Augmentation | None = None, **common: Any) -> None:
+    `resident` says whether the images lie on the GPU, so that a batch is gathered there; `auto`: where they take less
+    than a quarter of its free memory.
+    """
+
+    def __init__(self, *, augment: Augmentation | None = None, resident: bool | str = "auto", **common: Any) -> None:
         super().__init__(**common)
+        self.resident = resident
         self.augment = Identity() if augment is None else augment
         self.num_views = self.augment.num_views
+
+    def check(self) -> None:
+        super().check()
+        if self.resident not in (True, False, "auto"):
+            raise UserError(f"data.resident={self.resident}: must be auto, true or false")
+        if self.resident is True and (self.strong is not None or self.num_workers > 0):
+            key = "num_workers" if self.strong is None else "strong"
+            raise UserError(f"data.resident=true: data.{key} reads the images on the CPU; use data.resident=auto")
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
         # Lightning advises more workers to whoever has none.
         warnings.filterwarnings("ignore", ".*does not have many workers which may be a bottleneck.*")
 
+    def loader(
+        self, images: ImageSet, batch_size: int, *, shuffle: bool = False, drop_last: bool = False
+    ) -> DataLoader[Batch]:
+        device = torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+        if isinstance(images.images, MemoryImages) and self.is_resident(images.images, device):
+            images = replace(images, images=images.images.on(device))
+        return super().loader(images, batch_size, shuffle=shuffle, drop_last=drop_last)
+
+    def is_resident(self, images: MemoryImages, device: torch.device) -> bool:
+        """Whether these images shall lie on the device."""
+        if self.resident != "auto":
+            return bool(self.resident)
+        if device.type != "cuda" or self.strong is not None or self.num_workers > 0:
+            return False
+        free, _ = torch.cuda.mem_get_info(device)
+        return images.images.nbytes < SHARE * free
+
     def fingerprint(self) -> dict[str, Any]:
         base = super().fingerprint()
         sources = {"train": self.train_set.images, "test": self.test_set.images}
-        content = {part: images.digest() for part, images in sources.items() if isinstance(images, MemoryImages)}
+        content = {part: images.digest for part, images in sources.items() if isinstance(images, MemoryImages)}
         return {**base, "content": content}

@@ -184,7 +184,7 @@ class ImageDataModule(lightning.LightningDataModule):
             drop_last=drop_last,
         )
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        return batched_loader(images, batches, self.num_workers, pin_memory=on_gpu)
+        return batched_loader(images, batches, self.num_workers, pin_memory=on_gpu and not images.is_on_device)
 
 
 def whole(images: Images) -> ImageSet:

@@ -1,10 +1,8 @@
 """Checking a composed config before anything is trained or downloaded."""
 
 import math
-import os
 from typing import Any
 
-import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
@@ -13,11 +11,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import roles
 from kd_lightning.experiment.check_networks import check_classes, check_models, check_network, check_weights
-from kd_lightning.experiment.training import quiet
-from kd_lightning.learning_rate import LearningRateSchedule
-
-GPU = ("gpu", "cuda")
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "32")
+from kd_lightning.experiment.check_training import check_compilation, check_devices, check_training
 
 
 def check(config: DictConfig) -> ImageDataModule:
@@ -28,6 +22,7 @@ def check(config: DictConfig) -> ImageDataModule:
     check_loss(config.get("loss"), "loss")
     check_initialization(config.initialization)
     check_devices(config.trainer)
+    check_compilation(config)
     check_training(config)
     check_classes_exist(config)
     data = check_data(config)
@@ -80,40 +75,6 @@ def check_initialization(initialization: DictConfig | None) -> None:
     check_loss(loss, "initialization.loss")
 
 
-def check_devices(trainer: DictConfig) -> None:
-    """No more devices than there are."""
-    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
-    gpus = torch.cuda.device_count()
-    if accelerator in GPU and gpus == 0:
-        raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; use trainer=cpu")
-    on_gpu = accelerator in GPU or (accelerator == "auto" and gpus > 0)
-    if accelerator not in (*GPU, "auto", "cpu") or not isinstance(devices, int):
-        return
-    available, kind = (gpus, "GPUs") if on_gpu else (os.cpu_count() or 1, "CPU cores")
-    if devices > available:
-        raise UserError(f"trainer.devices={devices}: this machine has {available} {kind}; use at most that many")
-    if devices == 0 or devices < -1:
-        raise UserError(f"trainer.devices={devices}: must be at least 1, or -1 for all")
-
-
-def check_training(config: DictConfig) -> None:
-    """The optimizer, its schedule and the trainer take the values that they are given."""
-    weight = torch.nn.Parameter(torch.zeros(1))
-    try:
-        optimizer = instantiate(config.optimizer)([weight])
-        if config.scheduler:
-            schedule = instantiate(config.scheduler)
-            schedule(optimizer, 100) if isinstance(schedule, LearningRateSchedule) else schedule(optimizer)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"optimizer={_values(config.optimizer)}, scheduler={_values(config.scheduler)}: {error}"
-        ) from error
-    if str(config.trainer.get("precision", "32-true")) not in PRECISIONS:
-        raise UserError(f"trainer.precision={config.trainer.precision}: must be one of {', '.join(PRECISIONS)}")
-    quiet()
-    instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-
-
 def check_classes_exist(config: DictConfig) -> None:
     """The classes of callbacks and loggers can be imported; they are made once the training begins."""
     for group in ("callbacks", "logger"):
@@ -141,11 +102,6 @@ def check_data(config: DictConfig) -> ImageDataModule:
             "callbacks.early_stopping=null"
         )
     return data
-
-
-def _values(part: DictConfig | None) -> dict[str, Any]:
-    """A part of the config without what Hydra needs of it."""
-    return {str(name): value for name, value in (part or {}).items() if not str(name).startswith("_")}
 
 
 def _is_number(value: Any) -> bool:

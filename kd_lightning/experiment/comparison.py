@@ -20,6 +20,7 @@ from kd_lightning.experiment.build import (
     model_name,
 )
 from kd_lightning.experiment.initialization import initialise
+from kd_lightning.experiment.measured import measure_once
 from kd_lightning.experiment.summary import summarise
 from kd_lightning.experiment.testing import (
     UNTESTED,
@@ -74,7 +75,7 @@ def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path) -> T
         return once.obtain("teacher", config, data, folder)
     say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")
     seed_everything(config.seed, workers=True, verbose=False)  # for random weights
-    return measure_alone(config, build_network("teacher", config.teacher, data), data)
+    return measure_once(config.teacher, build_network("teacher", config.teacher, data), config, data)
 
 
 def measure_student(

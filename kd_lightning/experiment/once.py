@@ -57,7 +57,7 @@ def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -
 def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     """Everything that shapes a network which is trained by itself, as plain values."""
     weights = settings.weights
-    trainer, callbacks = plain(config.trainer), plain(at(config, Path()).callbacks) or {}
+    callbacks = plain(at(config, Path()).callbacks) or {}
     return {
         "model": plain(settings.model),
         "weights": hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest() if is_file(weights) else weights,
@@ -65,7 +65,7 @@ def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
         "loss": plain(cross_entropy(config)),
         "optimizer": plain(config.optimizer),
         "scheduler": plain(config.scheduler),
-        "trainer": {name: value for name, value in trainer.items() if name not in SHAPELESS},
+        "trainer": trainer_shape(config),
         "callbacks": {name: value for name, value in callbacks.items() if name not in SHAPELESS_CALLBACKS},
         "seed": config.seed,
         "data": data.fingerprint(),
@@ -73,6 +73,11 @@ def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
         "statistics": {"mean": list(data.mean), "std": list(data.std)},
         "version": __version__,
     }
+
+
+def trainer_shape(config: DictConfig) -> dict[str, Any]:
+    """The trainer's arguments that shape numbers."""
+    return {name: value for name, value in plain(config.trainer).items() if name not in SHAPELESS}
 
 
 def home_of(shape: dict[str, Any], config: DictConfig) -> Path:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import example_input, model_name
+from kd_lightning.experiment.layout import usual_order
+from kd_lightning.experiment.memory import peak_memory
 from kd_lightning.experiment.testing import TestedNetwork, as_network
 from kd_lightning.objective import Objective
 from kd_lightning.profile import profile_model
@@ -36,6 +38,7 @@ def summarise(
         },
         "objective": objective_record(objective),
         "time": student.time,
+        "memory": peak_memory(),
     }
 
 
@@ -52,7 +55,8 @@ def data_record(data: ImageDataModule, selected: str, tested: bool) -> dict[str,
 
 def network_record(name: str, tested: TestedNetwork, example: Tensor) -> dict[str, Any]:
     """One network's line of the comparison: its size, its cost and its metrics."""
-    return {"model": name, **asdict(profile_model(as_network(tested.network), example)), **tested.test}
+    profile = profile_model(usual_order(as_network(tested.network)), example)
+    return {"model": name, **asdict(profile), **tested.test}
 
 
 def objective_record(objective: Objective) -> dict[str, Any]:

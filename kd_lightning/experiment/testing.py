@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.arrays import Arrays
+from kd_lightning.experiment.build import example_input
+from kd_lightning.experiment.layout import lay_out
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.terminal import console
@@ -75,6 +77,8 @@ def measure_alone(config: DictConfig, network: nn.Module, data: ImageDataModule)
     shown = bool((config.callbacks or {}).get("progress_bar")) and console.is_terminal
     trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=shown)
     module = DistillationModule(as_network(network), num_classes=data.num_classes)
+    if config.channels_last:
+        lay_out(module, example_input(data))
     tested, arrays = measure(trainer, module, data)
     return TestedNetwork(network, tested, arrays=arrays)
 

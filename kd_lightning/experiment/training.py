@@ -13,9 +13,11 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from kd_lightning.callbacks import Prefill, Throughput
+from kd_lightning.callbacks import Compilation, Prefill, Throughput
 from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.description import describe
+from kd_lightning.experiment.layout import lay_out
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.terminal import say
 from kd_lightning.teachers import CachedTeacher
@@ -69,6 +71,8 @@ def make_trainer(config: DictConfig, folder: Path, logs: Path, role: str) -> Tra
     callbacks = [instantiate(callback) for callback in (at(config, folder).callbacks or {}).values() if callback]
     loggers = of_this_training(make_loggers(config, logs), role)
     shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if config.compile:
+        callbacks.append(Compilation("default" if config.compile is True else config.compile))
     callbacks = [*callbacks, Throughput(), *([Prefill()] if config.teacher.get("cache") == "prefill" else [])]
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=shown)
 
@@ -81,6 +85,8 @@ def fit(
     `role` is `teacher`, `scratch` or `student`; the first two have their `logs` below the run's folder.
     """
     quiet()
+    if config.channels_last:
+        lay_out(module, example_input(data))
     trainer = make_trainer(config, folder, logs, role)
     last = folder / "checkpoints" / "last.ckpt"
     resumed = last.exists()

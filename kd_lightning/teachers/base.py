@@ -44,6 +44,11 @@ class Teacher(nn.Module):
         with torch.no_grad():
             return self.answer(batch)
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the networks inside in place, each by itself; arguments as of `torch.compile`."""
+        for network in self.children():
+            network.compile(*args, **kwargs)
+
     def freeze(self) -> None:
         """Into eval mode, and out of every optimizer's reach."""
         self.requires_grad_(False)

@@ -1,0 +1,76 @@
+"""Checking how a run is trained: devices, precision, optimizer and its schedule."""
+
+import os
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.training import quiet
+from kd_lightning.learning_rate import LearningRateSchedule
+from kd_lightning.reporting.terminal import say
+
+GPU = ("gpu", "cuda")
+COMPILE_MODES = (False, True, *torch._inductor.list_mode_options())
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "32")
+
+
+def check_devices(trainer: DictConfig) -> None:
+    """No more devices than there are."""
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    gpus = torch.cuda.device_count()
+    if accelerator in GPU and gpus == 0:
+        raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; use trainer=cpu")
+    on_gpu = accelerator in GPU or (accelerator == "auto" and gpus > 0)
+    if accelerator not in (*GPU, "auto", "cpu") or not isinstance(devices, int):
+        return
+    available, kind = (gpus, "GPUs") if on_gpu else (os.cpu_count() or 1, "CPU cores")
+    if devices > available:
+        raise UserError(f"trainer.devices={devices}: this machine has {available} {kind}; use at most that many")
+    if devices == 0 or devices < -1:
+        raise UserError(f"trainer.devices={devices}: must be at least 1, or -1 for all")
+
+
+def check_compilation(config: DictConfig) -> None:
+    """A mode that torch.compile knows."""
+    if config.compile not in COMPILE_MODES:
+        raise UserError(f"compile={config.compile}: must be one of {', '.join(map(str, COMPILE_MODES)).lower()}")
+
+
+def check_training(config: DictConfig) -> None:
+    """The optimizer, its schedule and the trainer take the values that they are given."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    try:
+        optimizer = instantiate(config.optimizer)([weight])
+        if config.scheduler:
+            schedule = instantiate(config.scheduler)
+            schedule(optimizer, 100) if isinstance(schedule, LearningRateSchedule) else schedule(optimizer)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"optimizer={_values(config.optimizer)}, scheduler={_values(config.scheduler)}: {error}"
+        ) from error
+    check_precision(config)
+    quiet()
+    instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+
+
+def check_precision(config: DictConfig) -> None:
+    """A precision that training knows; says where the CPU has none of it."""
+    precision, trainer = str(config.trainer.get("precision", "32-true")), config.trainer
+    if precision not in PRECISIONS:
+        raise UserError(f"trainer.precision={precision}: must be one of {', '.join(PRECISIONS)}")
+    if precision == "16-mixed" and config.optimizer.get("fused") and trainer.get("gradient_clip_val"):
+        raise UserError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val}: a fused optimizer unscales 16-mixed gradients too "
+            "late for it; set optimizer.fused=false, or trainer.precision=bf16-mixed"
+        )
+    on_cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.is_available()
+    if precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        say("precision", "this CPU has no bfloat16: trainer.precision=32-true is many times faster")
+
+
+def _values(part: DictConfig | None) -> dict[str, Any]:
+    """A part of the config without what Hydra needs of it."""
+    return {str(name): value for name, value in (part or {}).items() if not str(name).startswith("_")}

@@ -1,0 +1,56 @@
+"""Networks that need no training, measured once for all runs."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import nn
+
+from kd_lightning import __version__
+from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
+from kd_lightning.experiment.once import all_ranks_agree, first_rank_holds, trainer_shape
+from kd_lightning.experiment.testing import TestedNetwork, measure_alone
+from kd_lightning.inspection import plain
+from kd_lightning.models import stored_normalization
+from kd_lightning.models.weights import state_sha256
+from kd_lightning.reporting.terminal import say
+from kd_lightning.tracking.files import write_json
+
+
+def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> TestedNetwork:
+    """The metrics of the network that `settings` describe, as an earlier run measured them, or measured now.
+
+    Of several runs that need the same ones, the first measures and the others wait.
+    """
+    home = home_of(decided_by(settings, network, config, data), config)
+    with first_rank_holds(home.with_suffix(".lock")):
+        if all_ranks_agree((home / "record.json").exists()):
+            say("teacher", f"measured before ({home.name})")
+            return TestedNetwork(
+                network, json.loads((home / "record.json").read_text()), arrays=read_arrays(home / NAME)
+            )
+        measured = measure_alone(config, network, data)
+        home.mkdir(parents=True, exist_ok=True)
+        write_arrays(home / NAME, measured.arrays)
+        write_json(home / "record.json", measured.test)
+    return measured
+
+
+def decided_by(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
+    """Everything that decides the metrics, as plain values."""
+    return {
+        "model": plain(settings.model),
+        "weights": state_sha256(network),
+        "normalization": stored_normalization(network),
+        "trainer": trainer_shape(config),
+        "data": data.fingerprint(),
+        "version": __version__,
+    }
+
+
+def home_of(decided: dict[str, Any], config: DictConfig) -> Path:
+    fingerprint = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]
+    return Path(config.paths.cache_dir).expanduser() / "measurements" / fingerprint
