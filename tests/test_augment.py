@@ -121,7 +121,7 @@ def test_an_image_too_narrow_for_any_crop_gives_torchvisions_centre(height, widt
     assert crop_box(height, width, draws(0, 0)) == expected
 
 
-def test_a_training_image_is_torchvisions_resized_crop_of_its_box():
+def test_a_training_image_is_torchvisions_resized_crop_of_its_box_to_a_rounding():
     image = Image.fromarray(noise(50, 70, 3).numpy())
     sides = set()
     for view in range(20):
@@ -130,7 +130,7 @@ def test_a_training_image_is_torchvisions_resized_crop_of_its_box():
         mirrored = chances[-1] < 0.5
         sides.add(mirrored)
         out = training_image(image, 24, 5, view)
-        assert torch.equal(out, F.pil_to_tensor(F.hflip(expected) if mirrored else expected))
+        assert (out.int() - F.pil_to_tensor(F.hflip(expected) if mirrored else expected)).abs().max() <= 1
         assert torch.equal(out, training_image(image, 24, 5, view))
     assert sides == {True, False}
 

@@ -201,7 +201,7 @@ def test_bad_values_are_named_in_one_line(options, message):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (conf_dir() / "data").glob("*.yaml")))
 def test_every_config_builds_its_data_module(name, tmp_path):
-    root = {"seed": 7, "paths": {"data_dir": str(tmp_path)}}
+    root = {"seed": 7, "paths": {"data_dir": str(tmp_path), "cache_dir": str(tmp_path)}}
     config = OmegaConf.create({**root, "data": OmegaConf.load(conf_dir() / "data" / f"{name}.yaml")})
     data = instantiate(config.data)
     assert isinstance(data, ImageDataModule)

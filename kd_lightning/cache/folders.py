@@ -1,4 +1,6 @@
-"""What a cache's folder holds: trained networks and answers of teachers, each in a folder of its own."""
+"""What a cache's folder holds, each in a folder of its own: trained networks, answers and test results of teachers,
+decoded images.
+"""
 
 import json
 import shutil
@@ -9,12 +11,17 @@ from filelock import FileLock, Timeout
 
 from kd_lightning.errors import UserError
 
-DESCRIBED_BY = {"networks": "record.json", "answers": "cache.json"}
+DESCRIBED_BY = {
+    "networks": "record.json",
+    "answers": "cache.json",
+    "measurements": "record.json",
+    "images": "images.json",
+}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One of them; `kind` is "networks" or "answers"."""
+    """One of them; `kind` is a key of DESCRIBED_BY."""
 
     path: Path
     kind: str
@@ -36,9 +43,13 @@ class Entry:
         if not file.exists():
             return "unfinished"
         stored = json.loads(file.read_text())
+        if self.kind == "images":
+            return f"{stored['images']} images of {stored['root']}, {stored['image_size']} pixels"
         if self.kind == "answers":
             data, teacher = stored["data"], stored["teacher"]
             return f"{stored['of']} of {teacher['model']} on {data['name']}, {data['views']} views"
+        if self.kind == "measurements":
+            return f"test results of {stored['decided_by']['model']} on {stored['decided_by']['data']['name']}"
         shape = stored["shaped_by"]
         return f"{shape['model']} trained on {shape['data']['name']}, seed {shape['seed']}"
 
@@ -59,11 +70,11 @@ def named(cache: Path, name: str) -> Entry:
 
 
 def remove(entry: Entry) -> None:
-    """Delete it. Raises UserError where a run is training it at this moment."""
+    """Delete it. Raises UserError where a run is making it at this moment."""
     lock = FileLock(entry.path.with_name(f"{entry.name.partition('.')[0]}.lock"))
     try:
         with lock.acquire(timeout=0):
             shutil.rmtree(entry.path)
     except Timeout:
-        raise UserError(f"{entry.name}: a run is training it; end that first") from None
+        raise UserError(f"{entry.name}: a run is making it; end that first") from None
     Path(lock.lock_file).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    whole = argparse.ArgumentParser("kd-cache", description="What runs keep: trained networks, and teachers' answers.")
+    whole = argparse.ArgumentParser("kd-cache", description="What runs keep: trained networks, teachers' answers, pixels.")
     default = os.environ.get("KD_LIGHTNING_CACHE", "~/.cache/kd_lightning")
     whole.add_argument("--dir", type=lambda path: Path(path).expanduser(), default=Path(default).expanduser())
     commands = whole.add_subparsers(required=True, metavar="ls|rm|verify")

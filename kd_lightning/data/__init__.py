@@ -7,6 +7,7 @@ from kd_lightning.data.digits import DigitsDataModule
 from kd_lightning.data.folder import ImageFolderDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import ImageDataModule, Sources
+from kd_lightning.data.small_folder import SmallFolderDataModule
 from kd_lightning.data.strong import RandAugment
 from kd_lightning.data.views import view_of
 
@@ -28,6 +29,7 @@ __all__ = [
     "MemoryImages",
     "RandAugment",
     "ShardedBatches",
+    "SmallFolderDataModule",
     "Sources",
     "view_of",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.data.images import SUFFIXES, evaluation_image, open_rgb, training_image
+from kd_lightning.data.images import SUFFIXES, evaluation_image, open_rgb, opened, training_image
 
 
 @dataclass
@@ -23,16 +23,18 @@ class FileImages:
     resize_size: int
 
     def read(self, rows: Tensor, views: Tensor | None) -> Tensor:
-        return torch.stack(
-            [self.one(row, None if views is None else int(views[i])) for i, row in enumerate(rows.tolist())]
-        )
+        batch = torch.empty(len(rows), 3, self.image_size, self.image_size, dtype=torch.uint8)
+        for i, row in enumerate(rows.tolist()):
+            batch[i] = self.one(row, None if views is None else int(views[i]))
+        return batch
 
     def one(self, row: int, view: int | None) -> Tensor:
         """uint8 (3, H, W); raises UserError naming a file that cannot be read"""
-        image = open_rgb(self.root / os.fsdecode(self.names[row]))
+        path = self.root / os.fsdecode(self.names[row])
         if view is None:
-            return evaluation_image(image, self.image_size, self.resize_size)
-        return training_image(image, self.image_size, row, view)
+            return evaluation_image(open_rgb(path), self.image_size, self.resize_size)
+        with opened(path) as image:
+            return training_image(image, self.image_size, row, view)
 
     def digest(self) -> str:
         """SHA-256 of the files' names and sizes."""

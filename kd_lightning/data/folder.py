@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from kd_lightning.data.augment import Identity
+from kd_lightning.data.batches import Images
 from kd_lightning.data.files import FileImages, class_folders, image_files
-from kd_lightning.data.images import SUFFIXES
+from kd_lightning.data.images import DECODING, SUFFIXES
 from kd_lightning.data.module import ImageDataModule, Sources
 from kd_lightning.errors import UserError
 
@@ -75,9 +76,8 @@ class ImageFolderDataModule(ImageDataModule):
         for key in ("image_size", "resize_size", "num_views"):
             value = getattr(self, key)
             if not (isinstance(value, int) and 1 <= value <= MOST_VIEWS):
-                raise UserError(
-                    f"data.{key.removeprefix('num_')}={value}: must be a whole number from 1 to {MOST_VIEWS}"
-                )
+                name = key.removeprefix("num_")
+                raise UserError(f"data.{name}={value}: must be a whole number from 1 to {MOST_VIEWS}")
         if self.resize_size < self.image_size:
             raise UserError(
                 f"data.resize_size={self.resize_size}: smaller than data.image_size={self.image_size}, which is cut "
@@ -106,8 +106,8 @@ class ImageFolderDataModule(ImageDataModule):
         """Raise UserError where splits differ in their classes, or a class folder is empty."""
         splits = ["train", "val", "test"] if self.has_validation else ["train", self.test_split]
         for split in splits:
-            names = class_folders(self.split_folder(split))
-            for name in sorted(set(names) ^ set(self.class_names)):
+            names = set(class_folders(self.split_folder(split)))
+            for name in sorted(names ^ {*self.class_names}):
                 there, absent = (split, "train") if name in names else ("train", split)
                 raise UserError(
                     f"data.root={self.root}: class {name} stands in {there}/ but not in {absent}/; "
@@ -120,17 +120,20 @@ class ImageFolderDataModule(ImageDataModule):
 
     def read(self) -> Sources:
         return Sources(
-            train=self.list_split("train"),
-            test=self.list_split(self.test_split),
-            val=self.list_split("val") if self.has_validation else None,
+            train=self.source("train"),
+            test=self.source(self.test_split),
+            val=self.source("val") if self.has_validation else None,
         )
+
+    def source(self, split: str) -> Images:
+        """The images of a split. Raises UserError."""
+        return self.list_split(split)
 
     def list_split(self, split: str) -> FileImages:
         """The files of a split, class by class. Raises UserError where a class has no image."""
         folder, names, targets = self.split_folder(split), [], []
         for label, class_name in enumerate(self.class_names):
-            files = image_files(folder / class_name)
-            if not files:
+            if not (files := image_files(folder / class_name)):
                 raise UserError(
                     f"data.root={self.root}: class folder {split}/{class_name} holds no image file "
                     f"({' '.join(sorted(SUFFIXES))}); fill or remove it"
@@ -144,4 +147,4 @@ class ImageFolderDataModule(ImageDataModule):
         sets = (self.train_set, self.val_set, self.test_set)
         splits = {s.images.root.name: s.images for s in sets if isinstance(s.images, FileImages)}
         content = {split: images.digest() for split, images in splits.items()}
-        return {**base, "resize_size": self.resize_size, "content": content}
+        return {**base, "resize_size": self.resize_size, "decoding": DECODING, "content": content}

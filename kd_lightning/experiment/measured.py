@@ -25,17 +25,17 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
 
     Of several runs that need the same ones, the first measures and the others wait.
     """
-    home = home_of(decided_by(settings, network, config, data), config)
+    decided = decided_by(settings, network, config, data)
+    home = home_of(decided, config)
     with first_rank_holds(home.with_suffix(".lock")):
         if all_ranks_agree((home / "record.json").exists()):
             say("teacher", f"measured before ({home.name})")
-            return TestedNetwork(
-                network, json.loads((home / "record.json").read_text()), arrays=read_arrays(home / NAME)
-            )
+            metrics = json.loads((home / "record.json").read_text())["test"]
+            return TestedNetwork(network, metrics, arrays=read_arrays(home / NAME))
         measured = measure_alone(config, network, data)
         home.mkdir(parents=True, exist_ok=True)
         write_arrays(home / NAME, measured.arrays)
-        write_json(home / "record.json", measured.test)
+        write_json(home / "record.json", {"test": measured.test, "decided_by": decided})
     return measured
 
 

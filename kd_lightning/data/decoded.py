@@ -1,0 +1,95 @@
+"""Image files decoded once into a file of pixels, which is mapped into memory from then on."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import track
+
+from kd_lightning.data.files import FileImages
+from kd_lightning.data.images import DECODING
+from kd_lightning.data.memory import MemoryImages
+from kd_lightning.errors import UserError
+
+AT_A_TIME = 256  # images in memory while they are decoded
+PIXELS, DESCRIPTION = "pixels.npy", "images.json"
+
+
+def decoded(files: FileImages, cache: Path) -> MemoryImages:
+    """As evaluation shows them, from `cache`/images once any process was here first; others wait for it meanwhile.
+
+    Raises UserError naming a file that cannot be read, and where the cache's folder takes no more.
+    """
+    home = cache / "images" / state(files)[:16]
+    pixels = stored(home, files)
+    try:
+        if pixels is None:
+            home.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(home.with_name(f"{home.name}.lock")):
+                pixels = stored(home, files)
+                if pixels is None:
+                    decode(files, home)
+                    pixels = stored(home, files)
+    except OSError as error:
+        size = len(files.names) * 3 * files.image_size**2 / 1e6
+        raise UserError(
+            f"data.cache={cache}: cannot keep {size:.0f} MB of decoded images there ({error.strerror or error}); "
+            "make room or choose another folder"
+        ) from None
+    assert pixels is not None
+    return MemoryImages(torch.from_numpy(pixels), files.targets)
+
+
+def state(files: FileImages) -> str:
+    """SHA-256 of what decides the pixels: names, sizes and times of the files, and the images' size."""
+    content = hashlib.sha256(f"{DECODING} {files.image_size} {files.resize_size}\n".encode())
+    for name in files.names.tolist():
+        file = os.stat(files.root / os.fsdecode(name))
+        content.update(b"%s %d %d\n" % (name, file.st_size, file.st_mtime_ns))
+    return content.hexdigest()
+
+
+def stored(home: Path, files: FileImages) -> np.ndarray | None:
+    """uint8 (N, 3, H, W), mapped; None where there is none, or one cut short."""
+    try:
+        pixels = np.load(home / PIXELS, mmap_mode="c")  # torch wants it writable; what is written stays in memory
+    except (OSError, ValueError, EOFError):
+        return None
+    return pixels if pixels.shape == shape(files) else None
+
+
+def shape(files: FileImages) -> tuple[int, int, int, int]:
+    return len(files.names), 3, files.image_size, files.image_size
+
+
+def decode(files: FileImages, home: Path) -> None:
+    """Fill the folder `home`, which appears in one rename; through a mapping a full disk would kill the process."""
+    unfinished = home.with_name(f"{home.name}.unfinished")
+    for folder in (unfinished, home):
+        shutil.rmtree(folder, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        with (unfinished / PIXELS).open("wb") as file, ThreadPoolExecutor() as pool:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape(files)}
+            np.lib.format.write_array_header_1_0(file, header)
+            parts = torch.arange(len(files.names)).split(AT_A_TIME)
+            console, silent = Console(stderr=True), not sys.stderr.isatty()
+            for rows in track(parts, f"decoding {files.root}", console=console, transient=True, disable=silent):
+                for image in pool.map(files.one, rows.tolist(), [None] * len(rows)):
+                    file.write(image.numpy().tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        about = {"root": str(files.root), "images": len(files.names), "image_size": files.image_size}
+        (unfinished / DESCRIPTION).write_text(json.dumps(about))
+        os.replace(unfinished, home)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
