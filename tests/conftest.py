@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch comes in: the test
 
 import pytest
 import torch
+from filelock import FileLock
 
 from kd_lightning.commands import cache, evaluate, inspect, report, train
 
@@ -71,15 +72,25 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep of 16 jobs over three parameters and two seeds; copy it before you change it."""
-    folder = tmp_path_factory.mktemp("sweeps") / "sweep"
+    """A finished sweep of 16 jobs over three parameters and two seeds; copy it before you change it.
+
+    Processes that test side by side share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sweep"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            make_sweep(folder, base / "cache")
+    return folder
+
+
+def make_sweep(folder: Path, cache: Path) -> None:
     short = ("trainer.max_epochs=1", "trainer.log_every_n_steps=2", "teacher.model=digits_cnn_4")
     grid = ("temperature=1,4", "alpha=0.5,0.9", "loss.ce.weight=0.1,0.5", "seed=0,1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KD_LIGHTNING_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setenv("KD_LIGHTNING_CACHE", str(cache))
         patch.setattr(sys, "argv", ["kd-train", "-m", *short, *grid, f"hydra.sweep.dir={folder}"])
         train.main()
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """What a test leaves class by class, against plain numpy; and which networks are tested at all."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,17 +116,3 @@ def test_a_run_may_leave_the_test_set_alone_and_be_tested_later(command: Command
     ours, theirs = np.load(run / "evaluation.npz"), np.load(tested / "evaluation.npz")
     np.testing.assert_array_equal(ours["student_confusion"], theirs["student_confusion"])
     assert {*ours} == {*theirs}
-
-
-@pytest.mark.slow
-def test_two_ranks_count_every_image_once(tmp_path: Path) -> None:
-    ranks = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
-    script = str(Path(sys.executable).with_name("kd-train"))
-    quick = (*SHORT[1:], "trainer.max_epochs=1", "hydra.run.dir=run")
-    done = subprocess.run([sys.executable, script, *quick, *ranks], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    record, arrays = summary(tmp_path / "run"), np.load(tmp_path / "run" / "evaluation.npz")
-    for role in ("teacher", "scratch", "student"):
-        confusion = arrays[f"{role}_confusion"]
-        assert confusion.sum() == record["data"]["images"]["test"]
-        assert np.trace(confusion) / confusion.sum() == pytest.approx(record[role]["top1"])

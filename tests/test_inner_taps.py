@@ -146,3 +146,13 @@ def test_the_mean_of_the_last_map_is_what_is_pooled(name: str) -> None:
 def test_of_two_heads_neither_is_the_classifier() -> None:
     taps = find_inner_taps(create_model("timm/deit_tiny_distilled_patch16_224", 5), torch.rand(2, 3, 224, 224))
     assert not {"classifier_weight", "classifier_bias"} & set(taps)
+
+
+@pytest.mark.parametrize("name", ["digits_cnn_8", "resnet8x4"])
+def test_taps_do_not_depend_on_the_order_in_memory(name: str) -> None:
+    channels = 1 if name.startswith("digits") else 3
+    model, example = create_model(name, 10, channels), torch.rand(2, channels, 32, 32)
+    inner, stages = find_inner_taps(model, example), find_taps(model, example)
+    model.to(memory_format=torch.channels_last)
+    assert find_inner_taps(model, example) == inner
+    assert find_taps(model, example) == stages

@@ -47,18 +47,19 @@ def test_of_four_jobs_at_once_one_trains_what_they_share(command: Command) -> No
 @pytest.mark.slow
 @needs("hydra_submitit_launcher")
 def test_jobs_of_submitit(command: Command) -> None:
-    outcome = command("kd-train", "-m", "seed=0,1", "hydra/launcher=submitit_local", *ALONE)
+    outcome = command("kd-train", "-m", "seed=0", "hydra/launcher=submitit_local", *ALONE)
     assert outcome.code == 0, outcome.errors
     [folder] = outcome.folder.glob("multirun/*/*")
-    assert len(validations(folder)) == 2
-    assert read(folder / "sweep.json")["selected"]["jobs"] == ["0", "1"]
+    assert len(validations(folder)) == 1
+    assert read(folder / "sweep.json")["selected"]["jobs"] == ["0"]
 
 
 @pytest.mark.slow
 @needs("hydra_ray_launcher")
 def test_jobs_of_ray(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else it writes one into the user's home
-    outcome = command("kd-train", "-m", "seed=0,-1", "hydra/launcher=ray", *ALONE)
+    one_worker = [f"+hydra.launcher.ray.init.{option}" for option in ("num_cpus=1", "include_dashboard=false")]
+    outcome = command("kd-train", "-m", "seed=0,-1", "hydra/launcher=ray", *one_worker, *ALONE)
     assert outcome.code == 1, outcome.errors
     [folder] = outcome.folder.glob("multirun/*/*")
     assert [read(folder / name / "status.json")["status"] for name in ("0", "1")] == ["finished", "failed"]

@@ -14,11 +14,11 @@ import numpy as np
 import plotly.graph_objects
 import pytest
 
-from kd_lightning.reporting.collection import read
+from kd_lightning.reporting.content import Table
 from kd_lightning.reporting.heatmap import heat_map
+from kd_lightning.reporting.reading import read
 from kd_lightning.reporting.run_page import run_page
 from kd_lightning.reporting.sweep_page import sweep_page
-from kd_lightning.reporting.tables import Table
 from tests.conftest import Command
 from tests.test_train import SHORT, summary
 
@@ -61,9 +61,19 @@ sys.exit(f"imported {heavy}" if heavy else 0)
     assert time.monotonic() - start < 3
 
 
-def test_a_run_has_its_page(command: Command) -> None:
-    run = command("kd-train", *SHORT).run
-    (run / "report.html").unlink()
+def selected_run(sweep: Path, folder: Path) -> Path:
+    """A copy of one of the runs that the sweep selected, by itself."""
+    run: Path = shutil.copytree(sweep / summary_of(sweep)["selected"]["jobs"][0], folder / "run")
+    return run
+
+
+def summary_of(sweep: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((sweep / "sweep.json").read_text())
+    return found
+
+
+def test_a_run_has_its_page(sweep: Path, tmp_path: Path, command: Command) -> None:
+    run = selected_run(sweep, tmp_path)
     outcome = command("kd-report", str(run))
     assert outcome.code == 0, outcome.errors
     assert outcome.output.strip() == str(run / "report.html")
@@ -74,6 +84,10 @@ def test_a_run_has_its_page(command: Command) -> None:
         *("What the teacher knows", "Cost", "Setup"),
     ]
     assert page.notice is None
+    refused = command("kd-report", str(run), f"--output={run / 'summary.json' / 'below'}")
+    assert refused.code == 2
+    assert len(refused.error_lines) == 1
+    assert "cannot be written" in refused.error_lines[0]
 
 
 def test_figures_are_valid_and_show_the_runs_numbers(command: Command) -> None:
@@ -170,7 +184,9 @@ def test_an_interrupted_sweep_says_what_is_missing(sweep: Path, tmp_path: Path, 
 
 
 def test_several_runs_and_sweeps_stand_side_by_side(sweep: Path, command: Command) -> None:
-    folder = command("kd-train", *SHORT, "temperature=9", "seed=3", "hydra.run.dir=alone").folder
+    untrained = ("teacher.model=digits_cnn_4", "teacher.weights=null", "scratch=false")
+    options = ("trainer.max_epochs=1", "temperature=9", "seed=3", "hydra.run.dir=alone")
+    folder = command("kd-train", *untrained, *options).folder
     outcome = command("kd-report", "alone", str(sweep), "--format", "html,csv")
     assert outcome.code == 0, outcome.errors
     assert outcome.output.split() == ["report.html", "report.csv"]
@@ -181,12 +197,32 @@ def test_several_runs_and_sweeps_stand_side_by_side(sweep: Path, command: Comman
     assert jobs["sweep/3"]["seed"] == "1"
 
 
-def test_one_seed_says_that_a_spread_needs_more(command: Command) -> None:
-    folder = command("kd-train", *SHORT, "hydra.run.dir=a").folder
-    command("kd-train", *SHORT, "temperature=2", "hydra.run.dir=b")
-    command("kd-report", "a", "b", "--format=html,markdown")
+def test_one_seed_says_that_a_spread_needs_more(sweep: Path, command: Command) -> None:
+    folder = command("kd-report", str(sweep / "0"), str(sweep / "2"), "--format=html,markdown").folder
     for name in ("report.html", "report.md"):
         assert "a spread and a test need more, such as seed=0,1,2" in (folder / name).read_text()
+
+
+def test_what_a_killed_job_left_behind_is_shown_as_far_as_it_goes(
+    sweep: Path, tmp_path: Path, command: Command
+) -> None:
+    folder = interrupted(sweep, tmp_path / "cut")
+    whole = read([folder]).runs[5].curves
+    path = folder / "5" / "metrics.csv"
+    header, *lines = path.read_text().splitlines()
+    (folder / "5" / "metrics.before.csv").write_text("\n".join([header, *lines[:2]]) + "\n")
+    path.write_text("\n".join([header, *lines[2:]]) + "\n7,0.5,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,\n0.")
+    (folder / "6" / "metrics.csv").write_text("\n")
+    status = json.loads((folder / "3" / "status.json").read_text())
+    status["overrides"] = [override.replace("seed=1", "seed=x") for override in status["overrides"]]
+    (folder / "3" / "status.json").write_text(json.dumps(status))
+    outcome = command("kd-report", str(folder), "--format=html,csv,markdown")
+    assert outcome.code == 0, outcome.errors
+    assert next(job["seed"] for job in rows(folder) if job["run"] == "3") == "x"
+    runs = read([folder]).runs
+    logged = ["step", "train/loss"]
+    np.testing.assert_array_equal(runs[5].curves[logged], whole[logged])
+    assert runs[6].curves.empty
 
 
 def test_a_job_of_a_sweep_has_no_page_of_its_own(sweep: Path) -> None:

@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.reporting.collection import read
 from kd_lightning.reporting.page import page as render
-from tests.conftest import Command
-from tests.test_report import interrupted
-from tests.test_train import SHORT
+from kd_lightning.reporting.reading import read
+from tests.test_report import interrupted, selected_run
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -145,7 +143,7 @@ def test_the_selected_configuration_stands_out_beside_its_test_result(
     for metric in ("top1_validation", "top1"):
         values = selected.values("student", metric)
         assert f"{100 * sum(values) / len(values):.2f} %" in cards
-    assert "the test set was read for this configuration's students alone" in opened.locator("#comparison").inner_text()
+    assert "only those of this configuration were tested" in opened.locator("#comparison").inner_text()
     assert opened.locator("#runs tr.marked").count() == 2
 
 
@@ -162,12 +160,18 @@ def test_an_incomplete_sweep_opens_with_what_is_missing(browser: Any, sweep: Pat
     assert said == []
 
 
-def test_a_runs_page_is_silent_and_prints(browser: Any, command: Command) -> None:
-    path = command("kd-train", *SHORT).run / "report.html"
+def test_a_runs_page_is_silent_and_prints(browser: Any, sweep: Path, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render(read([selected_run(sweep, tmp_path)])))
     opened, said = show(browser, path)
     assert opened.locator(".figure").count() == 7
     for link in opened.locator("nav a").all():
         assert opened.locator(link.get_attribute("href")).count() == 1
+    opened.set_viewport_size({"width": 390, "height": 800})
+    assert opened.evaluate(WIDTH) <= 390, "a phone scrolls wide figures by themselves, not the page"
+    panels = opened.locator(".figure.wide")
+    assert {panel.bounding_box()["width"] for panel in panels.all()} == {760}
+    opened.set_viewport_size(LAPTOP)
     printed = opened.pdf(prefer_css_page_size=True)
     assert 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
     assert opened.evaluate(WIDTH) <= LAPTOP["width"]

@@ -2,9 +2,12 @@
 
 import json
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning import Trainer
@@ -12,9 +15,11 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kd_lightning.sweeps.end import mean_text
+from kd_lightning.sweeps.guard import claim, job_lock
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.sweeps.progress import duration, progress_line
-from kd_lightning.sweeps.selection import by_configuration, select, spread
+from kd_lightning.sweeps.selection import by_configuration, select
 from kd_lightning.sweeps.status import FAILED, FINISHED, RUNNING, Status
 from tests.conftest import Command
 
@@ -100,6 +105,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(command: Command, monkeyp
     assert stopped.code == 1
     assert not (folder / "1").exists()
     assert read(folder / "0" / "status.json")["status"] == "running"
+    assert "sweep stopped: 0 of 2 jobs have finished; the same command with hydra.sweep.dir=sweep" in stopped.output
     monkeypatch.delenv("INTERRUPT")
     resumed = command("kd-train", *sweep)
     assert resumed.code == 1, resumed.errors
@@ -113,6 +119,48 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(command: Command, monkeyp
     assert len(other.error_lines) == 1
     assert "hydra.sweep.dir=sweep: holds the sweep" in other.error_lines[0]
     assert stamps(folder) == before
+
+
+def test_a_second_process_changes_nothing_in_a_sweeps_folder(command: Command) -> None:
+    Path("sweep").mkdir()
+    with claim(Path("sweep")):
+        outcome = command("kd-train", "-m", "seed=0,1", FOLDER)
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert "hydra.sweep.dir=sweep: another process runs a sweep there" in outcome.error_lines[0]
+    assert [path.name for path in outcome.folder.glob("sweep/*") if path.name != ".lock"] == []
+
+
+def test_a_job_that_outlived_its_sweep_is_waited_for(command: Command) -> None:
+    sweep = ("-m", "seed=0", *ALONE, FOLDER)
+    folder = command("kd-train", *sweep).folder / "sweep" / "0"
+    finished = (folder / "status.json").read_text()
+    Status(RUNNING, read(folder / "status.json")["overrides"], started=0.0).write(folder)
+    works = threading.Event()
+
+    def job_of_another_process() -> None:
+        with job_lock(folder):
+            works.set()
+            time.sleep(3)
+            (folder / "status.json").write_text(finished)
+
+    threading.Thread(target=job_of_another_process).start()
+    works.wait()
+    assert command("kd-train", *sweep).code == 0
+    assert (folder / "status.json").read_text() == finished, "it was not run again"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(command: Command) -> None:
+    Path("file").touch()
+    outcome = command("kd-train", "-m", "seed=0,1", "hydra.sweep.dir=file/sweep")
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert "hydra.sweep.dir=file/sweep: cannot be written" in outcome.error_lines[0]
+
+
+@pytest.mark.parametrize("seed", ["seed", "++seed"])
+def test_a_configuration_is_all_but_the_seed(seed: str) -> None:
+    assert Plan(Path("sweep"), jobs=4, swept=("alpha", seed), searches=False).compared == ("alpha",)
 
 
 def test_without_validation_data_every_job_is_tested_and_none_selected(command: Command) -> None:
@@ -156,17 +204,22 @@ def test_a_job_of_several_ranks_runs_once_in_its_own_folder(command: Command) ->
     own = Path("own/trainer/two.yaml")
     own.parent.mkdir(parents=True)
     own.write_text("defaults: [ddp, _self_]\ndevices: 2\naccelerator: cpu\n")
-    outcome = command("kd-train", "-m", "--config-dir", "own", "temperature=-1,2", "trainer=two", *ALONE, FOLDER)
+    own_config = ("--config-dir", "own", "trainer=two", "data.val_fraction=0")
+    outcome = command("kd-train", "-m", *own_config, "temperature=-1,2", *SMALL, FOLDER)
     assert outcome.code == 1, outcome.errors
     folder = outcome.folder / "sweep"
     assert sorted(path.name for path in outcome.folder.iterdir()) == ["own", "sweep"], "no rank began another sweep"
     log = (folder / "1" / "log.txt").read_text()
     assert "MEMBER: 2/2" in log
     assert log.count("student        digits_cnn_4") == 1
-    assert read(folder / "1" / "summary.json")["student"]["top1_validation"] is not None
     states = [read(folder / name / "status.json") for name in ("0", "1")]
     assert [state["status"] for state in states] == ["failed", "finished"]
     assert states[0]["error"].startswith("temperature=-1: must be")
+    summary, arrays = read(folder / "1" / "summary.json"), np.load(folder / "1" / "evaluation.npz")
+    for role in ("teacher", "scratch", "student"):
+        confusion = arrays[f"{role}_confusion"]
+        assert confusion.sum() == summary["data"]["images"]["test"], "the ranks together test each image once"
+        assert np.trace(confusion) / confusion.sum() == pytest.approx(summary[role]["top1"])
 
 
 def job(status: str, *overrides: str, validation: float | None = None) -> Status:
@@ -194,7 +247,7 @@ def test_a_configuration_whose_seeds_failed_is_chosen_last() -> None:
     selected = select(by_configuration(JOBS, PLAN))
     assert selected is not None
     assert selected.choices == {"alpha": "0.1"}
-    assert spread(selected.validation) == "92.00 ± 2.83"
+    assert mean_text(selected.validation) == "92.00 ± 2.83"
     selected = select(by_configuration({name: JOBS[name] for name in ("2", "3")}, PLAN))
     assert selected is not None
     assert list(selected.finished) == ["2"]

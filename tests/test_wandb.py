@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import wandb
 import yaml
 from safetensors import safe_open
 
+from kd_lightning.commands.train import main
 from kd_lightning.config import conf_dir
 from tests.conftest import Command
 from tests.test_train import SHORT
@@ -25,27 +25,20 @@ LOGGERS = "logger=[csv,tensorboard,wandb]"
 KEY = "0123456789" * 4
 
 
-def train(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """kd-train in a process of its own, in a folder, without a key; its answer to a question would be none."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    environment = {**inherited, "HOME": str(folder), "KD_LIGHTNING_CACHE": str(folder / "cache"), **environment}
-    command = [sys.executable, "-m", "kd_lightning.commands.train", *arguments]
-    folder.mkdir(parents=True, exist_ok=True)
-    root = str(Path(__file__).resolve().parents[1])
-    environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one offline run with all loggers."""
     folder = tmp_path_factory.mktemp("offline")
     falling = "loss.dkd.weight={_target_: kd_lightning.schedules.Linear, start: 1.0, end: 0.5}"
     terms = ("loss=[ce,kd,ctkd,dkd]", falling, "temperature=2", "alpha=0.5", "hydra.run.dir=run")
-    result = train(folder, *QUICK, *terms, LOGGERS, WANDB_MODE="offline")
-    assert result.returncode == 0, result.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            patch.delenv(name)
+        for name, value in {"WANDB_MODE": "offline", "HOME": folder, "KD_LIGHTNING_CACHE": folder / "cache"}.items():
+            patch.setenv(name, str(value))
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["kd-train", *QUICK, *terms, LOGGERS])
+        main()
     return folder / "run"
 
 

@@ -20,7 +20,8 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    whole = argparse.ArgumentParser("kd-cache", description="What runs keep: trained networks, teachers' answers, pixels.")
+    about = "What runs keep: trained networks, teachers' answers and test results, pixels of small folders."
+    whole = argparse.ArgumentParser("kd-cache", description=about)
     default = os.environ.get("KD_LIGHTNING_CACHE", "~/.cache/kd_lightning")
     whole.add_argument("--dir", type=lambda path: Path(path).expanduser(), default=Path(default).expanduser())
     commands = whole.add_subparsers(required=True, metavar="ls|rm|verify")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kd_lightning.errors import UserError
+from kd_lightning.tracking.files import write_text
 
 if TYPE_CHECKING:
     from kd_lightning.reporting.collection import Collection
@@ -49,15 +50,22 @@ def report(paths: list[Path], formats: str, output: Path | None) -> list[Path]:
     is_file = output is not None and output.suffix.lstrip(".") in SUFFIXES.values()
     if is_file and len(names) > 1:
         raise UserError(f"--output={output}: is one file; give a folder for {formats}")
-    from kd_lightning.reporting.collection import read
+    from kd_lightning.reporting.reading import read
 
     runs = read(paths)
     folder = output or (paths[0] if len(paths) == 1 else Path())
     targets = {name: folder if is_file else folder / f"report.{SUFFIXES[name]}" for name in names}
     for name, target in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(writer(name)(runs), encoding="utf-8")
+        write(target, writer(name)(runs))
     return list(targets.values())
+
+
+def write(target: Path, text: str) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, text)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror}); give --output=FOLDER") from error
 
 
 def writer(name: str) -> "Callable[[Collection], str]":
@@ -65,3 +73,7 @@ def writer(name: str) -> "Callable[[Collection], str]":
     from kd_lightning.reporting import export, page
 
     return {"html": page.page, "csv": export.as_csv, "markdown": export.as_markdown}[name]
+
+
+if __name__ == "__main__":
+    main()

@@ -32,5 +32,5 @@ def keep_running(network: nn.Module, run: Callable[[Tensor], object], example: T
 
 
 def usual_order(network: nn.Module) -> nn.Module:
-    """The network with its weights as (B, C, H, W) in memory, in place."""
+    """The network with its convolutions on (B, C, H, W) in memory again, in place."""
     return network.to(memory_format=torch.contiguous_format)

@@ -19,6 +19,7 @@ from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, is_file, model_name
+from kd_lightning.experiment.layout import usual_order
 from kd_lightning.experiment.testing import TestedNetwork, load_selected, measure
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.inspection import plain
@@ -122,6 +123,7 @@ def train(
         done = fit(config, module, data.without_strong_views(), unfinished, logs, role=logs.name)
         load_selected(module, data, unfinished)
         metrics, arrays = measure(done.trainer, module, data)
+        usual_order(module)
         trained = TestedNetwork(module.student, metrics, done.time, arrays)
         if done.trainer.is_global_zero:
             save_weights(module.student, unfinished / "weights.safetensors", file_metadata(settings, module.student))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.arrays import Arrays
 from kd_lightning.experiment.build import example_input
-from kd_lightning.experiment.layout import lay_out
+from kd_lightning.experiment.layout import lay_out, usual_order
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.terminal import console
@@ -80,6 +80,7 @@ def measure_alone(config: DictConfig, network: nn.Module, data: ImageDataModule)
     if config.channels_last:
         lay_out(module, example_input(data))
     tested, arrays = measure(trainer, module, data)
+    usual_order(module)
     return TestedNetwork(network, tested, arrays=arrays)
 
 

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kd_lightning.reporting.tables import Table
-
 
 @dataclass(frozen=True)
 class Card:
@@ -22,6 +20,30 @@ class Notice:
 
     text: str
     items: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, what it is sorted by where that is something else, and a note below it."""
+
+    text: str
+    value: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Titles, which of the columns hold numbers, rows of cells, and which rows stand out."""
+
+    titles: list[str]
+    numeric: list[bool]
+    rows: list[list[Cell]]
+    marked: list[int] = field(default_factory=list)
+    controls: bool = False
+
+    def words(self, row: list[Cell]) -> str:
+        """What a filter looks through: each cell's text, and as TITLE=TEXT."""
+        return " ".join(f"{cell.text} {title}={cell.text}" for title, cell in zip(self.titles, row, strict=True))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """The page's numbers as CSV and as Markdown."""
 
 from kd_lightning.reporting.collection import Collection
-from kd_lightning.reporting.sweep_page import best, compared, configurations_text, notice, subtitle, title
-from kd_lightning.reporting.tables import Table, configurations
+from kd_lightning.reporting.content import Table
+from kd_lightning.reporting.incomplete import notice
+from kd_lightning.reporting.sweep_page import compared, configurations_text, subtitle, title
+from kd_lightning.reporting.tables import configurations
 
 
 def as_csv(runs: Collection) -> str:
@@ -15,7 +17,7 @@ def as_markdown(runs: Collection) -> str:
     """The comparison, and a row for each configuration."""
     missing = notice(runs)
     parts = [f"# {title(runs)}", subtitle(runs), *([missing.text] if missing else [])]
-    for section in compared(runs, runs.selected or best(runs)):
+    for section in compared(runs):
         parts += [section.text, *(table(content) for content in section.contents if isinstance(content, Table))]
     parts += [configurations_text(runs), table(configurations(runs))]
     return "\n\n".join(parts) + "\n"

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from kd_lightning.reporting.collection import Collection, Configuration, in_order, shortened
-from kd_lightning.reporting.statistics import spread
-from kd_lightning.sweeps.status import FINISHED
+from kd_lightning.reporting.collection import Collection, Configuration
+from kd_lightning.reporting.values import in_order
+from kd_lightning.sweeps.status import FINISHED, rounded
 
 FIRST = ("temperature", "alpha")
 
@@ -21,21 +21,21 @@ def heat_map(runs: Collection) -> dict[str, Any] | None:
     keys = sorted(values, key=lambda key: (key not in named, -len(values[key])))
     return {
         "measure": runs.measure,
-        "parameters": [{"key": key, "values": values[key], "labels": [*map(shortened, values[key])]} for key in keys],
+        "parameters": [{"key": key, "values": values[key], "labels": [*map(rounded, values[key])]} for key in keys],
         "configurations": [cell(one, runs) for one in runs.configurations],
     }
 
 
 def cell(configuration: Configuration, runs: Collection) -> dict[str, Any]:
     """A configuration's mean and standard deviation in per cent, of how many seeds; or why there is none."""
-    found = spread(configuration.values("student", runs.selects_on))
+    found = configuration.spread(runs.selects_on)
     states = dict.fromkeys(run.status for run in configuration.runs if run.status != FINISHED)
     return {
         "choices": configuration.choices,
         "mean": None if found is None else 100 * found.mean,
         "deviation": None if found is None or found.deviation is None else 100 * found.deviation,
         "n": 0 if found is None else found.n,
-        "of": len(configuration.runs),
+        "of": len(configuration.seeds),
         "missing": ", ".join(states),
         "selected": configuration is runs.selected,
     }

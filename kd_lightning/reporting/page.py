@@ -1,7 +1,6 @@
 """The page: one HTML file that needs nothing else."""
 
 import json
-import os
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +17,7 @@ from kd_lightning.reporting.run_page import run_page
 from kd_lightning.reporting.runs import read_run
 from kd_lightning.reporting.sweep_page import sweep_page
 from kd_lightning.sweeps.plan import RECORD
+from kd_lightning.tracking.files import write_text
 
 TEMPLATES = files("kd_lightning.reporting") / "templates"
 SCRIPTS = ("figures.js", "heatmap.js", "tables.js")
@@ -32,14 +32,7 @@ def page(runs: Collection) -> str:
 def write_run_page(folder: Path) -> None:
     """report.html in a finished run's folder; none for a job of a sweep, whose page shows it among the others."""
     if not (folder.parent / RECORD).exists():
-        write_page(folder / NAME, render(run_page(read_run(folder))))
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write in one rename, so that a half-written page never exists."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+        write_text(folder / NAME, render(run_page(read_run(folder))))
 
 
 def render(content: Content) -> str:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from kd_lightning.reporting.content import Card, Content, Notice, Section, section
+from kd_lightning.reporting.content import Card, Cell, Content, Notice, Section, Table, section
 from kd_lightning.reporting.figures.calibration import reliability
 from kd_lightning.reporting.figures.classes import WHOLE, WORST, confusions, gain_by_class
 from kd_lightning.reporting.figures.cost import accuracy_over_cost
@@ -11,7 +11,7 @@ from kd_lightning.reporting.figures.curves import loss_terms, validation
 from kd_lightning.reporting.figures.knowledge import beyond_the_label
 from kd_lightning.reporting.runs import Run
 from kd_lightning.reporting.table import caption
-from kd_lightning.reporting.tables import Cell, Table, comparison, objective
+from kd_lightning.reporting.tables import comparison, objective
 from kd_lightning.sweeps.status import FAILED
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from kd_lightning.config import register_resolvers
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.arrays import NAME as EVALUATION
 from kd_lightning.experiment.arrays import read_arrays
 from kd_lightning.sweeps.status import FINISHED, read_status
+from kd_lightning.tracking.metrics_file import read_metrics
 
 UNFINISHED, MISSING = "unfinished", "not begun"
 ROLES = ("teacher", "scratch", "student")
@@ -36,10 +38,23 @@ class Run:
     seconds: float | None = None
 
     @property
-    def seed(self) -> int:
-        """The seed of its summary, else of its command line, else the one that conf/train.yaml sets."""
-        seed: Any = self.summary["seed"] if self.summary else self.overrides.get("seed", 0)
-        return int(seed)
+    def seed(self) -> str:
+        """The seed of its summary, else what its command line gave for it, else the one that conf/train.yaml sets."""
+        return str(self.summary["seed"] if self.summary else self.overrides.get("seed", 0))
+
+    def value(self, key: str) -> str:
+        """What it was given for a key: on the command line, else by its config; nothing where it is not there."""
+        if key in self.overrides:
+            return self.overrides[key]
+        value = OmegaConf.select(self.config, key, default="")
+        return "null" if value is None else str(value)
+
+    @cached_property
+    def config(self) -> Any:
+        """What it was composed of; empty where that is not there."""
+        path = self.folder / ".hydra" / "config.yaml"
+        register_resolvers()
+        return OmegaConf.load(path) if path.exists() else OmegaConf.create({})
 
     def metric(self, role: str, name: str) -> float | None:
         """A number of the summary; None where the run has none."""
@@ -90,8 +105,5 @@ def split(overrides: list[str]) -> dict[str, str]:
 
 
 def read_curves(folder: Path) -> pd.DataFrame:
-    """A training's metrics.csv; empty where there is none."""
-    path = folder / "metrics.csv"
-    if not path.exists() or path.stat().st_size == 0:
-        return pd.DataFrame()
-    return pd.read_csv(path)
+    """A training's metrics.csv, that from before an interruption too; empty where there is none."""
+    return pd.DataFrame(read_metrics(folder)).apply(pd.to_numeric, errors="coerce")

@@ -1,6 +1,6 @@
 """Means over seeds and how sure they are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,10 @@ class Spread:
     deviation: float | None = None
     low: float | None = None
     high: float | None = None
+
+    def text(self, form: Callable[[float], str]) -> str:
+        """The mean, with its standard deviation where there is one."""
+        return form(self.mean) if self.deviation is None else f"{form(self.mean)} ± {form(self.deviation)}"
 
 
 @dataclass(frozen=True)

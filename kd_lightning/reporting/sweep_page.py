@@ -2,39 +2,30 @@
 
 from dataclasses import replace
 
-from kd_lightning.reporting.collection import METRICS, Collection, Configuration
-from kd_lightning.reporting.content import Card, Content, Notice, Section, section
+from kd_lightning.reporting.collection import Collection, Configuration
+from kd_lightning.reporting.content import Content, Section, section
 from kd_lightning.reporting.figures.curves import of_all
 from kd_lightning.reporting.figures.parallel import parallel_coordinates
 from kd_lightning.reporting.heatmap import heat_map
+from kd_lightning.reporting.incomplete import notice
 from kd_lightning.reporting.run_page import details
-from kd_lightning.reporting.runs import MISSING, UNFINISHED, Run
-from kd_lightning.reporting.statistics import Paired, Spread, paired, spread
-from kd_lightning.reporting.tables import comparison, configurations, jobs, p_value
-from kd_lightning.sweeps.status import FAILED, FINISHED, RUNNING
-
-LISTED = 12  # jobs that did not finish; the table has all
-
-STATES = {
-    FAILED: "failed",
-    RUNNING: "running, or killed",
-    UNFINISHED: "begun and not finished",
-    MISSING: "not begun",
-}
+from kd_lightning.reporting.runs import Run
+from kd_lightning.reporting.sweep_cards import cards
+from kd_lightning.reporting.tables import comparison, configurations, jobs
+from kd_lightning.sweeps.status import FINISHED
 
 
 def sweep_page(runs: Collection) -> Content:
     """The page of several runs."""
-    shown = runs.selected or best(runs)
     sections = [
         *section("heat-map", "Heat map" if len(runs.keys) > 1 else "By value", heat_map_text(runs), [heat_map(runs)]),
-        *compared(runs, shown),
+        *compared(runs),
         *section("configurations", "Configurations", configurations_text(runs), [configurations(runs)]),
         *section("runs", "All runs", ALL_RUNS, [parallel_coordinates(runs), of_all(runs), jobs(runs)]),
     ]
     if runs.selected is not None and (finished := [run for run in runs.selected.runs if run.status == FINISHED]):
         sections += of_one(finished[0])
-    return Content(title(runs), subtitle(runs), cards(runs, shown), sections, notice(runs))
+    return Content(title(runs), subtitle(runs), cards(runs), sections, notice(runs))
 
 
 ALL_RUNS = (
@@ -53,25 +44,15 @@ def of_one(run: Run) -> list[Section]:
     return [Section("selected-run", "A selected run", text, []), *parts]
 
 
-def best(runs: Collection) -> Configuration | None:
-    """The configuration with the highest mean of what the runs are compared by, of those whose runs all finished."""
-    measured = [(found, one) for one in runs.configurations if (found := measure(one, runs.selects_on))]
-    whole = [(found, one) for found, one in measured if found.n == len(one.runs)]
-    return max(whole or measured, key=lambda pair: pair[0].mean)[1] if measured else None
-
-
-def measure(configuration: Configuration, metric: str) -> Spread | None:
-    return spread(configuration.values("student", metric))
-
-
-def compared(runs: Collection, shown: Configuration | None) -> list[Section]:
+def compared(runs: Collection) -> list[Section]:
     """Teacher, student alone and distilled student, of the configuration that is shown first."""
+    shown = runs.shown
     if shown is None:
         return []
     finished = [run for run in shown.runs if run.status == FINISHED]
     which = "The selected configuration" if runs.selected else "The configuration with the highest mean"
     which = which if runs.keys else "All runs"
-    number = f"over {len(finished)} seeds, with the standard deviation" if len(finished) > 1 else "of one seed"
+    number = "of one run" if len(finished) == 1 else f"over {len(finished)} runs, with the standard deviation"
     text = f"{which}{f', {shown},' if runs.keys else ''} {number}. {selection(runs)}"
     return section("comparison", "Comparison", text, [comparison(finished)])
 
@@ -79,10 +60,7 @@ def compared(runs: Collection, shown: Configuration | None) -> list[Section]:
 def selection(runs: Collection) -> str:
     """What was selected on what."""
     if runs.selected is not None:
-        return (
-            "It has the highest mean validation accuracy; the test set was read for this configuration's students "
-            "alone, after it had been selected."
-        )
+        return f"It has the highest mean validation accuracy. {tested(runs, runs.selected)}"
     if runs.selects_on == "top1":
         return "There is no validation split: accuracies are of the test set, so the best one of many is too high."
     if runs.is_sweep and runs.record is None:
@@ -90,19 +68,32 @@ def selection(runs: Collection) -> str:
     return "Nothing was selected; they are compared on validation data."
 
 
+def tested(runs: Collection, selected: Configuration) -> str:
+    """Whose students have been tested: those selected, and where the sweep went on later those selected before."""
+    others = [one for one in runs.configurations if one is not selected and one.values("student", "top1")]
+    if not others:
+        return "Of all distilled students only those of this configuration were tested, after it had been selected."
+    return f"Distilled students of {len(others)} further configurations have been tested too, see below."
+
+
 def heat_map_text(runs: Collection) -> str:
     outlined = " Orange: the selected configuration." if runs.selected else ""
-    return f"Mean {runs.measure} over the seeds, its standard deviation, and of how many runs.{outlined}"
+    return f"Mean {runs.measure} over the seeds, its standard deviation, and of how many seeds.{outlined}"
 
 
 def configurations_text(runs: Collection) -> str:
-    single = max(len(one.values("student", runs.selects_on)) for one in runs.configurations) == 1
-    more = " There is one seed of each: a spread and a test need more, such as seed=0,1,2." if single else ""
-    return (
+    """How to read the table, and what its numbers do not bear."""
+    found = [value for one in runs.configurations if (value := one.spread(runs.selects_on)) is not None]
+    text = (
         "Mean and standard deviation over seeds, with the mean's 95 % interval by Student's t. The gain is over the "
         "student alone of the same seed, p by a two-sided paired t-test; with many configurations some are below 0.05 "
-        f"by chance.{more}"
+        "by chance."
     )
+    if found and max(value.n for value in found) == 1:
+        text += " There is one seed of each: a spread and a test need more, such as seed=0,1,2."
+    if any(value.low is not None and value.high is not None and (value.low < 0 or value.high > 1) for value in found):
+        text += " An interval that goes beyond 0 or 100 % has too few seeds to tell where the mean is."
+    return text
 
 
 def title(runs: Collection) -> str:
@@ -120,57 +111,3 @@ def subtitle(runs: Collection) -> str:
     seeds = len({run.seed for run in runs.runs})
     number = f"{len(runs.runs)} runs {varied}, {seeds} seed{'s' if seeds > 1 else ''}"
     return ". ".join(part for part in (", ".join(data), networks, number) if part) + "."
-
-
-def cards(runs: Collection, shown: Configuration | None) -> list[Card]:
-    """The configuration that is shown first: what it is, what it reached, what distillation brought."""
-    if shown is None:
-        return []
-    found = []
-    if runs.keys:
-        chosen = "selected on validation data" if runs.selected else "highest mean"
-        found.append(Card(chosen, str(shown).replace(" ", "\n"), f"of {len(runs.configurations)} configurations"))
-    for metric, name in METRICS.items():
-        value = measure(shown, metric)
-        if value is not None:
-            found.append(Card(name.removesuffix(" %"), f"{100 * value.mean:.2f} %", interval(value)))
-    metric = "top1" if shown.pairs("top1") else "top1_validation"
-    gain = paired(shown.pairs(metric))
-    if gain is not None:
-        label = f"gain over the student alone, {'test' if metric == 'top1' else 'validation'}"
-        found.append(Card(label, f"{100 * gain.difference.mean:+.2f} points", verdict(gain)))
-    return found
-
-
-def interval(value: Spread) -> str:
-    if value.low is None or value.high is None:
-        return "one seed: a spread needs more"
-    return f"95 % interval {100 * value.low:.2f} to {100 * value.high:.2f}, {value.n} seeds"
-
-
-def verdict(gain: Paired) -> str:
-    if gain.difference.low is None or gain.difference.high is None:
-        return "one seed: a test needs more"
-    between = f"{100 * gain.difference.low:+.2f} to {100 * gain.difference.high:+.2f}"
-    return f"95 % interval {between}, " + ("same in all seeds" if gain.p is None else f"p {p_value(gain.p)}")
-
-
-def notice(runs: Collection) -> Notice | None:
-    """What is missing of the runs, first of all those that failed."""
-    missing = {state: [run for run in runs.runs if run.status == state] for state in STATES}
-    counts = [f"{len(found)} {STATES[state]}" for state, found in missing.items() if found]
-    unknown = (runs.jobs or 0) - len(runs.runs)
-    if unknown > 0:
-        counts.append(f"{unknown} not begun")
-    if not counts:
-        return None
-    text = f"Incomplete: {len(runs.finished)} of {runs.jobs or len(runs.runs)} runs have finished, {', '.join(counts)}."
-    items = [line(runs, run) for found in missing.values() for run in found]
-    more = [f"and {len(items) - LISTED} more, in the table of all runs"] if len(items) > LISTED else []
-    return Notice(text, items[:LISTED] + more)
-
-
-def line(runs: Collection, run: Run) -> str:
-    """One run that has not finished."""
-    given = " ".join(f"{key}={value}" for key, value in {**runs.choices(run), "seed": run.seed}.items())
-    return f"{run.name} {STATES[run.status]}: {given}" + (f" ({run.error})" if run.error else "")

@@ -5,6 +5,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from hydra.experimental.callback import Callback
@@ -12,10 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from kd_lightning.config import BAD_INPUT, at_end, one_line
+from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import RECORD, discard_empty_sweep, make_plan, searches
 from kd_lightning.sweeps.progress import Progress
 
 TALKERS = ("hydra", "hydra_plugins", "alembic")
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended
 
 
 class Sweep(Callback):
@@ -29,20 +32,23 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         keep_quiet(config)
-        at_end.callback(discard_empty_sweep, Path(config.hydra.sweep.dir))
+        folder = Path(config.hydra.sweep.dir)
         try:
+            at_end.callback(claim(folder).release)
+            at_end.callback(discard_empty_sweep, folder)
             self.plan = make_plan(config)
         except BAD_INPUT as error:
             print(f"error: {one_line(error)}", file=sys.stderr)
             sys.exit(2)
         self.console = Console(file=sys.stdout)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
-        self.plan.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, self.plan.folder / RECORD)  # as Hydra's own sweeper does, but not others
-        at_end.callback(self.progress.stop)
+        OmegaConf.save(config, folder / RECORD)  # as Hydra's own sweeper does, but not others
+        self.launched = False
+        at_end.push(self.stop)
         self.progress.start()
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        self.launched = True
         self.progress.stop()
         try:
             from kd_lightning.sweeps.end import conclude
@@ -53,6 +59,14 @@ class Sweep(Callback):
             sys.exit(1)
         if not complete:
             sys.exit(1)
+
+    def stop(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        """However the command ends; where that is before its last job it says how to go on, of Ctrl-C nothing else."""
+        self.progress.stop()
+        if error is not None and not self.launched:
+            self.progress.tell_stopped()
+        if isinstance(error, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
 
 
 def keep_quiet(config: DictConfig) -> None:

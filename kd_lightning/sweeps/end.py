@@ -8,10 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from kd_lightning.reporting.statistics import spread
+from kd_lightning.reporting.table import percent
 from kd_lightning.sweeps.job import LOG, output_to
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.sweeps.progress import failure
-from kd_lightning.sweeps.selection import Configuration, by_configuration, select, spread, write_sweep
+from kd_lightning.sweeps.selection import Configuration, by_configuration, select, write_sweep
 from kd_lightning.sweeps.status import FAILED, FINISHED, read_statuses, text
 
 SHOWN = 20  # configurations; the report has all
@@ -54,12 +56,18 @@ def table(folder: Path, configurations: list[Configuration], selected: Configura
         result.add_column(title, justify="right")
     result.add_column("")
     for one in configurations[:SHOWN]:
-        tested = [summary(folder / name)["student"]["top1"] for name in one.finished]
+        tested = [top1 for name in one.finished if (top1 := summary(folder / name)["student"]["top1"]) is not None]
         seen = f"{len(one.finished)}" + (f" of {len(one.jobs)}" if len(one.finished) < len(one.jobs) else "")
-        values = (seen, spread(one.validation), spread([value for value in tested if value is not None]))
+        values = (seen, *(mean_text(values) for values in (one.validation, tested)))
         mark, style = ("selected", "bold") if one is selected else ("", None)
         result.add_row(text(one.choices), *values, mark, style=style)
     return result
+
+
+def mean_text(accuracies: list[float]) -> str:
+    """In per cent, with the standard deviation; nothing where there is none."""
+    found = spread(accuracies)
+    return "" if found is None else found.text(percent)
 
 
 def summary(run: Path) -> dict[str, Any]:

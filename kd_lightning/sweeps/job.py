@@ -17,6 +17,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.check import check
 from kd_lightning.experiment.run import run
 from kd_lightning.sweeps.devices import one_device
+from kd_lightning.sweeps.guard import job_lock
 from kd_lightning.sweeps.plan import searches
 from kd_lightning.sweeps.process import ProcessError, number_of_ranks, run_in_own_process
 from kd_lightning.sweeps.status import FAILED, FINISHED, RUNNING, Status, read_status
@@ -30,7 +31,14 @@ def sweep_job(config: DictConfig) -> float:
 
     Raises `UserError` if the folder holds another job that has ended.
     """
-    folder, hydra = run_folder(), HydraConfig.get()
+    folder = run_folder()
+    with job_lock(folder):
+        return job_in(folder, config)
+
+
+def job_in(folder: Path, config: DictConfig) -> float:
+    """The same, in a folder that no other process works in."""
+    hydra = HydraConfig.get()
     status = Status(RUNNING, list(hydra.overrides.task), started=time.time())
     before = read_status(folder)
     if before is not None and before.has_ended(searches(hydra.sweeper)):

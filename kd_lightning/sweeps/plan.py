@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config import remove_folder
 from kd_lightning.errors import UserError
+from kd_lightning.sweeps.guard import LOCK
 from kd_lightning.sweeps.status import NAME
 
 RECORD = "multirun.yaml"
@@ -29,7 +30,7 @@ class Plan:
     @property
     def compared(self) -> tuple[str, ...]:
         """The keys that make a configuration: all but the seed."""
-        return tuple(key for key in self.swept if key != "seed")
+        return tuple(key for key in self.swept if key.lstrip("+") != "seed")
 
 
 def make_plan(config: DictConfig) -> Plan:
@@ -60,12 +61,15 @@ def searches(sweeper: DictConfig) -> bool:
 
 def parse(config: DictConfig) -> list[Override]:
     """All that a multirun's jobs are given: the sweeper's own parameters, then the command line."""
-    parameters = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    return OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(
-        [*parameters, *config.hydra.overrides.task]
-    )
+    return OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(given(config.hydra))
+
+
+def given(hydra: DictConfig) -> list[str]:
+    """The overrides of a multirun as they were typed."""
+    parameters = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+    return [*parameters, *hydra.overrides.task]
 
 
 def refuse_another_sweep(config: DictConfig, folder: Path) -> None:
@@ -102,5 +106,5 @@ def has_begun(folder: Path) -> bool:
 
 def discard_empty_sweep(folder: Path) -> None:
     """Remove the folder of a sweep that ended before its first job."""
-    if folder.is_dir() and not has_begun(folder) and {entry.name for entry in folder.iterdir()} <= {RECORD}:
+    if folder.is_dir() and not has_begun(folder) and {entry.name for entry in folder.iterdir()} <= {RECORD, LOCK}:
         remove_folder(folder)

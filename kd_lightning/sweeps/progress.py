@@ -67,6 +67,15 @@ class Progress:
         elif new:
             self.print(line)
 
+    def tell_stopped(self) -> None:
+        """Of a sweep that ends before its last job: how far it came, and how it goes on."""
+        finished = sum(job.status == FINISHED for job in self.jobs().values())
+        if self.announced:
+            self.print(
+                f"sweep stopped: {finished} of {self.plan.jobs} jobs have finished; the same command with "
+                f"hydra.sweep.dir={self.plan.folder} goes on"
+            )
+
     def print(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from kd_lightning.sweeps.plan import Plan
@@ -59,11 +59,3 @@ def write_sweep(plan: Plan, statuses: Mapping[str, Status], selected: Configurat
         record["selected"] = {"overrides": selected.choices, "jobs": jobs, "validation": selected.mean}
     record |= {"finished": states.count(FINISHED), "failed": states.count(FAILED)}
     write_json(plan.folder / "sweep.json", record)
-
-
-def spread(values: list[float]) -> str:
-    """Mean and standard deviation in per cent; the mean alone of a single value."""
-    if not values:
-        return ""
-    average = f"{100 * mean(values):.2f}"
-    return average if len(values) == 1 else f"{average} ± {100 * stdev(values):.2f}"

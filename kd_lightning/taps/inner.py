@@ -14,7 +14,7 @@ from kd_lightning.taps.trace import Call, Trace, record
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
 AVERAGE = re.compile(r"aten\.(mean|avg_pool2d|_adaptive_avg_pool2d)\.")
-COPY = re.compile(r"aten\.(clone|_to_copy|copy_|contiguous)\.")
+COPY = re.compile(r"aten\.(clone|_to_copy|copy_|contiguous|as_strided_)\.")
 POOLING = re.compile(r".*(Pool|Identity|Flatten|Dropout).*")
 
 

@@ -9,9 +9,14 @@ from typing import Any
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write in one rename, so that a half-written file never exists; numbers that JSON has not become null."""
+    """Write in one rename; numbers that JSON has not become null."""
+    write_text(path, json.dumps(_finite(record), indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write in one rename, so that a half-written file never exists."""
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(_finite(record), indent=2, allow_nan=False) + "\n")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

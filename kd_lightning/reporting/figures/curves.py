@@ -30,7 +30,7 @@ def loss_terms(run: Run) -> Figure | None:
             steps, values = series(run.curves, column)
             line: dict[str, Any] = {
                 "type": "scatter",
-                "mode": "lines",
+                "mode": drawn(steps),
                 "x": steps,
                 "y": values,
                 "name": name,
@@ -38,7 +38,7 @@ def loss_terms(run: Run) -> Figure | None:
             }
             data.append(line | {"xaxis": f"x{axes}", "yaxis": f"y{axes}", "legendgroup": name, "showlegend": not axes})
     steps, values = series(run.curves, "train/loss")
-    total = {"type": "scatter", "mode": "lines", "x": steps, "y": values, "name": "total loss", "xaxis": "x2"}
+    total = {"type": "scatter", "mode": drawn(steps), "x": steps, "y": values, "name": "total loss", "xaxis": "x2"}
     data.append(total | {"yaxis": "y2", "line": {"color": COLOURS["teacher"], "width": 1.25, "dash": "dot"}})
     return figure(
         data,
@@ -58,7 +58,13 @@ def validation(run: Run) -> Figure | None:
     for role, table in curves.items():
         for axes, column, scale in (("", "val/top1", 100.0), ("2", "val/nll", 1.0)):
             done, values = by_epoch(table, column, scale)
-            line: dict[str, Any] = {"type": "scatter", "mode": "lines", "x": done, "y": values, "name": TITLES[role]}
+            line: dict[str, Any] = {
+                "type": "scatter",
+                "mode": drawn(done),
+                "x": done,
+                "y": values,
+                "name": TITLES[role],
+            }
             line |= {"line": {"color": COLOURS[role], "width": 2}, "legendgroup": role, "showlegend": not axes}
             if done:
                 data.append(line | {"xaxis": f"x{axes}", "yaxis": f"y{axes}"})
@@ -89,7 +95,7 @@ def of_all(runs: Collection) -> Figure | None:
             name = "selected" if chosen else (str(configuration) or "all runs") if few else "others"
             line: dict[str, Any] = {
                 "type": "scatter",
-                "mode": "lines",
+                "mode": drawn(done),
                 "x": done,
                 "y": values,
                 "line": style,
@@ -112,6 +118,11 @@ def series(table: pd.DataFrame, column: str) -> tuple[list[float], list[float]]:
         return [], []
     logged = table[["step", column]].dropna()
     return logged["step"].tolist(), logged[column].tolist()
+
+
+def drawn(places: list[float]) -> str:
+    """Lines; of a single point, which has none, a marker."""
+    return "lines" if len(places) > 1 else "markers"
 
 
 def by_epoch(table: pd.DataFrame, column: str, scale: float) -> tuple[list[float], list[float]]:

@@ -6,9 +6,10 @@ Drawn as plain lines: plotly's own parallel coordinates need WebGL, which not ev
 from collections.abc import Sequence
 from typing import Any
 
-from kd_lightning.reporting.collection import Collection, in_order, numbers
+from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.figures.style import LOW_TO_HIGH, Figure, figure, mixed, subtitle
 from kd_lightning.reporting.runs import Run
+from kd_lightning.reporting.values import in_order, numbers
 
 BAND = 0.5  # of the room between two values: lines through the same value fan out in it, the best on top
 FEW = 12  # numbers; more stand on a linear axis
@@ -22,8 +23,8 @@ def parallel_coordinates(runs: Collection) -> Figure | None:
     lowest, highest = measured[0][1], measured[-1][1]
     span = (highest - lowest) or 1.0
     heights, decoration = [], []
-    given = {key: [runs.value(run, key) for run, _ in measured] for key in runs.keys}
-    given["seed"] = [str(run.seed) for run, _ in measured]
+    given = {key: [run.value(key) for run, _ in measured] for key in runs.keys}
+    given["seed"] = [run.seed for run, _ in measured]
     dimensions = {key: values for key, values in given.items() if len(set(values)) > 1}
     for place, (key, values) in enumerate(dimensions.items()):
         places, ticks = positions(values)

@@ -41,8 +41,8 @@
   function details(one) {
     const choices = Object.entries(one.choices).map(([key, value]) => `${key}=${value}`).join("<br>");
     const spread = one.deviation === null ? "" : ` ± ${shown(one.deviation)}`;
-    const runs = one.n === one.of ? `${one.n} runs` : `${one.n} of ${one.of} runs; ${one.missing}`;
-    return `${choices}<br>${one.mean === null ? "no result" : shown(one.mean) + spread} (${runs})`;
+    const seeds = one.n === one.of ? `${one.n} seeds` : `${one.n} of ${one.of} seeds; ${one.missing}`;
+    return `${choices}<br>${one.mean === null ? "no result" : shown(one.mean) + spread} (${seeds})`;
   }
 
   function cells(found) {

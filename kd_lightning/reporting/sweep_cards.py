@@ -1,0 +1,41 @@
+"""The numbers that stand first on the page of several runs."""
+
+from kd_lightning.reporting.cells import p_value
+from kd_lightning.reporting.collection import METRICS, Collection
+from kd_lightning.reporting.content import Card
+from kd_lightning.reporting.statistics import Paired, Spread, paired
+from kd_lightning.reporting.table import percent
+
+
+def cards(runs: Collection) -> list[Card]:
+    """The configuration that is shown first: what it is, what it reached, what distillation brought."""
+    shown = runs.shown
+    if shown is None:
+        return []
+    found = []
+    if runs.keys:
+        chosen = "selected on validation data" if runs.selected else "highest mean"
+        found.append(Card(chosen, str(shown).replace(" ", "\n"), f"of {len(runs.configurations)} configurations"))
+    for metric, name in METRICS.items():
+        value = shown.spread(metric)
+        if value is not None:
+            found.append(Card(name.removesuffix(" %"), f"{percent(value.mean)} %", interval(value)))
+    metric = "top1" if shown.pairs("top1") else "top1_validation"
+    gain = paired(shown.pairs(metric))
+    if gain is not None:
+        label = f"gain over the student alone, {'test' if metric == 'top1' else 'validation'}"
+        found.append(Card(label, f"{100 * gain.difference.mean:+.2f} points", verdict(gain)))
+    return found
+
+
+def interval(value: Spread) -> str:
+    if value.low is None or value.high is None:
+        return "one seed: a spread needs more"
+    return f"95 % interval {percent(value.low)} to {percent(value.high)}, {value.n} seeds"
+
+
+def verdict(gain: Paired) -> str:
+    if gain.difference.low is None or gain.difference.high is None:
+        return "one seed: a test needs more"
+    between = f"{100 * gain.difference.low:+.2f} to {100 * gain.difference.high:+.2f}"
+    return f"95 % interval {between}, " + ("same in all seeds" if gain.p is None else f"p {p_value(gain.p)}")

@@ -1,0 +1,33 @@
+"""multirun.yaml: what a sweep was to do, for those who look at its folder later."""
+
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from kd_lightning.sweeps.plan import RECORD, given, grid, searches
+
+
+def planned_jobs(folder: Path) -> list[list[str]]:
+    """The overrides of every job of a grid, in the jobs' order; none where only the sweeper knew them."""
+    hydra = read_record(folder)
+    if hydra is None or searches(hydra.sweeper):
+        return []
+    try:
+        return grid(OverridesParser.create().parse_overrides(given(hydra)))
+    except HydraException:  # a choice of configs by pattern, which only the run itself can look up
+        return []
+
+
+def number_of_trials(folder: Path) -> int | None:
+    """How many jobs a search has; None for a grid."""
+    hydra = read_record(folder)
+    return hydra.sweeper.n_trials if hydra is not None and searches(hydra.sweeper) else None
+
+
+def read_record(folder: Path) -> DictConfig | None:
+    """Hydra's part of the record; None where there is none."""
+    path = folder / RECORD
+    found: DictConfig | None = OmegaConf.load(path).hydra if path.exists() else None
+    return found
