@@ -47,7 +47,8 @@ def test_one_run_leaves_all_its_files(command: Command) -> None:
 
 
 def test_the_summary_compares_three_networks(command: Command) -> None:
-    record = summary(command("kd-train", *SHORT, "temperature=2", "alpha=0.5").run)
+    run = command("kd-train", *SHORT, "temperature=2", "alpha=0.5").run
+    record = summary(run)
     assert list(record) == ["data", "seed", "teacher", "scratch", "student", "objective", "time", "memory"]
     assert set(record["teacher"]) >= METRICS
     assert set(record["scratch"]) >= METRICS
@@ -56,6 +57,7 @@ def test_the_summary_compares_three_networks(command: Command) -> None:
     assert record["objective"]["ce"]["weight"] == 0.5
     assert record["time"]["images_per_s"] > 0
     assert record["memory"]["peak_rss_gib"] > 0.1
+    assert f"At most {record['memory']['peak_rss_gib']:.1f} GiB in memory" in (run / "report.html").read_text()
     assert record["data"]["validates_on"] == "validation"
     assert record["student"]["top1"] == record["student"]["top1_best"]
 

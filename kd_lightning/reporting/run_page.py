@@ -1,6 +1,7 @@
 """What is shown of one run."""
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kd_lightning.reporting.content import Card, Cell, Content, Notice, Section, Table, section
@@ -67,9 +68,17 @@ def evaluation(run: Run) -> list[Section]:
 
 def setup(run: Run) -> list[Section]:
     """What was minimised, and where it ran."""
-    time = (run.summary or {}).get("time", {})
-    text = f"{time['fit_s']:.0f} s of training, {time['images_per_s']:,.0f} images a second." if time else ""
-    return section("setup", "Setup", text, [objective(run), environment(run)])
+    return section("setup", "Setup", " ".join(cost_of_training(run.summary or {})), [objective(run), environment(run)])
+
+
+def cost_of_training(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on its time and memory."""
+    if time := summary.get("time"):
+        yield f"{time['fit_s']:.0f} s of training, {time['images_per_s']:,.0f} images a second."
+    taken = {"in memory": "peak_rss_gib", "on the GPU": "peak_gpu_gib"}
+    peaks = {where: (summary.get("memory") or {}).get(name) for where, name in taken.items()}
+    if known := [f"{peak:.1f} GiB {where}" for where, peak in peaks.items() if peak]:
+        yield f"At most {' and '.join(known)}."
 
 
 def environment(run: Run) -> Table | None:

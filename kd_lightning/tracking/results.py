@@ -48,6 +48,7 @@ def own_metrics(role: str, record: Mapping[str, Any]) -> dict[str, float]:
         return tested_and_validated(record)
     student, scratch = record["student"], record.get("scratch")
     metrics = _numbers(record["time"], "time/") | _numbers({name: student[name] for name in COST}, "student/")
+    metrics |= _numbers(record["memory"], "memory/")
     metrics |= tested_and_validated({name: value for name, value in student.items() if name not in COST})
     for other in ("teacher", "scratch"):
         metrics |= _numbers(record.get(other) or {}, f"{other}/")
