@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean install
+.PHONY: demo test lint format bench clean install
 
 demo: install ## make .venv, install, run kd-train: teacher, student alone, distilled student, one table
 	$(BIN)/kd-train
@@ -30,6 +30,13 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
+
+.venv/installed-bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
+	touch $@
+
+bench: .venv/installed-bench ## speed beside a plain loop and torchdistill: make bench [ROOT=folder of cifar-100-python/ and imagenet/]
+	$(BIN)/python -m benchmarks.speed $(ROOT)
 
 clean: ## what was made here, but not the data or the runs
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from kd_lightning.experiment.testing import TestedNetwork, measure_alone
 from kd_lightning.inspection import plain
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights import state_sha256
+from kd_lightning.profile import Profile
 from kd_lightning.reporting.terminal import say
 from kd_lightning.tracking.files import write_json
 
 
 def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> TestedNetwork:
-    """The metrics of the network that `settings` describe, as an earlier run measured them, or measured now.
+    """Cost and metrics of the network that `settings` describe, as an earlier run measured them, or measured now.
 
     Of several runs that need the same ones, the first measures and the others wait.
     """
@@ -30,12 +32,13 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
     with first_rank_holds(home.with_suffix(".lock")):
         if all_ranks_agree((home / "record.json").exists()):
             say("teacher", f"measured before ({home.name})")
-            metrics = json.loads((home / "record.json").read_text())["test"]
-            return TestedNetwork(network, metrics, arrays=read_arrays(home / NAME))
+            record = json.loads((home / "record.json").read_text())
+            return TestedNetwork(network, Profile(**record["cost"]), record["test"], arrays=read_arrays(home / NAME))
         measured = measure_alone(config, network, data)
         home.mkdir(parents=True, exist_ok=True)
         write_arrays(home / NAME, measured.arrays)
-        write_json(home / "record.json", {"test": measured.test, "decided_by": decided})
+        record = {"cost": asdict(measured.cost), "test": measured.test, "decided_by": decided}
+        write_json(home / "record.json", record)
     return measured
 
 

@@ -5,15 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.build import example_input, model_name
-from kd_lightning.experiment.layout import usual_order
+from kd_lightning.experiment.build import model_name
 from kd_lightning.experiment.memory import peak_memory
-from kd_lightning.experiment.testing import TestedNetwork, as_network
+from kd_lightning.experiment.testing import TestedNetwork
 from kd_lightning.objective import Objective
-from kd_lightning.profile import profile_model
 from kd_lightning.schedules import Progress
 
 
@@ -25,7 +23,6 @@ def summarise(
     selected: str,
 ) -> dict[str, Any]:
     """All of it; `networks` are `teacher`, `scratch` and `student`, `selected` names the student's checkpoint."""
-    example = example_input(data)[:1]
     names = {"teacher": config.teacher, "scratch": config.student, "student": config.student}
     student = networks["student"]
     assert student is not None
@@ -33,7 +30,7 @@ def summarise(
         "data": data_record(data, selected, config.test),
         "seed": config.seed,
         **{
-            role: None if tested is None else network_record(model_name(names[role]), tested, example)
+            role: None if tested is None else network_record(model_name(names[role]), tested)
             for role, tested in networks.items()
         },
         "objective": objective_record(objective),
@@ -53,10 +50,9 @@ def data_record(data: ImageDataModule, selected: str, tested: bool) -> dict[str,
     }
 
 
-def network_record(name: str, tested: TestedNetwork, example: Tensor) -> dict[str, Any]:
+def network_record(name: str, tested: TestedNetwork) -> dict[str, Any]:
     """One network's line of the comparison: its size, its cost and its metrics."""
-    profile = profile_model(usual_order(as_network(tested.network)), example)
-    return {"model": name, **asdict(profile), **tested.test}
+    return {"model": name, **asdict(tested.cost), **tested.test}
 
 
 def objective_record(objective: Objective) -> dict[str, Any]:

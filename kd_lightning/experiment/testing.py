@@ -17,6 +17,7 @@ from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.layout import lay_out, usual_order
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
+from kd_lightning.profile import Profile, profile_model
 from kd_lightning.reporting.terminal import console
 from kd_lightning.teachers import LogitsOf, Teacher
 
@@ -27,13 +28,14 @@ UNTESTED = ("top1", "top5", "precision", "recall", "f1", "nll", "ece", "agreemen
 
 @dataclass(frozen=True)
 class TestedNetwork:
-    """A network, its metrics, what its training took where it was trained here, and its answers class by class.
+    """A network, its cost, its metrics, what its training took where it was trained, and its answers class by class.
 
     `test` holds the test metrics and, where there are validation data, `top1_validation` and `nll_validation`;
     `arrays` what `Predictions` computes.
     """
 
     network: nn.Module
+    cost: Profile
     test: Metrics
     time: dict[str, float] = field(default_factory=dict)
     arrays: Arrays = field(default_factory=dict)
@@ -80,8 +82,12 @@ def measure_alone(config: DictConfig, network: nn.Module, data: ImageDataModule)
     if config.channels_last:
         lay_out(module, example_input(data))
     tested, arrays = measure(trainer, module, data)
-    usual_order(module)
-    return TestedNetwork(network, tested, arrays=arrays)
+    return TestedNetwork(network, cost(network, data), tested, arrays=arrays)
+
+
+def cost(network: nn.Module, data: ImageDataModule) -> Profile:
+    """Parameters, operations and latency of one image; the network is in the usual order in memory afterwards."""
+    return profile_model(usual_order(as_network(network)), example_input(data))
 
 
 def test_student(

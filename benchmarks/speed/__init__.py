@@ -1,0 +1,1 @@
+"""How fast training is, measured side by side: python -m benchmarks.speed --help."""

@@ -1,0 +1,120 @@
+"""The speed benchmark runs, and its table and JSON hold what they promise."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.speed import __main__ as command
+from benchmarks.speed import overhead, startup, sweep, training
+from benchmarks.speed.cifar import PillowImages, write_noise
+from benchmarks.speed.settings import Pair
+from benchmarks.speed.timing import Effort, Row, alternate, median_ratio
+from kd_lightning.data import CIFAR100DataModule
+
+SMALL = Pair("resnet8", "resnet8")
+SHORT = Effort(steps=1, warm_up=1, repeats=1)
+FIELDS = {"part", "what", "theirs", "ours", "unit", "ratio", "samples"}
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Noise in CIFAR-100's layout, but fewer images; for this process alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CIFAR100DataModule, "images_per_file", {"train": 2000, "test": 200})
+        root = tmp_path_factory.mktemp("noise")
+        write_noise(root)
+        yield root
+
+
+@pytest.fixture
+def whole_noise(tmp_path: Path) -> Path:
+    """As many images as CIFAR-100 has, for commands in processes of their own."""
+    write_noise(tmp_path / "noise")
+    return tmp_path / "noise"
+
+
+def test_contestants_take_turns_and_every_other_round_goes_backwards() -> None:
+    turns: list[tuple[str, int, int]] = []
+
+    def contestant(name: str):  # type: ignore[no-untyped-def]
+        def run(warm_up: int, steps: int) -> float:
+            turns.append((name, warm_up, steps))
+            return 6.0
+
+        return run
+
+    seconds = alternate({"a": contestant("a"), "b": contestant("b")}, Effort(steps=3, warm_up=2, repeats=2))
+    assert seconds == {"a": [2.0, 2.0], "b": [2.0, 2.0]}
+    assert turns == [("a", 2, 1), ("b", 2, 1), ("a", 2, 3), ("b", 2, 3), ("b", 2, 3), ("a", 2, 3)]
+
+
+def test_the_ratio_is_of_neighbours_in_time() -> None:
+    assert median_ratio([2.0, 20.0, 3.0], [1.0, 10.0, 1.0]) == 2.0
+
+
+def test_pillow_images_are_the_data_modules_up_to_crop_and_flip(noise: Path) -> None:
+    images = PillowImages(noise)
+    image, label = images[0]
+    assert (len(images), image.shape, image.dtype) == (2000, (3, 32, 32), torch.float32)
+    assert label == images.labels[0]
+
+
+def test_training_is_measured_with_and_without_the_cache(noise: Path, tmp_path: Path) -> None:
+    variants = {"float32": [], "float32, warm cache": ["teacher.cache=logits"]}
+    rows = training.measure(noise, tmp_path, [SMALL], variants, SHORT)
+    named = {row.what: row for row in rows}
+    for variant in variants:
+        row = named[f"resnet8 → resnet8: {variant}, against plain loop"]
+        assert row.ratio == pytest.approx(row.ours / row.theirs)
+        assert row.ours == row.samples[variant][0] > 0
+
+
+def test_a_warm_cache_is_never_filled_while_it_is_measured(noise: Path, tmp_path: Path) -> None:
+    config = training.composed(SMALL, noise, ["teacher.cache=logits", f"paths.cache_dir={tmp_path}"])
+    ours = training.Ours(config, tmp_path)
+    ours(1, 2)
+    filled = ours.module.teacher.answers.filled()[0]
+    assert len(filled) == (1 + 2 + 1) * 64
+    ours(1, 2)
+    assert torch.equal(ours.module.teacher.answers.filled()[0], filled)
+
+
+def test_overhead_is_a_ratio_of_times(noise: Path, tmp_path: Path) -> None:
+    (row,) = overhead.measure(noise, tmp_path, (SMALL,), SHORT)
+    assert row.ratio == pytest.approx(row.ours / row.theirs)
+    assert {*row.samples} == {"bare loop", "under the Trainer"}
+
+
+def test_the_command_writes_what_it_prints(
+    noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = Row("training", "a, against b", 50.0, 100.0, "images/s", 2.0, {"a": [100.0]})
+    monkeypatch.setitem(command.PARTS, "training", lambda root, folder: [measured])
+    file = tmp_path / "new" / "bench.json"
+    command.main([str(noise), "--json", str(file), "--only", "training"])
+    record = json.loads(file.read_text())
+    assert {*record} == {"machine", "data", "rows", "seconds"}
+    assert {"cpu", "cores", "threads", "torch", "gpu"} <= {*record["machine"]}
+    assert [{*row} for row in record["rows"]] == [FIELDS]
+    assert "| a, against b | 50.0 images/s | 100 images/s | 2.00 |" in capsys.readouterr().out
+
+
+def test_a_part_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--only", "weather"])
+    assert "there are training" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_sweep_is_measured_with_and_without_the_cache(whole_noise: Path, tmp_path: Path) -> None:
+    rows = sweep.measure(whole_noise, tmp_path, SMALL, sweep.Length(images=100, epochs=1))
+    assert all(row.theirs > 0 and row.ours > 0 for row in rows)
+    assert len(rows) == 2
+
+
+@pytest.mark.slow
+def test_a_commands_time_is_measured(tmp_path: Path) -> None:
+    assert startup.run([*startup.TRAIN, "--help"], tmp_path) > 0
