@@ -17,7 +17,9 @@ from benchmarks.speed.torchdistill_loop import torchdistill_steps
 VARIANTS: dict[str, list[str]] = {  # what a user adds to kd-train
     "float32": [],
     "bf16": ["trainer.precision=bf16-mixed"],
+    "float32, compiled": ["compile=true"],
     "float32, warm cache": ["teacher.cache=logits"],
+    "float32, compiled, warm cache": ["compile=true", "teacher.cache=logits"],
     "bf16, warm cache": ["trainer.precision=bf16-mixed", "teacher.cache=logits"],
 }
 EFFORT = Effort(steps=6, warm_up=2, repeats=3)

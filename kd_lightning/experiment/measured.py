@@ -12,7 +12,7 @@ from torch import nn
 from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
-from kd_lightning.experiment.once import all_ranks_agree, first_rank_holds, trainer_shape
+from kd_lightning.experiment.once import all_ranks_agree, first_rank_holds, is_first_rank, trainer_shape
 from kd_lightning.experiment.testing import TestedNetwork, measure_alone
 from kd_lightning.inspection import plain
 from kd_lightning.models import stored_normalization
@@ -35,10 +35,11 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
             record = json.loads((home / "record.json").read_text())
             return TestedNetwork(network, Profile(**record["cost"]), record["test"], arrays=read_arrays(home / NAME))
         measured = measure_alone(config, network, data)
-        home.mkdir(parents=True, exist_ok=True)
-        write_arrays(home / NAME, measured.arrays)
-        record = {"cost": asdict(measured.cost), "test": measured.test, "decided_by": decided}
-        write_json(home / "record.json", record)
+        if is_first_rank():
+            home.mkdir(parents=True, exist_ok=True)
+            write_arrays(home / NAME, measured.arrays)
+            record = {"cost": asdict(measured.cost), "test": measured.test, "decided_by": decided}
+            write_json(home / "record.json", record)
     return measured
 
 

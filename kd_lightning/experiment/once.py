@@ -150,12 +150,17 @@ def nothing_half_begun(folder: Path) -> Iterator[None]:
 @contextmanager
 def first_rank_holds(lock: Path) -> Iterator[None]:
     """One process at a time among those that train by themselves; the other ranks of a run follow their first."""
-    if int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0:
+    if is_first_rank():
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
             yield
     else:
         yield
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the first of those that train together, or the only one."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0
 
 
 def all_ranks_agree(found: bool) -> bool:
