@@ -1,7 +1,6 @@
 """The speed benchmark runs, and its table and JSON hold what they promise."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,12 @@ SHORT = Effort(steps=1, warm_up=1, repeats=1)
 FIELDS = {"part", "what", "theirs", "ours", "unit", "ratio", "samples"}
 
 
-@pytest.fixture(scope="module")
-def noise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture
+def noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Noise in CIFAR-100's layout, but fewer images; for this process alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CIFAR100DataModule, "images_per_file", {"train": 2000, "test": 200})
-        root = tmp_path_factory.mktemp("noise")
-        write_noise(root)
-        yield root
+    monkeypatch.setattr(CIFAR100DataModule, "images_per_file", {"train": 2000, "test": 200})
+    write_noise(tmp_path / "fewer")
+    return tmp_path / "fewer"
 
 
 @pytest.fixture
