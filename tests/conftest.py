@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import ZipFile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch comes in: the tests run side by side
 
@@ -99,6 +100,17 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("reference values and real data are not here")
     return SHARED
+
+
+@pytest.fixture
+def photographs(shared: Path, tmp_path: Path) -> Path:
+    """A folder of two classes: eight of ImageNet's JPEGs to train on, four to validate on."""
+    with ZipFile(shared / "data" / "imagenet-sample.zip") as zipped:
+        for i, name in enumerate(sorted(zipped.namelist())[:12]):
+            path = tmp_path / ("train" if i < 8 else "val") / f"class{i % 2}" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(zipped.read(name))
+    return tmp_path
 
 
 @pytest.fixture(autouse=True)

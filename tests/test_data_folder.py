@@ -1,7 +1,6 @@
 """Image folders: the layouts, views decoded in worker processes, odd and broken files."""
 
 from pathlib import Path
-from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -249,13 +248,8 @@ def test_bad_values_are_named(options, expected, tmp_path):
     assert message(module(tree(tmp_path, "train", "val"), **options).check).startswith(expected)
 
 
-def test_real_jpegs(shared, tmp_path):
-    with ZipFile(shared / "data" / "imagenet-sample.zip") as zipped:
-        for i, name in enumerate(sorted(zipped.namelist())[:12]):
-            path = tmp_path / ("train" if i < 8 else "val") / f"class{i % 2}" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(zipped.read(name))
-    data = ImageFolderDataModule(root=tmp_path, name="imagenet", batch_size=4, num_workers=2, val_fraction=0)
+def test_real_jpegs(photographs):
+    data = ImageFolderDataModule(root=photographs, name="imagenet", batch_size=4, num_workers=2, val_fraction=0)
     data.setup()
     batches = [data.on_after_batch_transfer(batch) for batch in data.train_dataloader()]
     assert [tuple(batch["input"].shape) for batch in batches] == [(4, 3, 224, 224)] * 2

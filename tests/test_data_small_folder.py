@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -189,13 +188,8 @@ def test_the_folder_is_checked_as_any(root, cache):
         module(root, cache).check()
 
 
-def test_real_photographs(shared, tmp_path):
-    with ZipFile(shared / "data" / "imagenet-sample.zip") as zipped:
-        for i, name in enumerate(sorted(zipped.namelist())[:12]):
-            path = tmp_path / ("train" if i < 8 else "val") / f"class{i % 2}" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(zipped.read(name))
-    data = SmallFolderDataModule(root=tmp_path, cache=tmp_path / "cache", batch_size=4, val_fraction=0)
+def test_real_photographs(photographs, tmp_path):
+    data = SmallFolderDataModule(root=photographs, cache=tmp_path / "cache", batch_size=4, val_fraction=0)
     data.setup()
     batches = [data.on_after_batch_transfer(batch)["input"] for batch in data.train_dataloader()]
     assert [tuple(images.shape) for images in batches] == [(4, 3, 64, 64)] * 2

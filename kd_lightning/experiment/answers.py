@@ -1,9 +1,6 @@
 """The file of a teacher's answers, named by everything that decides them."""
 
-import hashlib
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +11,7 @@ from kd_lightning.cache import Answers, TopK, Whole
 from kd_lightning.cache.encoding import Encoding
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.kept import home_of
 from kd_lightning.models import stored_normalization
 from kd_lightning.taps import TapReader, dry_run, find_inner_taps, find_taps
 from kd_lightning.teachers import CachedTeacher, FrozenTeacher
@@ -68,7 +66,7 @@ def with_answers(
             "take fewer views, such as data.views=10, or teacher.cache=off"
         )
     described = describe(teacher, config, data, encoding)
-    folder = folder_of(described, config)
+    folder = home_of("answers", described, config)
     folder.mkdir(parents=True, exist_ok=True)
     rebuilt_from = OmegaConf.to_container(config, resolve=False)  # as paths are looked up where it is read
     write_json(folder / "cache.json", {**described, "config": rebuilt_from})
@@ -99,11 +97,6 @@ def describe(teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, 
         "of": "pooled" if config.teacher.cache == "pooled" else "logits",
         "precision": str(config.trainer.get("precision", "32-true")),
     }
-
-
-def folder_of(described: dict[str, Any], config: DictConfig) -> Path:
-    name = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
-    return Path(config.paths.cache_dir).expanduser() / "answers" / name
 
 
 def classifier_of(teacher: FrozenTeacher, example: Tensor) -> tuple[nn.Module, int]:

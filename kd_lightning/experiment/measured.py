@@ -1,9 +1,7 @@
 """Networks that need no training, measured once for all runs."""
 
-import hashlib
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -12,6 +10,7 @@ from torch import nn
 from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
+from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.once import all_ranks_agree, first_rank_holds, is_first_rank, trainer_shape
 from kd_lightning.experiment.testing import TestedNetwork, measure_alone
 from kd_lightning.inspection import plain
@@ -28,7 +27,7 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
     Of several runs that need the same ones, the first measures and the others wait.
     """
     decided = decided_by(settings, network, config, data)
-    home = home_of(decided, config)
+    home = home_of("measurements", decided, config)
     with first_rank_holds(home.with_suffix(".lock")):
         if all_ranks_agree((home / "record.json").exists()):
             say("teacher", f"measured before ({home.name})")
@@ -53,8 +52,3 @@ def decided_by(settings: DictConfig, network: nn.Module, config: DictConfig, dat
         "data": data.fingerprint(),
         "version": __version__,
     }
-
-
-def home_of(decided: dict[str, Any], config: DictConfig) -> Path:
-    fingerprint = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:16]
-    return Path(config.paths.cache_dir).expanduser() / "measurements" / fingerprint

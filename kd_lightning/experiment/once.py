@@ -20,6 +20,7 @@ from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, is_file, model_name
+from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.testing import TestedNetwork, cost, load_selected, measure
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.inspection import plain
@@ -32,6 +33,7 @@ from kd_lightning.tracking.files import write_json
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb import one_wandb_run
 
+KIND = "networks"
 # All of trainer and callbacks shapes the numbers, but for where it runs and what it shows or keeps.
 SHAPELESS = ("accelerator", "log_every_n_steps", "enable_model_summary", "enable_progress_bar", "profiler")
 SHAPELESS_CALLBACKS = ("progress_bar", "learning_rate", "gradient_norm", "device_memory", "checkpoint_last")
@@ -46,7 +48,7 @@ def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -
     settings = config.teacher if role == "teacher" else config.student
     key = "teacher" if role == "teacher" else "student"
     shape = shaped_by(settings, config, data)
-    home = home_of(shape, config)
+    home = home_of(KIND, shape, config)
     with first_rank_holds(home.with_suffix(".lock")):
         found = all_ranks_agree((home / "record.json").exists())
         title = "teacher" if role == "teacher" else "student alone"
@@ -82,15 +84,9 @@ def trainer_shape(config: DictConfig) -> dict[str, Any]:
     return {name: value for name, value in plain(config.trainer).items() if name not in SHAPELESS}
 
 
-def home_of(shape: dict[str, Any], config: DictConfig) -> Path:
-    """The folder of the network of this shape, named by 16 hexadecimal digits that stand for it."""
-    fingerprint = hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
-    return Path(config.paths.cache_dir).expanduser() / "networks" / fingerprint
-
-
 def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> TestedNetwork | None:
     """The teacher as an earlier run trained it, or None."""
-    home = home_of(shaped_by(settings, config, data), config)
+    home = home_of(KIND, shaped_by(settings, config, data), config)
     return load("teacher", settings, data, home) if (home / "record.json").exists() else None
 
 
