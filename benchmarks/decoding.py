@@ -27,8 +27,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional as F
 
 from kd_lightning.data import Batch, ImageFolderDataModule
+from kd_lightning.data.crops import crop_box, draws, training_image
 from kd_lightning.data.folder import IMAGENET_MEAN, IMAGENET_STD
-from kd_lightning.data.images import crop_box, draws, open_rgb, opened, training_image
 
 WORKERS, BATCH_SIZE, SIZE = 2, 64, 224
 COPIES = 4  # of each image in an epoch, so that its beginning and end do not count for much
@@ -110,12 +110,11 @@ def crop_quality(files: list[Path]) -> dict[str, Any]:
     """PSNR in decibels over all crops, of the worst one, and the same of those that were decoded at a reduced scale."""
     errors, reduced = [], []
     for index, file in enumerate(files):
-        full = open_rgb(file)
+        full = Image.open(file).convert("RGB")
         for view in range(VIEWS):
             chances = draws(index, view)
             box = crop_box(full.height, full.width, chances)
-            with opened(file) as image:
-                crop = training_image(image, SIZE, index, view)
+            crop = training_image(file, SIZE, index, view)
             errors.append(squared_error(crop.flip(-1) if chances[-1] < 0.5 else crop, full, box))
             reduced.append(min(box[2:]) >= 2 * SIZE)
     at_reduced = [error for error, was in zip(errors, reduced, strict=True) if was]

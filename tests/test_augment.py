@@ -7,7 +7,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as F
 
 from kd_lightning.data import CropFlip, Identity, view_of
-from kd_lightning.data.images import SCALE, crop_box, draws, training_image
+from kd_lightning.data.crops import SCALE, crop_box, draws, training_image
 from kd_lightning.data.views import fold
 from kd_lightning.errors import UserError
 
@@ -121,17 +121,18 @@ def test_an_image_too_narrow_for_any_crop_gives_torchvisions_centre(height, widt
     assert crop_box(height, width, draws(0, 0)) == expected
 
 
-def test_a_training_image_is_torchvisions_resized_crop_of_its_box_to_a_rounding():
-    image = Image.fromarray(noise(50, 70, 3).numpy())
+def test_a_training_image_is_torchvisions_resized_crop_of_its_box_to_a_rounding(tmp_path):
+    image, path = Image.fromarray(noise(50, 70, 3).numpy()), tmp_path / "noise.png"
+    image.save(path)
     sides = set()
     for view in range(20):
         chances = draws(5, view)
         expected = F.resized_crop(image, *crop_box(50, 70, chances), [24, 24])
         mirrored = chances[-1] < 0.5
         sides.add(mirrored)
-        out = training_image(image, 24, 5, view)
+        out = training_image(path, 24, 5, view)
         assert (out.int() - F.pil_to_tensor(F.hflip(expected) if mirrored else expected)).abs().max() <= 1
-        assert torch.equal(out, training_image(image, 24, 5, view))
+        assert torch.equal(out, training_image(path, 24, 5, view))
     assert sides == {True, False}
 
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image, ImageFile
 from torchvision.transforms import functional as F
 
-from kd_lightning.data.images import crop_box, draws, open_rgb, opened, training_image
+from kd_lightning.data.crops import crop_box, draws, training_image
+from kd_lightning.data.images import open_rgb
 from kd_lightning.errors import UserError
 
 SIZE = 32
@@ -23,15 +24,31 @@ def photograph(width: int, height: int) -> Image.Image:
 
 def at_full_resolution(path: Path, view: int, size: int = SIZE) -> torch.Tensor:
     """torchvision's resized crop of the same box, and flip: float (3, size, size)"""
-    image, chances = open_rgb(path), draws(0, view)
+    image, chances = Image.open(path).convert("RGB"), draws(0, view)
     crop = F.resized_crop(image, *crop_box(image.height, image.width, chances), [size, size])
     return F.pil_to_tensor(F.hflip(crop) if chances[-1] < 0.5 else crop).float()
 
 
 def as_trained_on(path: Path, view: int, size: int = SIZE) -> torch.Tensor:
     """float (3, size, size)"""
-    with opened(path) as image:
-        return training_image(image, size, 0, view).float()
+    return training_image(path, size, 0, view).float()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_the_pixels_of_a_jpeg_are_those_that_pillow_gives(mode, subsampling, progressive, tmp_path):
+    path = tmp_path / "photo.jpg"
+    photograph(333, 271).convert(mode).save(path, quality=80, subsampling=subsampling, progressive=progressive)
+    assert np.array_equal(open_rgb(path), Image.open(path).convert("RGB"))
+
+
+def test_a_jpeg_with_more_after_its_end_is_read_as_pillow_reads_it(tmp_path):
+    path = tmp_path / "photo.jpg"
+    photograph(333, 271).save(path)
+    path.write_bytes(path.read_bytes() + b"more")
+    assert np.array_equal(open_rgb(path), Image.open(path))
+    assert as_trained_on(path, 0).shape == (3, SIZE, SIZE)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

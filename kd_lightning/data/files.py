@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.data.images import SUFFIXES, evaluation_image, open_rgb, opened, training_image
+from kd_lightning.data.crops import training_image
+from kd_lightning.data.images import SUFFIXES, evaluation_image, open_rgb
 
 
 @dataclass
@@ -33,8 +34,7 @@ class FileImages:
         path = self.root / os.fsdecode(self.names[row])
         if view is None:
             return evaluation_image(open_rgb(path), self.image_size, self.resize_size)
-        with opened(path) as image:
-            return training_image(image, self.image_size, row, view)
+        return training_image(path, self.image_size, row, view)
 
     def digest(self) -> str:
         """SHA-256 of the files' names and sizes."""
