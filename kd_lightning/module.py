@@ -111,6 +111,13 @@ class DistillationModule(LightningModule):
             with dry_run(self.student, example_input):
                 self.objective.build(self.signals(example_batch(example_input)))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes some 45 times a step which hook runs; nn.Module would search its parameters for it each time.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, x: Tensor) -> Tensor:
         """The student's logits (B, C)."""
         return self._read_student(x)["logits"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import overhead, startup, sweep, training
+from benchmarks.speed import limit, overhead, startup, sweep, training
 from benchmarks.speed.cifar import PillowImages, write_noise
 from benchmarks.speed.settings import Pair
 from benchmarks.speed.timing import Effort, Row, alternate, median_ratio
@@ -67,6 +67,16 @@ def test_training_is_measured_with_and_without_the_cache(noise: Path, tmp_path: 
         row = named[f"resnet8 → resnet8: {variant}, against plain loop"]
         assert row.ratio == pytest.approx(row.ours / row.theirs)
         assert row.ours == row.samples[variant][0] > 0
+        share = named[f"resnet8 → resnet8: {variant}, of what matrix products would allow"]
+        assert share.ours == pytest.approx(row.ours)
+        assert share.ratio == pytest.approx(share.ours / share.theirs)
+
+
+def test_the_limit_counts_the_students_three_passes_and_the_teachers_one() -> None:
+    unequal = Pair("resnet20", "resnet8")
+    teacher, student = limit.flops("resnet20"), limit.flops("resnet8")
+    assert limit.images_per_s(unequal, 1e9, cached=True) == pytest.approx(1e9 / (3 * student))
+    assert limit.images_per_s(unequal, 1e9, cached=False) == pytest.approx(1e9 / (3 * student + teacher))
 
 
 def test_a_warm_cache_is_never_filled_while_it_is_measured(noise: Path, tmp_path: Path) -> None:
@@ -107,7 +117,7 @@ def test_a_part_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.slow
 def test_a_sweep_is_measured_with_and_without_the_cache(whole_noise: Path, tmp_path: Path) -> None:
-    rows = sweep.measure(whole_noise, tmp_path, SMALL, sweep.Length(images=100, epochs=1))
+    rows = sweep.compare(SMALL, whole_noise, tmp_path / "sweep", sweep.Length(images=100, epochs=1))
     assert all(row.theirs > 0 and row.ours > 0 for row in rows)
     assert len(rows) == 2
 

@@ -67,6 +67,22 @@ def test_files_in_the_original_layout_are_read(kind, protocol, tmp_path):
     assert data.train_set.images.images.is_contiguous()
 
 
+def test_the_jobs_of_a_process_read_the_files_once_unless_they_change(tmp_path):
+    def images() -> torch.Tensor:
+        data = CIFAR100DataModule(root=tmp_path, seed=next(seeds))
+        data.setup()
+        return data.train_set.images.images
+
+    seeds = iter(range(3))
+    write(tmp_path)
+    first = images()
+    assert images() is first
+    darker = np.full((COUNTS["train"], 3072), 7, dtype=np.uint8)
+    shutil.rmtree(tmp_path / "cifar-100-python")
+    write(tmp_path, train={"data": darker})
+    assert images().unique().tolist() == [7]
+
+
 def test_keys_of_bytes_and_labels_of_numpy_will_do(tmp_path):
     changes = {name: {"fine_labels": np.arange(count) % 100} for name, count in COUNTS.items()}
     folder = write(tmp_path, **changes) / "cifar-100-python"

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.speed.cifar import PillowImages
+from benchmarks.speed.limit import shares
 from benchmarks.speed.ours import Ours, composed
 from benchmarks.speed.reference_loop import reference_steps
 from benchmarks.speed.settings import BATCH_SIZE, PAIRS, Pair
@@ -45,7 +46,11 @@ def compare(pair: Pair, size: int, root: Path, folder: Path, images: PillowImage
         theirs["plain loop"] = stepwise(reference_steps(pair, images, torch.device("cuda")))
     seconds = alternate({**theirs, **ours}, effort)
     rates = {name: [size / value for value in values] for name, values in seconds.items()}
-    return [row(pair, size, name, rates) for name in ours]
+    own = {name: rates[name] for name in ours}
+    return [
+        *(row(pair, size, name, rates) for name in ours),
+        *shares(pair, own, torch.device("cuda"), f", batch {size}"),
+    ]
 
 
 def row(pair: Pair, size: int, name: str, rates: dict[str, list[float]]) -> Row:

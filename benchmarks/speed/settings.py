@@ -18,4 +18,5 @@ class Pair(NamedTuple):
         return f"{self.teacher} → {self.student}"
 
 
+LARGE_TEACHER = Pair("ResNet50", "MobileNetV2")  # a pair of the papers' whose training is almost all teacher
 PAIRS = (Pair("resnet32x4", "resnet8x4"), Pair("resnet56", "resnet20"), Pair("wrn_40_2", "wrn_16_2"))

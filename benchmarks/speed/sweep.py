@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.speed.settings import PAIRS, Pair
+from benchmarks.speed.settings import LARGE_TEACHER, PAIRS, Pair
 from benchmarks.speed.startup import CLONE, TRAIN
 from benchmarks.speed.timing import Row, say
 from kd_lightning.models import create_model, save_weights
@@ -40,8 +40,16 @@ class Length(NamedTuple):
 LENGTH = Length(images=448, epochs=2)
 
 
-def measure(root: Path, folder: Path, pair: Pair = PAIRS[0], length: Length = LENGTH) -> list[Row]:
+def measure(root: Path, folder: Path) -> list[Row]:
+    """A pair whose student takes as long as the teacher, and one whose training is almost all teacher."""
+    pairs = (PAIRS[0], LARGE_TEACHER)
+    return [row for pair in pairs for row in compare(pair, root, folder / pair.teacher, LENGTH)]
+
+
+def compare(pair: Pair, root: Path, folder: Path, length: Length) -> list[Row]:
     """Seconds of the whole command, and of its training steps alone, without the cache and with an empty one."""
+    say(f"sweep: {pair}")
+    folder.mkdir()
     weights = folder / "teacher.safetensors"
     save_weights(create_model(pair.teacher, 100, 3), weights, {})
     given = [

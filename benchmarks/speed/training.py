@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.speed.cifar import PillowImages
+from benchmarks.speed.limit import shares
 from benchmarks.speed.machine import multiplies_bf16_on_cpu, torchdistill_version
 from benchmarks.speed.ours import Ours, composed
 from benchmarks.speed.reference_loop import reference_steps
-from benchmarks.speed.settings import BATCH_SIZE, PAIRS, Pair
+from benchmarks.speed.settings import BATCH_SIZE, LARGE_TEACHER, PAIRS, Pair
 from benchmarks.speed.timing import Contestant, Effort, Row, alternate, median_ratio, say, stepwise
 from benchmarks.speed.torchdistill_loop import torchdistill_steps
 
@@ -19,7 +20,6 @@ VARIANTS: dict[str, list[str]] = {  # what a user adds to kd-train
     "bf16": ["trainer.precision=bf16-mixed"],
     "float32, compiled": ["compile=true"],
     "float32, warm cache": ["teacher.cache=logits"],
-    "float32, compiled, warm cache": ["compile=true", "teacher.cache=logits"],
     "bf16, warm cache": ["trainer.precision=bf16-mixed", "teacher.cache=logits"],
 }
 EFFORT = Effort(steps=6, warm_up=2, repeats=3)
@@ -28,11 +28,11 @@ EFFORT = Effort(steps=6, warm_up=2, repeats=3)
 def measure(
     root: Path,
     folder: Path,
-    pairs: Sequence[Pair] = PAIRS,
+    pairs: Sequence[Pair] = (*PAIRS, LARGE_TEACHER),
     variants: Mapping[str, list[str]] = VARIANTS,
     effort: Effort = EFFORT,
 ) -> list[Row]:
-    """Rows for each pair, variant and opponent; those of bf16 only where the CPU multiplies it."""
+    """Rows for each pair, variant and opponent, and its limit; those of bf16 only where the CPU multiplies it."""
     if torchdistill_version() is None:
         say('torchdistill is not installed, so it is not measured; pip install "kd-lightning[bench]"')
     if not multiplies_bf16_on_cpu():
@@ -58,7 +58,11 @@ def compare(
     }
     fill(ours, effort)
     seconds = alternate({**theirs, **ours}, effort)
-    return [row(pair, opponent, name, seconds) for name in ours for opponent in theirs]
+    rates = {name: [BATCH_SIZE / value for value in seconds[name]] for name in ours}
+    return [
+        *(row(pair, opponent, name, seconds) for name in ours for opponent in theirs),
+        *shares(pair, rates, cpu),
+    ]
 
 
 def fill(ours: Mapping[str, Ours], effort: Effort) -> None:

@@ -16,6 +16,7 @@ from kd_lightning.data.pickles import as_integers, as_text, load_arrays
 from kd_lightning.errors import UserError
 
 STANDARD = CropFlip(padding=4, flip=True)
+LATEST: dict[Any, Sources] = {}  # what this process read last, by the state of its files
 PIXELS = 3 * 32 * 32
 
 CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -28,6 +29,12 @@ possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
 sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
 willow_tree wolf woman worm
 """
+
+
+def state_of(file: Path) -> tuple[str, int, int]:
+    """What changes whenever the file does."""
+    now = file.stat()
+    return file.name, now.st_size, now.st_mtime_ns
 
 
 class CIFAR10DataModule(InMemoryDataModule):
@@ -103,8 +110,16 @@ class CIFAR10DataModule(InMemoryDataModule):
                 ) from error
 
     def read(self) -> Sources:
+        """The images, which the jobs of a process share as long as the files stay as they are."""
         if not self.folder.exists():
             raise UserError(f"data.root={self.root}: no {self.folder.name}/ in it; call prepare_data() first")
+        state = (type(self), self.folder.resolve(), *map(state_of, sorted(self.folder.iterdir())))
+        if state not in LATEST:
+            LATEST.clear()
+            LATEST[state] = self.read_folder()
+        return LATEST[state]
+
+    def read_folder(self) -> Sources:
         names = load_arrays(self.folder / self.names_file, f"data.root={self.root}").get(self.names_key)
         if not isinstance(names, (list, tuple)) or [as_text(name) for name in names] != self.class_names:
             raise UserError(f"data.root={self.root}: {self.names_file} names other classes than {self.name} has")

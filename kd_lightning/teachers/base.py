@@ -21,6 +21,7 @@ class Teacher(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self._parts: list[nn.Module] | None = None
         self.register_load_state_dict_pre_hook(_keep_own_state)
 
     def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -39,7 +40,9 @@ class Teacher(nn.Module):
         return batch
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if any(part.training for part in self.modules()):  # somebody called train() on a part of it
+        if self._parts is None:
+            self._parts = list(self.modules())  # to walk the tree in every step would take as long as a layer
+        if any(part.training for part in self._parts):  # somebody called train() on a part of it
             self.train(False)
         with torch.no_grad():
             return self.answer(batch)

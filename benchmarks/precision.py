@@ -1,0 +1,48 @@
+"""bfloat16 beside float32 on a part of CIFAR-100 that a CPU can carry, as Markdown.
+
+    python -m benchmarks.precision ROOT [FOLDER]
+
+ROOT holds cifar-100-python/; FOLDER is that of methods.py, whose teacher it uses, or trains. Ten classes, resnet20
+teaches resnet8 by KD, the same images and weights for both precisions of a seed. On a CPU without bfloat16 its
+arithmetic is the same, and slow.
+"""
+
+import statistics
+import sys
+from pathlib import Path
+
+from benchmarks.methods import SEEDS, TEACHER_EPOCHS, spread, summary, train
+
+PRECISIONS = ("32-true", "bf16-mixed")
+SHORT = ("data.train_samples=1000", "trainer.max_epochs=4", "scratch=false")
+
+
+def main() -> None:
+    root = Path(sys.argv[1]).resolve()
+    folder = Path(sys.argv[2] if len(sys.argv) > 2 else "outputs/benchmark-methods").resolve()
+    train(folder / "teacher", root, "teacher=none", "student.model=resnet20", f"trainer.max_epochs={TEACHER_EPOCHS}")
+    teacher = ("teacher.model=resnet20", f"teacher.weights={folder / 'teacher' / 'student.safetensors'}")
+    for seed in SEEDS:
+        for precision in PRECISIONS:
+            options = (*teacher, *SHORT, "student.model=resnet8", f"trainer.precision={precision}", f"seed={seed}")
+            train(folder / precision / str(seed), root, *options)
+    print(table(folder))
+
+
+def table(folder: Path) -> str:
+    """Markdown: the last epoch's top-1 and NLL by precision, mean and standard deviation over the seeds."""
+    lines = ["| trainer.precision | top-1 % | NLL |", "|-|-|-|"]
+    top1 = {}
+    for precision in PRECISIONS:
+        students = [found["student"] for seed in SEEDS if (found := summary(folder / precision / str(seed)))]
+        top1[precision] = [100 * student["top1_last"] for student in students]
+        nll = [student["nll"] for student in students]
+        lines.append(
+            f"| {precision} | {spread(top1[precision])} | {statistics.mean(nll):.3f} ± {statistics.stdev(nll):.3f} |"
+        )
+    gains = [half - full for full, half in zip(*(top1[precision] for precision in PRECISIONS), strict=True)]
+    return "\n".join([*lines, "", f"bf16-mixed over 32-true, seed by seed: {spread(gains)} points."])
+
+
+if __name__ == "__main__":
+    main()
