@@ -7,10 +7,7 @@ BIN := .venv/bin
 demo: install ## make .venv, install, run kd-train: teacher, student alone, distilled student, one table
 	$(BIN)/kd-train
 
-test: install ## what CI runs
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
+test: lint ## what CI runs
 	$(BIN)/pytest --numprocesses 2
 
 lint: install

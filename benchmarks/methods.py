@@ -19,7 +19,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scipy.stats import t as student_t
+from kd_lightning.reporting.statistics import spread
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 SEEDS = range(3)
@@ -39,15 +39,19 @@ SHORTER = {
 def main() -> None:
     root = Path(sys.argv[1]).resolve()
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else "outputs/benchmark-methods").resolve()
-    train(folder / "teacher", root, "teacher=none", "student.model=resnet20", f"trainer.max_epochs={TEACHER_EPOCHS}")
-    teacher = ["teacher.model=resnet20", f"teacher.weights={folder / 'teacher' / 'student.safetensors'}"]
-    common = [*teacher, "student.model=resnet8", f"trainer.max_epochs={EPOCHS}"]
+    common = [*teacher(folder, root), "student.model=resnet8", f"trainer.max_epochs={EPOCHS}"]
     with ThreadPoolExecutor(2) as pool:
         for seed in SEEDS:
             for method in methods():
                 options = [f"method={method}", *common, f"seed={seed}", *SHORTER.get(method, [])]
                 pool.submit(train, folder / method / str(seed), root, *options)
     print(table(folder))
+
+
+def teacher(folder: Path, root: Path) -> list[str]:
+    """What makes kd-train take the resnet20 in FOLDER/teacher, which is trained now unless it is there."""
+    train(folder / "teacher", root, "teacher=none", "student.model=resnet20", f"trainer.max_epochs={TEACHER_EPOCHS}")
+    return ["teacher.model=resnet20", f"teacher.weights={folder / 'teacher' / 'student.safetensors'}"]
 
 
 def methods() -> list[str]:
@@ -79,20 +83,19 @@ def table(folder: Path) -> str:
         for method, found in complete.items()
     }
     alone = [100 * run["scratch"]["top1"] for run in next(iter(complete.values()))]
-    teacher = 100 * next(iter(complete.values()))[0]["teacher"]["top1"]
+    taught_by = 100 * next(iter(complete.values()))[0]["teacher"]["top1"]
     lines = [
-        f"Teacher (resnet20, {TEACHER_EPOCHS} epochs): {teacher:.1f} %. "
-        f"Student alone (resnet8, {EPOCHS} epochs): {spread(alone)} %.",
+        f"Teacher (resnet20, {TEACHER_EPOCHS} epochs): {taught_by:.1f} %. "
+        f"Student alone (resnet8, {EPOCHS} epochs): {shown(alone)} %.",
         "",
         "| method | top-1 % | gain, points | 95 % interval of the mean gain |",
         "|-|-|-|-|",
     ]
     for method in sorted(gains, key=lambda name: -statistics.mean(gains[name])):
         top1 = [100 * run["student"]["top1_last"] for run in complete[method]]
-        half = student_t.ppf(0.975, len(SEEDS) - 1) * statistics.stdev(gains[method]) / len(SEEDS) ** 0.5
-        mean = statistics.mean(gains[method])
-        interval = f"{mean - half:+.1f} to {mean + half:+.1f}"
-        lines.append(f"| {method} | {spread(top1)} | {spread(gains[method])} | {interval} |")
+        gain = spread(gains[method])
+        assert gain is not None
+        lines.append(f"| {method} | {shown(top1)} | {shown(gains[method])} | {gain.low:+.1f} to {gain.high:+.1f} |")
     missing = sorted(set(runs) - set(complete))
     return "\n".join([*lines, *([f"\nNot complete: {', '.join(missing)}"] if missing else [])])
 
@@ -102,8 +105,11 @@ def summary(run: Path) -> dict | None:  # type: ignore[type-arg]
     return json.loads(file.read_text()) if file.exists() else None
 
 
-def spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+def shown(values: list[float], decimals: int = 1) -> str:
+    """Mean ± standard deviation."""
+    found = spread(values)
+    assert found is not None
+    return found.text(lambda value: f"{value:.{decimals}f}")
 
 
 if __name__ == "__main__":

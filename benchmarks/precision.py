@@ -7,11 +7,10 @@ teaches resnet8 by KD, the same images and weights for both precisions of a seed
 arithmetic is the same, and slow.
 """
 
-import statistics
 import sys
 from pathlib import Path
 
-from benchmarks.methods import SEEDS, TEACHER_EPOCHS, spread, summary, train
+from benchmarks.methods import SEEDS, shown, summary, teacher, train
 
 PRECISIONS = ("32-true", "bf16-mixed")
 SHORT = ("data.train_samples=1000", "trainer.max_epochs=4", "scratch=false")
@@ -20,12 +19,10 @@ SHORT = ("data.train_samples=1000", "trainer.max_epochs=4", "scratch=false")
 def main() -> None:
     root = Path(sys.argv[1]).resolve()
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else "outputs/benchmark-methods").resolve()
-    train(folder / "teacher", root, "teacher=none", "student.model=resnet20", f"trainer.max_epochs={TEACHER_EPOCHS}")
-    teacher = ("teacher.model=resnet20", f"teacher.weights={folder / 'teacher' / 'student.safetensors'}")
+    common = [*teacher(folder, root), *SHORT, "student.model=resnet8"]
     for seed in SEEDS:
         for precision in PRECISIONS:
-            options = (*teacher, *SHORT, "student.model=resnet8", f"trainer.precision={precision}", f"seed={seed}")
-            train(folder / precision / str(seed), root, *options)
+            train(folder / precision / str(seed), root, *common, f"trainer.precision={precision}", f"seed={seed}")
     print(table(folder))
 
 
@@ -37,11 +34,9 @@ def table(folder: Path) -> str:
         students = [found["student"] for seed in SEEDS if (found := summary(folder / precision / str(seed)))]
         top1[precision] = [100 * student["top1_last"] for student in students]
         nll = [student["nll"] for student in students]
-        lines.append(
-            f"| {precision} | {spread(top1[precision])} | {statistics.mean(nll):.3f} ± {statistics.stdev(nll):.3f} |"
-        )
+        lines.append(f"| {precision} | {shown(top1[precision])} | {shown(nll, 3)} |")
     gains = [half - full for full, half in zip(*(top1[precision] for precision in PRECISIONS), strict=True)]
-    return "\n".join([*lines, "", f"bf16-mixed over 32-true, seed by seed: {spread(gains)} points."])
+    return "\n".join([*lines, "", f"bf16-mixed over 32-true, seed by seed: {shown(gains)} points."])
 
 
 if __name__ == "__main__":

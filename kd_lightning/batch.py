@@ -25,7 +25,7 @@ def as_batch(batch: Any) -> Batch:
 
 
 def example_batch(inputs: Tensor) -> Batch:
-    """A batch of these inputs with everything that a loader may give."""
+    """A batch of these inputs with target, index and strong view."""
     zeros = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
     return {"input": inputs, "input_strong": inputs, "target": zeros, "index": zeros}
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from kd_lightning.config import plain
 from kd_lightning.errors import UserError
 from kd_lightning.models import create_model, default_input_size
 from kd_lightning.profile import count_flops
@@ -16,6 +16,7 @@ from kd_lightning.taps import dry_run, shapes_of, tap_values
 
 Shape = tuple[int, ...]
 Adapt = Callable[[nn.Module, Tensor], nn.Module]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -41,54 +42,43 @@ def inspect_model(
     input_size: Shape,
     num_classes: int,
     taps: Mapping[str, str],
-    taken: Collection[str],
+    taken: Collection[str] | None,
     adapt: Adapt | None = None,
 ) -> Inspection:
     """Build a model without weights, on the meta device where it runs there, and find its taps.
 
     `role` is the config's key, `model` its value, `taps` are named beside those that are found, of which `taken` need
-    to be found. `adapt` is what becomes of the model before it is used, given an example. Raises `UserError` where the
-    model does not run on this input, or has no such module as a tap names.
+    to be found, all where None. `adapt` is what becomes of the model before it is used, given an example. Raises
+    `UserError` where the model does not run on this input, or has no such module as a tap names.
     """
     name = model if isinstance(model, str) else str(model["_target_"])
-    for device in ("meta", "cpu"):
+
+    def inspect(device: str) -> Inspection:
+        network, example = _build(device, role, model, input_size, num_classes, adapt)
         try:
-            return _inspect_on(device, role, model, name, input_size, num_classes, taps, taken, adapt)
-        except UserError:
-            raise
-        except Exception as error:
-            if device == "cpu":
-                shape = "x".join(map(str, input_size))
-                raise UserError(
-                    f"{role}.model={name}: does not run on an input of {shape} ({error}); take a model for this size, "
-                    f"other data, or in kd-inspect another {role}.input_size"
-                ) from error
-    raise AssertionError
+            found = _found(network, example, None if taken is None else {*taken} - {*taps})
+            values = tap_values(network, example, {**found, **taps})
+        except UserError as error:
+            raise UserError(f"{role}.{error}") from error
+        return Inspection(role, name, input_size, _parameters(network), {**found, **taps}, values)
 
-
-def _inspect_on(
-    device: str,
-    role: str,
-    model: Any,
-    name: str,
-    input_size: Shape,
-    num_classes: int,
-    given: Mapping[str, str],
-    taken: Collection[str],
-    adapt: Adapt | None,
-) -> Inspection:
-    with torch.device(device):
-        network = create_model(model, num_classes, input_size[0], key=f"{role}.model")
-        example = torch.zeros(2, *input_size)
-        network = network if adapt is None else adapt(network, example)
     try:
-        wanted = {*taken} - {*given}
-        taps = {**({"logits": ""} if wanted <= {"logits"} else find_all(network, example, wanted)), **given}
-        values = tap_values(network, example, taps)
-    except UserError as error:
-        raise UserError(f"{role}.{error}") from error
-    params = sum(parameter.numel() for parameter in network.parameters())
-    return Inspection(role, name, input_size, params, taps, values)
+        return _on_meta_or_cpu(inspect)
+    except UserError:
+        raise
+    except Exception as error:
+        shape = "x".join(map(str, input_size))
+        raise UserError(
+            f"{role}.model={name}: does not run on an input of {shape} ({error}); take a model for this size, "
+            f"other data, or in kd-inspect another {role}.input_size"
+        ) from error
+
+
+def _found(network: nn.Module, example: Tensor, wanted: set[str] | None) -> dict[str, str]:
+    """The taps that `auto` finds; the output alone where no more is wanted."""
+    if wanted is not None and wanted <= {"logits"}:
+        return {"logits": ""}
+    return find_all(network, example, wanted)
 
 
 @dataclass(frozen=True)
@@ -101,19 +91,37 @@ class Cost:
 
 def cost_of(role: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None = None) -> Cost:
     """The cost of a model that runs on this input, on the meta device where it runs there; see `inspect_model`."""
-    for device in ("meta", "cpu"):
-        try:
-            with torch.device(device):
-                network = create_model(model, num_classes, input_size[0], key=f"{role}.model")
-                example = torch.zeros(2, *input_size)
-                network = network if adapt is None else adapt(network, example)
-                with dry_run(network, example):
-                    flops = count_flops(network, example[:1])
-            return Cost(sum(parameter.numel() for parameter in network.parameters()), flops)
-        except Exception:
-            if device == "cpu":
-                raise
-    raise AssertionError
+
+    def cost(device: str) -> Cost:
+        network, example = _build(device, role, model, input_size, num_classes, adapt)
+        with dry_run(network, example):
+            return Cost(_parameters(network), count_flops(network, example[:1]))
+
+    return _on_meta_or_cpu(cost)
+
+
+def _build(
+    device: str, role: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None
+) -> tuple[nn.Module, Tensor]:
+    """The network, adapted, and an example (2, C, H, W), both on a device."""
+    with torch.device(device):
+        network = create_model(model, num_classes, input_size[0], key=f"{role}.model")
+        example = torch.zeros(2, *input_size)
+        return (network if adapt is None else adapt(network, example)), example
+
+
+def _on_meta_or_cpu(run: Callable[[str], Result]) -> Result:
+    """What comes of it without memory; of a network that does not run so, on the CPU."""
+    try:
+        return run("meta")
+    except UserError:
+        raise
+    except Exception:
+        return run("cpu")
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def given_taps(role: str, taps: Any) -> dict[str, str]:
@@ -134,8 +142,3 @@ def input_size(role: str, settings: Mapping[str, Any]) -> Shape:
     if not isinstance(size, list) or len(size) != 3 or not all(type(n) is int and n > 0 for n in size):
         raise UserError(f"{role}.input_size={size}: give [channels, height, width], such as [3,224,224]")
     return (size[0], size[1], size[2])
-
-
-def plain(value: Any) -> Any:
-    """A config's value as plain Python."""
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

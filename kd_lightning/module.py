@@ -213,7 +213,7 @@ class DistillationModule(LightningModule):
             self.__dict__.pop(name, None)
 
     def progress(self) -> Progress:
-        """How far the training is; its length is 0 where the trainer sets no limit."""
+        """How far the training is; `fraction` stays 0 where the trainer sets no limit."""
         if not math.isfinite(self._total_steps):
             return Progress(epoch=float(self.current_epoch))
         fraction = self.global_step / max(1, self._total_steps)

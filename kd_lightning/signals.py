@@ -46,9 +46,10 @@ def resolve_taps(
     return {**find_all(network, example_input, taken - set(given)), **given}
 
 
-def find_all(network: nn.Module, example: Tensor, taken: set[str]) -> dict[str, str]:
-    """The taps that `auto` finds; those inside the stages only where one of them is taken."""
-    inner = {} if all(FOUND.fullmatch(tap) for tap in taken) else find_inner_taps(network, example)
+def find_all(network: nn.Module, example: Tensor, taken: set[str] | None) -> dict[str, str]:
+    """The taps that `auto` finds; those inside the stages only where one of them is taken, or all are (None)."""
+    takes_inner = taken is None or not all(FOUND.fullmatch(tap) for tap in taken)
+    inner = find_inner_taps(network, example) if takes_inner else {}
     return {**find_taps(network, example), **inner}
 
 

@@ -8,8 +8,8 @@ from torchvision.transforms import functional as F
 
 from kd_lightning.data import CropFlip, Identity, view_of
 from kd_lightning.data.crops import SCALE, crop_box, draws, training_image
-from kd_lightning.data.views import fold
 from kd_lightning.errors import UserError
+from kd_lightning.hashing import fold
 
 
 def noise(*shape: int) -> torch.Tensor:

@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.config import conf_dir, register_resolvers
+from kd_lightning.config import conf_dir
 from kd_lightning.objective import Term
+from kd_lightning.resolvers import register_resolvers
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
 

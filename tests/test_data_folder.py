@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from kd_lightning.config import one_line
+from kd_lightning.bad_input import one_line
 from kd_lightning.data import ImageFolderDataModule
 from kd_lightning.data.images import open_rgb
 from kd_lightning.errors import UserError

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kd_lightning.config import one_line
+from kd_lightning.bad_input import one_line
 from kd_lightning.data import CropFlip, ImageFolderDataModule, SmallFolderDataModule, view_of
 from kd_lightning.data.decoded import decoded
 from kd_lightning.data.files import FileImages

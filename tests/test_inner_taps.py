@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models import create_model
-from kd_lightning.taps import TapReader, find_inner_taps, find_taps, tap_shapes
+from kd_lightning.taps import TapReader, find_inner_taps, find_taps, shapes_of, tap_values
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 POST_ACTIVATION = ["resnet8x4", "resnet20", "vgg8", "ShuffleV1", "ResNet50"]
@@ -108,7 +108,7 @@ def test_an_in_place_activation_does_not_reach_what_was_read_before_it() -> None
 def test_a_parameter_is_read_with_its_gradient_and_its_own_shape() -> None:
     model = nn.Sequential(nn.Conv2d(3, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     taps = {"weight": "0:weight", "logits": ""}
-    assert tap_shapes(model, IMAGES, taps) == {"weight": (5, 3), "logits": (5,)}
+    assert shapes_of(tap_values(model, IMAGES, taps), taps) == {"weight": (5, 3), "logits": (5,)}
     TapReader(model, taps)(IMAGES)["weight"].sum().backward()
     assert model[0].weight.grad is not None
 

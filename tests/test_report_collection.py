@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.reporting.collection import Collection
+from kd_lightning.reporting.page_tables import comparison
 from kd_lightning.reporting.reading import read
 from kd_lightning.reporting.runs import Run
 from kd_lightning.reporting.statistics import paired
 from kd_lightning.reporting.sweep_page import configurations_text, selection
-from kd_lightning.reporting.tables import comparison
 from kd_lightning.sweeps.status import FINISHED
 
 Row = tuple[str, int, float, float]

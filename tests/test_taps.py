@@ -13,7 +13,7 @@ from kd_lightning import DistillationModule, Term
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, HardLabel
 from kd_lightning.models import create_model
-from kd_lightning.taps import TapReader, find_taps, pair_taps, tap_shapes
+from kd_lightning.taps import TapReader, find_taps, pair_taps, shapes_of, tap_values
 
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 VGG11_BN = [f"features.{n}" for n in (2, 6, 13, 20, 27, 28)]
@@ -166,7 +166,7 @@ def test_auto_finds_logits_pooled_and_the_stages(name: str) -> None:
     names = [f"stage{n}" for n in range(1, len(stages) + 1)]
     second_head = {"logits_distilled": "head_dist"} if "distilled" in name else {}
     assert taps == {"logits": "", "pooled": pooled, **second_head, **dict(zip(names, stages, strict=True))}
-    assert tap_shapes(model, example, taps) == {
+    assert shapes_of(tap_values(model, example, taps), taps) == {
         "logits": (100,),
         **dict.fromkeys(second_head, (100,)),
         "pooled": (width,),
@@ -346,7 +346,7 @@ def test_a_reused_activation_is_not_tapped_where_a_later_call_would_overwrite_it
     model, example = Reuse(), torch.randn(2, 3, 8, 8)
     taps = find_taps(model, example)
     assert (taps["stage1"], taps["stage2"]) == ("conv1", "relu")
-    assert tap_shapes(model, example, taps)["stage1"] == (4, 8, 8)
+    assert shapes_of(tap_values(model, example, taps), taps)["stage1"] == (4, 8, 8)
 
 
 def test_text_models_have_evenly_spaced_blocks_as_sequences() -> None:
@@ -366,7 +366,7 @@ def test_text_models_have_evenly_spaced_blocks_as_sequences() -> None:
     assert [address for tap, address in taps.items() if tap.startswith("stage")] == [
         f"encoder.layers.{n}" for n in (1, 3, 5, 7)
     ]
-    shapes = tap_shapes(Text(), torch.zeros(2, 6, dtype=torch.long), taps)
+    shapes = shapes_of(tap_values(Text(), torch.zeros(2, 6, dtype=torch.long), taps), taps)
     assert shapes == {"logits": (3,), "pooled": (8,), **{f"stage{n}": (6, 8) for n in (1, 2, 3, 4)}}
 
 

@@ -1,4 +1,4 @@
-"""What is trained in all measurements: three pairs on CIFAR-100, with soft targets."""
+"""What is trained in all measurements: pairs on CIFAR-100, with soft targets."""
 
 from typing import NamedTuple
 

@@ -23,7 +23,7 @@ class Answers:
     def __init__(self, path: Path, images: int, views: int, encoding: Encoding) -> None:
         self.views, self.encoding = views, encoding
         self.records = RecordFile(path, images * views, encoding.words)
-        self.is_full = False  # the disk is
+        self.disk_is_full = False
         self.divergence: float | None = None  # of what is kept from the answers, in nats, over the first ones written
 
     def read(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,11 +36,11 @@ class Answers:
         words = self.encoding.encode(values)
         if self.encoding.is_partial and self.divergence is None:
             self.divergence = divergence(self.encoding, values)
-        if not self.is_full:
+        if not self.disk_is_full:
             try:
                 self.records.write(self.rows(index, view), words)
             except OSError as error:
-                self.is_full = True
+                self.disk_is_full = True
                 warnings.warn(
                     f"teacher.cache: {self.records.path} takes no more ({error.strerror}); the training goes on and "
                     "asks the teacher for what is not kept",

@@ -21,7 +21,7 @@ DESCRIBED_BY = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One of them; `kind` is a key of DESCRIBED_BY."""
+    """A folder of the cache; `kind` is a key of DESCRIBED_BY."""
 
     path: Path
     kind: str
@@ -55,13 +55,13 @@ class Entry:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """All of them, by kind and name."""
+    """All folders of a cache, by kind and name."""
     found = ((kind, path) for kind in DESCRIBED_BY for path in sorted((cache / kind).glob("*")) if path.is_dir())
     return [Entry(path, kind) for kind, path in found]
 
 
 def named(cache: Path, name: str) -> Entry:
-    """The one whose name begins like this. Raises UserError unless there is exactly one."""
+    """The entry whose name begins with `name`. Raises UserError unless there is exactly one."""
     found = [entry for entry in entries(cache) if entry.name.startswith(name)]
     if len(found) != 1:
         what = "nothing" if not found else f"{len(found)} entries"
@@ -70,7 +70,7 @@ def named(cache: Path, name: str) -> Entry:
 
 
 def remove(entry: Entry) -> None:
-    """Delete it. Raises UserError where a run is making it at this moment."""
+    """Delete an entry. Raises UserError where a run is making it at this moment."""
     lock = FileLock(entry.path.with_name(f"{entry.name.partition('.')[0]}.lock"))
     try:
         with lock.acquire(timeout=0):

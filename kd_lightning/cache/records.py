@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.data.views import MASK, scramble
+from kd_lightning.hashing import MASK, scramble
 
 CHECK_WORDS = 2  # of 16 bits each, behind a record's own
 READ_ROWS = 2**16  # at a time
@@ -69,10 +69,6 @@ class RecordFile:
             for rows in torch.arange(first, after).split(READ_ROWS):
                 found.append(rows[self.read(rows)[1]])
         return torch.cat(found)
-
-    def disk_bytes(self) -> int:
-        """What the file takes up."""
-        return os.fstat(self._file).st_blocks * 512
 
     def close(self) -> None:
         del self._table

@@ -8,7 +8,7 @@ from torch._dynamo.exc import TorchDynamoException
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.module import DistillationModule
-from kd_lightning.reporting.terminal import say
+from kd_lightning.terminal import say
 
 
 class Compilation(Callback):

@@ -10,8 +10,8 @@ from torch import Tensor
 from kd_lightning.data import ImageDataModule
 from kd_lightning.data.views import view_of
 from kd_lightning.module import DistillationModule
-from kd_lightning.reporting.terminal import say
 from kd_lightning.teachers import CachedTeacher
+from kd_lightning.terminal import say
 
 
 class Prefill(Callback):

@@ -1,11 +1,11 @@
 """kd-cache."""
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 
+from kd_lightning.config import cache_dir
 from kd_lightning.errors import UserError
 
 
@@ -22,27 +22,26 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     about = "What runs keep: trained networks, teachers' answers and test results, pixels of small folders."
     whole = argparse.ArgumentParser("kd-cache", description=about)
-    default = os.environ.get("KD_LIGHTNING_CACHE", "~/.cache/kd_lightning")
-    whole.add_argument("--dir", type=lambda path: Path(path).expanduser(), default=Path(default).expanduser())
+    whole.add_argument("--dir", type=lambda path: Path(path).expanduser(), default=cache_dir())
     commands = whole.add_subparsers(required=True, metavar="ls|rm|verify")
-    commands.add_parser("ls", help="names, contents and sizes").set_defaults(command=show)
+    commands.add_parser("ls", help="names, contents and sizes").set_defaults(command=list_entries)
     rm = commands.add_parser("rm", help="remove some, or all")
     rm.add_argument("names", nargs="*", help="as ls shows them, or how they begin")
     rm.add_argument("--all", action="store_true")
-    rm.set_defaults(command=remove)
+    rm.set_defaults(command=remove_entries)
     verify = commands.add_parser("verify", help="ask teachers again for a sample of their answers, and compare")
     verify.add_argument("names", nargs="*", help="as ls shows them, or how they begin; without any, all answers")
-    verify.set_defaults(command=check)
+    verify.set_defaults(command=verify_entries)
     return whole
 
 
-def show(arguments: argparse.Namespace) -> int:
+def list_entries(arguments: argparse.Namespace) -> int:
     from rich.box import SIMPLE_HEAD
     from rich.filesize import decimal
     from rich.table import Table
 
     from kd_lightning.cache.folders import entries
-    from kd_lightning.reporting.terminal import show
+    from kd_lightning.terminal import show
 
     table, total = Table("name", "kind", "what", box=SIMPLE_HEAD, title=str(arguments.dir), title_justify="left"), 0
     table.add_column("last written", no_wrap=True)
@@ -58,7 +57,7 @@ def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def remove(arguments: argparse.Namespace) -> int:
+def remove_entries(arguments: argparse.Namespace) -> int:
     from kd_lightning.cache.folders import entries, named, remove
 
     if bool(arguments.names) == arguments.all:
@@ -70,13 +69,13 @@ def remove(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def check(arguments: argparse.Namespace) -> int:
+def verify_entries(arguments: argparse.Namespace) -> int:
     from kd_lightning.cache.folders import entries, named
     from kd_lightning.experiment.verification import verify
 
-    names = [named(arguments.dir, name) for name in arguments.names] or entries(arguments.dir)
+    chosen = [named(arguments.dir, name) for name in arguments.names] or entries(arguments.dir)
     failed = 0
-    for entry in names:
+    for entry in chosen:
         if entry.kind != "answers":
             continue
         result = verify(entry.path)

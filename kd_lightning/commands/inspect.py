@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from kd_lightning.config import command
+from kd_lightning.command import command
 
 
 @command("inspect")
@@ -10,7 +10,8 @@ def main(config: DictConfig) -> None:
     """Show the taps of a student and a teacher, side by side."""
     from rich.console import Console
 
-    from kd_lightning.inspection import Inspection, given_taps, input_size, inspect_model, plain
+    from kd_lightning.config import plain
+    from kd_lightning.inspection import Inspection, given_taps, input_size, inspect_model
     from kd_lightning.models import check_model_name
     from kd_lightning.reporting.taps import further, stages, taps_table, unpaired
     from kd_lightning.taps import pair_taps
@@ -18,7 +19,7 @@ def main(config: DictConfig) -> None:
     def look(role: str) -> Inspection:
         model = plain(config[role].model)
         taps = given_taps(role, config[role].taps)
-        return inspect_model(role, model, input_size(role, config[role]), config.num_classes, taps, taken={"all"})
+        return inspect_model(role, model, input_size(role, config[role]), config.num_classes, taps, taken=None)
 
     roles = ["student"] if config.teacher.model is None else ["student", "teacher"]
     for role in roles:

@@ -2,7 +2,8 @@
 
 from omegaconf import DictConfig
 
-from kd_lightning.config import command, is_sweep_job, run_folder
+from kd_lightning.command import command, is_sweep_job
+from kd_lightning.run_folder import run_folder
 
 
 @command("train")
@@ -15,9 +16,9 @@ def main(config: DictConfig) -> float | None:
     from kd_lightning.experiment.introduction import introduce
     from kd_lightning.experiment.resume import finished
     from kd_lightning.experiment.run import run
-    from kd_lightning.reporting.table import caption, comparison
-    from kd_lightning.reporting.terminal import say, show
+    from kd_lightning.reporting.terminal_tables import caption, comparison
     from kd_lightning.sweeps.job import sweep_job
+    from kd_lightning.terminal import say, show
 
     if is_sweep_job():
         return sweep_job(config)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from kd_lightning.data.images import as_rgb, jpeg_size, opened
-from kd_lightning.data.views import fold
+from kd_lightning.hashing import fold
 
 SCALE = (0.08, 1.0)  # of the image's area
 RATIO = (3 / 4, 4 / 3)  # width to height

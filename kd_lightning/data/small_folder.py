@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.config import cache_dir
 from kd_lightning.data.augment import Augmentation, CropFlip
 from kd_lightning.data.decoded import decoded
 from kd_lightning.data.folder import ImageFolderDataModule
@@ -15,8 +16,8 @@ class SmallFolderDataModule(InMemoryDataModule, ImageFolderDataModule):
     """The folders of ImageFolderDataModule, trained on as a data set in memory.
 
     Each image's short side is resized to `resize_size` and its centre cut out, for training too, which varies them by
-    `augment` on the device. The pixels are kept in the folder `cache`, where every later run finds them unless a file
-    was changed.
+    `augment` on the device. The pixels are kept in the folder `cache` (None: `config.cache_dir`), where every later run
+    finds them unless a file was changed.
     """
 
     def __init__(
@@ -26,11 +27,11 @@ class SmallFolderDataModule(InMemoryDataModule, ImageFolderDataModule):
         image_size: int = 64,
         resize_size: int = 64,
         augment: Augmentation | None = EIGHTH,
-        cache: str | Path = "~/.cache/kd_lightning",
+        cache: str | Path | None = None,
         **common: Any,
     ) -> None:
         super().__init__(name=name, image_size=image_size, resize_size=resize_size, augment=augment, **common)
-        self.cache = Path(cache).expanduser()
+        self.cache = cache_dir() if cache is None else Path(cache).expanduser()
 
     def source(self, split: str) -> MemoryImages:
         return decoded(self.list_split(split), self.cache)

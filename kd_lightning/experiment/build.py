@@ -1,6 +1,6 @@
 """Building networks, and the module around them, from their configs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +10,19 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.answers import with_answers
-from kd_lightning.inspection import Adapt, plain
-from kd_lightning.models import (
-    create_model,
-    load_weights,
-    normalize_inputs,
-    pretrained_normalization,
-    read_normalization,
-    stored_normalization,
-)
+from kd_lightning.experiment.normalization import normalization
+from kd_lightning.inspection import Adapt
+from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective, Term
 from kd_lightning.signals import resolve_taps
 from kd_lightning.teachers import FrozenTeacher, Teacher
 
 TRAINING_SET = ("index", "target")
-Normalization = tuple[Sequence[float], Sequence[float]]
 
 
 def model_name(settings: Mapping[str, Any]) -> str:
@@ -79,11 +73,6 @@ def adapted_to_its_like(config: DictConfig, data: ImageDataModule) -> Adapt | No
     return adapt
 
 
-def is_file(weights: str | None) -> bool:
-    """Whether `weights` names a file rather than a way to get them."""
-    return weights not in (None, "train", "pretrained")
-
-
 def build_network(role: str, settings: DictConfig, data: ImageDataModule, adapt: Adapt | None = None) -> nn.Module:
     """The network of `student` or `teacher`, with its weights and its own normalisation in front.
 
@@ -103,39 +92,6 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule, adapt:
         metadata = load_weights(network, Path(settings.weights).expanduser(), f"{role}.weights")
     mean, std = normalization(role, settings, data, metadata)
     return normalize_inputs(network, mean, std)
-
-
-def normalization(role: str, settings: DictConfig, data: ImageDataModule, metadata: Mapping[str, str]) -> Normalization:
-    """The mean and standard deviation that a network was, or will be, trained with."""
-    if settings.normalization != "auto":
-        return given_normalization(role, settings.normalization, data.in_channels)
-    stored, published = read_normalization(metadata), pretrained_normalization(settings.model)
-    if stored is not None:
-        return stored
-    if published is not None and (is_file(settings.weights) or settings.weights == "pretrained"):
-        return published if len(published[0]) == data.in_channels else averaged(published, data.in_channels)
-    return data.mean, data.std
-
-
-def given_normalization(role: str, given: Any, channels: int) -> Normalization:
-    """The normalisation that a config names; raises `UserError` unless it is a mean and a std for each channel."""
-    values = plain(given)
-    mean: Any
-    std: Any
-    mean, std = (values.get(name) for name in ("mean", "std")) if isinstance(values, dict) else (None, None)
-    fits = all(isinstance(numbers, list) and len(numbers) == channels for numbers in (mean, std))
-    if not fits or not all(isinstance(number, (int, float)) for number in (*mean, *std)) or min(std) <= 0:
-        raise UserError(
-            f"{role}.normalization={values}: give auto, or {{mean: […], std: […]}} with a number above 0 for std and "
-            f"one of each for every channel; the data have {channels}"
-        )
-    return mean, std
-
-
-def averaged(known: Normalization, channels: int) -> Normalization:
-    """A colour normalisation for images of another number of channels: the mean over its own."""
-    mean, std = ([sum(values) / len(values)] * channels for values in known)
-    return mean, std
 
 
 def file_metadata(settings: Mapping[str, Any], network: nn.Module) -> dict[str, str]:

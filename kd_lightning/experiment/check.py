@@ -6,7 +6,7 @@ from typing import Any
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
-from kd_lightning.config import one_line
+from kd_lightning.bad_input import one_line
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import roles
@@ -40,8 +40,9 @@ def check_numbers(config: DictConfig) -> None:
         raise UserError(f"alpha={config.alpha}: the share of the soft targets, a number from 0 to 1; 0.9 is usual")
     if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise UserError(f"seed={config.seed}: must be a whole number, at least 0 and below 2**32")
-    if config.trainer.get("max_epochs") == 0 or config.trainer.get("max_steps") == 0:
-        raise UserError("trainer.max_epochs=0: nothing to train; give at least one epoch and one step")
+    for key in ("max_epochs", "max_steps"):
+        if config.trainer.get(key) == 0:
+            raise UserError(f"trainer.{key}=0: nothing to train; give at least one epoch and one step")
 
 
 def check_loss(loss: Any, key: str) -> None:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kd_lightning.batch import example_batch
+from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.answers import check_cache
@@ -15,13 +16,12 @@ from kd_lightning.experiment.build import (
     adapted_to_its_like,
     build_network,
     build_terms,
-    given_normalization,
-    is_file,
     is_own_teacher,
     model_name,
     roles,
 )
-from kd_lightning.inspection import given_taps, inspect_model, plain
+from kd_lightning.experiment.normalization import given_normalization
+from kd_lightning.inspection import given_taps, inspect_model
 from kd_lightning.models import check_model_name, has_pretrained, pretrained_num_classes
 from kd_lightning.objective import Objective
 from kd_lightning.signals import connect, taken_from, takes_strong_view, with_view

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.training import quiet
 from kd_lightning.learning_rate import LearningRateSchedule
-from kd_lightning.reporting.terminal import say
+from kd_lightning.terminal import say
 
 GPU = ("gpu", "cuda")
 COMPILE_MODES = (False, True, *torch._inductor.list_mode_options())

@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment import once
-from kd_lightning.experiment.arrays import Arrays, write_evaluation
 from kd_lightning.experiment.build import (
     build_module,
     build_network,
@@ -28,6 +27,7 @@ from kd_lightning.experiment.testing import (
     TestedNetwork,
     cost,
     measure_alone,
+    selected_checkpoint,
     student_weights,
     test_student,
     validate,
@@ -36,7 +36,8 @@ from kd_lightning.experiment.training import Fit, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.page import write_run_page
-from kd_lightning.reporting.terminal import say
+from kd_lightning.terminal import say
+from kd_lightning.tracking.arrays import Arrays, write_evaluation
 from kd_lightning.tracking.environment import environment
 from kd_lightning.tracking.files import write_json
 from kd_lightning.tracking.results import log_results
@@ -84,14 +85,13 @@ def measure_student(
 ) -> tuple[TestedNetwork, str]:
     """The distilled student with the weights that it is judged by, and which these are, `best` or `last`.
 
-    The best epoch is the one that validation data select; on the test set it would be selected on it. Without `tests`
-    the test set is not read, and its metrics are null.
+    Without `tests` the test set is not read, and its metrics are null.
     """
     weights = {"last": {name: value.clone() for name, value in module.student.state_dict().items()}}
     best = student_weights(folder, "best")
     if best is not None:
         weights["best"] = best
-    selected = "best" if best is not None and data.validates_on == "validation" else "last"
+    selected = selected_checkpoint(data, folder)
     metrics: Metrics = dict.fromkeys(UNTESTED)
     arrays: Arrays = {}
     if tests:

@@ -8,12 +8,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import has_teacher, model_name
-from kd_lightning.inspection import plain
+from kd_lightning.run_folder import RECORD_OF_A_SWEEP
 from kd_lightning.tracking.description import Description
 
-RECORD_OF_A_SWEEP = "multirun.yaml"  # Hydra's own
 OF_DISTILLATION = ("temperature", "alpha", "loss", "initialization")
 PLACES = ("paths", "hydra", "logger", "callbacks")
 

@@ -9,18 +9,19 @@ from lightning import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from kd_lightning.config import is_file
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment import once
-from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
-from kd_lightning.experiment.build import adapted_to_its_like, build_network, has_teacher, is_file, is_own_teacher
+from kd_lightning.experiment.build import adapted_to_its_like, build_network, has_teacher, is_own_teacher
 from kd_lightning.experiment.late_results import log_later
 from kd_lightning.experiment.resume import finished
 from kd_lightning.experiment.testing import Metrics, student_weights, test, test_student
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.page import write_run_page
-from kd_lightning.reporting.terminal import say
+from kd_lightning.terminal import say
+from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 
 

@@ -8,15 +8,15 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kd_lightning.batch import example_batch
+from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.answers import is_cached
 from kd_lightning.experiment.build import example_input, module_around
 from kd_lightning.experiment.resume import INITIALIZATION
 from kd_lightning.experiment.training import fit
-from kd_lightning.inspection import plain
 from kd_lightning.module import DistillationModule
-from kd_lightning.reporting.terminal import say
 from kd_lightning.taps import evaluating
+from kd_lightning.terminal import say
 
 KEPT_CALLBACKS = ("checkpoint_last", "progress_bar")
 

@@ -3,12 +3,13 @@
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import adapted_to_its_like, model_name, roles
-from kd_lightning.inspection import Cost, cost_of, plain
+from kd_lightning.inspection import Cost, cost_of
 from kd_lightning.reporting.config_tree import config_tree
 from kd_lightning.reporting.model_summary import model_summary
-from kd_lightning.reporting.terminal import show
+from kd_lightning.terminal import show
 
 
 @rank_zero_only

@@ -8,16 +8,17 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning import __version__
+from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.experiment.kept import home_of
-from kd_lightning.experiment.once import all_ranks_agree, first_rank_holds, is_first_rank, trainer_shape
+from kd_lightning.experiment.once import trainer_shape
+from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds, is_first_rank
 from kd_lightning.experiment.testing import TestedNetwork, measure_alone
-from kd_lightning.inspection import plain
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights import state_sha256
 from kd_lightning.profile import Profile
-from kd_lightning.reporting.terminal import say
+from kd_lightning.terminal import say
+from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 
 

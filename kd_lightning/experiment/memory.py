@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-GIB = 2**30
+from kd_lightning.callbacks.device_memory import GIB
 
 
 def peak_memory() -> dict[str, float | None]:

@@ -10,25 +10,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from filelock import FileLock
 from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning import __version__
+from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.arrays import NAME, read_arrays, write_arrays
-from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, is_file, model_name
+from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, model_name
 from kd_lightning.experiment.kept import home_of
+from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.testing import TestedNetwork, cost, load_selected, measure
 from kd_lightning.experiment.training import at, fit
-from kd_lightning.inspection import plain
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
 from kd_lightning.profile import Profile
-from kd_lightning.reporting.terminal import say
+from kd_lightning.terminal import say
+from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb import one_wandb_run
@@ -45,13 +44,12 @@ def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -
 
     Of several runs that need the same one, the first trains it and the others wait.
     """
-    settings = config.teacher if role == "teacher" else config.student
-    key = "teacher" if role == "teacher" else "student"
+    key, title = ("teacher", "teacher") if role == "teacher" else ("student", "student alone")
+    settings = config[key]
     shape = shaped_by(settings, config, data)
     home = home_of(KIND, shape, config)
     with first_rank_holds(home.with_suffix(".lock")):
         found = all_ranks_agree((home / "record.json").exists())
-        title = "teacher" if role == "teacher" else "student alone"
         say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
         if found:
             return load(key, settings, data, home)
@@ -141,31 +139,6 @@ def nothing_half_begun(folder: Path) -> Iterator[None]:
         if not list(folder.glob("checkpoints/*.ckpt")):
             shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-@contextmanager
-def first_rank_holds(lock: Path) -> Iterator[None]:
-    """One process at a time among those that train by themselves; the other ranks of a run follow their first."""
-    if is_first_rank():
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
-            yield
-    else:
-        yield
-
-
-def is_first_rank() -> bool:
-    """Whether this process is the first of those that train together, or the only one."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0
-
-
-def all_ranks_agree(found: bool) -> bool:
-    """What the first rank found, on all ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return found
-    answer = [found]
-    torch.distributed.broadcast_object_list(answer, src=0)
-    return answer[0]
 
 
 def cross_entropy(config: DictConfig) -> DictConfig:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from kd_lightning.config import plain
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.once import SHAPELESS
-from kd_lightning.inspection import plain
 
 INITIALIZATION = "initialization"  # the folder of the training before the training
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kd_lightning.config import save_config
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.comparison import compare
 from kd_lightning.experiment.resume import finished, same_config
+from kd_lightning.run_folder import save_config
 
 
 def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:

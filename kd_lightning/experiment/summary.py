@@ -22,7 +22,7 @@ def summarise(
     networks: Mapping[str, TestedNetwork | None],
     selected: str,
 ) -> dict[str, Any]:
-    """All of it; `networks` are `teacher`, `scratch` and `student`, `selected` names the student's checkpoint."""
+    """A run's summary in plain values; `networks` are by role, `selected` names the student's checkpoint."""
     names = {"teacher": config.teacher, "scratch": config.student, "student": config.student}
     student = networks["student"]
     assert student is not None

@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.arrays import Arrays
 from kd_lightning.experiment.build import example_input
-from kd_lightning.experiment.layout import lay_out, usual_order
+from kd_lightning.experiment.memory_format import use_channels_last, use_contiguous
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
 from kd_lightning.profile import Profile, profile_model
-from kd_lightning.reporting.terminal import console
 from kd_lightning.teachers import LogitsOf, Teacher
+from kd_lightning.terminal import console
+from kd_lightning.tracking.arrays import Arrays
 
 Metrics = dict[str, float | None]
 Weights = dict[str, Tensor]
@@ -80,14 +80,14 @@ def measure_alone(config: DictConfig, network: nn.Module, data: ImageDataModule)
     trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=shown)
     module = DistillationModule(as_network(network), num_classes=data.num_classes)
     if config.channels_last:
-        lay_out(module, example_input(data))
+        use_channels_last(module, example_input(data))
     tested, arrays = measure(trainer, module, data)
     return TestedNetwork(network, cost(network, data), tested, arrays=arrays)
 
 
 def cost(network: nn.Module, data: ImageDataModule) -> Profile:
     """Parameters, operations and latency of one image; the network is in the usual order in memory afterwards."""
-    return profile_model(usual_order(as_network(network)), example_input(data))
+    return profile_model(use_contiguous(as_network(network)), example_input(data))
 
 
 def test_student(
@@ -118,12 +118,15 @@ def student_weights(folder: Path, which: str) -> Weights | None:
     return {name.removeprefix("student."): stored[name] for name in stored if name.startswith("student.")}
 
 
-def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> None:
-    """Put the weights that a training is judged by into its module, which holds the last ones.
+def selected_checkpoint(data: ImageDataModule, folder: Path) -> str:
+    """`best` where validation data select, else `last`: the best epoch on the test set would be selected on it."""
+    has_best = (folder / "checkpoints" / "best.ckpt").exists()
+    return "best" if has_best and data.validates_on == "validation" else "last"
 
-    These are the best where validation data select, else the last: the best epoch on the test set would be selected
-    on it.
-    """
-    best = student_weights(folder, "best") if data.validates_on == "validation" else None
-    if best is not None:
+
+def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> None:
+    """Put the weights that a training is judged by into its module, which holds the last ones."""
+    if selected_checkpoint(data, folder) == "best":
+        best = student_weights(folder, "best")
+        assert best is not None
         module.student.load_state_dict(best)

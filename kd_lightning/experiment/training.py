@@ -17,10 +17,10 @@ from kd_lightning.callbacks import Compilation, Prefill, Throughput
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.description import describe
-from kd_lightning.experiment.layout import lay_out
+from kd_lightning.experiment.memory_format import use_channels_last
 from kd_lightning.module import DistillationModule
-from kd_lightning.reporting.terminal import say
 from kd_lightning.teachers import CachedTeacher
+from kd_lightning.terminal import say
 from kd_lightning.tracking.loggers import describe_training, of_this_training
 from kd_lightning.tracking.metrics_file import join_metrics, keep_metrics
 
@@ -86,7 +86,7 @@ def fit(
     """
     quiet()
     if config.channels_last:
-        lay_out(module, example_input(data))
+        use_channels_last(module, example_input(data))
     trainer = make_trainer(config, folder, logs, role)
     last = folder / "checkpoints" / "last.ckpt"
     resumed = last.exists()

@@ -7,7 +7,7 @@ from kd_lightning.reporting.collection import Configuration
 from kd_lightning.reporting.content import Cell
 from kd_lightning.reporting.runs import Run
 from kd_lightning.reporting.statistics import Paired, Spread, spread
-from kd_lightning.reporting.table import percent
+from kd_lightning.reporting.terminal_tables import percent
 from kd_lightning.sweeps.status import FINISHED, rounded
 
 

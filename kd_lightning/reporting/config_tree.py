@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from rich.text import Text
 from rich.tree import Tree
 
-from kd_lightning.inspection import plain
+from kd_lightning.config import plain
 
 GROUPS = ("data", "student", "teacher", "loss", "initialization", "optimizer", "scheduler", "trainer")
 OF_THE_TRAINER = ("max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision", "gradient_clip_val")

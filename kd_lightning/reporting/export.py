@@ -3,8 +3,8 @@
 from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.content import Table
 from kd_lightning.reporting.incomplete import notice
+from kd_lightning.reporting.page_tables import configurations
 from kd_lightning.reporting.sweep_page import compared, configurations_text, subtitle, title
-from kd_lightning.reporting.tables import configurations
 
 
 def as_csv(runs: Collection) -> str:

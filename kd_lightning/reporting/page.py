@@ -16,8 +16,8 @@ from kd_lightning.reporting.content import Content
 from kd_lightning.reporting.run_page import run_page
 from kd_lightning.reporting.runs import read_run
 from kd_lightning.reporting.sweep_page import sweep_page
-from kd_lightning.sweeps.plan import RECORD
-from kd_lightning.tracking.files import write_text
+from kd_lightning.run_folder import RECORD_OF_A_SWEEP
+from kd_lightning.tracking.files import finite, write_text
 
 TEMPLATES = files("kd_lightning.reporting") / "templates"
 SCRIPTS = ("figures.js", "heatmap.js", "tables.js")
@@ -31,7 +31,7 @@ def page(runs: Collection) -> str:
 
 def write_run_page(folder: Path) -> None:
     """report.html in a finished run's folder; none for a job of a sweep, whose page shows it among the others."""
-    if not (folder.parent / RECORD).exists():
+    if not (folder.parent / RECORD_OF_A_SWEEP).exists():
         write_text(folder / NAME, render(run_page(read_run(folder))))
 
 
@@ -62,11 +62,3 @@ def as_json(value: Any) -> Markup:
     """JSON that may stand inside of a script element; what is no number becomes null."""
     text = json.dumps(finite(value), allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))
-
-
-def finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and value - value != 0 else value

@@ -9,7 +9,7 @@ from pathlib import Path
 from kd_lightning.errors import UserError
 from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.runs import MISSING, Run, is_run, read_run, split
-from kd_lightning.sweeps.plan import RECORD
+from kd_lightning.run_folder import RECORD_OF_A_SWEEP
 from kd_lightning.sweeps.record import number_of_trials, planned_jobs
 
 
@@ -34,7 +34,7 @@ def read_sweep(folder: Path) -> Collection | None:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder that kd-train printed, or a multirun's")
     begun = sorted((path for path in folder.iterdir() if path.is_dir() and is_run(path)), key=job_number)
-    if is_run(folder) or not (begun or (folder / RECORD).exists()):
+    if is_run(folder) or not (begun or (folder / RECORD_OF_A_SWEEP).exists()):
         return None
     path = folder / "sweep.json"
     record = json.loads(path.read_text()) if path.exists() else None

@@ -10,9 +10,9 @@ from kd_lightning.reporting.figures.classes import WHOLE, WORST, confusions, gai
 from kd_lightning.reporting.figures.cost import accuracy_over_cost
 from kd_lightning.reporting.figures.curves import loss_terms, validation
 from kd_lightning.reporting.figures.knowledge import beyond_the_label
+from kd_lightning.reporting.page_tables import comparison, objective
 from kd_lightning.reporting.runs import Run
-from kd_lightning.reporting.table import caption
-from kd_lightning.reporting.tables import comparison, objective
+from kd_lightning.reporting.terminal_tables import caption
 from kd_lightning.sweeps.status import FAILED
 
 
@@ -121,8 +121,8 @@ def cards(run: Run) -> list[Card]:
     if student is not None:
         found.append(Card(f"student, {where} top-1", f"{100 * student:.2f} %", (run.summary or {})["student"]["model"]))
     if student is not None and scratch is not None:
-        gain = Card("gain over the student alone", f"{100 * (student - scratch):+.2f} points", f"{100 * scratch:.2f} %")
-        found.append(Card(gain.label, gain.value, f"alone {gain.note}; one seed, a spread needs more"))
+        note = f"alone {100 * scratch:.2f} %; one seed, a spread needs more"
+        found.append(Card("gain over the student alone", f"{100 * (student - scratch):+.2f} points", note))
     if teacher is not None:
         agreement = run.metric("student", "agreement")
         note = "" if agreement is None else f"the student agrees with it on {100 * agreement:.1f}\u00a0%"

@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from kd_lightning.config import register_resolvers
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.arrays import NAME as EVALUATION
-from kd_lightning.experiment.arrays import read_arrays
+from kd_lightning.resolvers import register_resolvers
 from kd_lightning.sweeps.status import FINISHED, read_status
+from kd_lightning.tracking.arrays import NAME as EVALUATION
+from kd_lightning.tracking.arrays import read_arrays
 from kd_lightning.tracking.metrics_file import read_metrics
 
 UNFINISHED, MISSING = "unfinished", "not begun"
-ROLES = ("teacher", "scratch", "student")
 
 
 @dataclass(frozen=True)

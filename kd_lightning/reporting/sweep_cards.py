@@ -4,7 +4,7 @@ from kd_lightning.reporting.cells import p_value
 from kd_lightning.reporting.collection import METRICS, Collection
 from kd_lightning.reporting.content import Card
 from kd_lightning.reporting.statistics import Paired, Spread, paired
-from kd_lightning.reporting.table import percent
+from kd_lightning.reporting.terminal_tables import percent
 
 
 def cards(runs: Collection) -> list[Card]:

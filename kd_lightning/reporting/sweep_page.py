@@ -8,10 +8,10 @@ from kd_lightning.reporting.figures.curves import of_all
 from kd_lightning.reporting.figures.parallel import parallel_coordinates
 from kd_lightning.reporting.heatmap import heat_map
 from kd_lightning.reporting.incomplete import notice
+from kd_lightning.reporting.page_tables import comparison, configurations, jobs
 from kd_lightning.reporting.run_page import details
 from kd_lightning.reporting.runs import Run
 from kd_lightning.reporting.sweep_cards import cards
-from kd_lightning.reporting.tables import comparison, configurations, jobs
 from kd_lightning.sweeps.status import FINISHED
 
 

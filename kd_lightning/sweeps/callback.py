@@ -12,7 +12,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from kd_lightning.config import BAD_INPUT, at_end, one_line
+from kd_lightning.bad_input import BAD_INPUT, one_line
+from kd_lightning.command import at_end
 from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import RECORD, discard_empty_sweep, make_plan, searches
 from kd_lightning.sweeps.progress import Progress
@@ -43,12 +44,12 @@ class Sweep(Callback):
         self.console = Console(file=sys.stdout)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
         OmegaConf.save(config, folder / RECORD)  # as Hydra's own sweeper does, but not others
-        self.launched = False
+        self.completed = False
         at_end.push(self.stop)
         self.progress.start()
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        self.launched = True
+        self.completed = True
         self.progress.stop()
         try:
             from kd_lightning.sweeps.end import conclude
@@ -63,7 +64,7 @@ class Sweep(Callback):
     def stop(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         """However the command ends; where that is before its last job it says how to go on, of Ctrl-C nothing else."""
         self.progress.stop()
-        if error is not None and not self.launched:
+        if error is not None and not self.completed:
             self.progress.tell_stopped()
         if isinstance(error, KeyboardInterrupt):
             sys.exit(INTERRUPTED)

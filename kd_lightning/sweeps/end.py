@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kd_lightning.reporting.statistics import spread
-from kd_lightning.reporting.table import percent
+from kd_lightning.reporting.terminal_tables import percent
 from kd_lightning.sweeps.job import LOG, output_to
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.sweeps.progress import failure

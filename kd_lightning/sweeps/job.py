@@ -12,10 +12,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kd_lightning.config import BAD_INPUT, one_line, run_folder
+from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.check import check
 from kd_lightning.experiment.run import run
+from kd_lightning.run_folder import run_folder
 from kd_lightning.sweeps.devices import one_device
 from kd_lightning.sweeps.guard import job_lock
 from kd_lightning.sweeps.plan import searches

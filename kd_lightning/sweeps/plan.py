@@ -10,12 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.config import remove_folder
 from kd_lightning.errors import UserError
+from kd_lightning.run_folder import RECORD_OF_A_SWEEP, remove_folder
 from kd_lightning.sweeps.guard import LOCK
 from kd_lightning.sweeps.status import NAME
-
-RECORD = "multirun.yaml"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def given(hydra: DictConfig) -> list[str]:
 
 def refuse_another_sweep(config: DictConfig, folder: Path) -> None:
     """Raise `UserError` if the folder holds jobs of a sweep with other overrides."""
-    record = folder / RECORD
+    record = folder / RECORD_OF_A_SWEEP
     if not record.exists() or not has_begun(folder):
         return
     before, now = OmegaConf.load(record).hydra, config.hydra
@@ -106,5 +104,9 @@ def has_begun(folder: Path) -> bool:
 
 def discard_empty_sweep(folder: Path) -> None:
     """Remove the folder of a sweep that ended before its first job."""
-    if folder.is_dir() and not has_begun(folder) and {entry.name for entry in folder.iterdir()} <= {RECORD, LOCK}:
+    if (
+        folder.is_dir()
+        and not has_begun(folder)
+        and {entry.name for entry in folder.iterdir()} <= {RECORD_OF_A_SWEEP, LOCK}
+    ):
         remove_folder(folder)

@@ -4,7 +4,7 @@ from kd_lightning.taps.dry_run import dry_run, evaluating
 from kd_lightning.taps.finding import FOUND, find_taps
 from kd_lightning.taps.inner import find_inner_taps
 from kd_lightning.taps.pairing import pair_taps
-from kd_lightning.taps.reader import TapReader, shapes_of, tap_shapes, tap_values
+from kd_lightning.taps.reader import TapReader, shapes_of, tap_values
 
 __all__ = [
     "FOUND",
@@ -15,6 +15,5 @@ __all__ = [
     "find_taps",
     "pair_taps",
     "shapes_of",
-    "tap_shapes",
     "tap_values",
 ]

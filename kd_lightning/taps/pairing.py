@@ -13,7 +13,7 @@ def pair_taps(student_shapes: Mapping[str, Shape], teacher_shapes: Mapping[str, 
     side does not have stay unpaired: nothing is resized by guess.
 
     Args:
-        student_shapes: shapes by tap name without the batch dimension, from input to output, as `tap_shapes` gives.
+        student_shapes: shapes by tap name without the batch dimension, from input to output, as `shapes_of` gives.
         teacher_shapes: likewise.
     """
     by_name = [(name, name) for name in BY_NAME if name in student_shapes and name in teacher_shapes]

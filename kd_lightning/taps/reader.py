@@ -157,11 +157,6 @@ def tap_values(model: nn.Module, example: Tensor, taps: Mapping[str, str]) -> di
         reader.remove()
 
 
-def tap_shapes(model: nn.Module, example: Tensor, taps: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
-    """The shape of each tap for an example, without the batch dimension; of a parameter its own shape."""
-    return shapes_of(tap_values(model, example, taps), taps)
-
-
 def shapes_of(values: Mapping[str, Tensor], taps: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
     """The shapes of these values of taps, without the batch dimension; of a parameter its own shape."""
     is_activation = {name: not parse_address(name, address).parameter for name, address in taps.items()}

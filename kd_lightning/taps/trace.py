@@ -16,7 +16,6 @@ class Call:
 
     Attributes:
         path: the module's dotted path.
-        parent: the call under way when this one began.
         children: the calls made directly by this one, in order.
         shape: of its output, empty where that is no tensor.
         input_shape: of its first argument.
@@ -27,7 +26,6 @@ class Call:
 
     path: str
     module: nn.Module
-    parent: "Call | None"
     input_shape: tuple[int, ...]
     input_node: int | None = None
     children: list["Call"] = field(default_factory=list)
@@ -75,13 +73,13 @@ class Trace:
 def record(model: nn.Module, example: Tensor) -> Trace | None:
     """Run a model once; None where its output depends in no traceable way on the example."""
     flow = Flow(example)
-    root = Call("", model, None, tuple(example.shape))
+    root = Call("", model, tuple(example.shape))
     stack = [root]
     names = {module: name for name, module in model.named_modules()}
 
     def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
         value = first_tensor(args or list(kwargs.values()))
-        call = Call(names[module], module, stack[-1], ())
+        call = Call(names[module], module, ())
         if value is not None:
             call.input_shape, call.input_node = tuple(value.shape), flow.node(value)
         stack[-1].children.append(call)

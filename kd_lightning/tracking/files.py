@@ -10,7 +10,7 @@ from typing import Any
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write in one rename; numbers that JSON has not become null."""
-    write_text(path, json.dumps(_finite(record), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(record), indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -20,9 +20,10 @@ def write_text(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain values without the numbers that JSON has not, which become null."""
     if isinstance(value, Mapping):
-        return {name: _finite(inner) for name, inner in value.items()}
+        return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

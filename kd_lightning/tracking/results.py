@@ -8,10 +8,10 @@ import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from kd_lightning.tracking import tensorboard, wandb_results
+from kd_lightning.tracking.arrays import ROLES
 from kd_lightning.tracking.outcome import COST, Outcome
 
 VALIDATED = "_validation"
-ROLES = ("teacher", "scratch", "student")
 
 
 def log_results(

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from kd_lightning.reporting.terminal import warn
+from kd_lightning.terminal import warn
 from kd_lightning.tracking.outcome import COLUMNS, Outcome
 
 COMPARED = ("val/top1", "val/nll", "test/top1", "test/nll")  # the columns of HPARAMS beside the config

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.errors import UserError
-from kd_lightning.reporting.terminal import say, warn
+from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.description import Description
 from kd_lightning.tracking.files import write_json
 

@@ -16,7 +16,7 @@ OF_THE_CONFIG = ("temperature", "alpha", "seed", "teacher.model")
 
 @rank_zero_only
 def log(logger: WandbLogger, outcome: Outcome) -> None:
-    """All of it, into the logger's run."""
+    """Log an outcome's tables, charts, metrics and student into the logger's run."""
     import wandb
 
     run: Any = logger.experiment

@@ -1,8 +1,8 @@
 """Whether a network is as sure as it is right."""
 
-from kd_lightning.experiment.arrays import arrays_of
 from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, panels
-from kd_lightning.reporting.runs import ROLES, Run
+from kd_lightning.reporting.runs import Run
+from kd_lightning.tracking.arrays import ROLES, arrays_of
 
 
 def reliability(run: Run) -> Figure | None:

@@ -1,10 +1,12 @@
 """What goes wrong, class by class."""
 
+from typing import Any
+
 import numpy as np
 
-from kd_lightning.experiment.arrays import arrays_of
 from kd_lightning.reporting.figures.style import COLOURS, SCALE, TITLES, Figure, axis, figure, panels, subtitle
-from kd_lightning.reporting.runs import ROLES, Run
+from kd_lightning.reporting.runs import Run
+from kd_lightning.tracking.arrays import ROLES, arrays_of
 
 LABELLED = 40  # classes; of more, names stand in the hover text alone
 NUMBERED = 12  # classes; of more, the cells' numbers do
@@ -23,35 +25,31 @@ def confusions(run: Run) -> Figure | None:
     data, layout, titles = [], {}, []
     for number, (role, matrix) in enumerate(matrices.items()):
         suffix = "" if number == 0 else str(number + 1)
-        shares = (100 * matrix / matrix.sum(axis=1, keepdims=True).clip(min=1))[np.ix_(shown, shown)]
-        cells = {"type": "heatmap", "x": names, "y": names, "z": np.round(shares, 2).tolist(), "coloraxis": "coloraxis"}
-        cells |= {
-            "xaxis": f"x{suffix}",
-            "yaxis": f"y{suffix}",
-            "xgap": 1,
-            "ygap": 1,
-            "customdata": matrix[np.ix_(shown, shown)].tolist(),
-        }
-        cells["hovertemplate"] = "true %{y}, predicted %{x}<br>%{z:.1f} %, %{customdata} images<extra></extra>"
-        if len(names) <= NUMBERED:
-            cells |= {"text": labels(shares), "texttemplate": "%{text}", "textfont": {"size": 11}}
-        data.append(cells)
-        options = {
-            "type": "category",
-            "ticks": "",
-            "ticklabelstandoff": 6,
-            "showgrid": False,
-            "showticklabels": len(names) <= LABELLED,
-            "dtick": 1,
-        }
-        layout[f"xaxis{suffix}"] = axis("predicted", domain=domains[number], anchor=f"y{suffix}", **options)
-        layout[f"yaxis{suffix}"] = axis(
-            "true" if number == 0 else "", anchor=f"x{suffix}", autorange="reversed", **options
-        )
+        data.append(heatmap(matrix, shown, names) | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
+        true = "true" if number == 0 else ""
+        layout[f"xaxis{suffix}"] = class_axis("predicted", names, domain=domains[number], anchor=f"y{suffix}")
+        layout[f"yaxis{suffix}"] = class_axis(true, names, anchor=f"x{suffix}", autorange="reversed")
         titles.append(subtitle(TITLES[role], sum(domains[number]) / 2))
     scale = {"colorscale": SCALE, "cmin": 0, "cmax": 100, "showscale": False}
     height = 430 if len(matrices) > 1 else 620
     return figure(data, height=height, annotations=titles, coloraxis=scale, **layout)
+
+
+def heatmap(matrix: np.ndarray, shown: list[int], names: list[str]) -> dict[str, Any]:
+    """The shown part of one confusion matrix (C, C)."""
+    shares = (100 * matrix / matrix.sum(axis=1, keepdims=True).clip(min=1))[np.ix_(shown, shown)]
+    cells = {"type": "heatmap", "x": names, "y": names, "z": np.round(shares, 2).tolist(), "coloraxis": "coloraxis"}
+    cells |= {"xgap": 1, "ygap": 1, "customdata": matrix[np.ix_(shown, shown)].tolist()}
+    cells["hovertemplate"] = "true %{y}, predicted %{x}<br>%{z:.1f} %, %{customdata} images<extra></extra>"
+    if len(names) <= NUMBERED:
+        cells |= {"text": labels(shares), "texttemplate": "%{text}", "textfont": {"size": 11}}
+    return cells
+
+
+def class_axis(title: str, names: list[str], **options: Any) -> dict[str, Any]:
+    """An axis of classes, with their names where these are not too many."""
+    ticks = {"ticks": "", "ticklabelstandoff": 6, "showticklabels": len(names) <= LABELLED, "dtick": 1}
+    return axis(title, type="category", showgrid=False, **ticks, **options)
 
 
 def shown_classes(confusion: np.ndarray) -> list[int]:

@@ -17,15 +17,10 @@ LOW_TO_HIGH = ("#d9a441", "#8c8f9a", "#2f7fcb")
 
 
 def figure(data: list[dict[str, Any]], height: int = 340, **layout: Any) -> Figure:
-    """A figure with the page's type and margins."""
+    """A figure with its margins; figures.js adds the page's type."""
     base = {
         "height": height,
-        "autosize": True,
         "margin": {"l": 60, "r": 16, "t": 28, "b": 48},
-        "font": {"family": "system-ui, sans-serif", "size": 13},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "hoverlabel": {"align": "left"},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     }
     return {"data": data, "layout": base | layout}

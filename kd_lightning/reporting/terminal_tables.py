@@ -1,10 +1,12 @@
-"""The comparison of teacher, student alone and distilled student, in the terminal and as a page."""
+"""The comparison of a run's networks, in the terminal."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+
+from kd_lightning.reporting.figures.style import TITLES
 
 
 def percent(value: float) -> str:
@@ -31,7 +33,7 @@ ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 def comparison(summary: Mapping[str, Any]) -> Table:
     """The three networks of a run's summary side by side."""
     distilled = "student" if summary["teacher"] is None else "distilled student"
-    titles = {"teacher": "teacher", "scratch": "student alone", "student": distilled}
+    titles = TITLES | {"student": distilled}
     networks = {titles[role]: summary[role] for role in titles if summary[role] is not None}
     table = metrics_table(networks)
     table.title, table.title_justify = f"{summary['data']['name']}, seed {summary['seed']}", "left"

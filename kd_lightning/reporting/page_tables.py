@@ -1,4 +1,4 @@
-"""The page's tables."""
+"""The tables of the page and of its Markdown."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,10 @@ from kd_lightning.reporting.cells import accuracy, choice, count, gain, over_run
 from kd_lightning.reporting.collection import METRICS, Collection, Configuration
 from kd_lightning.reporting.content import Cell, Table
 from kd_lightning.reporting.figures.style import TITLES
-from kd_lightning.reporting.runs import ROLES, Run
+from kd_lightning.reporting.runs import Run
 from kd_lightning.reporting.statistics import paired
-from kd_lightning.reporting.table import ROWS
+from kd_lightning.reporting.terminal_tables import ROWS
+from kd_lightning.tracking.arrays import ROLES
 
 
 def comparison(runs: Sequence[Run]) -> Table:

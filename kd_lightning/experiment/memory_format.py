@@ -9,7 +9,7 @@ from kd_lightning.module import DistillationModule
 from kd_lightning.taps import dry_run
 
 
-def lay_out(module: DistillationModule, example: Tensor) -> None:
+def use_channels_last(module: DistillationModule, example: Tensor) -> None:
     """Have a module's convolutions work on (B, H, W, C) in memory, for speed; shapes stay (B, C, H, W).
 
     Student and teacher each keep the usual order where they fail in the other, as code with `view` may.
@@ -31,6 +31,6 @@ def keep_running(network: nn.Module, run: Callable[[Tensor], object], example: T
         network.to(memory_format=torch.contiguous_format)
 
 
-def usual_order(network: nn.Module) -> nn.Module:
+def use_contiguous(network: nn.Module) -> nn.Module:
     """The network with its convolutions on (B, C, H, W) in memory again, in place."""
     return network.to(memory_format=torch.contiguous_format)

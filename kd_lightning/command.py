@@ -1,0 +1,107 @@
+"""How a command runs on a config that Hydra composes for it."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from kd_lightning.bad_input import BAD_INPUT, one_line
+from kd_lightning.config import conf_dir
+from kd_lightning.errors import UserError
+from kd_lightning.resolvers import register_resolvers
+from kd_lightning.run_folder import discard_empty_run
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+at_end = ExitStack()  # what a command began that must end with it, however it ends
+
+
+def is_sweep_job() -> bool:
+    """Whether this is a job of a multirun, run by its launcher."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def prepare_process() -> None:
+    """What configs and training need of a process."""
+    register_resolvers()
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last, so that it hides nothing: a user's own classes for `_target_`
+    # OpenMP threads that spin for long while they wait make training several times slower on a shared machine;
+    # those that never spin make it slower on a quiet one.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
+def refuse_multirun_of_config() -> None:
+    """Raise `UserError` for -m with --cfg, of which Hydra takes one alone."""
+    flags = {*sys.argv[1:]}
+    if flags & {"-m", "--multirun"} and flags & {"-c", "--cfg"}:
+        raise UserError("--cfg: shows the config of one run; leave -m and the values separated by commas away")
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+    """Make `main(config)` a command: composed by Hydra from conf/<config_name>.yaml; bad input ends with exit code 2.
+
+    Bad input is one line; with HYDRA_FULL_ERROR=1 in the environment it is a traceback.
+    """
+
+    def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def main() -> None:
+            asked = os.environ.get(FULL_ERROR)
+            failures = run(task, config_name)
+            if failures and asked == "1":
+                raise failures[0]
+            for failure in failures:
+                print(f"error: {one_line(failure)}", file=sys.stderr)
+            if failures:
+                sys.exit(2)
+
+        return main
+
+    return decorate
+
+
+def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exception]:
+    """Compose the config, or those of a multirun, and run the task on each; returns what bad input was met."""
+    failures: list[Exception] = []
+    asked = os.environ.get(FULL_ERROR)
+
+    def job(config: DictConfig) -> object:
+        prepare_process()  # a launcher may run the job in another one
+        try:
+            with environment(FULL_ERROR, asked):  # for the ranks that a strategy launches
+                return task(config)
+        except BAD_INPUT as error:
+            discard_empty_run()
+            failures.append(error)
+            return None
+
+    prepare_process()
+    with at_end, environment(FULL_ERROR, "1"):  # else Hydra prints errors itself, and exits with 1
+        try:
+            refuse_multirun_of_config()
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+        except BAD_INPUT as error:
+            failures.append(error)
+        except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return failures
+
+
+@contextmanager
+def environment(name: str, value: str | None) -> Iterator[None]:
+    """An environment variable with another value, or without one."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before

@@ -1,0 +1,47 @@
+"""What `${name:…}` in conf/ calls."""
+
+import itertools
+from pathlib import Path
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+
+def cross_entropy_weight(alpha: float, *, _root_: DictConfig) -> float:
+    """1-alpha where a soft-target term stands beside the cross-entropy, else 1."""
+    losses = [(term or {}).get("loss") or {} for term in (_root_.get("loss") or {}).values()]
+    soft = [is_soft_target(loss["_target_"]) for loss in losses if "_target_" in loss]
+    return 1.0 - alpha if any(soft) else 1.0
+
+
+def is_soft_target(target: str) -> bool:
+    """Whether a loss's class says that it matches the teacher's soft targets; a class that is not found does not."""
+    try:
+        return bool(getattr(get_object(target), "soft_target", False))
+    except Exception:  # reported where it is instantiated
+        return False
+
+
+def for_pair(name: str, default: float, *, _root_: DictConfig) -> float:
+    """What `pairs` sets by this name for TEACHER_STUDENT, else the default."""
+    pair = f"{_root_.teacher.get('model')}_{_root_.student.get('model')}"
+    value: float = ((_root_.get("pairs") or {}).get(pair) or {}).get(name, default)
+    return value
+
+
+def register_resolvers() -> None:
+    OmegaConf.register_new_resolver("cross_entropy_weight", cross_entropy_weight, replace=True)
+    OmegaConf.register_new_resolver("for_pair", for_pair, replace=True)
+    OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
+
+
+def new_folder(path: str) -> str:
+    """Make a folder that was not there: `path`, or with -2, -3, … behind it for runs that begin in the same second."""
+    for number in itertools.count(1):
+        folder = path if number == 1 else f"{path}-{number}"
+        try:
+            Path(folder).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError
