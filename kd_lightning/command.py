@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.config import conf_dir
 from kd_lightning.errors import UserError
+from kd_lightning.fast_help import configs_copied_once
 from kd_lightning.resolvers import register_resolvers
 from kd_lightning.run_folder import discard_empty_run
 
@@ -82,8 +83,8 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             return None
 
     prepare_process()
-    with at_end, environment(FULL_ERROR, "1"):  # else Hydra prints errors itself, and exits with 1
-        try:
+    with at_end, configs_copied_once(), environment(FULL_ERROR, "1"):
+        try:  # without FULL_ERROR Hydra prints errors itself, and exits with 1
             refuse_multirun_of_config()
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
         except BAD_INPUT as error:

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.command import at_end
+from kd_lightning.run_folder import RECORD_OF_A_SWEEP
 from kd_lightning.sweeps.guard import claim
-from kd_lightning.sweeps.plan import RECORD, discard_empty_sweep, make_plan, searches
+from kd_lightning.sweeps.plan import discard_empty_sweep, make_plan, searches
 from kd_lightning.sweeps.progress import Progress
 
 TALKERS = ("hydra", "hydra_plugins", "alembic")
@@ -43,7 +44,7 @@ class Sweep(Callback):
             sys.exit(2)
         self.console = Console(file=sys.stdout)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
-        OmegaConf.save(config, folder / RECORD)  # as Hydra's own sweeper does, but not others
+        OmegaConf.save(config, folder / RECORD_OF_A_SWEEP)  # as Hydra's own sweeper does, but not others
         self.completed = False
         at_end.push(self.stop)
         self.progress.start()

@@ -6,7 +6,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.sweeps.plan import RECORD, given, grid, searches
+from kd_lightning.run_folder import RECORD_OF_A_SWEEP
+from kd_lightning.sweeps.plan import given, grid, searches
 
 
 def planned_jobs(folder: Path) -> list[list[str]]:
@@ -28,6 +29,6 @@ def number_of_trials(folder: Path) -> int | None:
 
 def read_record(folder: Path) -> DictConfig | None:
     """Hydra's part of the record; None where there is none."""
-    path = folder / RECORD
+    path = folder / RECORD_OF_A_SWEEP
     found: DictConfig | None = OmegaConf.load(path).hydra if path.exists() else None
     return found
