@@ -116,7 +116,7 @@ class Term(nn.Module):
         values = self._projected([_pick(signals, name) for name in self.signals])
         device = next(iter(signals.values())).device.type
         with torch.autocast(device, enabled=False):
-            value: Tensor = self.loss(*(_full_precision(value) for value in values))
+            value: Tensor = self.loss(*(self._as_taken(value) for value in values))
         if value.ndim:
             raise UserError(
                 f"loss={type(self.loss).__name__}: gives a tensor of shape {tuple(value.shape)}; let it give a scalar, "
@@ -129,6 +129,13 @@ class Term(nn.Module):
         self.loss._apply(lambda value: _as_precise(fn(value), value), recurse)
         self.projections._apply(fn, recurse)
         return self
+
+    def _as_taken(self, value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        """In full precision; and for losses from elsewhere, which may `view` a map, contiguous."""
+        values = [_full_precision(one) for one in _as_list(value)]
+        if not type(self.loss).__module__.startswith("kd_lightning."):
+            values = [one.contiguous() for one in values]
+        return values[0] if isinstance(value, Tensor) else values
 
     def _projected(self, values: list[Tensor | list[Tensor]]) -> list[Tensor | list[Tensor]]:
         """The values, the first of them through the projections."""
@@ -271,8 +278,6 @@ def _as_precise(converted: Tensor, value: Tensor) -> Tensor:
     return value.to(converted.device) if is_half else converted
 
 
-def _full_precision(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    """Half-precision values as float32; all others as they are."""
-    if isinstance(value, list):
-        return [v for one in value if isinstance(v := _full_precision(one), Tensor)]
+def _full_precision(value: Tensor) -> Tensor:
+    """A half-precision value as float32; any other as it is."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

@@ -13,6 +13,7 @@ from kd_lightning.losses import CrossEntropy, FitNet, SoftTarget
 from kd_lightning.models import create_model
 from tests.conftest import Command
 from tests.test_module import trainer
+from tests.test_own_classes import LearnedLoss
 
 
 def trained(folder: Path, *callbacks: Compilation) -> DistillationModule:
@@ -39,6 +40,16 @@ def test_compiled_networks_learn_the_same(tmp_path: Path) -> None:
     torch.testing.assert_close(states[0], states[1], rtol=1e-3, atol=1e-4)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2, "student and teacher"
     assert compiled.student._compiled_call_impl is None
+
+
+@pytest.mark.slow
+def test_a_student_that_is_not_trained_yet_is_compiled_too(tmp_path: Path) -> None:
+    student = create_model("digits_cnn_4", 10, 1).requires_grad_(False)
+    terms = {"learned": Term(LearnedLoss(), ["student.logits", "target"])}
+    module = DistillationModule(student, terms=terms)
+    run = trainer(tmp_path, max_steps=1, callbacks=[Compilation()], limit_val_batches=0)
+    run.fit(module, datamodule=DigitsDataModule(drop_last=True))
+    assert run.global_step == 1
 
 
 def test_an_unknown_mode_is_named(command: Command) -> None:

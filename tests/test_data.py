@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning import Trainer
-from omegaconf import OmegaConf
 
 from kd_lightning.config import conf_dir
 from kd_lightning.data import CropFlip, DigitsDataModule, Identity, ImageDataModule, MemoryImages, RandAugment
@@ -201,8 +201,9 @@ def test_bad_values_are_named_in_one_line(options, message):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (conf_dir() / "data").glob("*.yaml")))
 def test_every_config_builds_its_data_module(name, tmp_path):
-    root = {"seed": 7, "paths": {"data_dir": str(tmp_path), "cache_dir": str(tmp_path)}}
-    config = OmegaConf.create({**root, "data": OmegaConf.load(conf_dir() / "data" / f"{name}.yaml")})
+    paths = [f"paths.data_dir={tmp_path}", f"paths.cache_dir={tmp_path}", f"paths.output_dir={tmp_path}"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", [f"data={name}", "seed=7", *paths])
     data = instantiate(config.data)
     assert isinstance(data, ImageDataModule)
     assert (data.name, data.seed) == (name, 7)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from kd_lightning.data import CIFAR10DataModule, CIFAR100DataModule, cifar
+from kd_lightning.data.pickles import load_arrays
 from kd_lightning.errors import UserError
 
 COUNTS = {"train": 200, "test": 100}
@@ -67,20 +68,35 @@ def test_files_in_the_original_layout_are_read(kind, protocol, tmp_path):
     assert data.train_set.images.images.is_contiguous()
 
 
-def test_the_jobs_of_a_process_read_the_files_once_unless_they_change(tmp_path):
+def test_the_jobs_of_a_process_read_the_files_once_unless_they_change(tmp_path, monkeypatch):
     def images() -> torch.Tensor:
-        data = CIFAR100DataModule(root=tmp_path, seed=next(seeds))
+        data = CIFAR100DataModule(root=tmp_path)
         data.setup()
         return data.train_set.images.images
 
-    seeds = iter(range(3))
+    read = []
+    monkeypatch.setattr(cifar, "load_arrays", lambda path, key: read.append(path.name) or load_arrays(path, key))
     write(tmp_path)
-    first = images()
-    assert images() is first
+    first = images().clone()
+    assert torch.equal(images(), first)
+    assert sorted(read) == ["meta", "test", "train"]
     darker = np.full((COUNTS["train"], 3072), 7, dtype=np.uint8)
     shutil.rmtree(tmp_path / "cifar-100-python")
     write(tmp_path, train={"data": darker})
     assert images().unique().tolist() == [7]
+
+
+def test_what_one_job_makes_of_the_images_is_nothing_to_the_next(tmp_path):
+    class NoisyLabels(CIFAR100DataModule):
+        def read(self):
+            sources = super().read()
+            sources.train.targets[: self.seed] = 0
+            sources.train.images[: self.seed] = 0
+            return sources
+
+    write(tmp_path)
+    fingerprints = [NoisyLabels(root=tmp_path, seed=changed).fingerprint()["content"] for changed in (0, 50, 0)]
+    assert fingerprints[0] == fingerprints[2] != fingerprints[1]
 
 
 def test_keys_of_bytes_and_labels_of_numpy_will_do(tmp_path):

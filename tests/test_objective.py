@@ -29,6 +29,13 @@ class Spy(nn.Module):
         return first.sum()
 
 
+class Flattening(nn.Module):
+    """As many published losses are written: for maps in the usual order alone."""
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return (student.view(len(student), -1) - teacher.view(len(teacher), -1)).square().mean()
+
+
 def signals(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     shapes = {"logits": (4, 3), "stage1": (4, 2, 6, 6), "stage2": (4, 3, 3, 3)}
     drawn = {
@@ -171,3 +178,14 @@ def test_projections_are_built_pair_by_pair_and_trained() -> None:
 def test_no_terms() -> None:
     with pytest.raises(UserError, match="nothing to minimise; name at least one term"):
         Objective({})
+
+
+def test_a_loss_from_elsewhere_may_view_maps_that_lie_channels_last() -> None:
+    given = {name: value.detach() for name, value in signals().items()}
+    channels_last = {
+        name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+        for name, value in given.items()
+    }
+    pair = {**given, "teacher.stage1": torch.zeros_like(given["student.stage1"])}
+    term = Term(Flattening(), ["student.stage1", "teacher.stage1"])
+    assert torch.equal(term({**channels_last, "teacher.stage1": pair["teacher.stage1"]}), term(pair))

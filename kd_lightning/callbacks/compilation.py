@@ -53,7 +53,9 @@ class Compilation(Callback):
         try:
             with torch.random.fork_rng(devices):
                 noise = torch.rand(shape, device=module.device)
-                torch.autograd.grad(module(noise).float().sum(), weights, allow_unused=True)
+                logits = module(noise)
+                if weights:  # an initialisation may train parts of terms alone
+                    torch.autograd.grad(logits.float().sum(), weights, allow_unused=True)
                 if module.teacher is not None:
                     module.teacher({"input": noise})
         except TorchDynamoException as error:

@@ -110,14 +110,14 @@ class CIFAR10DataModule(InMemoryDataModule):
                 ) from error
 
     def read(self) -> Sources:
-        """The images, which the jobs of a process share as long as the files stay as they are."""
+        """The images, read from the files once in a process, as long as these stay as they are."""
         if not self.folder.exists():
             raise UserError(f"data.root={self.root}: no {self.folder.name}/ in it; call prepare_data() first")
         state = (type(self), self.folder.resolve(), *map(state_of, sorted(self.folder.iterdir())))
         if state not in LATEST:
             LATEST.clear()
             LATEST[state] = self.read_folder()
-        return LATEST[state]
+        return LATEST[state].copy()
 
     def read_folder(self) -> Sources:
         names = load_arrays(self.folder / self.names_file, f"data.root={self.root}").get(self.names_key)

@@ -50,11 +50,7 @@ def decoded(files: FileImages, cache: Path) -> MemoryImages:
 
 def state(files: FileImages) -> str:
     """SHA-256 of what decides the pixels: names, sizes and times of the files, and the images' size."""
-    content = hashlib.sha256(f"{DECODING} {files.image_size} {files.resize_size}\n".encode())
-    for name in files.names.tolist():
-        file = os.stat(files.root / os.fsdecode(name))
-        content.update(b"%s %d %d\n" % (name, file.st_size, file.st_mtime_ns))
-    return content.hexdigest()
+    return hashlib.sha256(f"{DECODING} {files.image_size} {files.resize_size} {files.digest()}".encode()).hexdigest()
 
 
 def stored(home: Path, files: FileImages) -> np.ndarray | None:

@@ -37,10 +37,11 @@ class FileImages:
         return training_image(path, self.image_size, row, view)
 
     def digest(self) -> str:
-        """SHA-256 of the files' names and sizes."""
+        """SHA-256 of the files' names, sizes and times."""
         listing = hashlib.sha256()
         for name in self.names.tolist():
-            listing.update(b"%s %d\n" % (name, os.stat(self.root / os.fsdecode(name)).st_size))
+            file = os.stat(self.root / os.fsdecode(name))
+            listing.update(b"%s %d %d\n" % (name, file.st_size, file.st_mtime_ns))
         return listing.hexdigest()
 
 

@@ -26,6 +26,10 @@ class Sources:
     test: Images
     val: Images | None = None
 
+    def copy(self) -> Self:
+        """One that may be altered without altering this one."""
+        return copy.deepcopy(self)
+
 
 class ImageDataModule(lightning.LightningDataModule):
     """Images and one label each, as dict batches.

@@ -7,14 +7,18 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from kd_lightning import __version__
 from kd_lightning.cache import Answers, TopK, Whole
 from kd_lightning.cache.encoding import Encoding
+from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.kept import home_of
+from kd_lightning.experiment.own_code import own_code
 from kd_lightning.models import stored_normalization
 from kd_lightning.taps import TapReader, dry_run, find_inner_taps, find_taps
 from kd_lightning.teachers import CachedTeacher, FrozenTeacher
+from kd_lightning.terminal import warn
 from kd_lightning.tracking.files import write_json
 
 KEPT = {"logits": ("logits",), "prefill": ("logits",), "pooled": ("logits", "pooled")}
@@ -67,10 +71,17 @@ def with_answers(
         )
     described = describe(teacher, config, data, encoding)
     folder = home_of("answers", described, config)
-    folder.mkdir(parents=True, exist_ok=True)
-    rebuilt_from = OmegaConf.to_container(config, resolve=False)  # as paths are looked up where it is read
-    write_json(folder / "cache.json", {**described, "config": rebuilt_from})
-    return CachedTeacher(teacher, Answers(folder / "answers.bin", images, data.num_views, encoding), classifier)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "cache.json").exists():
+            rebuilt_from = OmegaConf.to_container(config, resolve=False)  # as paths are looked up where it is read
+            write_json(folder / "cache.json", {**described, "config": rebuilt_from})
+        answers = Answers(folder / "answers.bin", images, data.num_views, encoding)
+    except OSError as error:
+        reason = error.strerror or error
+        warn(f"teacher.cache={config.teacher.cache}: {folder} cannot be written ({reason}); nothing is kept")
+        return teacher
+    return CachedTeacher(teacher, answers, classifier)
 
 
 def encoding_of(config: DictConfig, width: int) -> Encoding:
@@ -91,8 +102,13 @@ def describe(teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, 
         "teacher": {
             **teacher.identity(),
             **stored_normalization(teacher.network),
+            "built_from": plain(config.teacher.model),
+            "taps": {tap: teacher.taps[tap] for tap in KEPT[config.teacher.cache]},
         },
         "data": {**{name: seen[name] for name in of_images}, "content": seen["content"]["train"]},
+        "decoding": seen.get("decoding"),
+        "own_code": own_code(config.teacher.model, config.data),
+        "version": __version__,
         "kept": repr(encoding),
         "of": "pooled" if config.teacher.cache == "pooled" else "logits",
         "precision": str(config.trainer.get("precision", "32-true")),

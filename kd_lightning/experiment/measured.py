@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -12,12 +13,13 @@ from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.once import trainer_shape
+from kd_lightning.experiment.own_code import own_code
 from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds, is_first_rank
 from kd_lightning.experiment.testing import TestedNetwork, measure_alone
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights import state_sha256
 from kd_lightning.profile import Profile
-from kd_lightning.terminal import say
+from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 
@@ -36,11 +38,19 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
             return TestedNetwork(network, Profile(**record["cost"]), record["test"], arrays=read_arrays(home / NAME))
         measured = measure_alone(config, network, data)
         if is_first_rank():
-            home.mkdir(parents=True, exist_ok=True)
-            write_arrays(home / NAME, measured.arrays)
-            record = {"cost": asdict(measured.cost), "test": measured.test, "decided_by": decided}
-            write_json(home / "record.json", record)
+            keep(measured, home, decided)
     return measured
+
+
+def keep(measured: TestedNetwork, home: Path, decided: dict[str, Any]) -> None:
+    """Write what was measured into its folder; a full disk is a warning."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        write_arrays(home / NAME, measured.arrays)
+        record = {"cost": asdict(measured.cost), "test": measured.test, "decided_by": decided}
+        write_json(home / "record.json", record)
+    except OSError as error:
+        warn(f"paths.cache_dir: {home} takes no more ({error.strerror or error}); the teacher's metrics are not kept")
 
 
 def decided_by(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
@@ -51,5 +61,6 @@ def decided_by(settings: DictConfig, network: nn.Module, config: DictConfig, dat
         "normalization": stored_normalization(network),
         "trainer": trainer_shape(config),
         "data": data.fingerprint(),
+        "own_code": own_code(settings.model, config.data),
         "version": __version__,
     }

@@ -19,6 +19,7 @@ from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, model_name
 from kd_lightning.experiment.kept import home_of
+from kd_lightning.experiment.own_code import own_code
 from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.testing import TestedNetwork, cost, load_selected, measure
 from kd_lightning.experiment.training import at, fit
@@ -73,6 +74,9 @@ def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
         "data": data.fingerprint(),
         "batches": {"size": data.batch_size, "drop_last": data.drop_last, "seed": data.seed},
         "statistics": {"mean": list(data.mean), "std": list(data.std)},
+        "own_code": own_code(
+            settings.model, cross_entropy(config), config.optimizer, config.scheduler, callbacks, config.data
+        ),
         "version": __version__,
     }
 

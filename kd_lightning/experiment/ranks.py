@@ -6,18 +6,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
+
+from kd_lightning.errors import UserError
 
 
 @contextmanager
 def first_rank_holds(lock: Path) -> Iterator[None]:
     """One process at a time among those that train by themselves; the other ranks of a run follow their first."""
     if is_first_rank():
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        with acquired(lock):
             yield
     else:
         yield
+
+
+def acquired(lock: Path) -> AcquireReturnProxy:
+    """A lock in the cache, once it is free. Raises UserError where the cache cannot be written."""
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(lock).acquire()
+    except OSError as error:
+        raise UserError(
+            f"paths.cache_dir={lock.parents[1]}: cannot be written ({error.strerror or error}); choose another folder, "
+            "there or in the environment as KD_LIGHTNING_CACHE"
+        ) from None
 
 
 def is_first_rank() -> bool:

@@ -1,10 +1,11 @@
 """evaluation.npz: what was measured class by class, for figures."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from kd_lightning.tracking.files import replacing
 
 NAME = "evaluation.npz"
 ROLES = ("teacher", "scratch", "student")
@@ -13,10 +14,8 @@ Arrays = dict[str, np.ndarray]
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write in one rename, so that a half-written file never exists."""
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # numpy declares an option among the arrays
-    os.replace(temporary, path)
 
 
 def read_arrays(path: Path) -> Arrays:

@@ -1,0 +1,23 @@
+"""Files that several processes write at once."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from kd_lightning.tracking.arrays import read_arrays, write_arrays
+from kd_lightning.tracking.files import write_json
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        for _ in range(50):
+            write_json(tmp_path / "record.json", {"numbers": [number] * 1000})
+            write_arrays(tmp_path / "arrays.npz", {"numbers": np.full(1000, number)})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len({*json.loads((tmp_path / "record.json").read_text())["numbers"]}) == 1
+    assert len({*read_arrays(tmp_path / "arrays.npz")["numbers"].tolist()}) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["arrays.npz", "record.json"]
