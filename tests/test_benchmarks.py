@@ -11,6 +11,7 @@ from benchmarks.speed import limit, overhead, startup, sweep, training
 from benchmarks.speed.cifar import PillowImages, write_noise
 from benchmarks.speed.settings import Pair
 from benchmarks.speed.timing import Effort, Row, alternate, median_ratio
+from kd_lightning import terminal
 from kd_lightning.data import CIFAR100DataModule
 
 SMALL = Pair("resnet8", "resnet8")
@@ -79,6 +80,20 @@ def test_the_limit_counts_the_students_three_passes_and_the_teachers_one() -> No
     assert limit.images_per_s(unequal, 1e9, cached=False) == pytest.approx(1e9 / (3 * student + teacher))
 
 
+@pytest.mark.parametrize("convolutions", [True, False])
+def test_the_limit_multiplies_in_the_format_of_convolutions(
+    monkeypatch: pytest.MonkeyPatch, convolutions: bool
+) -> None:
+    matmul, allowed = torch.backends.cuda.matmul, []
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", convolutions)
+    monkeypatch.setitem(limit.SIDE, "cpu", 8)
+    monkeypatch.setattr(torch, "mm", lambda a, b: allowed.append(matmul.allow_tf32))
+    before = matmul.allow_tf32
+    limit.matrix_rate(torch.device("cpu"), torch.float32)
+    assert {*allowed} == {convolutions}
+    assert matmul.allow_tf32 == before
+
+
 def test_a_warm_cache_is_never_filled_while_it_is_measured(noise: Path, tmp_path: Path) -> None:
     config = training.composed(SMALL, noise, ["teacher.cache=logits", f"paths.cache_dir={tmp_path}"])
     ours = training.Ours(config, tmp_path)
@@ -107,6 +122,21 @@ def test_the_command_writes_what_it_prints(
     assert {"cpu", "cores", "threads", "torch", "gpu"} <= {*record["machine"]}
     assert [{*row} for row in record["rows"]] == [FIELDS]
     assert "| a, against b | 50.0 images/s | 100 images/s | 2.00 |" in capsys.readouterr().out
+
+
+def test_only_the_table_goes_to_stdout(
+    noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def part(root: Path, folder: Path) -> list[Row]:
+        terminal.say("compiling", "what a callback says")
+        return []
+
+    monkeypatch.setitem(command.PARTS, "training", part)
+    command.main([str(noise), "--json", str(tmp_path / "bench.json"), "--only", "training"])
+    shown = capsys.readouterr()
+    assert shown.out.startswith("| what |")
+    assert "compiling" in shown.err
+    assert "compiling" not in shown.out
 
 
 def test_a_part_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,14 @@
 """Taking up a run again in its own folder."""
 
 import csv
+import shutil
 from typing import Any
 
 import pytest
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 from tests.conftest import Command
 from tests.test_train import SHORT
@@ -31,6 +33,27 @@ def test_an_unfinished_run_is_taken_up_where_it_stopped(command: Command) -> Non
     assert resumed.code == 0, resumed.errors
     whole, cut = (torch.load(folder / name / "checkpoints/last.ckpt", weights_only=True) for name in ("whole", "cut"))
     assert whole["global_step"] == cut["global_step"] == 3 * 7, "last.ckpt is the last epoch, not the best"
+    for name, value in whole["state_dict"].items():
+        torch.testing.assert_close(cut["state_dict"][name], value, rtol=0, atol=0)
+
+
+class Forgetful(nn.Sequential):
+    """A network that drops half of its features, by the random numbers of its training."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10))
+
+
+def test_a_student_with_dropout_is_taken_up_with_the_random_numbers_of_its_epoch(command: Command) -> None:
+    student = "student.model={_target_: tests.test_resume.Forgetful}"
+    options = ("teacher=none", student, "trainer.max_epochs=3", "callbacks.progress_bar=null")
+    folder = command("kd-train", *options, "hydra.run.dir=whole").folder
+    crash = "+callbacks.power_cut={_target_: tests.test_resume.PowerCut}"
+    with pytest.raises(OSError, match="no power"):
+        command("kd-train", *options, "hydra.run.dir=cut", crash)
+    resumed = command("kd-train", *options, "hydra.run.dir=cut")
+    assert resumed.code == 0, resumed.errors
+    whole, cut = (torch.load(folder / name / "checkpoints/last.ckpt", weights_only=True) for name in ("whole", "cut"))
     for name, value in whole["state_dict"].items():
         torch.testing.assert_close(cut["state_dict"][name], value, rtol=0, atol=0)
 
@@ -73,3 +96,27 @@ def test_a_refused_config_leaves_the_run_as_it_was(command: Command) -> None:
         assert other.partition("=")[0] in outcome.error_lines[0]
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert command("kd-eval", "run=run").code == 0
+
+
+def test_a_finished_run_without_checkpoints_is_not_shown_as_another_configs(command: Command) -> None:
+    folder = command("kd-train", *SHORT, "hydra.run.dir=run").folder / "run"
+    shutil.rmtree(folder / "checkpoints")
+    before = (folder / "summary.json").read_bytes()
+    other = command("kd-train", *SHORT, "hydra.run.dir=run", "temperature=2")
+    assert other.code == 2
+    assert len(other.error_lines) == 1
+    assert "temperature=4.0, not 2; give the same config" in other.error_lines[0]
+    elsewhere = (f"paths.cache_dir={folder.parent / 'cache'}", "logger=tensorboard", "test=false")
+    same = command("kd-train", *SHORT, "hydra.run.dir=run", *elsewhere)
+    assert same.code == 0, same.errors
+    assert "distilled student" in same.output
+    assert (folder / "summary.json").read_bytes() == before
+
+
+def test_a_run_of_one_batch_is_not_shown_as_the_whole_one(command: Command) -> None:
+    one_batch = ("debug=fast_dev_run", "teacher=none", "callbacks.progress_bar=null", "hydra.run.dir=run")
+    for _ in range(2):
+        assert command("kd-train", *one_batch).code == 0
+    outcome = command("kd-train", *one_batch[1:])
+    assert outcome.code == 2
+    assert "trainer.fast_dev_run=True" in outcome.error_lines[0]

@@ -8,8 +8,10 @@ take the same time, and decoding is left out. Run it on a quiet machine, from th
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parse(arguments)
     prepare_process()  # as every command of this package does
     measured_on = machine()
-    with TemporaryDirectory(prefix="kd-lightning-bench-") as scratch:
+    # The table alone goes to stdout, and nothing that a training says.
+    with redirect_stdout(sys.stderr), TemporaryDirectory(prefix="kd-lightning-bench-") as scratch:
         root = given.root
         if root is None:
             say("no ROOT given: random images in CIFAR-100's layout")

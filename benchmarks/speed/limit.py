@@ -1,7 +1,8 @@
 """The arithmetic limit: what a training would reach if it multiplied as fast as a large product of matrices."""
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 
@@ -38,12 +39,25 @@ def flops(model: str) -> int:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a product of two square matrices, at its best."""
+    """Operations per second of a product of two square matrices, at its best, by the same units as convolutions."""
     side = SIDE[device.type]
     a, b = torch.rand(2, side, side, device=device, dtype=dtype)
     seconds = []
-    for _ in range(REPEATS):
-        began = now()
-        torch.mm(a, b)
-        seconds.append(now() - began)
+    with tf32_as_in_convolutions():
+        for _ in range(REPEATS):
+            began = now()
+            torch.mm(a, b)
+            seconds.append(now() - began)
     return 2 * side**3 / min(seconds)
+
+
+@contextmanager
+def tf32_as_in_convolutions() -> Iterator[None]:
+    """Round float32 to TF32 in products of matrices on a GPU where convolutions do, which they do by default."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before

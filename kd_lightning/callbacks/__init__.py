@@ -5,6 +5,7 @@ from kd_lightning.callbacks.device_memory import DeviceMemory
 from kd_lightning.callbacks.gradient_norm import GradientNorm
 from kd_lightning.callbacks.prefill import Prefill
 from kd_lightning.callbacks.progress_bar import TermsProgressBar
+from kd_lightning.callbacks.seeded_epochs import SeededEpochs
 from kd_lightning.callbacks.throughput import Throughput
 
-__all__ = ["Compilation", "DeviceMemory", "GradientNorm", "Prefill", "TermsProgressBar", "Throughput"]
+__all__ = ["Compilation", "DeviceMemory", "GradientNorm", "Prefill", "SeededEpochs", "TermsProgressBar", "Throughput"]

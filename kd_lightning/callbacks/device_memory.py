@@ -12,11 +12,10 @@ GIB = 2**30
 
 
 class DeviceMemory(Callback):
-    """Logs `train/memory_gib`: the most that tensors took on the GPU so far; nothing on a CPU."""
+    """Logs `train/memory_gib`: the most that tensors took on the GPU so far; nothing on a CPU.
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if pl_module.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(pl_module.device)
+    So far in the run under kd-train, its earlier trainings included; elsewhere in the process.
+    """
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config import plain
 from kd_lightning.errors import UserError
@@ -26,16 +26,27 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def same_config(config: DictConfig, folder: Path) -> None:
     """Raise `UserError` if the folder holds a run of another config, naming the first key that differs."""
-    candidates = [folder / "checkpoints" / "last.ckpt", folder / INITIALIZATION / "checkpoints" / "last.ckpt"]
-    last = next((path for path in candidates if path.exists()), None)
-    if last is None:
+    stored = config_of(folder)
+    if stored is None:
         return
-    stored = torch.load(last, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
     for key, before, after in differences(stored, plain(config)):
         raise UserError(
             f"hydra.run.dir={folder}: holds a run with {key}={before}, not {after}; give the same config to take it up "
             "again, or another folder"
         )
+
+
+def config_of(folder: Path) -> Mapping[str, Any] | None:
+    """The config of a folder's run, or None where it is neither finished nor can be taken up."""
+    candidates = [folder / "checkpoints" / "last.ckpt", folder / INITIALIZATION / "checkpoints" / "last.ckpt"]
+    last = next((path for path in candidates if path.exists()), None)
+    record = folder / ".hydra" / "config.yaml"
+    stored: Mapping[str, Any] | None = None
+    if last is not None:
+        stored = torch.load(last, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
+    elif finished(folder) is not None and record.exists():
+        stored = plain(OmegaConf.load(record))
+    return stored
 
 
 def differences(

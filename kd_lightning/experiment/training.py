@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from kd_lightning.callbacks import Compilation, Prefill, Throughput
+from kd_lightning.callbacks import Compilation, Prefill, SeededEpochs, Throughput
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.description import describe
@@ -73,7 +73,9 @@ def make_trainer(config: DictConfig, folder: Path, logs: Path, role: str) -> Tra
     shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
     if config.compile:
         callbacks.append(Compilation("default" if config.compile is True else config.compile))
-    callbacks = [*callbacks, Throughput(), *([Prefill()] if config.teacher.get("cache") == "prefill" else [])]
+    callbacks = [*callbacks, SeededEpochs(config.seed), Throughput()]
+    if config.teacher.get("cache") == "prefill":
+        callbacks.append(Prefill())
     return instantiate(config.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=shown)
 
 
