@@ -1,21 +1,37 @@
 """Asking the teacher all that a training will ask, beforehand."""
 
+import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import cast
 
 import torch
+from filelock import FileLock, Timeout
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import Strategy
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from kd_lightning.data import ImageDataModule
+from kd_lightning.data.batches import ImageSet, ShardedBatches
 from kd_lightning.data.views import view_of
+from kd_lightning.errors import UserError
 from kd_lightning.module import DistillationModule
 from kd_lightning.teachers import CachedTeacher
 from kd_lightning.terminal import say
 
+TURN = 60.0  # seconds to wait for another run before the ranks meet: less than any time limit on their meeting
+
 
 class Prefill(Callback):
-    """Keeps the teacher's answers to the views of all epochs to come, each rank its part, in large batches."""
+    """Keeps the teacher's answers to all batches to come, each rank to its own, in large batches.
+
+    Of several runs that need the same answers, one asks for them and the others wait. Raises UserError for a training
+    without an end, and for data that draw their batches in a way of their own.
+    """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -24,17 +40,101 @@ class Prefill(Callback):
         teacher = pl_module.teacher
         if not isinstance(teacher, CachedTeacher):  # it is the teacher that is trained, or the student alone
             return
-        for epoch in range(trainer.current_epoch, trainer.max_epochs or 0):
-            rows = data.train_set.rows[trainer.global_rank :: trainer.world_size]
-            views = view_of(data.seed, epoch, rows, data.num_views)
-            missing = ~teacher.answers.has(rows, views)
-            if missing.any():
-                say("teacher", f"answering {int(missing.sum()):,} of {len(rows):,} views of epoch {epoch + 1}")
-            for index, view in _batches(rows[missing], views[missing], data.eval_batch_size):
-                batch = {"input": data.train_set.images.read(index, view), "index": index, "view": view}
-                batch = trainer.strategy.batch_to_device(teacher.before_transfer(batch))
-                with trainer.precision_plugin.forward_context():
-                    teacher(data.on_after_batch_transfer(batch))
+        images, sampler = training_batches(trainer.train_dataloader, data)
+        epochs = list(epochs_to_come(trainer))
+        with held_by_all_ranks(lock_of(teacher), trainer.strategy):
+            for epoch, batches in epochs:
+                self.answer(rows_of(images, sampler, epoch, batches), epoch, images, teacher, trainer, data)
+
+    def answer(
+        self,
+        rows: Tensor,
+        epoch: int,
+        images: ImageSet,
+        teacher: CachedTeacher,
+        trainer: Trainer,
+        data: ImageDataModule,
+    ) -> None:
+        """Ask the teacher for what is not kept of its answers to these images (B,) in an epoch."""
+        assert images.num_views is not None
+        views = view_of(images.seed, epoch, rows, images.num_views)
+        missing = ~teacher.answers.has(rows, views)
+        if missing.any():
+            say("teacher", f"answering {int(missing.sum()):,} of {len(rows):,} views of epoch {epoch + 1}")
+        for index, view in _batches(rows[missing], views[missing], data.eval_batch_size):
+            batch = {"input": images.images.read(index, view), "index": index, "view": view}
+            batch = trainer.strategy.batch_to_device(teacher.before_transfer(batch))
+            with trainer.precision_plugin.forward_context():
+                teacher(data.on_after_batch_transfer(batch))
+
+
+def training_batches(loader: object, data: ImageDataModule) -> tuple[ImageSet, ShardedBatches]:
+    """What the training reads, and in which batches. Raises UserError where a data module has its own way."""
+    if isinstance(loader, DataLoader) and isinstance(loader.sampler, ShardedBatches):
+        return cast(ImageSet, loader.dataset), loader.sampler
+    raise UserError(
+        f"teacher.cache=prefill: the data {data.name} have a training loader of their own, whose batches are not known "
+        "beforehand; use teacher.cache=logits"
+    )
+
+
+def epochs_to_come(trainer: Trainer) -> Iterator[tuple[int, int]]:
+    """Each epoch that is still to come, and how many of its batches. Raises UserError for a training without an end."""
+    if trainer.max_epochs == trainer.max_steps == -1:
+        raise UserError(
+            "trainer.max_epochs=-1: teacher.cache=prefill needs the training's length; give trainer.max_steps, or use "
+            "teacher.cache=logits"
+        )
+    batches, accumulated = int(trainer.num_training_batches), trainer.accumulate_grad_batches
+    steps = trainer.max_steps - trainer.global_step
+    epoch: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined] # what the sampler gets
+    while epoch != trainer.max_epochs and (trainer.max_steps == -1 or steps > 0):
+        yield epoch, batches if trainer.max_steps == -1 else min(batches, steps * accumulated)
+        steps -= -(-batches // accumulated)  # the last batch of an epoch makes a step in any case
+        epoch += 1
+
+
+def rows_of(images: ImageSet, sampler: ShardedBatches, epoch: int, batches: int) -> Tensor:
+    """The images of this rank's first so many batches of an epoch: int64 (B,), ascending"""
+    sampler = copy.copy(sampler)  # the training's own learns the epoch from the trainer
+    sampler.set_epoch(epoch)
+    positions = [position for draw in islice(sampler, batches) for position in draw.positions]
+    return images.rows[positions].sort().values
+
+
+def lock_of(teacher: CachedTeacher) -> FileLock:
+    """The lock beside the folder of a teacher's answers, without which `kd-cache rm` does not remove it."""
+    folder: Path = teacher.answers.records.path.parent
+    return FileLock(folder.with_name(f"{folder.name}.lock"))
+
+
+@contextmanager
+def held_by_all_ranks(lock: FileLock, strategy: Strategy) -> Iterator[None]:
+    """A lock that the first rank takes and gives back for all of them.
+
+    While it waits, the ranks meet after each turn: a meeting that is waited for too long ends the run.
+    """
+    turn = 0.0
+    try:
+        while not strategy.broadcast(strategy.is_global_zero and is_taken(lock, turn)):
+            if turn == 0:
+                say("teacher", "waiting for another run, which asks it")
+            turn = TURN
+        yield
+        strategy.barrier()
+    finally:
+        lock.release()
+
+
+def is_taken(lock: FileLock, seconds: float) -> bool:
+    """Whether the lock was to be had within so many seconds."""
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    except OSError:  # a full disk has no room for a lock either; the answers warn of it
+        return True
+    return True
 
 
 def _batches(index: Tensor, view: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:

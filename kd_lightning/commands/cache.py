@@ -4,9 +4,13 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kd_lightning.config import cache_dir
 from kd_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from kd_lightning.cache.folders import Entry
 
 
 def main() -> None:
@@ -71,23 +75,38 @@ def remove_entries(arguments: argparse.Namespace) -> int:
 
 def verify_entries(arguments: argparse.Namespace) -> int:
     from kd_lightning.cache.folders import entries, named
+    from kd_lightning.command import prepare_process
+
+    prepare_process()  # for the user's own classes, as where the answers were made
+    chosen = [named(arguments.dir, name) for name in arguments.names] or entries(arguments.dir)
+    right = [is_right(entry) for entry in chosen if entry.kind == "answers"]
+    return 0 if all(right) else 1
+
+
+def is_right(entry: "Entry") -> bool:
+    """Verify some answers and say what came of it; those that cannot be verified are not right."""
     from kd_lightning.experiment.verification import verify
 
-    chosen = [named(arguments.dir, name) for name in arguments.names] or entries(arguments.dir)
-    failed = 0
-    for entry in chosen:
-        if entry.kind != "answers":
-            continue
+    try:
         result = verify(entry.path)
-        verdict = "right" if result.is_right else f"WRONG; kd-cache rm {entry.name}"
-        print(
-            f"{entry.name}: {result.asked:,} of {result.kept:,} answers asked for again, largest difference "
-            f"{result.difference:.1e} (up to {result.tolerance:.1e} is rounding): {verdict}"
-        )
-        if result.divergence is not None:
-            print(f"{entry.name}: what is kept differs from the teacher's answers by {result.divergence:.1e} nats")
-        failed += not result.is_right
-    return 1 if failed else 0
+    except Exception as error:  # a class of the user's own may raise anything
+        print(f"{entry.name}: cannot be verified: {reason(error)}")
+        return False
+    verdict = "right" if result.is_right else f"WRONG; kd-cache rm {entry.name}"
+    print(
+        f"{entry.name}: {result.asked:,} of {result.kept:,} answers asked for again, largest difference "
+        f"{result.difference:.1e} (up to {result.tolerance:.1e} is rounding): {verdict}"
+    )
+    if result.divergence is not None:
+        print(f"{entry.name}: what is kept differs from the teacher's answers by {result.divergence:.1e} nats")
+    return result.is_right
+
+
+def reason(error: Exception) -> str:
+    """An error on one line; its kind too, unless it is one that this package words for users."""
+    from kd_lightning.bad_input import BAD_INPUT, one_line
+
+    return one_line(error) if isinstance(error, BAD_INPUT) else f"{type(error).__name__}: {one_line(error)}"
 
 
 if __name__ == "__main__":

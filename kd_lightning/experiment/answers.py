@@ -1,6 +1,7 @@
 """The file of a teacher's answers, named by everything that decides them."""
 
 import math
+import os
 from typing import Any
 
 import torch
@@ -74,8 +75,8 @@ def with_answers(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "cache.json").exists():
-            rebuilt_from = OmegaConf.to_container(config, resolve=False)  # as paths are looked up where it is read
-            write_json(folder / "cache.json", {**described, "config": rebuilt_from})
+            rebuilt_from = {"config": OmegaConf.to_container(config, resolve=False), "made_in": os.getcwd()}
+            write_json(folder / "cache.json", {**described, **rebuilt_from})
         answers = Answers(folder / "answers.bin", images, data.num_views, encoding)
     except OSError as error:
         reason = error.strerror or error

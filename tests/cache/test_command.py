@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,13 +123,120 @@ def test_what_is_lost_is_told(command: Command, cache: Path) -> None:
     assert 0 < float(nats[1]) < 1
 
 
-def test_verify_needs_the_teacher(command: Command, cache: Path) -> None:
-    command("kd-train", *QUICK, "teacher.cache=logits")
+def test_one_that_cannot_be_verified_is_a_line_and_the_others_are_verified(command: Command, cache: Path) -> None:
+    for seed in (0, 1):
+        command("kd-train", *QUICK, "teacher.cache=logits", f"seed={seed}")
+    first, second = (file.parent for file in files(cache))
+    seed = json.loads((first / "cache.json").read_text())["config"]["seed"]
     for network in cache.glob("networks/*/record.json"):
-        network.unlink()
+        if json.loads(network.read_text())["shaped_by"]["seed"] == seed:
+            network.unlink()
     outcome = command("kd-cache", "verify")
-    assert outcome.code == 2
-    assert "its teacher is not on this machine any more" in outcome.error_lines[0]
+    assert outcome.code == 1
+    lines = outcome.output.splitlines()
+    reason = f"its teacher is not on this machine any more; kd-cache rm {first.name}"
+    assert lines[0] == f"{first.name}: cannot be verified: {reason}"
+    assert lines[1].startswith(second.name)
+    assert lines[1].endswith(": right")
+    assert len(lines) == 2
+    assert not outcome.errors
+
+
+def test_answers_that_nothing_describes_cannot_be_verified(command: Command, cache: Path) -> None:
+    (cache / "answers" / "0123456789abcdef").mkdir(parents=True)
+    outcome = command("kd-cache", "verify")
+    assert outcome.code == 1
+    assert outcome.output.startswith("0123456789abcdef: cannot be verified: no run has described it; kd-cache rm 0123")
+
+
+def test_verify_changes_nothing(command: Command, cache: Path) -> None:
+    command("kd-train", *QUICK, "teacher.cache=logits")
+    (description,) = cache.glob("answers/*/cache.json")
+    stored = json.loads(description.read_text())
+    stored["config"]["teacher"]["normalization"] = {"mean": [0.4], "std": [0.4]}
+    description.write_text(json.dumps(stored))
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path != cache}
+    outcome = command("kd-cache", "verify")
+    assert outcome.code == 1
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+
+
+OWN = """
+import torch
+from torch import nn
+from kd_lightning.data import DigitsDataModule
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, image):
+        return self.layer(image.flatten(1))
+
+
+class Fetched(DigitsDataModule):
+    def __init__(self, download=True, **common):
+        super().__init__(**common)
+        self.download = download
+
+    def prepare_data(self):
+        open("fetched", "a").close()
+
+    def read(self):
+        assert not self.download or open("fetched")
+        return super().read()
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module in the current folder, which further commands find as new processes do."""
+    (tmp_path / "mine_to_verify.py").write_text(OWN)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return "mine_to_verify"
+
+
+def forget(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, own)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(Path.cwd())])
+
+
+def test_verify_finds_the_users_own_classes(
+    command: Command, cache: Path, own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = f"teacher.model={{_target_: {own}.Network}}"
+    trained = command("kd-train", *QUICK, "teacher.cache=logits", model)
+    assert trained.code == 0, trained.errors
+    forget(own, monkeypatch)
+    outcome = command("kd-cache", "verify")
+    assert outcome.output.rstrip().endswith(": right")
+    assert outcome.code == 0
+
+
+def test_verify_downloads_nothing(command: Command, cache: Path, own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("teacher.cache=logits", f"data._target_={own}.Fetched", "+data.download=true")
+    trained = command("kd-train", *QUICK, *options)
+    assert trained.code == 0, trained.errors
+    fetched = Path("fetched")
+    fetched.unlink()
+    assert command("kd-cache", "verify").code == 0
+    assert not fetched.exists()
+
+
+def test_relative_paths_are_those_of_the_run(command: Command, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command("kd-train", *QUICK, "hydra.run.dir=first")
+    (weights,) = cache.glob("networks/*/weights.safetensors")
+    shutil.copy(weights, "file.safetensors")
+    trained = command("kd-train", *QUICK, "teacher.cache=logits", "teacher.weights=file.safetensors")
+    assert trained.code == 0, trained.errors
+    elsewhere = Path("elsewhere")
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    outcome = command("kd-cache", "verify")
+    assert outcome.output.rstrip().endswith(": right")
+    assert Path.cwd().name == "elsewhere"
 
 
 @pytest.mark.parametrize(
