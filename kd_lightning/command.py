@@ -53,9 +53,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
         @functools.wraps(task)
         def main() -> None:
-            asked = os.environ.get(FULL_ERROR)
             failures = run(task, config_name)
-            if failures and asked == "1":
+            if failures and os.environ.get(FULL_ERROR) == "1":
                 raise failures[0]
             for failure in failures:
                 print(f"error: {one_line(failure)}", file=sys.stderr)

@@ -69,9 +69,14 @@ def named(cache: Path, name: str) -> Entry:
     return found[0]
 
 
+def lock_beside(folder: Path) -> Path:
+    """The file that is locked while a folder of the cache is made, also under its unfinished name."""
+    return folder.with_name(f"{folder.name.partition('.')[0]}.lock")
+
+
 def remove(entry: Entry) -> None:
     """Delete an entry. Raises UserError where a run is making it at this moment."""
-    lock = FileLock(entry.path.with_name(f"{entry.name.partition('.')[0]}.lock"))
+    lock = FileLock(lock_beside(entry.path))
     try:
         with lock.acquire(timeout=0):
             shutil.rmtree(entry.path)

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -15,6 +14,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from kd_lightning.cache.folders import lock_beside
 from kd_lightning.data import ImageDataModule
 from kd_lightning.data.batches import ImageSet, ShardedBatches
 from kd_lightning.data.views import view_of
@@ -42,7 +42,8 @@ class Prefill(Callback):
             return
         images, sampler = training_batches(trainer.train_dataloader, data)
         epochs = list(epochs_to_come(trainer))
-        with held_by_all_ranks(lock_of(teacher), trainer.strategy):
+        lock = FileLock(lock_beside(teacher.answers.records.path.parent))  # `kd-cache rm` tries it, too
+        with held_by_all_ranks(lock, trainer.strategy):
             for epoch, batches in epochs:
                 self.answer(rows_of(images, sampler, epoch, batches), epoch, images, teacher, trainer, data)
 
@@ -80,11 +81,7 @@ def training_batches(loader: object, data: ImageDataModule) -> tuple[ImageSet, S
 
 def epochs_to_come(trainer: Trainer) -> Iterator[tuple[int, int]]:
     """Each epoch that is still to come, and how many of its batches. Raises UserError for a training without an end."""
-    if trainer.max_epochs == trainer.max_steps == -1:
-        raise UserError(
-            "trainer.max_epochs=-1: teacher.cache=prefill needs the training's length; give trainer.max_steps, or use "
-            "teacher.cache=logits"
-        )
+    check_length(trainer.max_epochs, trainer.max_steps)
     batches, accumulated = int(trainer.num_training_batches), trainer.accumulate_grad_batches
     steps = trainer.max_steps - trainer.global_step
     epoch: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined] # what the sampler gets
@@ -94,18 +91,21 @@ def epochs_to_come(trainer: Trainer) -> Iterator[tuple[int, int]]:
         epoch += 1
 
 
+def check_length(max_epochs: int | None, max_steps: int) -> None:
+    """Raise UserError for a training without an end, as Lightning's -1 for both says."""
+    if max_epochs == max_steps == -1:
+        raise UserError(
+            "trainer.max_epochs=-1: teacher.cache=prefill needs the training's length; give trainer.max_steps, or use "
+            "teacher.cache=logits"
+        )
+
+
 def rows_of(images: ImageSet, sampler: ShardedBatches, epoch: int, batches: int) -> Tensor:
     """The images of this rank's first so many batches of an epoch: int64 (B,), ascending"""
     sampler = copy.copy(sampler)  # the training's own learns the epoch from the trainer
     sampler.set_epoch(epoch)
     positions = [position for draw in islice(sampler, batches) for position in draw.positions]
     return images.rows[positions].sort().values
-
-
-def lock_of(teacher: CachedTeacher) -> FileLock:
-    """The lock beside the folder of a teacher's answers, without which `kd-cache rm` does not remove it."""
-    folder: Path = teacher.answers.records.path.parent
-    return FileLock(folder.with_name(f"{folder.name}.lock"))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
 
+from kd_lightning.cache.folders import lock_beside
 from kd_lightning.data.files import FileImages
 from kd_lightning.data.images import DECODING
 from kd_lightning.data.memory import MemoryImages
@@ -33,7 +34,7 @@ def decoded(files: FileImages, cache: Path) -> MemoryImages:
     try:
         if pixels is None:
             home.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(home.with_name(f"{home.name}.lock")):
+            with FileLock(lock_beside(home)):
                 pixels = stored(home, files)
                 if pixels is None:
                     decode(files, home)

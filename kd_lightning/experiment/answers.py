@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kd_lightning import __version__
 from kd_lightning.cache import Answers, TopK, Whole
 from kd_lightning.cache.encoding import Encoding
+from kd_lightning.callbacks.prefill import check_length
 from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
@@ -44,11 +45,8 @@ def check_cache(config: DictConfig, data: ImageDataModule, taken: set[str]) -> N
             f"teacher.cache_top_k={top_k}: with teacher.cache=logits, a whole number from 1 to below the "
             f"{data.num_classes} classes; else null"
         )
-    if cache == "prefill" and config.trainer.get("max_epochs") == -1 and config.trainer.get("max_steps", -1) == -1:
-        raise UserError(
-            "trainer.max_epochs=-1: teacher.cache=prefill needs the training's length; give trainer.max_steps, or use "
-            "teacher.cache=logits"
-        )
+    if cache == "prefill":
+        check_length(config.trainer.get("max_epochs"), config.trainer.get("max_steps", -1))
     for tap in sorted(taken - set(KEPT[cache])):
         raise UserError(
             f"teacher.cache={cache}: keeps {' and '.join(KEPT[cache])}, and a term takes teacher.{tap}; use "

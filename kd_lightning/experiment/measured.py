@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning import __version__
+from kd_lightning.cache.folders import lock_beside
 from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.kept import home_of
@@ -31,7 +32,7 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
     """
     decided = decided_by(settings, network, config, data)
     home = home_of("measurements", decided, config)
-    with first_rank_holds(home.with_suffix(".lock")):
+    with first_rank_holds(lock_beside(home)):
         if all_ranks_agree((home / "record.json").exists()):
             say("teacher", f"measured before ({home.name})")
             record = json.loads((home / "record.json").read_text())

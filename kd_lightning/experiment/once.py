@@ -15,6 +15,7 @@ from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning import __version__
+from kd_lightning.cache.folders import lock_beside
 from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, model_name
@@ -49,7 +50,7 @@ def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -
     settings = config[key]
     shape = shaped_by(settings, config, data)
     home = home_of(KIND, shape, config)
-    with first_rank_holds(home.with_suffix(".lock")):
+    with first_rank_holds(lock_beside(home)):
         found = all_ranks_agree((home / "record.json").exists())
         say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
         if found:
