@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format bench clean install
+.PHONY: demo test test-long lint format bench clean install
 
 demo: install ## make .venv, install, run kd-train: teacher, student alone, distilled student, one table
 	$(BIN)/kd-train
 
-test: lint ## what CI runs
-	$(BIN)/pytest --numprocesses 2
+test: lint ## all but what takes long by nature; under ten minutes on two cores
+	$(BIN)/pytest --numprocesses 2 -m "not slow"
+
+test-long: install ## kills, processes, many seeds, real data: what `make test` leaves out
+	$(BIN)/pytest --numprocesses 2 -m slow
 
 lint: install
 	$(BIN)/ruff check
