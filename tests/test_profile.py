@@ -5,7 +5,11 @@ import torch
 from torch import nn
 
 from kd_lightning.models import create_model, normalize_inputs
-from kd_lightning.profile import profile_model
+from kd_lightning.profile import Profile, profile_models
+
+
+def profile_model(model: nn.Module, example: torch.Tensor, repeats: int = 1) -> Profile:
+    return profile_models({"it": model}, example, repeats)["it"]
 
 
 def test_a_multiply_add_counts_as_two_and_one_image_counts() -> None:
@@ -64,6 +68,39 @@ def test_the_model_is_left_as_it_was() -> None:
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class Noted(nn.Module):
+    """A linear layer that notes when it is called."""
+
+    def __init__(self, width: int, name: str, calls: list[str]) -> None:
+        super().__init__()
+        self.layer, self.name, self.calls = nn.Linear(4, width), name, calls
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls.append(self.name)
+        return self.layer(x)
+
+
+def test_models_take_turns_while_they_are_timed() -> None:
+    calls: list[str] = []
+    models = {"wide": Noted(8, "wide", calls), "narrow": Noted(2, "narrow", calls)}
+    profiles = profile_models(models, torch.rand(2, 4), repeats=5)
+    timed = calls[2:]  # after one call of each for its operations
+    assert timed == ["wide", "wide", "narrow", "narrow"] * (len(timed) // 4)
+    assert len(timed) // 4 > 5, "warm-up comes before the five repeats"
+    assert all(profile.latency_iqr_ms >= 0 for profile in profiles.values())
+
+
+def test_one_architecture_has_one_latency_wherever_it_stands() -> None:
+    models = {
+        "teacher": create_model("digits_cnn_8", 10, 1),
+        "scratch": create_model("digits_cnn_4", 10, 1),
+        "student": create_model("digits_cnn_4", 10, 1),
+    }
+    profiles = profile_models(models, torch.rand(1, 1, 8, 8), repeats=3)
+    assert profiles["scratch"] == profiles["student"]
+    assert profiles["scratch"].latency_ms != profiles["teacher"].latency_ms
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -25,7 +25,6 @@ from kd_lightning.experiment.testing import (
     UNTESTED,
     Metrics,
     TestedNetwork,
-    cost,
     measure_alone,
     selected_checkpoint,
     student_weights,
@@ -98,7 +97,7 @@ def measure_student(
         metrics, arrays = test_student(done.trainer, module, data, weights, selected)
     module.student.load_state_dict(weights[selected])
     metrics |= validate(done.trainer, module, data)
-    return TestedNetwork(module.student, cost(module.student, data), metrics, done.time, arrays), selected
+    return TestedNetwork(module.student, metrics, done.time, arrays), selected
 
 
 def write_files(folder: Path, summary: dict[str, Any], arrays: Mapping[str, Arrays]) -> None:

@@ -1,7 +1,6 @@
 """Networks that need no training, measured once for all runs."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,13 @@ from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds, is_
 from kd_lightning.experiment.testing import TestedNetwork, measure_alone
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights import state_sha256
-from kd_lightning.profile import Profile
 from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 
 
 def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> TestedNetwork:
-    """Cost and metrics of the network that `settings` describe, as an earlier run measured them, or measured now.
+    """Metrics of the network that `settings` describe, as an earlier run measured them, or measured now.
 
     Of several runs that need the same ones, the first measures and the others wait.
     """
@@ -36,7 +34,7 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
         if all_ranks_agree((home / "record.json").exists()):
             say("teacher", f"measured before ({home.name})")
             record = json.loads((home / "record.json").read_text())
-            return TestedNetwork(network, Profile(**record["cost"]), record["test"], arrays=read_arrays(home / NAME))
+            return TestedNetwork(network, record["test"], arrays=read_arrays(home / NAME))
         measured = measure_alone(config, network, data)
         if is_first_rank():
             keep(measured, home, decided)
@@ -48,7 +46,7 @@ def keep(measured: TestedNetwork, home: Path, decided: dict[str, Any]) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
         write_arrays(home / NAME, measured.arrays)
-        record = {"cost": asdict(measured.cost), "test": measured.test, "decided_by": decided}
+        record = {"test": measured.test, "decided_by": decided}
         write_json(home / "record.json", record)
     except OSError as error:
         warn(f"paths.cache_dir: {home} takes no more ({error.strerror or error}); the teacher's metrics are not kept")

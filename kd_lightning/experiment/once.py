@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,11 @@ from kd_lightning.experiment.build import build_network, build_optimization, fil
 from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.own_code import own_code
 from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds
-from kd_lightning.experiment.testing import TestedNetwork, cost, load_selected, measure
+from kd_lightning.experiment.testing import TestedNetwork, load_selected, measure
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
-from kd_lightning.profile import Profile
 from kd_lightning.terminal import say
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
@@ -98,7 +96,7 @@ def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> T
     stored = DictConfig({**settings, "weights": str(home / "weights.safetensors")})
     record = json.loads((home / "record.json").read_text())
     network = build_network(key, stored, data)
-    return TestedNetwork(network, Profile(**record["cost"]), record["test"], record["time"], read_arrays(home / NAME))
+    return TestedNetwork(network, record["test"], record["time"], read_arrays(home / NAME))
 
 
 def train(
@@ -123,11 +121,11 @@ def train(
         done = fit(config, module, data.without_strong_views(), unfinished, logs, role=logs.name)
         load_selected(module, data, unfinished)
         metrics, arrays = measure(done.trainer, module, data)
-        trained = TestedNetwork(module.student, cost(module.student, data), metrics, done.time, arrays)
+        trained = TestedNetwork(module.student, metrics, done.time, arrays)
         if done.trainer.is_global_zero:
             save_weights(module.student, unfinished / "weights.safetensors", file_metadata(settings, module.student))
             write_arrays(unfinished / NAME, arrays)
-            record = {"cost": asdict(trained.cost), "test": metrics, "time": done.time, "shaped_by": shape}
+            record = {"test": metrics, "time": done.time, "shaped_by": shape}
             write_json(unfinished / "record.json", record)
             log_results(done.trainer.loggers, logs.name, metrics, arrays, data.class_names)
             shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)

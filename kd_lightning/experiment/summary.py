@@ -10,8 +10,9 @@ from torch import nn
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import model_name
 from kd_lightning.experiment.memory import peak_memory
-from kd_lightning.experiment.testing import TestedNetwork
+from kd_lightning.experiment.testing import TestedNetwork, costs
 from kd_lightning.objective import Objective
+from kd_lightning.profile import Profile
 from kd_lightning.schedules import Progress
 
 
@@ -26,11 +27,12 @@ def summarise(
     names = {"teacher": config.teacher, "scratch": config.student, "student": config.student}
     student = networks["student"]
     assert student is not None
+    cost = costs({role: tested for role, tested in networks.items() if tested is not None}, data)
     return {
         "data": data_record(data, selected, config.test),
         "seed": config.seed,
         **{
-            role: None if tested is None else network_record(model_name(names[role]), tested)
+            role: None if tested is None else network_record(model_name(names[role]), cost[role], tested)
             for role, tested in networks.items()
         },
         "objective": objective_record(objective),
@@ -50,9 +52,9 @@ def data_record(data: ImageDataModule, selected: str, tested: bool) -> dict[str,
     }
 
 
-def network_record(name: str, tested: TestedNetwork) -> dict[str, Any]:
+def network_record(name: str, cost: Profile, tested: TestedNetwork) -> dict[str, Any]:
     """One network's line of the comparison: its size, its cost and its metrics."""
-    return {"model": name, **asdict(tested.cost), **tested.test}
+    return {"model": name, **asdict(cost), **tested.test}
 
 
 def objective_record(objective: Objective) -> dict[str, Any]:

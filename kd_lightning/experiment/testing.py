@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.memory_format import use_channels_last, use_contiguous
+from kd_lightning.experiment.ranks import is_first_rank
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
-from kd_lightning.profile import Profile, profile_model
+from kd_lightning.profile import Profile, profile_models
 from kd_lightning.teachers import LogitsOf, Teacher
 from kd_lightning.terminal import console
 from kd_lightning.tracking.arrays import Arrays
@@ -28,14 +29,13 @@ UNTESTED = ("top1", "top5", "precision", "recall", "f1", "nll", "ece", "agreemen
 
 @dataclass(frozen=True)
 class TestedNetwork:
-    """A network, its cost, its metrics, what its training took where it was trained, and its answers class by class.
+    """A network, its metrics, what its training took where it was trained, and its answers class by class.
 
     `test` holds the test metrics and, where there are validation data, `top1_validation` and `nll_validation`;
     `arrays` what `Predictions` computes.
     """
 
     network: nn.Module
-    cost: Profile
     test: Metrics
     time: dict[str, float] = field(default_factory=dict)
     arrays: Arrays = field(default_factory=dict)
@@ -82,12 +82,17 @@ def measure_alone(config: DictConfig, network: nn.Module, data: ImageDataModule)
     if config.channels_last:
         use_channels_last(module, example_input(data))
     tested, arrays = measure(trainer, module, data)
-    return TestedNetwork(network, cost(network, data), tested, arrays=arrays)
+    return TestedNetwork(network, tested, arrays=arrays)
 
 
-def cost(network: nn.Module, data: ImageDataModule) -> Profile:
-    """Parameters, operations and latency of one image; the network is in the usual order in memory afterwards."""
-    return profile_model(use_contiguous(as_network(network)), example_input(data))
+def costs(networks: Mapping[str, TestedNetwork], data: ImageDataModule) -> dict[str, Profile]:
+    """What one image costs each network, measured beside each other, never kept from another run.
+
+    The networks are in the usual order in memory afterwards.
+    """
+    ordered = {role: use_contiguous(as_network(tested.network)) for role, tested in networks.items()}
+    repeats = 20 if is_first_rank() else 1  # the first rank writes them; the others leave it the machine
+    return profile_models(ordered, example_input(data), repeats)
 
 
 def test_student(

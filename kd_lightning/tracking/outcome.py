@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-COST = ("params", "flops", "latency_ms")
+COST = ("params", "flops", "latency_ms", "latency_iqr_ms")
 COLUMNS = ("model", *("top1", "top5", "precision", "recall", "f1", "nll", "ece", "agreement"), *COST)
 
 
