@@ -1,10 +1,13 @@
 """Checks of the losses' arguments."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import Tensor
 
 from kd_lightning.errors import UserError
+from kd_lightning.losses.functional.samples import check_logits, check_target
 
 
 def check_positive(**values: float) -> None:
@@ -21,13 +24,18 @@ def check_not_negative(**values: float) -> None:
             raise UserError(f"{name}={value}: must be a finite number of at least 0")
 
 
-def check_same_classes(student: Tensor, teacher: Tensor) -> None:
-    """UserError for logits of different shapes."""
-    if student.shape != teacher.shape:
-        raise UserError(
-            f"signals={tuple(student.shape)} and {tuple(teacher.shape)}: logits of different shapes cannot be "
-            "compared; take a teacher that knows the student's classes"
-        )
+def check_same_classes(student: Tensor, *others: Tensor) -> None:
+    """UserError unless all are logits (N, C) of equal shape."""
+    shapes = " and ".join(str(tuple(logits.shape)) for logits in (student, *others))
+    with _naming(f"signals={shapes}"):
+        check_logits(student, *others)
+
+
+def check_labels(logits: Tensor, target: Tensor) -> None:
+    """UserError unless these are logits (N, C), and class indices (N,) or probabilities (N, C)."""
+    check_same_classes(logits)
+    with _naming(f"target={tuple(target.shape)}"):
+        check_target(logits, target)
 
 
 def check_one_label(target: Tensor) -> None:
@@ -36,3 +44,11 @@ def check_one_label(target: Tensor) -> None:
         raise UserError(
             f"target={tuple(target.shape)}: this loss needs one class for each image, as (B,); do not mix labels"
         )
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{what}: {error}") from error

@@ -8,6 +8,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_one_label, check_positive
 from kd_lightning.losses.embedding import Embedding
+from kd_lightning.losses.functional.samples import has_label
 from kd_lightning.losses.memory_bank import MemoryBank
 from kd_lightning.losses.training_images import TrainingImages
 
@@ -21,7 +22,8 @@ class CRD(nn.Module):
     arXiv:1910.10699, as RepDistiller's `exact` mode; but with replacement, whatever the number of negatives.
 
     Takes features (B, ...), index and target (B,) of a batch, and index and target (M,) of all training images, which
-    `build` alone uses. An image that does not train counts in the value, teaches nothing and is not remembered.
+    `build` alone uses. An image that does not train counts in the value, teaches nothing and is not remembered;
+    one without a label, -1 or -100, has no negatives and leaves the loss.
     The banks move after a training step's loss, as it stood before; they do not in eval mode or without gradients.
     Under an initialised process group they move by the batches of all processes, which must be of equal size.
 
@@ -67,22 +69,23 @@ class CRD(nn.Module):
         train_target: Tensor | None = None,
     ) -> Tensor:
         check_one_label(target)
+        labelled = has_label(target)
         rows = self.images.rows(index)
         negatives = self.images.negatives(index, target, self.negatives, self.key)
         candidates = torch.cat([rows.clamp(min=0)[:, None], negatives], dim=1)
         e_student = _known(F.normalize(self.embed_student(student), dim=1), rows)
         e_teacher = _known(F.normalize(self.embed_teacher(teacher), dim=1), rows)
-        loss = self._side(e_student, self.teacher_bank, candidates)
-        loss = loss + self._side(e_teacher, self.student_bank, candidates)
+        loss = self._side(e_student, self.teacher_bank, candidates, labelled)
+        loss = loss + self._side(e_teacher, self.student_bank, candidates, labelled)
         if self.training and torch.is_grad_enabled():
             self.student_bank.update(rows, e_student, self.momentum)
             self.teacher_bank.update(rows, e_teacher, self.momentum)
             self.key += 1
         return loss
 
-    def _side(self, embeddings: Tensor, bank: MemoryBank, candidates: Tensor) -> Tensor:
+    def _side(self, embeddings: Tensor, bank: MemoryBank, candidates: Tensor, labelled: Tensor) -> Tensor:
         scores = bank.scores(embeddings, candidates, self.temperature)
-        return functional.contrastive_nce(scores, len(self.images))
+        return functional.contrastive_nce(scores, len(self.images), labelled)
 
 
 def _known(embeddings: Tensor, rows: Tensor) -> Tensor:

@@ -4,7 +4,13 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_not_negative, check_one_label, check_positive, check_same_classes
+from kd_lightning.losses.arguments import (
+    check_labels,
+    check_not_negative,
+    check_one_label,
+    check_positive,
+    check_same_classes,
+)
 
 
 class CrossEntropy(nn.Module):
@@ -17,6 +23,7 @@ class CrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        check_labels(logits, target)
         return functional.cross_entropy(logits, target, self.label_smoothing)
 
 
@@ -65,6 +72,7 @@ class DKD(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         check_same_classes(student, teacher)
         check_one_label(target)
+        check_labels(student, target)
         return functional.dkd(student, teacher, target, self.alpha, self.beta, self.temperature)
 
 
@@ -92,4 +100,5 @@ class WSLD(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         check_same_classes(student, teacher)
+        check_labels(student, target)
         return functional.wsld(student, teacher, target, self.temperature)

@@ -90,7 +90,7 @@ class MLKD(nn.Module):
         self.temperatures, self.strong_temperatures = tuple(temperatures), tuple(strong_temperatures)
 
     def forward(self, student: Tensor, teacher: Tensor, student_strong: Tensor, teacher_strong: Tensor) -> Tensor:
-        check_same_classes(student, teacher)
+        check_same_classes(student, teacher, student_strong, teacher_strong)
         return functional.mlkd(
             student, teacher, student_strong, teacher_strong, self.temperatures, self.strong_temperatures
         )

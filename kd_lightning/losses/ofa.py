@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from kd_lightning.batch_norm import BatchNorm2d
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive, check_same_classes
+from kd_lightning.losses.arguments import check_labels, check_positive, check_same_classes
 
 
 class OFA(nn.Module):
@@ -31,6 +31,8 @@ class OFA(nn.Module):
         self.heads = nn.ModuleList(_head(stage, stages[-1], student.shape[1]) for stage in stages)
 
     def forward(self, student: Tensor, stages: Sequence[Tensor], teacher: Tensor, target: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
+        check_labels(student, target)
         predictions = [head(stage) for head, stage in zip(self.heads, stages, strict=True)]
         values = [functional.ofa(z, teacher, target, self.eps, self.temperature) for z in (student, *predictions)]
         return sum(values[1:], start=values[0])

@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
+from kd_lightning.losses.functional.samples import has_label
 
 
 class TrainingImages(nn.Module):
-    """The M training images, in the order of their index: their row in a memory bank.
+    """The M training images that have a label, in the order of their index: their row in a memory bank.
 
     Args:
         index, target: index and label of every training image, (M,).
@@ -27,6 +28,10 @@ class TrainingImages(nn.Module):
             raise UserError(
                 f"train.target={list(target.shape)}: {len(index)} images need a label each; give class indices (M,)"
             )
+        if not target.is_meta and not has_label(target).all():
+            index, target = index[has_label(target)], target[has_label(target)]
+            if len(index) == 0:
+                raise UserError("train.target=-1: no training image has a label; negatives are images of other classes")
         ascending, order = index.long().sort()
         classes, by_class = target.long()[order].sort(stable=True)
         if not classes.is_meta and classes[0] == classes[-1]:

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_lightning.losses.functional.samples import check_logits
 from kd_lightning.losses.functional.sizes import to_smaller, unit
 
 
@@ -22,6 +23,7 @@ def srrl(student: Tensor, teacher: Tensor, student_logits: Tensor, teacher_logit
     Shapes: e_s, the student's projected feature, and e_t (B, D); z', what the teacher's classifier makes of e_s, and
     z_t (B, C). Returns a scalar.
     """
+    check_logits(student_logits, teacher_logits)
     return F.mse_loss(student, teacher) + F.mse_loss(student_logits, teacher_logits)
 
 

@@ -4,14 +4,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_lightning.losses.functional.divergence import cross_entropies, divergence, soften
+from kd_lightning.losses.functional.samples import check_logits, check_target, has_label, sum_per_sample
+
 
 def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross-entropy with the labels, mean over the batch.
+    """Cross-entropy with the labels, mean over the samples that have one; 0 where none has.
 
-    With smoothing e the label's distribution is (1-e)·onehot + e/C (Szegedy et al. 2016, arXiv:1512.00567).
+    With smoothing e the label's distribution is (1-e)·onehot + e/C (Szegedy et al. 2016, arXiv:1512.00567): it has no
+    finite value for a class whose logit is -inf. A target of -1 or -100 is no label.
     Shapes: logits (B, C), target (B,) class indices or (B, C) probabilities. Returns a scalar.
     """
-    return F.cross_entropy(logits, target, label_smoothing=label_smoothing)
+    check_logits(logits)
+    check_target(logits, target)
+    if target.ndim == 2:
+        smoothed = target * (1 - label_smoothing) + label_smoothing / logits.shape[1] if label_smoothing else target
+        return cross_entropies(F.log_softmax(logits, dim=1), smoothed).mean()
+    labelled = has_label(target)
+    none = ~labelled.any()
+    ignored = torch.where(labelled, target.long(), -100).masked_fill(none, 0)  # a mean over no sample is no number
+    value = F.cross_entropy(logits, ignored, ignore_index=-100, label_smoothing=label_smoothing)
+    return value.masked_fill(none, 0.0)
 
 
 def hard_label(student: Tensor, teacher: Tensor) -> Tensor:
@@ -19,6 +32,7 @@ def hard_label(student: Tensor, teacher: Tensor) -> Tensor:
 
     Touvron et al. 2021, arXiv:2012.12877. Shapes: both (B, C). Returns a scalar.
     """
+    check_logits(student, teacher)
     return F.cross_entropy(student, teacher.argmax(dim=1))
 
 
@@ -26,31 +40,44 @@ def kd(student: Tensor, teacher: Tensor, temperature: float | Tensor = 4.0) -> T
     """Soft targets: T²·KL(softmax(teacher/T) ‖ softmax(student/T)), sum over classes, mean over the batch.
 
     Hinton, Vinyals, Dean 2015, arXiv:1503.02531. T² keeps the gradient's size the same for every temperature.
+    A class that the teacher masks with -inf costs nothing; one that the student alone masks costs infinitely much.
     Shapes: both (B, C), the temperature a number or a tensor of one. Returns a scalar.
     """
-    log_student = F.log_softmax(student / temperature, dim=1)
-    log_teacher = F.log_softmax(teacher / temperature, dim=1)
-    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    check_logits(student, teacher)
+    log_student, log_teacher = (F.log_softmax(soften(logits, temperature), dim=1) for logits in (student, teacher))
+    return temperature**2 * divergence(log_teacher, log_student)
 
 
 def mean_squared_logits(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over batch and classes of (student - teacher)², the logits' squared distance.
 
-    Ba, Caruana 2014, arXiv:1312.6184. Shapes: both (B, C). Returns a scalar.
+    Ba, Caruana 2014, arXiv:1312.6184. It has no value for logits of -inf. Shapes: both (B, C). Returns a scalar.
     """
+    check_logits(student, teacher)
     return F.mse_loss(student, teacher)
 
 
 def wsld(student: Tensor, teacher: Tensor, target: Tensor, temperature: float = 2.0) -> Tensor:
-    """Weighted soft labels: the mean over the batch of (1 - exp(-CE_s/CE_t))·T²·CE(softmax(t/T), softmax(s/T)).
+    """Weighted soft labels: the mean over labelled samples of (1 - exp(-CE_s/CE_t))·T²·CE(softmax(t/T), softmax(s/T)).
 
     CE_s and CE_t are the cross-entropies of student and teacher with the label; the weight has no gradient. Where the
     student does better than the teacher, the teacher counts less. The cross-entropy beside it is a term of its own.
     Zhou et al. 2021, arXiv:2102.00650; 1e-7 is added to CE_t as in the public code.
     Shapes: both logits (B, C), target (B,) class indices or (B, C) probabilities. Returns a scalar.
     """
+    check_logits(student, teacher)
+    check_target(student, target)
+    labelled = has_label(target) if target.ndim == 1 else None
+    label = target if labelled is None else torch.where(labelled, target.long(), 0)
     with torch.no_grad():
-        hard_student, hard_teacher = (F.cross_entropy(z, target, reduction="none") for z in (student, teacher))
+        hard_student, hard_teacher = (_each_cross_entropy(logits, label) for logits in (student, teacher))
         weight = -torch.expm1(-hard_student / (hard_teacher + 1e-7))
-    soft = F.cross_entropy(student / temperature, F.softmax(teacher / temperature, dim=1), reduction="none")
-    return temperature**2 * (weight * soft).mean()
+    soft = cross_entropies(F.log_softmax(student / temperature, dim=1), F.softmax(teacher / temperature, dim=1))
+    return temperature**2 * sum_per_sample(weight * soft, labelled)
+
+
+def _each_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """With class indices or probabilities, (B,)."""
+    if target.ndim == 2:
+        return cross_entropies(F.log_softmax(logits, dim=1), target)
+    return F.cross_entropy(logits, target, reduction="none")

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.losses.functional.logits import kd
+from kd_lightning.losses.functional.samples import check_logits
 
 
 def class_correlation(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
@@ -14,6 +15,7 @@ def class_correlation(student: Tensor, teacher: Tensor, temperature: float = 4.0
 
     Jin, Wang, Lin 2023 (CVPR). Shapes: both (B, C). Returns a scalar. Memory: C².
     """
+    check_logits(student, teacher)
     p_student, p_teacher = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
     return (p_student.T @ p_student - p_teacher.T @ p_teacher).square().sum() / student.shape[1]
 
@@ -23,6 +25,7 @@ def batch_correlation(student: Tensor, teacher: Tensor, temperature: float = 4.0
 
     Jin, Wang, Lin 2023 (CVPR). Shapes: both (B, C). Returns a scalar. Memory: B².
     """
+    check_logits(student, teacher)
     p_student, p_teacher = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
     return (p_student @ p_student.T - p_teacher @ p_teacher.T).square().sum() / student.shape[0]
 
@@ -47,6 +50,7 @@ def mlkd(
     - The correlations of the strong views are not in the sum.
     Shapes: all (B, C). Returns a scalar. Memory: C² + B².
     """
+    check_logits(student, teacher, student_strong, teacher_strong)
     weak, strong = (student, teacher), (student_strong, teacher_strong)
     with torch.no_grad():
         p_teacher = F.softmax(teacher, dim=1)

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_lightning.losses.functional.samples import check_logits
+
 EPSILON = 1e-8  # of the public code, added to the product of the two norms
 
 
@@ -14,6 +16,7 @@ def dist(student: Tensor, teacher: Tensor, beta: float = 1.0, gamma: float = 1.0
     nothing, nor with itself: ρ = 0; close to it the slope is steep, up to 1e8. Huang et al. 2022, arXiv:2205.10536.
     Shapes: both (B, C). Returns a scalar.
     """
+    check_logits(student, teacher)
     p_student, p_teacher = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
     between_classes = 1 - _correlation(p_student, p_teacher).mean()
     within_classes = 1 - _correlation(p_student.T, p_teacher.T).mean()
