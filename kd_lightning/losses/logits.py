@@ -11,6 +11,7 @@ from kd_lightning.losses.arguments import (
     check_positive,
     check_same_classes,
 )
+from kd_lightning.losses.whole_batch import BatchRelations
 
 
 class CrossEntropy(nn.Module):
@@ -76,17 +77,18 @@ class DKD(nn.Module):
         return functional.dkd(student, teacher, target, self.alpha, self.beta, self.temperature)
 
 
-class DIST(nn.Module):
+class DIST(BatchRelations):
     """Correlation of predictions; see `functional.dist`. Takes both logits (B, C)."""
 
-    def __init__(self, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0) -> None:
-        super().__init__()
+    def __init__(self, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0, gather: bool = False) -> None:
+        super().__init__(gather)
         check_not_negative(beta=beta, gamma=gamma)
         check_positive(temperature=temperature)
         self.beta, self.gamma, self.temperature = beta, gamma, temperature
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         check_same_classes(student, teacher)
+        student, teacher = self.batch(student, teacher)
         return functional.dist(student, teacher, self.beta, self.gamma, self.temperature)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_not_negative, check_positive, check_same_classes
+from kd_lightning.losses.whole_batch import BatchRelations
 
 
 class LogitStandardization(nn.Module):
@@ -66,7 +67,7 @@ class CurriculumTemperature(nn.Module):
         return self.start + self.range * torch.sigmoid(theta)
 
 
-class MLKD(nn.Module):
+class MLKD(BatchRelations):
     """Multi-level logits of two views; see `functional.mlkd`. Takes four logits (B, C): student's and teacher's of the
     weak view, student's and teacher's of the strong one.
     """
@@ -77,8 +78,9 @@ class MLKD(nn.Module):
         self,
         temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
         strong_temperatures: Sequence[float] = (3.0, 4.0, 5.0),
+        gather: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(gather)
         if not temperatures:
             raise UserError(f"temperatures={list(temperatures)}: needs at least one, such as [4.0]")
         for temperature in temperatures:
@@ -91,6 +93,7 @@ class MLKD(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor, student_strong: Tensor, teacher_strong: Tensor) -> Tensor:
         check_same_classes(student, teacher, student_strong, teacher_strong)
+        student, teacher, student_strong, teacher_strong = self.batch(student, teacher, student_strong, teacher_strong)
         return functional.mlkd(
             student, teacher, student_strong, teacher_strong, self.temperatures, self.strong_temperatures
         )

@@ -7,6 +7,8 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kd_lightning.losses.whole_batch import processes
+
 
 class MemoryBank(nn.Module):
     """One embedding (width,) for each of `size` images, a moving average, as buffers: they move, save and load.
@@ -53,23 +55,18 @@ class MemoryBank(nn.Module):
         self.embeddings.index_copy_(0, places, values)
 
 
-def _processes() -> int:
-    distributed = torch.distributed
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
 def _joined(values: Tensor) -> Tensor:
     """The batches of all processes, one after the other."""
-    if _processes() == 1:
+    if processes() == 1:
         return values
-    parts = [torch.empty_like(values) for _ in range(_processes())]
+    parts = [torch.empty_like(values) for _ in range(processes())]
     torch.distributed.all_gather(parts, values.contiguous())
     return torch.cat(parts)
 
 
 def _mean_of_processes(value: Tensor) -> Tensor:
-    if _processes() == 1:
+    if processes() == 1:
         return value
     value = value.clone()
     torch.distributed.all_reduce(value)
-    return value / _processes()
+    return value / processes()

@@ -12,7 +12,7 @@ def dist(student: Tensor, teacher: Tensor, beta: float = 1.0, gamma: float = 1.0
     """T²·[β·(1 - mean over rows of ρ) + γ·(1 - mean over columns of ρ)], ρ = Pearson's correlation of p_s and p_t.
 
     p = softmax(logits/T). A row is an image, a column a class over the batch: the second part depends on which images
-    share the batch, so with several devices on each one's share of it. A constant row or column correlates with
+    share the batch. A constant row or column correlates with
     nothing, nor with itself: ρ = 0; close to it the slope is steep, up to 1e8. Huang et al. 2022, arXiv:2205.10536.
     Shapes: both (B, C). Returns a scalar.
     """

@@ -1,4 +1,4 @@
-"""Losses on the relations between the examples of a batch; under several processes, of each process's own batch."""
+"""Losses on the relations between the examples of a batch."""
 
 import math
 from collections.abc import Iterator
