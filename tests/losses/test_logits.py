@@ -1,5 +1,6 @@
 """Losses on logits at the edges: extreme, constant and equal logits, one image, two classes; defects of public code."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -111,10 +112,10 @@ def test_cross_entropies_with_the_teacher_are_not_zero_for_equals(name: str) -> 
 
 def test_kd_divides_by_the_batch_not_by_the_classes() -> None:
     """Classes that neither network believes in change nothing."""
-    student, teacher = torch.randn(4, 3), torch.randn(4, 3)
-    unlikely = torch.full((4, 97), -1e4)
+    student, teacher = torch.randn(2, 4, 3, dtype=torch.float64)
+    unlikely = torch.full((4, 97), -1e4, dtype=torch.float64)
     padded = functional.kd(torch.cat([student, unlikely], 1), torch.cat([teacher, unlikely], 1))
-    assert padded.item() == pytest.approx(functional.kd(student, teacher).item(), rel=1e-5)
+    torch.testing.assert_close(padded, functional.kd(student, teacher))
 
 
 def test_kd_keeps_its_gradients_size_at_every_temperature() -> None:
@@ -152,26 +153,22 @@ def test_dkd_of_a_wide_gap(gap: float) -> None:
     student = torch.tensor([[0.0, gap, gap]], requires_grad=True)
     value = functional.dkd(student, torch.tensor([[gap, 0.0, 0.0]]), torch.tensor([0]), 1.0, 8.0, 1.0)
     (gradient,) = torch.autograd.grad(value, student)
-    assert value.item() == pytest.approx(gap + torch.tensor(2.0).log().item(), rel=1e-6)
+    assert value.item() == pytest.approx(gap + math.log(2), rel=1e-5)
     assert torch.allclose(gradient, torch.tensor([[-1.0, 0.5, 0.5]]), atol=1e-3)  # float32's step at 2000
 
 
 def test_dkd_at_beta_one_minus_the_label_is_kd() -> None:
     """KL = KL of the binary part + (1 - p_t of the label)·KL of the rest (Zhao 2022, eq. 4)."""
-    student, teacher, target = torch.randn(1, 7), torch.randn(1, 7), torch.tensor([2])
+    (student, teacher), target = torch.randn(2, 1, 7, dtype=torch.float64), torch.tensor([2])
     rest = 1 - (teacher / 4).softmax(1)[0, 2].item()
-    assert functional.dkd(student, teacher, target, 1.0, rest).item() == pytest.approx(
-        functional.kd(student, teacher).item(), rel=1e-5
-    )
+    torch.testing.assert_close(functional.dkd(student, teacher, target, 1.0, rest), functional.kd(student, teacher))
 
 
 def test_dkd_of_two_classes_has_no_rest() -> None:
-    student, teacher = torch.randn(4, 2), torch.randn(4, 2)
+    student, teacher = torch.randn(2, 4, 2, dtype=torch.float64)
     target = torch.tensor([0, 1, 1, 0])
     assert functional.dkd(student, teacher, target, alpha=0.0).item() == 0.0
-    assert functional.dkd(student, teacher, target).item() == pytest.approx(
-        functional.kd(student, teacher).item(), rel=1e-5
-    )
+    torch.testing.assert_close(functional.dkd(student, teacher, target), functional.kd(student, teacher))
 
 
 def test_dkd_refuses_mixed_labels() -> None:
@@ -225,7 +222,7 @@ def test_wsld_weighs_without_a_gradient(dtype: torch.dtype) -> None:
 def test_wsld_trusts_a_teacher_that_does_better() -> None:
     sure, unsure, target = torch.tensor([[60.0, 0.0]]), torch.tensor([[-6.0, 0.0]]), torch.tensor([0])
     soft = 4 * torch.nn.functional.cross_entropy(unsure / 2, (sure / 2).softmax(1))
-    assert functional.wsld(unsure, sure, target).item() == pytest.approx(soft.item(), rel=1e-6)
+    assert functional.wsld(unsure, sure, target).item() == pytest.approx(soft.item(), rel=1e-5)
     assert functional.wsld(sure, unsure, target).item() == pytest.approx(0.0, abs=1e-6)
 
 
@@ -235,7 +232,7 @@ def test_ofa_of_probabilities_that_are_zero(eps: float) -> None:
     student, teacher = torch.randn(3, 4), torch.tensor([[1e4, 0.0, 0.0, 0.0]]).expand(3, 4)
     expected = (2**eps - 1) * functional.cross_entropy(student, torch.zeros(3, dtype=torch.long))
     value = functional.ofa(student, teacher, torch.zeros(3, dtype=torch.long), eps)
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_ofa_takes_the_largest_of_mixed_labels() -> None:

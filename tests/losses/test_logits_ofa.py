@@ -28,7 +28,7 @@ def test_the_sum_over_the_logits_and_a_head_on_each_stage(stages: list[Tensor]) 
     predictions = [head(stage) for head, stage in zip(loss.heads, stages, strict=True)]
     assert [prediction.shape for prediction in predictions] == [(2, 10)] * len(stages)
     terms = [functional.ofa(z, TEACHER, TARGET, 1.5) for z in (student, *predictions)]
-    assert value.item() == pytest.approx(sum(term.item() for term in terms), rel=1e-6)
+    assert value.item() == pytest.approx(sum(term.item() for term in terms), rel=1e-5)
     value.backward()
     assert student.grad is not None
     assert all(p.grad is not None and p.grad.isfinite().all() for p in loss.parameters())

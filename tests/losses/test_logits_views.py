@@ -36,7 +36,7 @@ def test_all_images_count_where_the_teacher_is_equally_sure_of_most() -> None:
         + 0.8 * functional.class_correlation(student, teacher)  # class 0 has two images
         + functional.batch_correlation(student, teacher)
     )
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_strong_views_have_no_correlations() -> None:

@@ -100,7 +100,7 @@ def test_double_precision_stays(loss: Loss) -> None:
 
 def test_the_two_correlation_congruences_are_different_losses() -> None:
     """The adjacent form depends on the order of the batch, the kernel does not."""
-    student, teacher, order = torch.randn(6, 4), torch.randn(6, 4), torch.randperm(6)
+    (student, teacher), order = torch.randn(2, 6, 4, dtype=torch.float64), torch.randperm(6)
     for loss, same in [
         (functional.correlation_congruence_kernel, True),
         (functional.correlation_congruence_adjacent, False),
