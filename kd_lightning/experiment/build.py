@@ -1,7 +1,6 @@
 """Building networks, and the module around them, from their configs."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,7 +76,7 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule, adapt:
     """The network of `student` or `teacher`, with its weights and its own normalisation in front.
 
     With `weights: train` it is random: the training comes afterwards. `adapt` rebuilds it before it gets its weights
-    from a file.
+    from a file, of which a student's classifier may be left out.
     """
     network = create_model(
         settings.model,
@@ -89,7 +88,13 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule, adapt:
     network = network if adapt is None else adapt(network, example_input(data))
     metadata: dict[str, str] = {}
     if is_file(settings.weights):
-        metadata = load_weights(network, Path(settings.weights).expanduser(), f"{role}.weights")
+        metadata = load_weights(
+            network,
+            settings.weights,
+            f"{role}.weights",
+            weights_key=settings.get("weights_key"),
+            new_classifier=role == "student",
+        )
     mean, std = normalization(role, settings, data, metadata)
     return normalize_inputs(network, mean, std)
 

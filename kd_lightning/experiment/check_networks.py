@@ -1,6 +1,7 @@
 """Checking the networks that a config names: they exist, have weights, and fit the data and the terms."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -31,13 +32,16 @@ GIVEN = ("student", "teacher", "train", "progress", "target", "index", "view")
 
 def check_network(role: str, settings: DictConfig) -> None:
     """The model exists, and so do its weights."""
-    model, weights = settings.model, settings.weights
+    model, weights = plain(settings.model), plain(settings.weights)
     if model is None:
         raise UserError(f"{role}.model=null: name a model, such as {role}.model=resnet8x4")
     if isinstance(model, str):
         check_model_name(model, f"{role}.model")
-    elif "_target_" not in model:
-        raise UserError(f"{role}.model={model}: a model's name, or a mapping with _target_")
+    elif not (isinstance(model, dict) and isinstance(model.get("_target_"), str)):
+        raise UserError(f"{role}.model={model}: must be a model's name, such as resnet8x4, or a mapping with _target_")
+    if not (weights is None or (isinstance(weights, str) and weights)):
+        ways = "train, pretrained" if role == "teacher" else "pretrained"
+        raise UserError(f"{role}.weights={weights}: must be {ways}, the path of a file, or null")
     if weights == "train" and role != "teacher":
         raise UserError(f"{role}.weights=train: only the teacher is trained first; use null, pretrained or a file")
     if weights == "pretrained" and not (isinstance(model, str) and has_pretrained(model)):
@@ -45,6 +49,23 @@ def check_network(role: str, settings: DictConfig) -> None:
         raise UserError(f"{role}.weights=pretrained: {model_name(settings)} has no published weights here; {remedy}")
     if is_file(weights) and not Path(weights).expanduser().is_file():
         raise UserError(f"{role}.weights={weights}: no such file; give a file, pretrained or null")
+    check_weights_key(role, plain(settings.get("weights_key")), weights)
+    adapt = plain(settings.get("adapt"))
+    if adapt and not (isinstance(adapt, dict) and isinstance(adapt.get("_target_"), str)):
+        raise UserError(f"{role}.adapt={adapt}: must be a mapping with _target_, as in method=simkd, or null")
+
+
+def check_weights_key(role: str, weights_key: Any, weights: str | None) -> None:
+    """It is a key, and there is a file that it can choose in."""
+    if weights_key is None:
+        return
+    if not isinstance(weights_key, str) or not weights_key:
+        raise UserError(f"{role}.weights_key={weights_key}: must be a key of the file, such as state_dict_ema, or null")
+    if not is_file(weights):
+        raise UserError(
+            f"{role}.weights_key={weights_key}: chooses in a file, and {role}.weights={weights or 'null'} is none; "
+            "give a file, or leave the key null"
+        )
 
 
 def check_classes(config: DictConfig, data: ImageDataModule) -> None:
@@ -116,6 +137,6 @@ def check_weights(config: DictConfig, data: ImageDataModule) -> None:
     """Files of weights fit their networks, and given normalisations the data."""
     for role in roles(config):
         if is_file(config[role].weights):
-            build_network(role, config[role], data)
+            build_network(role, config[role], data, adapted_to_its_like(config, data) if role == "student" else None)
         elif config[role].normalization != "auto":
             given_normalization(role, config[role].normalization, data.in_channels)

@@ -67,7 +67,7 @@ def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[Distillation
     data.check()
     data.prepare_data()
     teacher = find_teacher(run, data)
-    settings = DictConfig({**run.student, "weights": str(checkpoint)})
+    settings = DictConfig({**run.student, "weights": str(checkpoint), "weights_key": None})
     student = build_network("student", settings, data, adapted_to_its_like(run, data))
     return DistillationModule(student=student, teacher=teacher, num_classes=data.num_classes), data
 

@@ -63,6 +63,7 @@ def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
     return {
         "model": plain(settings.model),
         "weights": hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest() if is_file(weights) else weights,
+        "weights_key": settings.get("weights_key"),
         "normalization": plain(settings.normalization),
         "loss": plain(cross_entropy(config)),
         "optimizer": plain(config.optimizer),
@@ -93,7 +94,7 @@ def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> Tes
 
 def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> TestedNetwork:
     """A network from its folder."""
-    stored = DictConfig({**settings, "weights": str(home / "weights.safetensors")})
+    stored = DictConfig({**settings, "weights": str(home / "weights.safetensors"), "weights_key": None})
     record = json.loads((home / "record.json").read_text())
     network = build_network(key, stored, data)
     return TestedNetwork(network, record["test"], record["time"], read_arrays(home / NAME))

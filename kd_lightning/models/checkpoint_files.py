@@ -4,7 +4,8 @@ import argparse
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,15 +18,27 @@ from kd_lightning.errors import UserError
 
 Value = TypeVar("Value")
 
-# Where trainings keep the weights: Lightning and timm; RepDistiller and mdistiller; others.
-WEIGHTS_IN = ("state_dict", "model", "model_state_dict", "net")
-WRAPPERS = ("module", "_orig_mod")
+# What the wrappers of torch and Lightning put into names: data parallel, compiled, sharded, checkpointed, strategies.
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 MAX_SAFETENSORS_HEADER = 100_000_000  # the format's own limit
 NUMPY_SCALARS = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
-def read_file(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A file's tensors by their plain names, on the CPU, and its metadata: whatever plain values stand beside them."""
+@dataclass(frozen=True)
+class Group:
+    """Tensors that stand together in a file, by their names there, on the CPU.
+
+    `address` holds the keys that lead to them, joined by dots, empty for the outermost; `metadata` the plain values
+    beside these keys and tensors.
+    """
+
+    address: str
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read_file(path: Path, key: str) -> list[Group]:
+    """All tensors of a file, at least one group of them. `key` is how an error names the setting."""
     path = path.expanduser()
     if path.is_dir():
         raise UserError(f"{key}={path} is a folder; give the file of weights inside it")
@@ -39,13 +52,13 @@ def read_file(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not start:
         raise UserError(f"{key}={path} is empty; fetch or save it again")
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= MAX_SAFETENSORS_HEADER:
-        stored, metadata = _read_safetensors(path, key)
-    else:
-        stored, metadata = _read_torch(path, key)
-    if not stored:
-        held = ", ".join(list(metadata)[:3]) or "nothing"
-        raise UserError(f"{key}={path} holds no weights ({held}); give a file with a model's state dict")
-    return plain_names(stored), metadata
+        return [_read_safetensors(path, key)]
+    checkpoint = _read_torch(path, key)
+    groups = [group for group in _groups(checkpoint, "", {}) if group.tensors]
+    if not groups:
+        held = ", ".join(str(name) for name in list(checkpoint)[:3]) if isinstance(checkpoint, Mapping) else ""
+        raise UserError(f"{key}={path} holds no weights ({held or 'nothing'}); give a file with a model's state dict")
+    return groups
 
 
 def plain_names(entries: Mapping[str, Value]) -> dict[str, Value]:
@@ -57,19 +70,20 @@ def plain_names(entries: Mapping[str, Value]) -> dict[str, Value]:
     return plain if len(plain) == len(entries) else dict(entries)
 
 
-def _read_safetensors(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_safetensors(path: Path, key: str) -> Group:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Group("", tensors, dict(file.metadata() or {}))
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, key, "safetensors file") from error
 
 
-def _read_torch(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_torch(path: Path, key: str) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless_globals()):
             warnings.simplefilter("ignore")  # torch's, of odd pickles; the error below says it in one line
-            checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in as many ways as there are places to damage
         refused = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and refused:
@@ -78,14 +92,17 @@ def _read_torch(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, str]
                 "save the model's state_dict() alone, or as safetensors"
             ) from error
         raise _unreadable(path, key, "checkpoint") from error
-    beside: dict[str, str] = {}
-    while isinstance(checkpoint, Mapping):
-        beside |= {str(name): str(value) for name, value in checkpoint.items() if isinstance(value, str | int | float)}
-        inner = next((checkpoint[name] for name in WEIGHTS_IN if isinstance(checkpoint.get(name), Mapping)), None)
-        if inner is None:
-            return {str(name): value for name, value in checkpoint.items() if isinstance(value, Tensor)}, beside
-        checkpoint = inner
-    return {}, beside
+
+
+def _groups(value: Any, address: str, beside: Mapping[str, str]) -> Iterator[Group]:
+    """The tensors of nested mappings, the outermost first."""
+    if not isinstance(value, Mapping):
+        return
+    plain = {str(name): str(inner) for name, inner in value.items() if isinstance(inner, str | int | float)}
+    metadata = {**beside, **plain}
+    yield Group(address, {str(name): inner for name, inner in value.items() if isinstance(inner, Tensor)}, metadata)
+    for name, inner in value.items():
+        yield from _groups(inner, f"{address}.{name}".lstrip("."), metadata)
 
 
 def _harmless_globals() -> list[Any]:

@@ -1,12 +1,12 @@
 """Weights in files: read from the formats in use, written as safetensors.
 
-Names are compared without the wrappers that DistributedDataParallel ("module.") and torch.compile ("_orig_mod.") put
-in, wherever they stand. A checkpoint of a whole training (Lightning's, mdistiller's) yields its student.
+Names are compared without what wrappers put into them, such as "module." of DistributedDataParallel and "_orig_mod." of
+torch.compile, wherever they stand. A checkpoint of a whole training (Lightning's, mdistiller's) yields its student.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,40 +15,51 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.checkpoint_files import plain_names, read_file
+from kd_lightning.models.classifiers import fits_but_for_classifier
+from kd_lightning.models.readings import Reading, readings, usual
+from kd_lightning.terminal import say_once
 
-OWNERS = ("student.", "model.", "net.")
 LISTED = 3
+LISTED_ADDRESSES = 6
 
 
-def load_weights(model: nn.Module, path: str | Path, key: str = "teacher.weights") -> dict[str, str]:
+def load_weights(
+    model: nn.Module,
+    path: str | Path,
+    key: str = "teacher.weights",
+    *,
+    weights_key: str | None = None,
+    new_classifier: bool = False,
+) -> dict[str, str]:
     """Load the file's weights into `model`, strictly and all or nothing; returns the file's metadata.
+
+    Left out are the count of an average, auxiliary classifiers that the model is without, and counters that weights of
+    before PyTorch 0.4.1 do not have.
+
+    Args:
+        model: what gets the weights.
+        path: the file.
+        key: how an error names the setting.
+        weights_key: where in the file they are, such as "state_dict_ema"; None: in the usual place, and not averaged
+            where both kinds are there.
+        new_classifier: whether a classifier of other classes in the file is left out, and the model's stays as it is.
 
     Raises a UserError, with the model untouched, unless every entry of the model's state dict is in the file with its
     shape and nothing is left over.
     """
-    stored, metadata = read_file(Path(path), key)
-    own = model.state_dict()
-    names = plain_names({name: name for name in own})
-    entries = _choose(stored, set(names))
-    missing = sorted(names.keys() - entries.keys())
-    unexpected = sorted(entries.keys() - names.keys())
-    shapes = [
-        f"{name} {tuple(entries[name].shape)} for {tuple(own[names[name]].shape)}"
-        for name in names
-        if name in entries and entries[name].shape != own[names[name]].shape
-    ]
-    problems = [
-        f"{len(found)} {kind} ({', '.join(found[:LISTED])}{', …' if len(found) > LISTED else ''})"
-        for kind, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if found
-    ]
-    if problems:
-        raise UserError(
-            f"{key}={path}: these are not the weights of this {type(model).__name__}: entries {'; '.join(problems)}; "
-            "give the model and the number of classes that the file was trained with"
-        )
-    model.load_state_dict({names[name]: value for name, value in entries.items()})
-    return metadata
+    chosen, others = _choose(readings(read_file(Path(path), key), model), path, key, weights_key)
+    kept = [] if chosen.fits else fits_but_for_classifier(chosen, model)
+    if not chosen.fits and not (kept and new_classifier):
+        raise UserError(_refusal(model, chosen, f"{key}={path}", of_other_classes=bool(kept)))
+    role = key.partition(".")[0]
+    if others:
+        say_once(role, f"weights: those under {_shown(chosen)} of {path}; {key}_key={others[0].address} takes others")
+    if kept:
+        say_once(role, f"weights: all of {path} but the classifier ({', '.join(kept)}), which is new")
+    state, names = model.state_dict(), plain_names({name: name for name in model.state_dict()})
+    state.update({names[name]: value for name, value in chosen.entries.items() if _belongs(name, value, chosen)})
+    model.load_state_dict(state)
+    return chosen.metadata
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, object] | None = None) -> None:
@@ -82,18 +93,64 @@ def _plain_state(model: nn.Module) -> dict[str, Tensor]:
     return plain_names({name: value.detach() for name, value in model.state_dict().items()})
 
 
-def _choose(stored: dict[str, Tensor], names: set[str]) -> dict[str, Tensor]:
-    """The reading of the stored entries that fits `names` best; the first of equals."""
-    return max(_readings(stored), key=lambda entries: len(names & entries.keys()) - len(entries.keys() - names))
+def _choose(
+    found: Sequence[Reading], path: str | Path, key: str, weights_key: str | None
+) -> tuple[Reading, list[Reading]]:
+    """The reading to load, and others that hold other numbers and would fit too; without any that fits the likeliest.
+
+    Raises a UserError where nothing lies under `weights_key`, or where without one there is no telling.
+    """
+    asked = [reading for reading in found if weights_key is None or reading.lies_under(weights_key)]
+    if not asked:
+        raise UserError(f"{key}_key={weights_key}: nothing is there in {path}; {_what_holds(found)}")
+    fitting = [reading for reading in asked if reading.fits]
+    if not fitting:
+        return max(asked, key=lambda reading: reading.likeness), []
+    chosen = usual(fitting)
+    if chosen is None:
+        named = " and ".join(map(_shown, fitting[:LISTED_ADDRESSES]))
+        raise UserError(f"{key}={path}: weights that fit are under {named}; choose with {key}_key={_shown(fitting[0])}")
+    others = [] if weights_key is not None else [one for one in fitting if not one.is_same_as(chosen)]
+    return chosen, others
 
 
-def _readings(entries: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The entries as they stand, then those under "student.", under "student.net.", and so on."""
-    yield entries
-    for owner in OWNERS:
-        if inner := _under(owner, entries):
-            yield from _readings(inner)
+def _belongs(name: str, value: Tensor, chosen: Reading) -> bool:
+    return name in chosen.own and value.shape == chosen.own[name]
 
 
-def _under(owner: str, entries: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(owner): value for name, value in entries.items() if name.startswith(owner)}
+def _refusal(model: nn.Module, chosen: Reading, setting: str, *, of_other_classes: bool) -> str:
+    """Why these are not the weights of a model."""
+    own, held = chosen.own, chosen.entries
+    misshapen = [f"{name} {tuple(held[name].shape)} for {own[name]}" for name in chosen.misshapen]
+    problems = [
+        f"{len(found)} {kind} ({', '.join(found[:LISTED])}{', …' if len(found) > LISTED else ''})"
+        for kind, found in (
+            ("missing", chosen.missing),
+            ("unexpected", chosen.unexpected),
+            ("of another shape", misshapen),
+        )
+        if found
+    ]
+    remedy = "give the model and the number of classes that the file was trained with"
+    if of_other_classes:
+        remedy = (
+            "all but the classifier fits: give the number of classes that the file was trained with, or train a "
+            "student from it first, which gets a new classifier"
+        )
+    place = f", under {chosen.address}," if chosen.address else ""
+    return (
+        f"{setting}: these are not the weights{place} of this {type(model).__name__}: entries {'; '.join(problems)}; "
+        f"{remedy}"
+    )
+
+
+def _what_holds(found: Sequence[Reading]) -> str:
+    """Where a file holds weights that fit, or any tensors."""
+    fitting = [reading for reading in found if reading.fits]
+    largest = sorted(fitting or found, key=lambda reading: len(reading.entries), reverse=True)
+    named = ", ".join(dict.fromkeys(map(_shown, largest[:LISTED_ADDRESSES])))
+    return f"{'weights that fit' if fitting else 'tensors'} are under {named}"
+
+
+def _shown(reading: Reading) -> str:
+    return reading.address or "no key"
