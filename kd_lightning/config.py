@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from omegaconf import OmegaConf
 
@@ -30,6 +30,6 @@ def plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-def is_file(weights: str | None) -> bool:
+def is_file(weights: str | None) -> TypeGuard[str]:
     """Whether `weights` names a file rather than a way to get them."""
     return weights not in (None, "train", "pretrained")

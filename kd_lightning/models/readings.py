@@ -57,7 +57,7 @@ class Reading:
         return len(self.own.keys() & self.entries.keys()), -len(self.misshapen)
 
     @property
-    def usualness(self) -> Sequence[int] | None:
+    def usualness(self) -> list[int] | None:
         """Where it comes among others that fit, the smallest first; None where it lies in no usual place."""
         keys = self.address.split(".") if self.address else []
         return [USUAL.index(key) for key in keys] if set(keys) <= set(USUAL) else None
@@ -91,9 +91,9 @@ def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
 def usual(fitting: Sequence[Reading]) -> Reading | None:
     """The one of several readings that a training means by its weights; None where that cannot be told."""
     plain = [reading for reading in fitting if not reading.is_averaged] or fitting
-    known = [reading for reading in plain if reading.usualness is not None]
+    known = {tuple(reading.usualness): reading for reading in reversed(plain) if reading.usualness is not None}
     if known:
-        return min(known, key=lambda reading: reading.usualness or [])
+        return known[min(known)]
     return plain[0] if all(reading.is_same_as(plain[0]) for reading in plain[1:]) else None
 
 
