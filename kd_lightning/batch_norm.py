@@ -1,7 +1,11 @@
-"""Batch normalisation that can take a batch of one."""
+"""Batch normalisation that can take a batch of one, and one that takes a batch for what it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -14,3 +18,17 @@ class BatchNorm2d(nn.BatchNorm2d):
         if input.numel() == input.shape[1]:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch normalisations take the batch's own mean and variance; their running ones are neither read nor changed."""
+    layers = [part for part in network.modules() if isinstance(part, _BatchNorm)]
+    before = [(layer.training, layer.track_running_stats) for layer in layers]
+    try:
+        for layer in layers:
+            layer.training, layer.track_running_stats = True, False
+        yield
+    finally:
+        for layer, (training, tracks) in zip(layers, before, strict=True):
+            layer.training, layer.track_running_stats = training, tracks

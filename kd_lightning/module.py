@@ -137,7 +137,8 @@ class DistillationModule(LightningModule):
         if self._student_has_terms or not self.training:
             answers |= {f"student.{tap}": value for tap, value in self._read_student(batch["input"]).items()}
         if self.teacher is not None:
-            answers |= {f"teacher.{tap}": value for tap, value in self.teacher(batch).items()}
+            given = self.teacher(batch, training=self.training)
+            answers |= {f"teacher.{tap}": value for tap, value in given.items()}
         return answers
 
     def on_fit_start(self) -> None:
@@ -220,7 +221,7 @@ class DistillationModule(LightningModule):
         return Progress(epoch=fraction * self._total_epochs, fraction=fraction)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self._parameter_groups())
+        optimizer = self.optimizer(self._trained())
         if self.scheduler is None:
             return optimizer
         if not isinstance(self.scheduler, LearningRateSchedule):
@@ -231,13 +232,10 @@ class DistillationModule(LightningModule):
         schedule = self.scheduler(optimizer, round(total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.scheduler.interval}}
 
-    def _parameter_groups(self) -> list[Any]:
-        """What is trained; in a group of its own what a loss wants without weight decay."""
-        undecayed = self.objective.undecayed()
-        apart = {id(parameter) for parameter in undecayed}
+    def _trained(self) -> list[nn.Parameter]:
+        """What is trained: the student, unless no term asks it, and what losses and projectors have of their own."""
         networks = (self.student, self.objective) if self._student_has_terms else (self.objective,)
-        trained = [p for part in networks for p in part.parameters() if p.requires_grad and id(p) not in apart]
-        return [{"params": trained}, {"params": undecayed, "weight_decay": 0.0}] if undecayed else trained
+        return [p for part in networks for p in part.parameters() if p.requires_grad]
 
     @cached_property
     def _total_steps(self) -> float:

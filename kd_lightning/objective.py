@@ -26,13 +26,6 @@ class Buildable(Protocol):
     def build(self, *examples: Any) -> None: ...
 
 
-@runtime_checkable
-class PartlyUndecayed(Protocol):
-    """A loss with parameters that weight decay must leave alone."""
-
-    def no_weight_decay(self) -> list[nn.Parameter]: ...
-
-
 class Term(nn.Module):
     """A loss, the names of the signals it takes, a weight, and where needed a projector between two shapes.
 
@@ -198,11 +191,6 @@ class Objective(nn.Module):
             if term.is_built_from_examples:
                 with naming(f"loss.{name}"):
                     term.build(examples)
-
-    def undecayed(self) -> list[nn.Parameter]:
-        """The parameters of losses that weight decay must leave alone."""
-        parts = [part for _, term in self.items() for part in term.loss.modules()]
-        return [weight for part in parts if isinstance(part, PartlyUndecayed) for weight in part.no_weight_decay()]
 
     def synchronized_buffers(self) -> dict[str, Tensor]:
         """By their names, the buffers that losses keep equal on all ranks by themselves, once they begin equal."""

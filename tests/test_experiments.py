@@ -14,7 +14,12 @@ from tests.test_configs import composed
 
 CIFAR = [name for name in options("experiment") if name.startswith("cifar100/")]
 IMAGENET = [name for name in options("experiment") if name.startswith("imagenet/")]
-EVERY_METHOD_SOMEWHERE = list(zip(options("method"), itertools.cycle(options("experiment")), strict=False))
+IN_SMALLER_BATCHES = [f"imagenet/{name}" for name in ("crd", "dist", "ofd", "reviewkd")]
+EVERY_METHOD_SOMEWHERE = [
+    (method, next(experiments[method.startswith("imagenet/")]))
+    for experiments in [(itertools.cycle(CIFAR), itertools.cycle(IMAGENET))]
+    for method in options("method")
+]
 
 
 def of_pair(teacher: str, student: str, method: str) -> DictConfig:
@@ -23,14 +28,18 @@ def of_pair(teacher: str, student: str, method: str) -> DictConfig:
 
 def recipe(config: DictConfig) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    shown = {key: plain[key] for key in ("optimizer", "scheduler", "trainer", "teacher")}
-    return {**shown, "data": {**plain["data"], "strong": None}, "model": plain["student"]["model"]}
+    shown = {key: plain[key] for key in ("optimizer", "scheduler", "trainer")}
+    teacher = {**plain["teacher"], "batch_statistics": None}
+    return {**shown, "teacher": teacher, "data": {**plain["data"], "strong": None}, "model": plain["student"]["model"]}
 
 
 @pytest.mark.parametrize(("method", "experiment"), EVERY_METHOD_SOMEWHERE)
 def test_a_method_leaves_the_recipe_of_an_experiment_alone(method: str, experiment: str) -> None:
     config = composed(f"experiment={experiment}", f"method={method}", "data.root=somewhere")
-    assert recipe(config) == recipe(composed(f"experiment={experiment}", "data.root=somewhere"))
+    expected = recipe(composed(f"experiment={experiment}", "data.root=somewhere"))
+    if method in IN_SMALLER_BATCHES:
+        expected["data"]["batch_size"], expected["optimizer"]["lr"] = 256, 0.1
+    assert recipe(config) == expected
     assert list(config.loss) == list(composed(f"method={method}").loss)
 
 
@@ -94,7 +103,45 @@ def test_the_models_exist(experiment: str) -> None:
 )
 def test_beta_of_dkd_by_pair(teacher: str, student: str, beta: float) -> None:
     assert of_pair(teacher, student, "dkd").loss.dkd.loss.beta == beta
-    assert of_pair(teacher, student, "dkd_ls").loss.ls.loss.loss.beta == beta
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "temperature", "weight", "beta"),
+    [
+        ("vgg13", "vgg8", 2, 15, 2),
+        ("wrn_40_2", "wrn_40_1", 2, 12, 2),
+        ("wrn_40_2", "wrn_16_2", 2, 12, 2),
+        ("resnet56", "resnet20", 3, 18, 2),
+        ("resnet110", "resnet32", 2, 15, 2),
+        ("resnet110", "resnet20", 2, 15, 2),
+        ("vgg13", "MobileNetV2", 3, 9, 2),
+        ("ResNet50", "MobileNetV2", 2, 15, 2),
+        ("resnet32x4", "resnet8x4", 2, 9, 8),
+        ("resnet32x4", "ShuffleV2", 2, 9, 8),
+    ],
+)
+def test_dkd_of_standardized_logits_by_pair(
+    teacher: str, student: str, temperature: float, weight: float, beta: float
+) -> None:
+    term = of_pair(teacher, student, "dkd_ls").loss.ls
+    assert (term.loss.loss.temperature, term.weight.value, term.loss.loss.beta) == (temperature, weight, beta)
+    assert (term.weight.epochs, term.loss.loss.alpha) == (20, 1)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "temperature", "weight"),
+    [
+        ("resnet110", "resnet20", 4, 12),
+        ("resnet110", "resnet32", 2, 9),
+        ("vgg13", "vgg8", 3, 9),
+        ("vgg13", "MobileNetV2", 3, 9),
+        ("ResNet50", "MobileNetV2", 3, 1),
+        ("resnet32x4", "resnet8x4", 2, 9),
+    ],
+)
+def test_standardized_logits_by_pair(teacher: str, student: str, temperature: float, weight: float) -> None:
+    term = of_pair(teacher, student, "ls").loss.ls
+    assert (term.loss.loss.temperature, term.weight) == (temperature, weight)
 
 
 @pytest.mark.parametrize(

@@ -53,22 +53,21 @@ def test_a_loss_may_follow_the_progress(tmp_path: Path) -> None:
     assert course.seen == [pytest.approx((n / 3, n / 6)) for n in range(6)]
 
 
-def test_a_learned_temperature_is_trained_without_weight_decay(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("weight", "decay"), [(1e4, 0.0), (0.0, 0.5)])
+def test_a_learned_temperature_is_trained_and_decays(weight: float, decay: float, tmp_path: Path) -> None:
+    """A weight so heavy that so young a temperature moves; then none at all, and theta shrinks by lr·decay a step."""
     signals = ["student.logits", "teacher.logits", "progress.epoch"]
-    term = Term(CurriculumTemperature(), signals, weight=1e4)  # so heavy that so young a temperature moves
-    model = module({"ce": CE, "ctkd": term}, optimizer=partial(torch.optim.SGD, lr=0.1, weight_decay=0.5))
-    decayed, undecayed = model.configure_optimizers().param_groups
-    (theta,) = undecayed["params"]
-    assert undecayed["weight_decay"] == 0
-    assert decayed["weight_decay"] == 0.5
-    assert not any(parameter is theta for parameter in decayed["params"])
-    before = theta.detach().clone()
-    trainer(tmp_path, max_epochs=2).fit(model, loader(IMAGES, TARGETS))
-    assert not torch.equal(theta, before)
-
-
-def test_without_such_a_loss_there_is_one_group() -> None:
-    assert len(module({"ce": CE}).configure_optimizers().param_groups) == 1
+    term = Term(CurriculumTemperature(), signals, weight=weight)
+    model = module({"ce": CE, "ctkd": term}, optimizer=partial(torch.optim.SGD, lr=0.1, weight_decay=decay))
+    (group,) = model.configure_optimizers().param_groups
+    (theta,) = model.objective.parameters()
+    assert any(parameter is theta for parameter in group["params"])
+    training = trainer(tmp_path, max_epochs=2)
+    training.fit(model, loader(IMAGES, TARGETS))
+    if decay:
+        assert theta.item() == pytest.approx((1 - 0.1 * decay) ** training.global_step)
+    else:
+        assert theta.item() != 1.0
 
 
 def test_parts_built_from_examples_are_trained_and_belong_to_one_module() -> None:

@@ -45,6 +45,11 @@ def check_cache(config: DictConfig, data: ImageDataModule, taken: set[str]) -> N
             f"teacher.cache_top_k={top_k}: with teacher.cache=logits, a whole number from 1 to below the "
             f"{data.num_classes} classes; else null"
         )
+    if config.teacher.get("batch_statistics"):
+        raise UserError(
+            f"teacher.cache={cache}: with teacher.batch_statistics=true an answer depends on the other images of its "
+            "batch, and cannot be kept; use teacher.cache=off"
+        )
     if cache == "prefill":
         check_length(config.trainer.get("max_epochs"), config.trainer.get("max_steps", -1))
     for tap in sorted(taken - set(KEPT[cache])):

@@ -130,7 +130,8 @@ def module_around(
     example = example_input(data)
     if teacher is not None and not isinstance(teacher, Teacher):
         taps = resolve_taps("teacher", teacher, config.teacher.taps, Objective(terms), example)
-        frozen = FrozenTeacher(teacher, taps, model_name(config.teacher))
+        own_statistics = bool(config.teacher.get("batch_statistics"))
+        frozen = FrozenTeacher(teacher, taps, model_name(config.teacher), batch_statistics=own_statistics)
         teacher = with_answers(frozen, config, data, example)
     data.setup()
     return DistillationModule(

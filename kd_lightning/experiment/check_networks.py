@@ -47,6 +47,8 @@ def check_network(role: str, settings: DictConfig) -> None:
     if weights == "pretrained" and not (isinstance(model, str) and has_pretrained(model)):
         remedy = "give a file, or teacher.weights=train" if role == "teacher" else "give a file, or null"
         raise UserError(f"{role}.weights=pretrained: {model_name(settings)} has no published weights here; {remedy}")
+    if not isinstance(settings.get("batch_statistics", False), bool):
+        raise UserError(f"{role}.batch_statistics={settings.batch_statistics}: must be true or false")
     if is_file(weights) and not Path(weights).expanduser().is_file():
         raise UserError(f"{role}.weights={weights}: no such file; give a file, pretrained or null")
     check_weights_key(role, plain(settings.get("weights_key")), weights)

@@ -35,8 +35,8 @@ class CurriculumTemperature(nn.Module):
     """Soft targets at a learned temperature, T = start + range·sigmoid(θ), that makes the task harder.
 
     θ, 1 at first, climbs the loss that the student descends: its gradient is multiplied by λ, which goes from 0 to -1
-    as (cos(π·e/epochs) - 1)/2 over the epochs e = 1, 2, …, epochs and stays. It must not decay.
-    Li et al. 2023, arXiv:2211.16231. Takes both logits (B, C) and the number of epochs done ().
+    as (cos(π·e/epochs) - 1)/2 over the epochs e = 1, 2, …, epochs and stays. The optimizer decays it like all else, as
+    the authors' does. Li et al. 2023, arXiv:2211.16231. Takes both logits (B, C) and the number of epochs done ().
     """
 
     soft_target = True
@@ -52,9 +52,6 @@ class CurriculumTemperature(nn.Module):
     def temperature(self) -> Tensor:
         """T as it is now, without gradient."""
         return self._temperature(self.theta.detach())
-
-    def no_weight_decay(self) -> list[nn.Parameter]:
-        return [self.theta]
 
     def forward(self, student: Tensor, teacher: Tensor, epoch: Tensor) -> Tensor:
         check_same_classes(student, teacher)

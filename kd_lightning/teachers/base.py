@@ -1,6 +1,7 @@
 """What every teacher has in common: it is never trained and never stored."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from kd_lightning.batch import Batch
+from kd_lightning.batch_norm import batch_statistics
 
 
 class Teacher(nn.Module):
@@ -18,6 +20,9 @@ class Teacher(nn.Module):
 
     signals: list[str]
     """What this teacher can give, such as `logits`, `stage1`; stages from input to output."""
+
+    batch_statistics: bool = False
+    """Whether batch normalisations take each training batch's own statistics; the running ones stay as they are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,12 +44,14 @@ class Teacher(nn.Module):
         """A training batch, still on the CPU, with whatever this teacher already knows of it."""
         return batch
 
-    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        """The requested signals; `training` says that the student learns from them, not that anything here does."""
         if self._parts is None:
             self._parts = list(self.modules())  # to walk the tree in every step would take as long as a layer
         if any(part.training for part in self._parts):  # somebody called train() on a part of it
             self.train(False)
-        with torch.no_grad():
+        own = training and self.batch_statistics and len(batch["input"]) > 1  # a single image has no variance
+        with torch.no_grad(), batch_statistics(self) if own else nullcontext():
             return self.answer(batch)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:

@@ -29,6 +29,10 @@ class CachedTeacher(Teacher):
 
     def __init__(self, teacher: Teacher, answers: Answers, classifier: nn.Module | None = None) -> None:
         super().__init__()
+        if teacher.batch_statistics:
+            raise UserError(
+                "batch_statistics=True: an answer depends on the other images of its batch, and cannot be kept"
+            )
         self.teacher = teacher
         self.answers = answers
         self.kept = "logits" if classifier is None else "pooled"

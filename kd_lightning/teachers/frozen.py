@@ -17,10 +17,21 @@ class FrozenTeacher(Teacher):
         network: any module; it is put in eval mode and its parameters stop requiring gradients.
         taps: names and addresses, as `kd_lightning.taps.find_taps` gives them; `logits` is the output where absent.
         name: what to call it in checkpoints and summaries; its class's name where None.
+        batch_statistics: whether, while the student learns, batch normalisations take each batch's own statistics, as
+            the authors of OFD have it (Heo et al. 2019, arXiv:1904.01866). Nothing else is in train mode, dropout
+            neither; the running statistics stay as they are, and serve in tests and for a batch of one.
     """
 
-    def __init__(self, network: nn.Module, taps: Mapping[str, str] | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        taps: Mapping[str, str] | None = None,
+        name: str | None = None,
+        *,
+        batch_statistics: bool = False,
+    ) -> None:
         super().__init__()
+        self.batch_statistics = batch_statistics
         self.network = network
         self.taps = {"logits": "", **(taps or {})}
         self.signals = list(self.taps)

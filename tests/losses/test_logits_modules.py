@@ -110,7 +110,6 @@ def test_the_learned_temperature() -> None:
     assert loss.temperature.item() == pytest.approx(at_first)
     assert not loss.temperature.requires_grad
     assert loss(*LOGITS, torch.tensor(3.0)).item() == pytest.approx(functional.kd(*LOGITS, at_first).item(), rel=1e-5)
-    assert loss.no_weight_decay() == [loss.theta]
     assert list(loss.state_dict()) == ["theta"]
 
 
