@@ -108,6 +108,7 @@ class DifferentBuffers(Callback):
         return module.objective.synchronized_buffers()
 
 
+@pytest.mark.slow
 def test_memory_banks_of_all_processes_are_those_of_the_first(tmp_path: Path) -> None:
     model = module({"ce": CE, "crd": Term(CRD(8, 6), MEMORY)}, training_set=TRAINING_SET)
     options: dict[str, Any] = {"max_epochs": 1, "devices": 2, "strategy": "ddp_spawn", "use_distributed_sampler": False}

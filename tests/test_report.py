@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO((folder / "report.csv").read_text())))
 
 
-def test_help_is_quick_and_imports_little(tmp_path: Path) -> None:
+def test_help_imports_little(tmp_path: Path) -> None:
     code = """
 import sys
 sys.argv = ["kd-report", "--help"]
@@ -54,11 +53,9 @@ except SystemExit as stop:
 heavy = {"torch", "lightning", "pandas", "scipy", "plotly", "jinja2"} & set(sys.modules)
 sys.exit(f"imported {heavy}" if heavy else 0)
 """
-    start = time.monotonic()
     shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     assert "--format" in shown.stdout
-    assert time.monotonic() - start < 3
 
 
 def selected_run(sweep: Path, folder: Path) -> Path:

@@ -86,6 +86,7 @@ def in_a_terminal(folder: Path, columns: int, *arguments: str) -> str:
     return written.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_of_80_columns_shows_the_terms_in_whole_lines(tmp_path: Path) -> None:
     screen = in_a_terminal(tmp_path, 80, "teacher.weights=null", "trainer.max_epochs=4", "scratch=false")
     lines = [line for line in re.split(r"[\r\n]+", ESCAPE.sub("", screen)) if line.strip()]

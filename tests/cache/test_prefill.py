@@ -99,6 +99,7 @@ def test_a_training_taken_up_again_asks_for_what_is_left(tmp_path: Path) -> None
     assert seen.before == seen.asked
 
 
+@pytest.mark.slow
 def test_two_ranks_ask_each_for_its_own(tmp_path: Path) -> None:
     train(tmp_path, devices=2, strategy="ddp_spawn", limit_train_batches=2, max_epochs=1)
     assert len(kept(answers_in(tmp_path))) == 2 * 2 * 64

@@ -130,6 +130,7 @@ def test_a_validation_batch_is_answered_by_the_teacher(tmp_path: Path) -> None:
     assert "test/agreement" in quiet.test(model, test, verbose=False)[0]
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_file(tmp_path: Path) -> None:
     teacher = CachedTeacher(counted(), answers(tmp_path))
     losses(tmp_path, teacher, devices=2, strategy="ddp_spawn", use_distributed_sampler=False)
