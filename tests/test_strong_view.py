@@ -1,12 +1,16 @@
 """The strongly augmented second view of a training image, from the data to a term."""
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor, nn
 
 from kd_lightning import DistillationModule, Term
 from kd_lightning.data import DigitsDataModule, RandAugment
-from kd_lightning.data.strong import OPERATIONS
+from kd_lightning.data.strong import OPERATIONS, _square
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, SoftTarget
 from tests.conftest import Command
@@ -38,11 +42,81 @@ def test_without_operations_and_square_nothing_changes() -> None:
     assert torch.equal(RandAugment(0, 0.0)(IMAGES, torch.arange(40)), IMAGES)
 
 
-def test_the_square_covers_at_most_its_share() -> None:
-    changed = RandAugment(0, 0.5)(IMAGES, torch.arange(40)) != IMAGES
-    shares = changed.any(1).float().mean((1, 2))
-    assert 0 < shares.max() <= 0.26
-    assert shares.std() > 0.01
+def as_pil(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).numpy())
+
+
+def pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("strength", [-0.296875, -0.0625, 0.0, 0.015625, 0.28125])
+@pytest.mark.parametrize(
+    ("operation", "matrix"),
+    [
+        (10, lambda v, width, height: (1, v, 0, 0, 1, 0)),
+        (11, lambda v, width, height: (1, 0, 0, v, 1, 0)),
+        (12, lambda v, width, height: (1, 0, v * width, 0, 1, 0)),
+        (13, lambda v, width, height: (1, 0, 0, 0, 1, v * height)),
+    ],
+)
+def test_shears_by_the_slope_about_the_corner_and_shifts_are_pils(
+    operation: int, matrix: Callable[..., tuple[float, ...]], strength: float
+) -> None:
+    """The strengths are multiples of 1/64, of which PIL's fixed-point numbers lose nothing."""
+    apply, low, high = OPERATIONS[operation]
+    assert (low, high) == (-0.3, 0.3)
+    for image in (IMAGES[0], IMAGES[1, :, :20], IMAGES[2, :, :, :24]):
+        drawn = as_pil(image)
+        expected = drawn.transform(drawn.size, Image.Transform.AFFINE, matrix(strength, *drawn.size))
+        assert torch.equal(apply(image, strength), pixels(expected))
+
+
+@pytest.mark.parametrize("degrees", [-30, -12.5, 0, 7, 29.9])
+def test_rotations_are_pils(degrees: float) -> None:
+    """But for the few pixels where its fixed-point numbers fall on the other side."""
+    apply, low, high = OPERATIONS[9]
+    assert (low, high) == (-30, 30)
+    same = apply(IMAGES[0], degrees) == pixels(as_pil(IMAGES[0]).rotate(degrees))
+    assert same.float().mean() > 0.99
+
+
+@pytest.mark.parametrize("threshold", [0, 100, 254.5, 255.5, 256])
+def test_solarized_images_are_pils(threshold: float) -> None:
+    apply, low, high = OPERATIONS[8]
+    assert (low, high) == (0, 256)
+    expected = ImageOps.solarize(as_pil(IMAGES[0]), threshold)  # type: ignore[arg-type]
+    assert torch.equal(apply(IMAGES[0], threshold), pixels(expected))
+
+
+@pytest.mark.parametrize(
+    ("size", "x", "y"),
+    [(0.5, 0.5, 0.5), (0.49, 0.0, 0.99), (0.3, 0.01, 0.2), (0.01, 0.999, 0.999), (0.26, 0.95, 0.05), (1e-9, 0.3, 0.6)],
+)
+def test_the_square_is_pils_rectangle(size: float, x: float, y: float) -> None:
+    """From the corner that the image's edge stops, as far as the side goes, the last pixel included."""
+    image = as_pil(IMAGES[0])
+    left, top = (int(max(0, place * 32 - size * 16)) for place in (x, y))
+    corners = (left, top, min(32, left + size * 32), min(32, top + size * 32))
+    ImageDraw.Draw(image).rectangle(corners, (125, 123, 114))
+    assert torch.equal(_square(IMAGES[0], size, x, y), pixels(image))
+
+
+def test_the_square_covers_85_of_1024_pixels_on_the_mean() -> None:
+    """The mean over the side of (mean over the place of the length)², for both places are drawn alike."""
+    black, grid = torch.zeros(1, 32, 32, dtype=torch.uint8), (torch.arange(96) + 0.5) / 96
+    lengths = [[_square(black, s / 2, x, 0.5).any(1).sum() for x in grid.tolist()] for s in grid.tolist()]
+    assert torch.tensor(lengths).double().mean(1).square().mean().item() == pytest.approx(85.4, abs=0.05)
+    changed = RandAugment(0, 0.5)(IMAGES.clamp(max=100), torch.arange(40)) != IMAGES.clamp(max=100)
+    areas = changed.any(1).sum((1, 2))
+    assert areas.max() <= 17**2
+    assert areas.float().std() > 10
+
+
+def test_a_square_is_grey_on_any_number_of_channels() -> None:
+    for channels in (1, 2, 4):
+        covered = _square(torch.zeros(channels, 8, 8, dtype=torch.uint8), 1.0, 0.5, 0.5)
+        assert covered.unique().tolist() == [121]
 
 
 @pytest.mark.parametrize(("options", "words"), [((-1, 0.5), "operations=-1"), ((2, 1.5), "largest_square=1.5")])

@@ -1,5 +1,6 @@
 """A second, strongly augmented view of each training image."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -21,23 +22,33 @@ class StrongAugmentation(Protocol):
 
 
 class Operation(NamedTuple):
-    """Alters an image (C, H, W) with a strength from `low` to `high`; a shift's is in parts of the width."""
+    """Alters an image (C, H, W) with a strength from `low` to `high`; a shift's is in parts of the width or height."""
 
     apply: Callable[[Tensor, float], Tensor]
     low: float = 0.0
     high: float = 0.0
 
 
-def _move(
-    image: Tensor, *, angle: float = 0.0, shift: tuple[float, float] = (0, 0), shear: tuple[float, float]
-) -> Tensor:
+def _resample(image: Tensor, columns: tuple[float, float, float], rows: tuple[float, float, float]) -> Tensor:
+    """PIL's affine transform: the pixel at (x, y) is the one that holds (a·x + b·y + c, d·x + e·y + f), else black.
+
+    `columns` are a, b, c, `rows` d, e, f; (x, y) is a pixel's centre, counted from the top left corner.
+    """
     height, width = image.shape[-2:]
-    pixels = [round(shift[0] * width), round(shift[1] * height)]
-    return F.affine(image, angle=angle, translate=pixels, scale=1.0, shear=[*shear])
+    x, y = torch.arange(width, dtype=torch.float64) + 0.5, torch.arange(height, dtype=torch.float64)[:, None] + 0.5
+    column, row = ((by_x * x + by_y * y + offset).floor().long() for by_x, by_y, offset in (columns, rows))
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    return image[:, row.clamp(0, height - 1), column.clamp(0, width - 1)] * inside
 
 
-NONE = (0.0, 0.0)
-DEGREES = 180 / torch.pi
+def _rotate(image: Tensor, degrees: float) -> Tensor:
+    """About the centre, against the clock."""
+    (height, width), angle = image.shape[-2:], math.radians(degrees)
+    x, y, sine, cosine = width / 2, height / 2, math.sin(angle), math.cos(angle)
+    return _resample(image, (cosine, -sine, x - cosine * x + sine * y), (sine, cosine, y - sine * x - cosine * y))
+
+
+SAME_X, SAME_Y = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 OPERATIONS = (
     Operation(lambda image, _: image),
     Operation(lambda image, _: F.autocontrast(image)),
@@ -47,22 +58,25 @@ OPERATIONS = (
     Operation(F.adjust_contrast, 0.05, 0.95),
     Operation(F.adjust_sharpness, 0.05, 0.95),
     Operation(lambda image, bits: F.posterize(image, int(bits)), 4, 8),
-    Operation(F.solarize, 0, 255),
-    Operation(lambda image, degrees: _move(image, angle=degrees, shear=NONE), -30, 30),
-    Operation(lambda image, slope: _move(image, shear=(slope * DEGREES, 0)), -0.3, 0.3),
-    Operation(lambda image, slope: _move(image, shear=(0, slope * DEGREES)), -0.3, 0.3),
-    Operation(lambda image, part: _move(image, shift=(part, 0), shear=NONE), -0.3, 0.3),
-    Operation(lambda image, part: _move(image, shift=(0, part), shear=NONE), -0.3, 0.3),
+    Operation(lambda image, threshold: torch.where(image >= float(threshold), 255 - image, image), 0, 256),
+    Operation(_rotate, -30, 30),
+    # About the top left corner.
+    Operation(lambda image, slope: _resample(image, (1.0, slope, 0.0), SAME_Y), -0.3, 0.3),
+    Operation(lambda image, slope: _resample(image, SAME_X, (slope, 1.0, 0.0)), -0.3, 0.3),
+    Operation(lambda image, part: _resample(image, (1.0, 0.0, part * image.shape[-1]), SAME_Y), -0.3, 0.3),
+    Operation(lambda image, part: _resample(image, SAME_X, (0.0, 1.0, part * image.shape[-2])), -0.3, 0.3),
 )
+GREY = (125, 123, 114)  # of the square, in red, green and blue
 
 
 @dataclass(frozen=True)
 class RandAugment:
     """Some random operations of random strength, then a grey square over a random place.
 
-    Cubuk et al. 2020, arXiv:1909.13719, in FixMatch's form (Sohn et al. 2020, arXiv:2001.07685), which MLKD uses: of 14
-    operations `operations` are drawn with replacement, each with a uniform strength; the square's side is uniform from
-    0 to `largest_square`, in parts of the width. A pure function of (image, view), on the CPU. Raises UserError.
+    Cubuk et al. 2020, arXiv:1909.13719, in FixMatch's form (Sohn et al. 2020, arXiv:2001.07685), as MLKD's code has it:
+    of 14 operations `operations` are drawn with replacement, each with a uniform strength; the square's side is uniform
+    from 0 to `largest_square`, in parts of the width, and both its edges count, so it covers a pixel more. A pure
+    function of (image, view), on the CPU. Raises UserError.
     """
 
     operations: int = 2
@@ -99,11 +113,16 @@ class StrongView:
 
 
 def _square(image: Tensor, size: float, x: float, y: float) -> Tensor:
-    """A grey square around (x, y), all in parts of the width and height; parts of it may lie outside."""
-    height, width = image.shape[-2:]
-    half = size * width / 2
-    left, right = (round(max(0.0, min(width, x * width + side * half))) for side in (-1, 1))
-    top, bottom = (round(max(0.0, min(height, y * height + side * half))) for side in (-1, 1))
+    """A grey square about (x, y), all in parts of the width and height; none of size 0.
+
+    Its corner is clipped at the top and left before the side is added, so the square is moved there, not cut off.
+    """
+    channels, height, width = image.shape
+    side = size * width
+    if side <= 0:
+        return image
+    left, top = (int(max(0.0, place - side / 2)) for place in (x * width, y * height))
     covered = image.clone()
-    covered[:, top:bottom, left:right] = 127
+    grey = torch.tensor(GREY if channels == len(GREY) else [round(sum(GREY) / len(GREY))] * channels)
+    covered[:, top : int(top + side) + 1, left : int(left + side) + 1] = grey[:, None, None].to(image)
     return covered
