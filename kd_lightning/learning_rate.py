@@ -28,6 +28,11 @@ class LearningRateSchedule:
         if not 0 <= self.warmup < 1:
             raise UserError(f"scheduler.warmup={self.warmup}: a share of the training, at least 0 and below 1")
 
+    @property
+    def needs_length(self) -> bool:
+        """Whether it cannot be made without the training's length."""
+        return self.warmup > 0 or type(self).decay is not LearningRateSchedule.decay
+
     def __call__(self, optimizer: Optimizer, total: int) -> LRScheduler:
         """The schedule for a training of `total` epochs or steps, whichever `interval` names."""
         warmup = round(self.warmup * total)
@@ -60,6 +65,10 @@ class Step(LearningRateSchedule):
         super().__post_init__()
         if any(not 0 < share < 1 for share in self.milestones):
             raise UserError(f"scheduler.milestones={list(self.milestones)}: shares of the training, between 0 and 1")
+
+    @property
+    def needs_length(self) -> bool:
+        return self.warmup > 0 or len(self.milestones) > 0
 
     def decay(self, optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
         return MultiStepLR(optimizer, [round(share * total) - warmup for share in self.milestones], self.factor)

@@ -1,6 +1,5 @@
 """DistillationModule: a frozen teacher, a trainable student, and the objective between them."""
 
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -17,6 +16,7 @@ from kd_lightning import metrics
 from kd_lightning.batch import Batch, Constants, as_batch, example_batch, of_strong_view
 from kd_lightning.errors import UserError
 from kd_lightning.learning_rate import LearningRateSchedule
+from kd_lightning.length import Length, begin_next_epoch, is_unlimited, length_of, refuse_without_length
 from kd_lightning.losses import CrossEntropy
 from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.models.normalization import stored_normalization
@@ -26,6 +26,7 @@ from kd_lightning.schedules import Progress
 from kd_lightning.signals import connect, resolve_taps, taken_from, takes_strong_view, with_view
 from kd_lightning.taps import TapReader, dry_run
 from kd_lightning.teachers import FrozenTeacher, Teacher
+from kd_lightning.torch_schedule import TorchSchedule, scheduled
 
 
 class DistillationModule(LightningModule):
@@ -36,7 +37,8 @@ class DistillationModule(LightningModule):
         teacher: a network, which is frozen, or a `Teacher`; None is ordinary supervised training.
         terms: the objective by name; cross-entropy alone where None.
         optimizer: makes the optimizer from the parameters; stochastic gradient descent where None.
-        scheduler: makes the learning-rate schedule from the optimizer, once an epoch; or a `LearningRateSchedule`.
+        scheduler: a `LearningRateSchedule`, or what makes a scheduler of torch from the optimizer; see `TorchSchedule`
+            for when that one steps, and for one that watches a metric.
         student_taps, teacher_taps: names and addresses of taps, beside or instead of those that `auto` finds.
         example_input: a batch of inputs; needed where a term takes taps to be found, or has parts to be built.
         num_classes: turns on the metrics of a classifier in validation and test.
@@ -53,7 +55,7 @@ class DistillationModule(LightningModule):
         teacher: nn.Module | None = None,
         terms: Mapping[str, Term] | None = None,
         optimizer: Callable[..., Optimizer] | None = None,
-        scheduler: LearningRateSchedule | Callable[[Optimizer], LRScheduler] | None = None,
+        scheduler: LearningRateSchedule | TorchSchedule | Callable[[Optimizer], LRScheduler] | None = None,
         *,
         student_taps: Mapping[str, str] | str = "auto",
         teacher_taps: Mapping[str, str] | str = "auto",
@@ -142,6 +144,8 @@ class DistillationModule(LightningModule):
         return answers
 
     def on_fit_start(self) -> None:
+        if is_unlimited(self.trainer):
+            refuse_without_length(self.objective)
         train_heads_apart(self.student, self._heads_apart)  # another module of the same student may have set it
         only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
         if only_the_teacher_is_in_eval_mode:
@@ -209,45 +213,27 @@ class DistillationModule(LightningModule):
             self.log_dict(collection, prog_bar=True, batch_size=len(logits))
 
     def setup(self, stage: str) -> None:
-        # Another training of the same module may have another length.
-        for name in ("_total_steps", "_total_epochs"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("length", None)  # another training of the same module may have another
+
+    @cached_property
+    def length(self) -> Length:
+        """How long the current training is."""
+        return length_of(self.trainer)
 
     def progress(self) -> Progress:
         """How far the training is; `fraction` stays 0 where the trainer sets no limit."""
-        if not math.isfinite(self._total_steps):
-            return Progress(epoch=float(self.current_epoch))
-        fraction = self.global_step / max(1, self._total_steps)
-        return Progress(epoch=fraction * self._total_epochs, fraction=fraction)
+        return self.length.progress(self.global_step, self.current_epoch)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self._trained())
         if self.scheduler is None:
             return optimizer
-        if not isinstance(self.scheduler, LearningRateSchedule):
-            return [optimizer], [self.scheduler(optimizer)]
-        total = self._total_steps if self.scheduler.interval == "step" else self._total_epochs
-        if not math.isfinite(total):
-            raise UserError("trainer.max_epochs=-1: this learning-rate schedule needs the training's length")
-        schedule = self.scheduler(optimizer, round(total))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.scheduler.interval}}
+        return {"optimizer": optimizer, "lr_scheduler": scheduled(self.scheduler, optimizer, self.length)}
 
     def _trained(self) -> list[nn.Parameter]:
         """What is trained: the student, unless no term asks it, and what losses and projectors have of their own."""
         networks = (self.student, self.objective) if self._student_has_terms else (self.objective,)
         return [p for part in networks for p in part.parameters() if p.requires_grad]
-
-    @cached_property
-    def _total_steps(self) -> float:
-        return float(self.trainer.estimated_stepping_batches)
-
-    @cached_property
-    def _total_epochs(self) -> float:
-        """The epochs of the whole training, also where the trainer counts steps."""
-        if self.trainer.max_epochs is not None and self.trainer.max_epochs > 0 and self.trainer.max_steps < 0:
-            return float(self.trainer.max_epochs)
-        per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
-        return self._total_steps / max(1.0, per_epoch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["teacher"] = None if self.teacher is None else self.teacher.identity()
@@ -257,3 +243,5 @@ class DistillationModule(LightningModule):
         stored, own = checkpoint.get("teacher"), None if self.teacher is None else self.teacher.identity()
         if stored and own and stored != own:
             raise UserError(f"teacher={own}: the checkpoint was trained with another teacher, {stored}")
+        if self._trainer is not None and "loops" in checkpoint:
+            begin_next_epoch(self.trainer, checkpoint["loops"])

@@ -23,6 +23,29 @@ class Schedule(Protocol):
     def __call__(self, progress: Progress) -> float: ...
 
 
+def needs_length(schedule: Schedule) -> bool:
+    """Whether a schedule asks which share of the training is over."""
+    try:
+        schedule(_WithoutLength())  # type: ignore[arg-type]
+    except _FractionAskedError:
+        return True
+    return False
+
+
+class _FractionAskedError(Exception):
+    pass
+
+
+class _WithoutLength:
+    """The progress of a training without a length."""
+
+    epoch = 0.0
+
+    @property
+    def fraction(self) -> float:
+        raise _FractionAskedError
+
+
 @dataclass(frozen=True)
 class Warmup:
     """Rises to `value` over the first epochs: value·min(1, e/epochs) in epoch e = 1, 2, …, as in mdistiller."""

@@ -1,6 +1,7 @@
 """DistillationModule in anybody's project: a plain trainer, plain batches, no Hydra, none of this package's data."""
 
 import copy
+import math
 import warnings
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from kd_lightning import DistillationModule, Term
 from kd_lightning.errors import UserError
 from kd_lightning.learning_rate import Cosine
+from kd_lightning.length import Length
 from kd_lightning.losses import AttentionTransfer, CrossEntropy, FitNet, SoftTarget
 from kd_lightning.projectors import Regressor
 
@@ -161,7 +163,7 @@ def test_without_a_teacher_it_is_ordinary_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batch", [IMAGES, (IMAGES,), [IMAGES], {"input": IMAGES, "target": None}])
 def test_without_a_target_only_terms_that_need_none_contribute(batch: Any) -> None:
     module = DistillationModule(network(2).eval(), network(4), KD)
-    module._total_steps = module._total_epochs = 1.0
+    module.length = Length(max_epochs=1, max_steps=math.inf, steps_from={0: 1})
     module.log = lambda *_, **__: None  # type: ignore[method-assign,assignment]
     total = module.training_step(batch, 0)
     expected = 0.9 * SoftTarget(4)(module(IMAGES), module.teacher({"input": IMAGES})["logits"])  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """Nothing in a training step waits for the device: seen in the source, with fake tensors, and on a GPU where one is."""
 
 import ast
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 
 import kd_lightning
 from kd_lightning.data import CropFlip
+from kd_lightning.length import Length
 from kd_lightning.module import DistillationModule
 from tests.test_methods import METHODS, modules
 
@@ -51,7 +53,7 @@ def test_no_code_of_a_step_asks_for_a_number() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_no_method_needs_a_number_to_go_on(method: str) -> None:
     for module, data in modules(method):
-        module._total_steps = module._total_epochs = 10.0
+        module.length = Length(max_epochs=10, max_steps=math.inf, steps_from={0: 1})
         batch = next(iter(data.train_dataloader()))
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             fake = {name: mode.from_tensor(value) for name, value in batch.items()}
@@ -62,7 +64,7 @@ def test_no_method_needs_a_number_to_go_on(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_no_step_waits_for_the_gpu(method: str) -> None:
     for module, data in modules(method):
-        module._total_steps = module._total_epochs = 10.0
+        module.length = Length(max_epochs=10, max_steps=math.inf, steps_from={0: 1})
         module.cuda()
         batch = {name: value.cuda() for name, value in next(iter(data.train_dataloader())).items()}
         step(module, data.on_after_batch_transfer(batch))

@@ -8,9 +8,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.build import build_terms
 from kd_lightning.experiment.training import quiet
 from kd_lightning.learning_rate import LearningRateSchedule
+from kd_lightning.length import is_unlimited, refuse_without_length, unlimited
+from kd_lightning.objective import Objective
 from kd_lightning.terminal import say
+from kd_lightning.torch_schedule import needing
 
 GPU = ("gpu", "cuda")
 COMPILE_MODES = (False, True, *torch._inductor.list_mode_options())
@@ -41,19 +45,30 @@ def check_compilation(config: DictConfig) -> None:
 
 def check_training(config: DictConfig) -> None:
     """The optimizer, its schedule and the trainer take the values that they are given."""
-    weight = torch.nn.Parameter(torch.zeros(1))
+    weight, schedule = torch.nn.Parameter(torch.zeros(1)), None
     try:
         optimizer = instantiate(config.optimizer)([weight])
         if config.scheduler:
             schedule = instantiate(config.scheduler)
             schedule(optimizer, 100) if isinstance(schedule, LearningRateSchedule) else schedule(optimizer)
+    except UserError:
+        raise
     except (TypeError, ValueError) as error:
         raise UserError(
             f"optimizer={_values(config.optimizer)}, scheduler={_values(config.scheduler)}: {error}"
         ) from error
     check_precision(config)
     quiet()
-    instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    if is_unlimited(trainer):
+        check_without_length(config, schedule)
+
+
+def check_without_length(config: DictConfig, schedule: object) -> None:
+    """Nothing depends on the training's length, where neither epochs nor steps limit it."""
+    if isinstance(schedule, LearningRateSchedule) and schedule.needs_length:
+        raise UserError(unlimited(needing(schedule)))
+    refuse_without_length(Objective(build_terms(config.loss)))
 
 
 def check_precision(config: DictConfig) -> None:

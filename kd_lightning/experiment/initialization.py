@@ -54,7 +54,7 @@ def as_training(config: DictConfig) -> DictConfig:
     short.scheduler = None
     if is_cached(config):
         short.teacher.cache = "off"  # what is kept is for the training itself
-    short.trainer.max_epochs = config.initialization.epochs
+    short.trainer.max_epochs, short.trainer.max_steps = config.initialization.epochs, -1
     short.trainer.limit_val_batches = 0
     short.callbacks = {name: value for name, value in (config.callbacks or {}).items() if name in KEPT_CALLBACKS}
     short.logger = {name: value for name, value in (config.logger or {}).items() if name == "csv"}
