@@ -24,14 +24,41 @@ def ranks(n: int, batch_size: int, world: int, epoch: int = 0, **options) -> lis
 CASES = [(n, b, w) for w in (1, 2, 3, 4) for b in (1, 2, 3, 8, 64) for n in (4, 5, 7, 16, 17, 63, 64, 65, 129, 257)]
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize(("n", "batch_size", "world"), CASES)
-def test_every_image_once_and_as_many_batches_on_every_rank(n, batch_size, world):
-    shards = ranks(n, batch_size, world)
-    assert sorted(i for batches in shards for batch in batches for i in batch) == list(range(n))
+def test_every_image_once_and_as_many_batches_on_every_rank(n, batch_size, world, shuffle):
+    shards = ranks(n, batch_size, world, shuffle=shuffle)
+    sizes = [len(batch) for batches in shards for batch in batches]
+    seen = sorted(i for batches in shards for batch in batches for i in batch)
     assert len({len(batches) for batches in shards}) == 1
-    assert all(batch for batches in shards for batch in batches)
+    assert min(sizes) > 0
     if batch_size > 1:
-        assert max(len(batch) for batches in shards for batch in batches) <= batch_size
+        assert max(sizes) <= batch_size
+    if not shuffle or batch_size not in (2, 3):
+        assert seen == list(range(n))
+    else:
+        assert len(seen) == len(set(seen)) >= n - 2 * world
+    if shuffle and batch_size > 1 and n // world > 1:
+        assert min(sizes) > 1
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"),
+    [
+        (9, 8, [5, 4]),
+        (17, 8, [8, 5, 4]),
+        (10, 8, [8, 2]),
+        (16, 8, [8, 8]),
+        (5, 2, [2, 2]),
+        (4, 3, [2, 2]),
+        (3, 1, [1] * 3),
+    ],
+)
+def test_no_image_is_trained_on_alone(n, batch_size, sizes):
+    (batches,) = ranks(n, batch_size, 1)
+    assert [len(batch) for batch in batches] == sizes
+    (evaluated,) = ranks(n, batch_size, 1, shuffle=False)
+    assert [i for batch in evaluated for i in batch] == list(range(n))
 
 
 @pytest.mark.parametrize(("n", "batch_size", "world"), CASES)

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import tarfile
 from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
@@ -227,3 +228,76 @@ def test_real_images_survive(shared, tmp_path):
     unit = data.train_set.images.images.float() / 255
     assert torch.allclose(unit.mean((0, 2, 3)), torch.tensor(data.mean), atol=0.06)
     assert torch.allclose(unit.std((0, 2, 3)), torch.tensor(data.std), atol=0.06)
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize("kind", [CIFAR10DataModule, CIFAR100DataModule])
+def test_the_root_may_be_the_original_folder_itself(kind, download, tmp_path):
+    folder = write(tmp_path, kind) / kind.archive.base_folder
+    for root in (folder, folder.rename(tmp_path / "renamed")):
+        if root == folder:
+            folder = shutil.copytree(tmp_path / "renamed", folder)
+        before = sorted(tmp_path.rglob("*"))
+        data = kind(root=root, download=download)
+        data.check()
+        data.prepare_data()
+        data.setup()
+        assert len(data.test_set) == sum(kind.images_per_file[name] for name in kind.test_files)
+        assert sorted(tmp_path.rglob("*")) == before
+    (folder / kind.names_file).unlink()
+    assert f"lacks {kind.names_file}" in message(kind(root=folder, download=download).check)
+
+
+def packed(tmp_path: Path, kind=CIFAR100DataModule) -> Path:
+    """A folder that holds nothing but the original archive, which is returned."""
+    base = kind.archive.base_folder
+    source = tmp_path / "source"
+    source.mkdir()
+    archive = tmp_path / "data" / kind.archive.filename
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(write(source, kind) / base, base)
+    return archive
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize("kind", [CIFAR10DataModule, CIFAR100DataModule])
+def test_the_archive_alone_is_read_as_it_is(kind, download, tmp_path):
+    archive = packed(tmp_path, kind)
+    expected = kind(root=tmp_path / "source")
+    expected.setup()
+    for root in (archive.parent, archive, archive.parent / kind.archive.base_folder):
+        data = kind(root=root, download=download)
+        data.prepare_data()
+        data.setup()
+        assert torch.equal(data.train_set.images.images, expected.train_set.images.images)
+        assert data.fingerprint() == expected.fingerprint()
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "empty", "other"])
+def test_a_damaged_archive_is_named(how, tmp_path):
+    archive = packed(tmp_path)
+    content = bytearray(archive.read_bytes())
+    if how == "cut":
+        content = content[: len(content) // 2]
+    elif how == "changed":
+        content[len(content) // 2 :][:100] = bytes(100)
+        content[1000:1100] = bytes(100)
+    archive.write_bytes(b"" if how == "empty" else b"no archive" if how == "other" else bytes(content))
+    text = message(CIFAR100DataModule(root=archive.parent).setup)
+    assert archive.name in text
+    assert "damaged" in text
+
+
+def test_an_archive_of_something_else_is_named(tmp_path):
+    archive = packed(tmp_path)
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "source" / "cifar-100-python" / "meta", "cifar-100-python/meta")
+    assert "cifar-100-python.tar.gz lacks test, train" in message(CIFAR100DataModule(root=archive).setup)
+    Attack.trace = tmp_path / "ran"
+    (tmp_path / "train").write_bytes(pickle.dumps(Attack()))
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "train", "cifar-100-python/train")
+    assert "refused" in message(CIFAR100DataModule(root=archive).setup)
+    assert not Attack.trace.exists()

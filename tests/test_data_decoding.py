@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 from torchvision.transforms import functional as F
 
 from kd_lightning.data.crops import crop_box, draws, training_image
-from kd_lightning.data.images import open_rgb
+from kd_lightning.data.images import as_rgb, in_8_bits, open_rgb
 from kd_lightning.errors import UserError
 
 SIZE = 32
@@ -97,3 +97,69 @@ def test_real_photographs_keep_40_decibels(shared, tmp_path):
             path = Path(zipped.extract(name, tmp_path))
             errors.append((as_trained_on(path, 0, 224) - at_full_resolution(path, 0, 224)).square().mean())
     assert 10 * torch.log10(255**2 / torch.stack(errors).mean()) > 40
+
+
+RAMP = np.linspace(0, 1, 64).reshape(8, 8)
+WIDE = {  # a grey ramp in more than 8 bits: the largest number of each is white
+    "float32.tif": RAMP.astype(np.float32),
+    "uint16.tif": np.rint(RAMP * 65535).astype(np.uint16),
+    "uint16.png": np.rint(RAMP * 65535).astype(np.uint16),
+    "uint16.pgm": np.rint(RAMP * 65535).astype(np.uint16),
+    "big_endian.tif": np.rint(RAMP * 65535).astype(">u2"),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_more_than_8_bits_are_scaled_to_8(name, tmp_path):
+    path = tmp_path / name
+    Image.fromarray(WIDE[name]).save(path)
+    assert np.array_equal(np.asarray(open_rgb(path)), np.repeat(np.rint(RAMP * 255)[..., None], 3, -1))
+    whole = Image.fromarray(np.rint(RAMP * 255).astype(np.uint8)).convert("RGB")
+    whole.save(tmp_path / "whole.png")
+    for view in range(10):  # a crop of it is scaled as the whole, however dark it is
+        assert torch.equal(training_image(path, 4, 0, view), training_image(tmp_path / "whole.png", 4, 0, view))
+
+
+def test_a_tiff_of_12_bits_is_white_at_4095():
+    image = Image.fromarray(np.full((2, 2), 4095, np.uint16))
+    image.tag_v2 = {258: (12,)}
+    assert np.asarray(as_rgb(in_8_bits(image))).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.full((8, 8), 200, np.int32), "32-bit whole numbers"),
+        (np.full((8, 8), 2**31 - 1, np.int32), "32-bit whole numbers"),
+        ((RAMP * 255).astype(np.float32), "floats from 0 to 255; scale it"),
+        ((RAMP - 0.5).astype(np.float32), "floats from -0.5 to 0.5"),
+        (np.full((8, 8), np.nan, np.float32), "floats from nan"),
+    ],
+)
+def test_numbers_whose_white_is_not_known_are_refused(pixels, words, tmp_path):
+    path = tmp_path / "wide.tif"
+    Image.fromarray(pixels).save(path)
+    for read in (open_rgb, lambda file: training_image(file, 4, 0, 0)):
+        with pytest.raises(UserError, match=words) as error:
+            read(path)
+        assert str(error.value).startswith(f"data.root: {path} cannot be read as an image")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp", "bmp", "ppm", "jpg"])
+def test_a_damaged_file_is_read_or_named(suffix, tmp_path):
+    path, chance = tmp_path / f"photo.{suffix}", np.random.default_rng(0)
+    photograph(32, 32).save(path)
+    good = path.read_bytes()
+    refused = []
+    for _ in range(40):
+        damaged = bytearray(good)
+        for place in chance.integers(0, min(len(good), 200), 3):
+            damaged[place] = chance.integers(256)
+        path.write_bytes(bytes(damaged))
+        try:
+            assert training_image(path, 8, 0, 0).shape == (3, 8, 8)
+        except UserError as error:
+            refused.append(str(error))
+    assert refused
+    assert all(str(path) in text for text in refused)

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kd_lightning.errors import UserError
+from kd_lightning.data.values import check_flag, check_whole
+
+MOST_PADDING = 2**13
 
 
 class Augmentation(Protocol):
@@ -39,15 +41,15 @@ class Identity:
 class CropFlip:
     """A crop of the original size out of the image padded with zeros, mirrored or not; any dtype and device.
 
-    A view counts mirrored fastest, then the crop's left edge, then its top edge. Raises UserError on negative padding.
+    A view counts mirrored fastest, then the crop's left edge, then its top edge. Raises UserError for bad values.
     """
 
     padding: int = 4
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if self.padding < 0:
-            raise UserError(f"data.augment.padding={self.padding}: a number of pixels, 0 or more")
+        check_whole("data.augment.padding", self.padding, 0, MOST_PADDING)
+        check_flag("data.augment.flip", self.flip)
 
     @property
     def num_views(self) -> int:

@@ -80,6 +80,9 @@ class ShardedBatches(DistributedSampler[Draw]):
     Rank r takes every world-th image from the r-th on; none is repeated to fill up, and every rank gets the same
     number of batches, for which a rank with an image fewer may split its last one. Lightning leaves a
     DistributedSampler in place and tells it the epoch. Raises UserError where a rank would get no batch at all.
+
+    Shuffled batches are trained on, and one image has no batch statistics: a last one shares with the batch before.
+    Batches of two or three may be too small for that, and an epoch then leaves one or two images of a rank out.
     """
 
     def __init__(
@@ -97,8 +100,8 @@ class ShardedBatches(DistributedSampler[Draw]):
         self.size = len(dataset)
         self.batch_size = batch_size
         fewest, most = self.size // num_replicas, -(-self.size // num_replicas)
-        # Below, only batches of one image can make the fewest images of a rank less than the batches of another.
-        self.batches = fewest // batch_size if drop_last else min(fewest, -(-most // batch_size))
+        self.smallest = min(2, batch_size, max(1, fewest)) if shuffle else 1
+        self.batches = fewest // batch_size if drop_last else min(fewest // self.smallest, -(-most // batch_size))
         if self.batches == 0:
             raise UserError(
                 f"data.batch_size={batch_size}: {self.size} images on {num_replicas} devices leave one without a "
@@ -113,13 +116,23 @@ class ShardedBatches(DistributedSampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         mine: list[int] = self.order(self.epoch)[self.rank :: self.num_replicas].tolist()
-        starts = list(range(0, self.batches * self.batch_size, self.batch_size))
-        if self.drop_last:
-            mine = mine[: self.batches * self.batch_size]
-        elif starts[-1] >= len(mine):
-            starts[-1] = (starts[-2] + len(mine)) // 2
-        for start, end in zip(starts, [*starts[1:], len(mine)], strict=True):
-            yield Draw(self.epoch, mine[start:end])
+        start = 0
+        for size in self.sizes(len(mine)):
+            yield Draw(self.epoch, mine[start : start + size])
+            start += size
+
+    def sizes(self, images: int) -> list[int]:
+        """How large each of a rank's batches is, of so many images: full, but for the last ones."""
+        if self.drop_last or self.smallest > 1:
+            images = min(images, self.batches * self.batch_size)
+        sizes, left = [], images
+        for behind in range(self.batches - 1, 0, -1):
+            sizes.append(min(self.batch_size, left - self.smallest * behind))
+            left -= sizes[-1]
+        if sizes and images - self.batch_size * len(sizes) < self.smallest:
+            both = sizes.pop() + left
+            return [*sizes, both - both // 2, both // 2]
+        return [*sizes, left]
 
     def __len__(self) -> int:
         return self.batches

@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100 in their original layout, downloaded or found."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -12,7 +13,8 @@ from torchvision.datasets.utils import download_and_extract_archive
 from kd_lightning.data.augment import Augmentation, CropFlip
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import Sources
-from kd_lightning.data.pickles import as_integers, as_text, load_arrays
+from kd_lightning.data.pickles import as_integers, as_text, load_archive, load_arrays
+from kd_lightning.data.values import check_flag
 from kd_lightning.errors import UserError
 
 STANDARD = CropFlip(padding=4, flip=True)
@@ -40,7 +42,8 @@ def state_of(file: Path) -> tuple[str, int, int]:
 class CIFAR10DataModule(InMemoryDataModule):
     """50,000 training and 10,000 test images of 32x32 pixels in `root`/cifar-10-batches-py.
 
-    Files found there are checked by structure, so that a copy pickled anew will do; a download by its checksum.
+    `root` may be that folder itself, or hold the original archive instead of it, or be that archive, which is read as
+    it is. Files found there are checked by structure, so that a copy pickled anew will do; a download by its checksum.
     """
 
     name = "cifar10"
@@ -66,38 +69,53 @@ class CIFAR10DataModule(InMemoryDataModule):
 
     @property
     def folder(self) -> Path:
+        """The original folder: in the root, unless the root is one."""
         assert self.root is not None
-        return self.root / self.archive.base_folder
+        inner = self.root / self.archive.base_folder
+        is_one = self.root.name == inner.name or any((self.root / name).is_file() for name in self.file_names)
+        return self.root if is_one and not inner.is_dir() else inner
 
-    def missing(self) -> list[str]:
-        """The files that are not there."""
-        return [name for name in (*self.images_per_file, self.names_file) if not (self.folder / name).is_file()]
+    @property
+    def file_names(self) -> list[str]:
+        return [*self.images_per_file, self.names_file]
+
+    @property
+    def archive_file(self) -> Path | None:
+        """The original archive; None where the folder is there instead, or neither."""
+        assert self.root is not None
+        places = (self.root, self.root / self.archive.filename, self.folder.parent / self.archive.filename)
+        return None if self.folder.is_dir() else next((place for place in places if place.is_file()), None)
 
     def check(self) -> None:
         super().check()
+        check_flag("data.download", self.download)
         if self.root is None:
             raise UserError(f"data.root=null: give the folder that holds {self.archive.base_folder}/ or shall hold it")
-        if self.download and not self.folder.exists():
+        if self.archive_file is not None:
             return
-        if not self.root.is_dir():
-            raise UserError(f"data.root={self.root}: no such folder; create it or set data.download=true")
-        if not self.folder.is_dir():
-            raise UserError(f"data.root={self.root}: no {self.folder.name}/ in it; put it there or data.download=true")
-        if names := self.missing():
+        if self.folder.is_dir():
+            if names := [name for name in self.file_names if not (self.folder / name).is_file()]:
+                raise UserError(
+                    f"data.root={self.root}: {self.folder.name}/ lacks {', '.join(names)}; complete it, or remove it "
+                    "for a new download"
+                )
+        elif not self.download:
+            if not self.root.is_dir():
+                raise UserError(f"data.root={self.root}: no such folder; create it or set data.download=true")
             raise UserError(
-                f"data.root={self.root}: {self.folder.name}/ lacks {', '.join(names)}; complete it, or remove it "
-                "for a new download"
+                f"data.root={self.root}: no {self.folder.name}/ in it, nor {self.archive.filename}; put it there or "
+                "data.download=true"
             )
 
     def prepare_data(self) -> None:
-        """Download the archive, unless its folder is there already; a download broken off leaves no trace."""
+        """Download the archive, unless it or its folder is there; a download broken off leaves no trace."""
         self.check()
-        if self.folder.exists():
+        if self.folder.exists() or self.archive_file is not None:
             return
-        assert self.root is not None
+        holder = self.folder.parent
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=self.root, prefix=f"{self.name}-") as scratch:
+            holder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=holder, prefix=f"{self.name}-") as scratch:
                 download_and_extract_archive(
                     self.archive.url, scratch, filename=self.archive.filename, md5=self.archive.tgz_md5
                 )
@@ -111,28 +129,35 @@ class CIFAR10DataModule(InMemoryDataModule):
 
     def read(self) -> Sources:
         """The images, read from the files once in a process, as long as these stay as they are."""
-        if not self.folder.exists():
+        archive = self.archive_file
+        if archive is None and not self.folder.exists():
             raise UserError(f"data.root={self.root}: no {self.folder.name}/ in it; call prepare_data() first")
-        state = (type(self), self.folder.resolve(), *map(state_of, sorted(self.folder.iterdir())))
+        files = sorted(self.folder.iterdir()) if archive is None else [archive]
+        state = (type(self), files[0].resolve().parent, *map(state_of, files))
         if state not in LATEST:
             LATEST.clear()
-            LATEST[state] = self.read_folder()
+            LATEST[state] = self.read_all(archive)
         return LATEST[state].copy()
 
-    def read_folder(self) -> Sources:
-        names = load_arrays(self.folder / self.names_file, f"data.root={self.root}").get(self.names_key)
+    def read_all(self, archive: Path | None) -> Sources:
+        key = f"data.root={self.root}"
+        if archive is None:
+            records = {name: load_arrays(self.folder / name, key) for name in self.file_names}
+        else:
+            records = load_archive(archive, self.file_names, key)
+        names = records[self.names_file].get(self.names_key)
         if not isinstance(names, (list, tuple)) or [as_text(name) for name in names] != self.class_names:
-            raise UserError(f"data.root={self.root}: {self.names_file} names other classes than {self.name} has")
-        return Sources(train=self.read_files(self.train_files), test=self.read_files(self.test_files))
+            raise UserError(f"{key}: {self.names_file} names other classes than {self.name} has")
+        train, test = (self.joined(records, files) for files in (self.train_files, self.test_files))
+        return Sources(train=train, test=test)
 
-    def read_files(self, names: tuple[str, ...]) -> MemoryImages:
-        images, targets = zip(*map(self.read_file, names), strict=True)
+    def joined(self, records: Mapping[str, dict[str, Any]], names: tuple[str, ...]) -> MemoryImages:
+        images, targets = zip(*(self.arrays(name, records[name]) for name in names), strict=True)
         pixels = np.require(np.concatenate(images) if len(images) > 1 else images[0], requirements=["C", "W"])
         return MemoryImages(torch.from_numpy(pixels).view(-1, 3, 32, 32), torch.from_numpy(np.concatenate(targets)))
 
-    def read_file(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+    def arrays(self, name: str, record: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (N, 3072) and int64 (N,)"""
-        record = load_arrays(self.folder / name, f"data.root={self.root}")
         count, classes = self.images_per_file[name], self.num_classes
         pixels, targets = record.get("data"), as_integers(record.get(self.labels_key))
         if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (count, PIXELS)):

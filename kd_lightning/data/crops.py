@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from kd_lightning.data.images import as_rgb, jpeg_size, opened
+from kd_lightning.data.images import as_rgb, in_8_bits, jpeg_size, opened
 from kd_lightning.hashing import fold
 
 SCALE = (0.08, 1.0)  # of the image's area
@@ -77,7 +77,8 @@ def crop_of_jpeg(data: bytes, chances: list[float], size: int) -> Tensor:
 def crop_of_image(image: Image.Image, chances: list[float], size: int) -> Tensor:
     """The same of any image that Pillow has opened, decoded in full: uint8 (3, size, size)"""
     top, left, height, width = crop_box(image.height, image.width, chances)
-    return resized(np.array(as_rgb(image.crop((left, top, left + width, top + height)))), size)
+    crop = in_8_bits(image).crop((left, top, left + width, top + height))
+    return resized(np.array(as_rgb(crop)), size)
 
 
 def resized(pixels: np.ndarray, size: int) -> Tensor:

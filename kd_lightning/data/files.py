@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.data.crops import training_image
-from kd_lightning.data.images import SUFFIXES, evaluation_image, open_rgb
+from kd_lightning.data.images import evaluation_image, open_rgb
 
 
 @dataclass
@@ -43,20 +43,3 @@ class FileImages:
             file = os.stat(self.root / os.fsdecode(name))
             listing.update(b"%s %d %d\n" % (name, file.st_size, file.st_mtime_ns))
         return listing.hexdigest()
-
-
-def class_folders(split: Path) -> list[str]:
-    """The classes of a split: its folders, by name."""
-    if not split.is_dir():
-        return []
-    return sorted(entry.name for entry in os.scandir(split) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def image_files(folder: Path) -> list[str]:
-    """All image files below, sorted, relative to the folder."""
-    found = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        inside = os.path.relpath(place, folder)
-        found += [os.path.normpath(os.path.join(inside, f)) for f in files if Path(f).suffix.lower() in SUFFIXES]
-    return sorted(f for f in found if not os.path.basename(f).startswith("."))

@@ -1,6 +1,7 @@
 """Image folders: ImageNet's layout, or any <split>/<class>/<image file>."""
 
 import os
+import unicodedata
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,20 @@ import torch
 
 from kd_lightning.data.augment import Identity
 from kd_lightning.data.batches import Images
-from kd_lightning.data.files import FileImages, class_folders, image_files
+from kd_lightning.data.files import FileImages
 from kd_lightning.data.images import DECODING, SUFFIXES
+from kd_lightning.data.listing import Found, class_folders, image_files
 from kd_lightning.data.module import ImageDataModule, Sources
+from kd_lightning.data.values import as_tuple, check_whole
 from kd_lightning.errors import UserError
+from kd_lightning.terminal import warn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MOST_VIEWS = 2**31 - 1
+MOST_PIXELS = 2**13  # a side
+SPLITS = ("train", "val", "test")
+UNREADABLE = ("Cc", "Cs")  # control characters, and the bytes of another encoding
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -46,7 +53,7 @@ class ImageFolderDataModule(ImageDataModule):
         self.image_size = image_size
         self.resize_size = resize_size
         self.num_views = views
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std = as_tuple(mean), as_tuple(std)
         self.augment = Identity()  # on the device; the worker's part is a function of the view
 
     @cached_property
@@ -72,18 +79,17 @@ class ImageFolderDataModule(ImageDataModule):
         return "validation" if self.has_validation else super().validates_on
 
     def check(self) -> None:
-        super().check()
-        for key in ("image_size", "resize_size", "num_views"):
-            value = getattr(self, key)
-            if not (isinstance(value, int) and 1 <= value <= MOST_VIEWS):
-                name = key.removeprefix("num_")
-                raise UserError(f"data.{name}={value}: must be a whole number from 1 to {MOST_VIEWS}")
+        if not (isinstance(self.name, str) and self.name and self.name.isprintable()):
+            raise UserError(f"data.name={self.name}: what tables call the data, such as folder")
+        for key, most in {"image_size": MOST_PIXELS, "resize_size": MOST_PIXELS, "views": MOST_VIEWS}.items():
+            check_whole(f"data.{key}", self.num_views if key == "views" else getattr(self, key), 1, most)
         if self.resize_size < self.image_size:
             raise UserError(
                 f"data.resize_size={self.resize_size}: smaller than data.image_size={self.image_size}, which is cut "
                 "out of it; make it as large at least"
             )
         self.check_folders()
+        super().check()
         self.check_classes()
 
     def check_folders(self) -> None:
@@ -96,15 +102,25 @@ class ImageFolderDataModule(ImageDataModule):
         for split in ("train", self.test_split):
             folder = self.split_folder(split)
             if not folder.is_dir():
-                raise UserError(f"data.root={self.root}: no {split}/ in it; give the folder that holds train/ and val/")
+                raise UserError(
+                    f"data.root={self.root}: no {split}/ in it; give the folder that holds train/ and val/"
+                    f"{self.place_instead()}"
+                )
             if not class_folders(folder):
                 raise UserError(
                     f"data.root={self.root}: {split}/ holds no class folders; sort its images into {split}/<class>/"
                 )
 
+    def place_instead(self) -> str:
+        """Where train/ is, a level above or below the root, as the end of a message."""
+        assert self.root is not None
+        inner = sorted(entry for entry in self.root.iterdir() if entry.is_dir())
+        places = [place for place in (self.root.resolve().parent, *inner) if class_folders(place / "train")]
+        return f", such as data.root={places[0]}" if places and not class_folders(self.split_folder("train")) else ""
+
     def check_classes(self) -> None:
-        """Raise UserError where splits differ in their classes, or a class folder is empty."""
-        splits = ["train", "val", "test"] if self.has_validation else ["train", self.test_split]
+        """Raise UserError where splits differ in their classes, or a class folder is empty or has no proper name."""
+        splits = SPLITS if self.has_validation else ("train", self.test_split)
         for split in splits:
             names = set(class_folders(self.split_folder(split)))
             for name in sorted(names ^ {*self.class_names}):
@@ -112,6 +128,11 @@ class ImageFolderDataModule(ImageDataModule):
                 raise UserError(
                     f"data.root={self.root}: class {name} stands in {there}/ but not in {absent}/; "
                     "give all splits the same class folders"
+                )
+        for name in self.class_names:
+            if any(unicodedata.category(sign) in UNREADABLE for sign in name):
+                raise UserError(
+                    f"data.root={self.root}: class folder {name!r} has a name that cannot be shown; rename it in UTF-8"
                 )
         for split in splits:
             for name in self.class_names:
@@ -130,17 +151,43 @@ class ImageFolderDataModule(ImageDataModule):
         return self.list_split(split)
 
     def list_split(self, split: str) -> FileImages:
-        """The files of a split, class by class. Raises UserError where a class has no image."""
+        """The files of a split, class by class. Raises UserError where a class has no image; warns of one in two."""
         folder, names, targets = self.split_folder(split), [], []
+        found: list[Found] = []
         for label, class_name in enumerate(self.class_names):
-            if not (files := image_files(folder / class_name)):
+            files = image_files(folder / class_name, lambda: self.class_places)
+            if not files:
                 raise UserError(
                     f"data.root={self.root}: class folder {split}/{class_name} holds no image file "
                     f"({' '.join(sorted(SUFFIXES))}); fill or remove it"
                 )
-            names += [os.fsencode(os.path.join(class_name, file)) for file in files]
+            found += [Found(os.path.join(class_name, name), file) for name, file in files]
             targets += [label] * len(files)
-        return FileImages(folder, np.array(names), torch.tensor(targets), self.image_size, self.resize_size)
+        names = [os.fsencode(name) for name, _ in found]
+        labels = torch.tensor(targets)
+        self.warn_of_two_classes(split, found, labels)
+        return FileImages(folder, np.array(names), labels, self.image_size, self.resize_size)
+
+    @cached_property
+    def class_places(self) -> list[str]:
+        """The real paths of all class folders of all splits."""
+        splits = [self.split_folder(split) for split in SPLITS]
+        return sorted({os.path.realpath(split / name) for split in splits for name in class_folders(split)})
+
+    def warn_of_two_classes(self, split: str, found: list[Found], labels: torch.Tensor) -> None:
+        """Say where one file is an image of two classes."""
+        _, file = torch.tensor([number for _, number in found]).unique(return_inverse=True)
+        lowest, highest = (
+            torch.zeros_like(file).scatter_reduce(0, file, labels, how, include_self=False)[file]
+            for how in ("amin", "amax")
+        )
+        if len(both := (lowest != highest).nonzero().flatten()):
+            one = int(both[0])
+            other = next(int(row) for row in both if file[row] == file[one] and labels[row] != labels[one])
+            warn(
+                f"data.root={self.root}: {len(both)} names in {split}/ stand for images of two classes, such as "
+                f"{found[one].name} and {found[other].name}, which are one file; remove the wrong ones"
+            )
 
     def fingerprint(self) -> dict[str, Any]:
         base = super().fingerprint()

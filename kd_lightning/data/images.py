@@ -13,13 +13,31 @@ from torchvision.transforms import functional as F
 from kd_lightning.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
-DECODING = 2  # raise it where a view's pixels change, so that a teacher is asked anew about them
+DECODING = 3  # raise it where a view's pixels change, so that a teacher is asked anew about them
+BITS_PER_SAMPLE = 258  # a TIFF's tag
+
+
+def in_8_bits(image: Image.Image) -> Image.Image:
+    """A whole image with 8 bits a channel; one that has them is returned as it is.
+
+    Of 12 and 16 bits, 0 is black and the largest number white; of floats, 0 and 1. Raises ValueError for other floats,
+    and for 32-bit whole numbers, of which no file says what is white.
+    """
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):  # nor with NaN
+            raise ValueError(f"floats from {values.min():g} to {values.max():g}; scale it: 0 is black and 1 white")
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    if not image.mode.startswith("I"):
+        return image
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # these two have 16 bits in it
+        raise ValueError("32-bit whole numbers, of which none is known to be white; save it in 8 or 16 bits")
+    bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
+    return Image.fromarray(np.rint(np.asarray(image).clip(0, 2**bits - 1) / ((2**bits - 1) / 255)).astype(np.uint8))
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: 16-bit grey keeps its range, transparency is dropped."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray(np.rint(np.asarray(image).clip(0, 65535) / 257).astype(np.uint8))
+    """An image of 8 bits a channel as RGB; transparency is dropped."""
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -31,8 +49,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).replace(f"{str(path)!r}", "it").split())
+    except Exception as error:  # a damaged file can raise anything
+        reason = " ".join(str(error).replace(f"{str(path)!r}", "it").split()) or type(error).__name__
         raise UserError(f"data.root: {path} cannot be read as an image ({reason}); replace or remove it") from None
 
 
@@ -53,7 +71,7 @@ def open_rgb(path: Path) -> Image.Image:
     except (OSError, ValueError):  # Pillow decodes all else, or says what is wrong
         with opened(path) as image:
             image.load()
-            return as_rgb(image)
+            return as_rgb(in_8_bits(image))
 
 
 def evaluation_image(image: Image.Image, size: int, resize: int) -> Tensor:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kd_lightning.data.augment import Augmentation, Identity
+from kd_lightning.data.augment import Augmentation, CropFlip, Identity
 from kd_lightning.data.batches import Batch, ImageSet
 from kd_lightning.data.module import ImageDataModule
+from kd_lightning.data.values import check_callable
 from kd_lightning.errors import UserError
 
 SHARE = 0.25  # of a GPU's free memory, which images may take without being told to
@@ -54,11 +55,17 @@ class InMemoryDataModule(ImageDataModule):
         super().__init__(**common)
         self.resident = resident
         self.augment = Identity() if augment is None else augment
+        check_callable("data.augment", self.augment, "an augmentation, such as kd_lightning.data.CropFlip")
         self.num_views = self.augment.num_views
 
     def check(self) -> None:
         super().check()
-        if self.resident not in (True, False, "auto"):
+        if isinstance(self.augment, CropFlip) and self.augment.padding > self.image_size:
+            raise UserError(
+                f"data.augment.padding={self.augment.padding}: more than the {self.image_size} pixels of the images, "
+                "of which nothing would be left; take less"
+            )
+        if not (isinstance(self.resident, bool) or self.resident == "auto"):
             raise UserError(f"data.resident={self.resident}: must be auto, true or false")
         if self.resident is True and (self.strong is not None or self.num_workers > 0):
             key = "num_workers" if self.strong is None else "strong"

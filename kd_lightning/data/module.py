@@ -1,6 +1,7 @@
 """The data module that all image data sets share."""
 
 import copy
+import os
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,10 @@ from kd_lightning.data.augment import Augmentation
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
 from kd_lightning.data.split import SPLIT_SEED, split_training
 from kd_lightning.data.strong import StrongAugmentation, StrongView
+from kd_lightning.data.values import as_folder, check_callable, check_flag, check_numbers, check_whole, is_number
 from kd_lightning.errors import UserError
+
+WORKERS_A_CORE = 16  # more only take memory
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class ImageDataModule(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.root = None if root is None else Path(root).expanduser()
+        self.root = as_folder("data.root", root)
         self.batch_size = batch_size
         self.eval_batch_size = 4 * batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers = num_workers
@@ -102,14 +106,25 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def check(self) -> None:
         """Raise UserError on values that cannot work, without reading an image."""
-        for key, lowest in {"batch_size": 1, "eval_batch_size": 1, "train_samples": 1, "num_workers": 0}.items():
-            value = getattr(self, key)
-            if value is not None and not (isinstance(value, int) and value >= lowest):
-                raise UserError(f"data.{key}={value}: must be a whole number, {lowest} or more")
-        if not (isinstance(self.val_fraction, (int, float)) and 0 <= self.val_fraction < 1):
+        for key in ("batch_size", "eval_batch_size"):
+            check_whole(f"data.{key}", getattr(self, key), 1)
+        if self.train_samples is not None:
+            check_whole("data.train_samples", self.train_samples, 1)
+        check_whole("data.num_workers", self.num_workers, 0, WORKERS_A_CORE * (os.cpu_count() or 1))
+        check_whole("data.seed", self.seed, 0, 2**32 - 1)
+        if not (is_number(self.val_fraction) and 0 <= self.val_fraction < 1):
             raise UserError(
                 f"data.val_fraction={self.val_fraction}: the part of the training images to validate on, from 0 "
                 "(validate on the test set) to below 1"
+            )
+        check_flag("data.drop_last", self.drop_last)
+        check_callable("data.strong", self.strong, "an augmentation, such as kd_lightning.data.RandAugment")
+        check_numbers("data.mean", self.mean, self.in_channels)
+        check_numbers("data.std", self.std, self.in_channels, positive=True)
+        if self.num_classes < 2:
+            where = f"data={self.name}" if self.root is None else f"data.root={self.root}"
+            raise UserError(
+                f"{where}: one class ({', '.join(self.class_names)}) is nothing to learn; give two classes at least"
             )
 
     def setup(self, stage: str | None = None) -> None:

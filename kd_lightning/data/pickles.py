@@ -1,9 +1,10 @@
 """Reading pickles of arrays, lists and strings, and of nothing else."""
 
 import pickle
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import tarfile
+from collections.abc import Callable, Collection
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 
@@ -56,14 +57,44 @@ def load_arrays(path: Path, key: str) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            record = ArrayUnpickler(file, encoding="latin1").load()
+            return read_arrays(file, path.name, key)
+    except OSError as error:
+        raise UserError(f"{key}: {path.name} cannot be read ({error.strerror}); put the original there") from None
+
+
+def read_arrays(file: IO[bytes], name: str, key: str) -> dict[str, Any]:
+    """The same of an open file of this name."""
+    try:
+        record = ArrayUnpickler(file, encoding="latin1").load()
     except Refused as error:
-        raise UserError(f"{key}: {path.name} would run {error}, refused; take the original file") from None
+        raise UserError(f"{key}: {name} would run {error}, refused; take the original file") from None
     except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"{key}: {path.name} is damaged ({type(error).__name__}); put the original there") from None
+        raise UserError(f"{key}: {name} is damaged ({type(error).__name__}); put the original there") from None
     if not isinstance(record, dict):
-        raise UserError(f"{key}: {path.name} holds no dict of arrays; put the original there")
-    return {as_text(name): value for name, value in record.items()}
+        raise UserError(f"{key}: {name} holds no dict of arrays; put the original there")
+    return {as_text(entry): value for entry, value in record.items()}
+
+
+def load_archive(path: Path, wanted: Collection[str], key: str) -> dict[str, dict[str, Any]]:
+    """What `load_arrays` gives of the files of these names in a tar archive, read in one go; nothing is unpacked.
+
+    Raises UserError where it is damaged or lacks one of them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = PurePosixPath(member.name).name
+                if name in wanted and (file := archive.extractfile(member)) is not None:
+                    found[name] = read_arrays(file, f"{path.name}: {name}", key)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged archive can raise almost anything
+        reason = f"{path.name} is damaged ({type(error).__name__})"
+        raise UserError(f"{key}: {reason}; remove it for a new download, or put the original there") from None
+    if missing := sorted(set(wanted) - set(found)):
+        raise UserError(f"{key}: {path.name} lacks {', '.join(missing)}; put the original there")
+    return found
 
 
 def as_text(value: object) -> str:

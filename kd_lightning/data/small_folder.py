@@ -8,6 +8,7 @@ from kd_lightning.data.augment import Augmentation, CropFlip
 from kd_lightning.data.decoded import decoded
 from kd_lightning.data.folder import ImageFolderDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
+from kd_lightning.data.values import as_folder
 
 EIGHTH = CropFlip(padding=8, flip=True)
 
@@ -31,7 +32,7 @@ class SmallFolderDataModule(InMemoryDataModule, ImageFolderDataModule):
         **common: Any,
     ) -> None:
         super().__init__(name=name, image_size=image_size, resize_size=resize_size, augment=augment, **common)
-        self.cache = cache_dir() if cache is None else Path(cache).expanduser()
+        self.cache = as_folder("data.cache", cache) or cache_dir()
 
     def source(self, split: str) -> MemoryImages:
         return decoded(self.list_split(split), self.cache)

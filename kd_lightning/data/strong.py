@@ -10,9 +10,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from kd_lightning.data.augment import Augmentation
+from kd_lightning.data.values import check_whole, is_number
 from kd_lightning.errors import UserError
 
 STRONG_VIEWS = 2**31 - 1
+MOST_OPERATIONS = 100
 
 
 class StrongAugmentation(Protocol):
@@ -83,9 +85,8 @@ class RandAugment:
     largest_square: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.operations < 0:
-            raise UserError(f"data.strong.operations={self.operations}: how many follow one another, 0 or more")
-        if not 0 <= self.largest_square <= 1:
+        check_whole("data.strong.operations", self.operations, 0, MOST_OPERATIONS)
+        if not (is_number(self.largest_square) and 0 <= self.largest_square <= 1):
             raise UserError(f"data.strong.largest_square={self.largest_square}: a part of the width, from 0 to 1")
 
     def __call__(self, images: Tensor, views: Tensor) -> Tensor:
