@@ -2,9 +2,10 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 def cross_entropy_weight(alpha: float, *, _root_: DictConfig) -> float:
@@ -29,9 +30,20 @@ def for_pair(name: str, default: float, *, _root_: DictConfig) -> float:
     return value
 
 
+def times(factor: float, value: Any) -> Any:
+    """A number, or each of a list, so many times; what is not above 0, which sets no limit, and null stay."""
+    if isinstance(value, (list, ListConfig)):
+        return [times(factor, one) for one in value]
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
+        return value
+    product = factor * value
+    return round(product) if isinstance(value, int) else product
+
+
 def register_resolvers() -> None:
     OmegaConf.register_new_resolver("cross_entropy_weight", cross_entropy_weight, replace=True)
     OmegaConf.register_new_resolver("for_pair", for_pair, replace=True)
+    OmegaConf.register_new_resolver("times", times, replace=True)
     OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
 
 

@@ -9,6 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config import conf_dir, options
+from kd_lightning.experiment.recipe import of_student
 from kd_lightning.models import check_model_name
 from tests.test_configs import composed
 
@@ -203,6 +204,37 @@ def test_values_of_imagenet_pairs(experiment: str, beta: float, weight: float, m
     assert (dkd.weight, dkd.loss.beta, dkd.loss.temperature) == (1, beta, 1)
     reviewkd = composed(f"experiment=imagenet/{experiment}", "method=imagenet/reviewkd").loss.reviewkd
     assert (reviewkd.weight, reviewkd.loss.max_width) == (weight, max_width)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "lr", "epochs"),
+    [
+        ("resnet110", "resnet32", 0.025, 240),
+        ("resnet32x4", "resnet8x4", 0.025, 240),
+        ("resnet56", "resnet20", 0.025, 240),
+        ("vgg13", "vgg8", 0.025, 240),
+        ("wrn_40_2", "wrn_16_2", 0.025, 240),
+        ("wrn_40_2", "wrn_40_1", 0.025, 240),
+        ("vgg13", "MobileNetV2", 0.01, 480),
+        ("ResNet50", "MobileNetV2", 0.01, 480),
+        ("wrn_40_2", "ShuffleV1", 0.01, 480),
+        ("resnet32x4", "ShuffleV1", 0.01, 960),
+        ("resnet32x4", "ShuffleV2", 0.01, 960),
+    ],
+)
+def test_recipe_of_mlkd_by_pair_is_the_distilled_students_alone(
+    teacher: str, student: str, lr: float, epochs: int
+) -> None:
+    config = of_pair(teacher, student, "mlkd")
+    distilled = of_student(config)
+    assert (distilled.optimizer.lr, distilled.trainer.max_epochs) == (pytest.approx(lr), epochs)
+    assert [share * epochs for share in distilled.scheduler.milestones] == [150, 180, 210]
+    others = {"trainer": {"max_epochs": 240}, "optimizer": {"lr": lr if lr == 0.01 else 0.05}}
+    assert all(config[part][name] == value for part, values in others.items() for name, value in values.items())
+    for part in ("optimizer", "scheduler", "trainer"):
+        changed = {"lr", "milestones", "max_epochs"}
+        kept, own = ({k: v for k, v in one[part].items() if k not in changed} for one in (config, distilled))
+        assert kept == own
 
 
 @pytest.mark.parametrize("method", ["ab", "fsp", "ft"])

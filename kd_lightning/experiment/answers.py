@@ -17,6 +17,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.own_code import own_code
+from kd_lightning.experiment.recipe import of_student
 from kd_lightning.models import stored_normalization
 from kd_lightning.taps import TapReader, dry_run, find_inner_taps, find_taps
 from kd_lightning.teachers import CachedTeacher, FrozenTeacher
@@ -51,7 +52,8 @@ def check_cache(config: DictConfig, data: ImageDataModule, taken: set[str]) -> N
             "batch, and cannot be kept; use teacher.cache=off"
         )
     if cache == "prefill":
-        check_length(config.trainer.get("max_epochs"), config.trainer.get("max_steps", -1))
+        trainer = of_student(config).trainer
+        check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
     for tap in sorted(taken - set(KEPT[cache])):
         raise UserError(
             f"teacher.cache={cache}: keeps {' and '.join(KEPT[cache])}, and a term takes teacher.{tap}; use "
@@ -120,7 +122,7 @@ def describe(teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, 
         "version": __version__,
         "kept": repr(encoding),
         "of": "pooled" if config.teacher.cache == "pooled" else "logits",
-        "precision": str(config.trainer.get("precision", "32-true")),
+        "precision": str(of_student(config).trainer.get("precision", "32-true")),
     }
 
 

@@ -14,6 +14,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.answers import with_answers
 from kd_lightning.experiment.normalization import normalization
+from kd_lightning.experiment.recipe import of_student
 from kd_lightning.inspection import Adapt
 from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
 from kd_lightning.module import DistillationModule
@@ -138,7 +139,7 @@ def module_around(
         student=student,
         teacher=teacher,
         terms=terms,
-        **build_optimization(config),
+        **build_optimization(of_student(config)),
         student_taps=config.student.taps,
         example_input=example,
         num_classes=data.num_classes,

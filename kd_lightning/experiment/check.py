@@ -3,15 +3,18 @@
 import math
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
 from kd_lightning.bad_input import one_line
+from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import roles
 from kd_lightning.experiment.check_networks import check_classes, check_models, check_network, check_weights
 from kd_lightning.experiment.check_training import check_compilation, check_devices, check_training
+from kd_lightning.experiment.recipe import of_student
 
 
 def check(config: DictConfig) -> ImageDataModule:
@@ -21,9 +24,9 @@ def check(config: DictConfig) -> ImageDataModule:
         check_network(role, config[role])
     check_loss(config.get("loss"), "loss")
     check_initialization(config.initialization)
-    check_devices(config.trainer)
     check_compilation(config)
-    check_training(config)
+    check_recipe(config)
+    check_recipe_of_student(config)
     check_classes_exist(config)
     data = check_data(config)
     check_classes(config, data)
@@ -32,17 +35,38 @@ def check(config: DictConfig) -> ImageDataModule:
     return data
 
 
+def check_recipe(config: DictConfig) -> None:
+    """Optimizer, schedule and trainer are sound, and train at least one step."""
+    for key in ("max_epochs", "max_steps"):
+        if config.trainer.get(key) == 0:
+            raise UserError(f"trainer.{key}=0: nothing to train; give at least one epoch and one step")
+    check_devices(config.trainer)
+    check_training(config)
+
+
+def check_recipe_of_student(config: DictConfig) -> None:
+    """The same of what the distilled student has of its own."""
+    student = of_student(config)
+    if student is config:
+        return
+    try:
+        check_recipe(student)
+    except UserError as error:
+        raise UserError(f"student.{error}") from error
+    except InstantiationException as error:
+        part = str(error).rpartition("full_key: ")[2].strip()
+        reason = one_line(error.__cause__ or error)
+        raise UserError(f"student.{part}={plain(config.student.get(part))}: does not fit {part}; {reason}") from error
+
+
 def check_numbers(config: DictConfig) -> None:
-    """Temperature above 0, alpha between 0 and 1, a seed, and at least one training step."""
+    """Temperature above 0, alpha between 0 and 1, and a seed."""
     if not _is_number(config.temperature) or config.temperature <= 0:
         raise UserError(f"temperature={config.temperature}: must be a number above 0; 4 is usual")
     if not _is_number(config.alpha) or not 0 <= config.alpha <= 1:
         raise UserError(f"alpha={config.alpha}: the share of the soft targets, a number from 0 to 1; 0.9 is usual")
     if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise UserError(f"seed={config.seed}: must be a whole number, at least 0 and below 2**32")
-    for key in ("max_epochs", "max_steps"):
-        if config.trainer.get(key) == 0:
-            raise UserError(f"trainer.{key}=0: nothing to train; give at least one epoch and one step")
 
 
 def check_loss(loss: Any, key: str) -> None:

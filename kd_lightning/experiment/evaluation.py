@@ -15,6 +15,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment import once
 from kd_lightning.experiment.build import adapted_to_its_like, build_network, has_teacher, is_own_teacher
 from kd_lightning.experiment.late_results import log_later
+from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.resume import finished
 from kd_lightning.experiment.testing import Metrics, student_weights, test, test_student
 from kd_lightning.experiment.training import quiet
@@ -76,7 +77,7 @@ def one_device(run: DictConfig, options: Mapping[str, Any]) -> Trainer:
     """The run's trainer on one device, silent."""
     quiet()
     fixed = {"devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
-    return instantiate(run.trainer, **{**options, **fixed})
+    return instantiate(of_student(run).trainer, **{**options, **fixed})
 
 
 def run_config(folder: Path) -> DictConfig:

@@ -1,6 +1,5 @@
 """The training before the training, which some methods begin with."""
 
-import copy
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.answers import is_cached
 from kd_lightning.experiment.build import example_input, module_around
+from kd_lightning.experiment.recipe import as_the_others
 from kd_lightning.experiment.resume import INITIALIZATION
 from kd_lightning.experiment.training import fit
 from kd_lightning.module import DistillationModule
@@ -49,7 +49,7 @@ def initialise(
 
 def as_training(config: DictConfig) -> DictConfig:
     """The config with the initialisation's length and learning rate, its callbacks without any that select."""
-    short = copy.deepcopy(config)
+    short = as_the_others(config)
     short.optimizer.lr = config.initialization.lr
     short.scheduler = None
     if is_cached(config):

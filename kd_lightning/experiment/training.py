@@ -18,6 +18,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.description import describe
 from kd_lightning.experiment.memory_format import use_channels_last
+from kd_lightning.experiment.recipe import of_student
 from kd_lightning.module import DistillationModule
 from kd_lightning.teachers import CachedTeacher
 from kd_lightning.terminal import say
@@ -87,6 +88,7 @@ def fit(
     `role` is `teacher`, `scratch` or `student`; the first two have their `logs` below the run's folder.
     """
     quiet()
+    config = of_student(config) if role == "student" else config
     if config.channels_last:
         use_channels_last(module, example_input(data))
     trainer = make_trainer(config, folder, logs, role)
