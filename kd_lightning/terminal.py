@@ -3,13 +3,15 @@
 import os
 import sys
 from functools import cache
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # where launchers tell a process its number
 
-console = Console(markup=False, highlight=False, emoji=False)
+AS_IT_IS: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}  # of what a console shows
+console = Console(**AS_IT_IS)
 
 
 def say(title: str, text: str) -> None:

@@ -8,13 +8,12 @@ from kd_lightning.command import command
 @command("inspect")
 def main(config: DictConfig) -> None:
     """Show the taps of a student and a teacher, side by side."""
-    from rich.console import Console
-
     from kd_lightning.config import plain
     from kd_lightning.inspection import Inspection, given_taps, input_size, inspect_model
     from kd_lightning.models import check_model_name
     from kd_lightning.reporting.taps import further, stages, taps_table, unpaired
     from kd_lightning.taps import pair_taps
+    from kd_lightning.terminal import console
 
     def look(role: str) -> Inspection:
         model = plain(config[role].model)
@@ -28,11 +27,10 @@ def main(config: DictConfig) -> None:
     student, *teachers = (stages(model, given_taps(model.role, config[model.role].taps)) for model in inspected)
     teacher = teachers[0] if teachers else None
     pairs = [] if teacher is None else pair_taps(student.shapes, teacher.shapes)
-    console = Console()
     if not console.is_terminal:
         console.width = 160
     console.print(taps_table(student, teacher, pairs))
     for line in [] if teacher is None else unpaired(student, teacher, pairs):
-        console.print(line, highlight=False)
+        console.print(line)
     for model in inspected:
-        console.print(further(model, student if model.role == "student" else teacher), highlight=False)
+        console.print(further(model, student if model.role == "student" else teacher))

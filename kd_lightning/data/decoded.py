@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from kd_lightning.cache.folders import lock_beside
 from kd_lightning.data.files import FileImages
@@ -67,6 +67,12 @@ def shape(files: FileImages) -> tuple[int, int, int, int]:
     return len(files.names), 3, files.image_size, files.image_size
 
 
+def progress_bar() -> Progress:
+    """On the terminal's other channel, gone at the end; silent where that is none."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
 def decode(files: FileImages, home: Path) -> None:
     """Fill the folder `home`, which appears in one rename; through a mapping a full disk would kill the process."""
     unfinished = home.with_name(f"{home.name}.unfinished")
@@ -78,10 +84,10 @@ def decode(files: FileImages, home: Path) -> None:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape(files)}
             np.lib.format.write_array_header_1_0(file, header)
             parts = torch.arange(len(files.names)).split(AT_A_TIME)
-            console, silent = Console(stderr=True), not sys.stderr.isatty()
-            for rows in track(parts, f"decoding {files.root}", console=console, transient=True, disable=silent):
-                for image in pool.map(files.one, rows.tolist(), [None] * len(rows)):
-                    file.write(image.numpy().tobytes())
+            with progress_bar() as bar:
+                for rows in bar.track(parts, description=f"decoding {files.root}"):
+                    for image in pool.map(files.one, rows.tolist(), [None] * len(rows)):
+                        file.write(image.numpy().tobytes())
             file.flush()
             os.fsync(file.fileno())
         about = {"root": str(files.root), "images": len(files.names), "image_size": files.image_size}

@@ -5,6 +5,7 @@ from kd_lightning.reporting.content import Table
 from kd_lightning.reporting.incomplete import notice
 from kd_lightning.reporting.page_tables import configurations
 from kd_lightning.reporting.sweep_page import compared, configurations_text, subtitle, title
+from kd_lightning.tracking.markdown import as_text, row
 
 
 def as_csv(runs: Collection) -> str:
@@ -16,18 +17,19 @@ def as_csv(runs: Collection) -> str:
 def as_markdown(runs: Collection) -> str:
     """The comparison, and a row for each configuration."""
     missing = notice(runs)
-    parts = [f"# {title(runs)}", subtitle(runs), *([missing.text] if missing else [])]
+    parts = [f"# {as_text(title(runs))}", as_text(subtitle(runs)), *([as_text(missing.text)] if missing else [])]
     for section in compared(runs):
-        parts += [section.text, *(table(content) for content in section.contents if isinstance(content, Table))]
-    parts += [configurations_text(runs), table(configurations(runs))]
+        tables = [table(content) for content in section.contents if isinstance(content, Table)]
+        parts += [as_text(section.text), *tables]
+    parts += [as_text(configurations_text(runs)), table(configurations(runs))]
     return "\n\n".join(parts) + "\n"
 
 
 def table(content: Table) -> str:
     """A table of Markdown; rows that stand out are bold."""
-    lines = [content.titles, ["-:" if number else "-" for number in content.numeric]]
-    for index, row in enumerate(content.rows):
+    lines = [[*map(as_text, content.titles)], ["-:" if number else "-" for number in content.numeric]]
+    for index, cells in enumerate(content.rows):
         bold = "**" if index in content.marked else ""
-        texts = [cell.text + (f" ({cell.note})" if cell.note else "") for cell in row]
+        texts = [as_text(cell.text + (f" ({cell.note})" if cell.note else "")) for cell in cells]
         lines.append([f"{bold}{text}{bold}" if text else "" for text in texts])
-    return "\n".join("| " + " | ".join(value.replace("|", "\\|") for value in line) + " |" for line in lines)
+    return "\n".join(map(row, lines))

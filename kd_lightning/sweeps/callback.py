@@ -18,6 +18,7 @@ from kd_lightning.run_folder import RECORD_OF_A_SWEEP
 from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import discard_empty_sweep, make_plan, searches
 from kd_lightning.sweeps.progress import Progress
+from kd_lightning.terminal import AS_IT_IS
 
 TALKERS = ("hydra", "hydra_plugins", "alembic")
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended
@@ -42,7 +43,7 @@ class Sweep(Callback):
         except BAD_INPUT as error:
             print(f"error: {one_line(error)}", file=sys.stderr)
             sys.exit(2)
-        self.console = Console(file=sys.stdout)  # this one, while the jobs write elsewhere
+        self.console = Console(file=sys.stdout, **AS_IT_IS)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
         OmegaConf.save(config, folder / RECORD_OF_A_SWEEP)  # as Hydra's own sweeper does, but not others
         self.completed = False

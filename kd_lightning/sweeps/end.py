@@ -7,6 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from kd_lightning.reporting.statistics import spread
 from kd_lightning.reporting.terminal_tables import percent
@@ -27,13 +28,13 @@ def conclude(plan: Plan, console: Console) -> bool:
     write_sweep(plan, statuses, selected)
     if selected is not None:
         test_selected(plan.folder, selected)
-    console.print(table(plan.folder, configurations, selected), highlight=False)
+    console.print(table(plan.folder, configurations, selected))
     if len(configurations) > SHOWN:
-        console.print(f"and {len(configurations) - SHOWN} more configurations", highlight=False)
+        console.print(f"and {len(configurations) - SHOWN} more configurations")
     failed = {name: status for name, status in statuses.items() if status.status == FAILED}
     for name, status in failed.items():
-        console.print(failure(name, status, plan), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"[bold]report[/]  kd-report {plan.folder}", highlight=False, soft_wrap=True)
+        console.print(failure(name, status, plan), soft_wrap=True)
+    console.print(Text.assemble(("report", "bold"), f"  kd-report {plan.folder}"), soft_wrap=True)
     finished = [name for name, status in statuses.items() if status.status == FINISHED]
     return len(finished) >= plan.jobs and not failed
 

@@ -77,7 +77,7 @@ class Progress:
             )
 
     def print(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
 
 def failure(name: str, job: Status, plan: Plan) -> str:

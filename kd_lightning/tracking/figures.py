@@ -15,8 +15,8 @@ def confusion_figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(class_names) <= NAMED:
-        axes.set_xticks(range(len(class_names)), class_names, rotation=90)
-        axes.set_yticks(range(len(class_names)), class_names)
+        axes.set_xticks(range(len(class_names)), class_names, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(class_names)), class_names, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
     figure.colorbar(image, label="share of the true class")
     return figure

@@ -7,6 +7,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.terminal import warn
+from kd_lightning.tracking.markdown import as_text
 from kd_lightning.tracking.outcome import COLUMNS, Outcome
 
 COMPARED = ("val/top1", "val/nll", "test/top1", "test/nll")  # the columns of HPARAMS beside the config
@@ -48,7 +49,7 @@ def log_outcome(logger: TensorBoardLogger, outcome: Outcome) -> None:
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table in Markdown."""
-    lines = [columns, ["-"] * len(columns), *[[_text(value) for value in row] for row in rows]]
+    lines = [columns, ["-"] * len(columns), *[[as_text(_text(value)) for value in cells] for cells in rows]]
     return "\n".join("|" + "|".join(line) + "|" for line in lines)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.reporting.figures.style import COLOURS, SCALE, TITLES, Figure, axis, figure, panels, subtitle
+from kd_lightning.reporting.figures.style import COLOURS, SCALE, TITLES, Figure, as_text, axis, figure, panels, subtitle
 from kd_lightning.reporting.runs import Run
 from kd_lightning.tracking.arrays import ROLES, arrays_of
 
@@ -92,4 +92,5 @@ def labels(shares: np.ndarray) -> list[list[str]]:
 
 
 def class_names(run: Run) -> list[str]:
-    return [str(name) for name in run.arrays["class_names"]]
+    """As plotly shows them."""
+    return [as_text(str(name)) for name in run.arrays["class_names"]]

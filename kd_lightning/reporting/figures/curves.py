@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from kd_lightning.reporting.collection import Collection
-from kd_lightning.reporting.figures.style import COLOURS, OTHERS, TITLES, Figure, axis, epochs, figure, panels
+from kd_lightning.reporting.figures.style import COLOURS, OTHERS, TITLES, Figure, as_text, axis, epochs, figure, panels
 from kd_lightning.reporting.runs import Run, read_curves
 
 FURTHER = ("loss", "gradient_norm", "images_per_s", "memory_gib")  # logged while training, beside the terms
@@ -33,7 +33,7 @@ def loss_terms(run: Run) -> Figure | None:
                 "mode": drawn(steps),
                 "x": steps,
                 "y": values,
-                "name": name,
+                "name": as_text(name),
                 "line": style,
             }
             data.append(line | {"xaxis": f"x{axes}", "yaxis": f"y{axes}", "legendgroup": name, "showlegend": not axes})
@@ -91,8 +91,8 @@ def of_all(runs: Collection) -> Figure | None:
         style = {"color": colour, "width": 2.5 if chosen else 1.25}
         for run in configuration.runs:
             done, values = by_epoch(run.curves, "val/top1", 100.0)
-            text = f"{run.name}: {configuration} seed {run.seed}"
-            name = "selected" if chosen else (str(configuration) or "all runs") if few else "others"
+            text = as_text(f"{run.name}: {configuration} seed {run.seed}")
+            name = "selected" if chosen else (as_text(str(configuration)) or "all runs") if few else "others"
             line: dict[str, Any] = {
                 "type": "scatter",
                 "mode": drawn(done),

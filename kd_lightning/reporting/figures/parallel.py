@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kd_lightning.reporting.collection import Collection
-from kd_lightning.reporting.figures.style import LOW_TO_HIGH, Figure, figure, mixed, subtitle
+from kd_lightning.reporting.figures.style import LOW_TO_HIGH, Figure, as_text, figure, mixed, subtitle
 from kd_lightning.reporting.runs import Run
 from kd_lightning.reporting.values import in_order, numbers
 
@@ -64,9 +64,9 @@ def line(run: Run, heights: Sequence[float], colour: str, text: str) -> dict[str
 
 
 def hover_text(runs: Collection, run: Run) -> str:
-    given = "<br>".join(f"{key}={value}" for key, value in runs.choices(run).items())
+    given = "<br>".join(as_text(f"{key}={value}") for key, value in runs.choices(run).items())
     accuracy = 100 * (run.metric("student", runs.selects_on) or 0.0)
-    return f"run {run.name}, seed {run.seed}<br>{given}<br>{runs.measure}: {accuracy:.2f}"
+    return f"run {as_text(run.name)}, seed {run.seed}<br>{given}<br>{runs.measure}: {accuracy:.2f}"
 
 
 def positions(values: list[str]) -> tuple[list[float], dict[str, float]]:
@@ -91,5 +91,5 @@ def fan(values: list[str], index: int) -> float:
 def labels(place: int, title: str, ticks: dict[str, float], right: bool = False) -> list[dict[str, Any]]:
     """An axis' title above it and its ticks beside it."""
     side = {"xanchor": "left", "xshift": 8} if right else {"xanchor": "right", "xshift": -8}
-    found = [{"x": place, "y": y, "text": text, "showarrow": False, **side} for text, y in ticks.items()]
-    return [subtitle(f"<b>{title}</b>", 0) | {"x": place, "xref": "x", "yshift": 6}, *found]
+    found = [{"x": place, "y": y, "text": as_text(text), "showarrow": False, **side} for text, y in ticks.items()]
+    return [subtitle(f"<b>{as_text(title)}</b>", 0) | {"x": place, "xref": "x", "yshift": 6}, *found]

@@ -4,6 +4,7 @@ Text, axes and grid take their colours from the page's style sheet, so that they
 here are read on both.
 """
 
+import re
 from typing import Any
 
 Figure = dict[str, Any]
@@ -13,7 +14,13 @@ COLOURS = {"teacher": "#8b929c", "scratch": "#dd8a26", "student": "#2f7fcb"}
 OTHERS = ["#2f7fcb", "#dd8a26", "#3a9d6b", "#b65fb0", "#c4544f", "#7a6fd0", "#9a8a2c", "#3d9fa8"]
 # One hue, from clear to strong: zero shows the page's own background.
 SCALE = [[0.0, "rgba(47,127,203,0)"], [1.0, "rgba(47,127,203,0.75)"]]
+INTERPRETED = re.compile(r"[&<>$%{}]")
 LOW_TO_HIGH = ("#d9a441", "#8c8f9a", "#2f7fcb")
+
+
+def as_text(text: str) -> str:
+    """A text that plotly shows as it is; in all texts it reads tags, entities, formulas in $ and %{templates}."""
+    return INTERPRETED.sub(lambda found: f"&#{ord(found[0])};", text)
 
 
 def figure(data: list[dict[str, Any]], height: int = 340, **layout: Any) -> Figure:

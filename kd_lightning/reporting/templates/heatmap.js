@@ -10,6 +10,8 @@
   const scale = [[0, "rgba(47,127,203,0.06)"], [1, "rgba(47,127,203,0.75)"]];
   const bar = { title: { text: measure, side: "right", font: { size: 13 } }, thickness: 12, outlinewidth: 0, ticks: "" };
   const shown = (mean) => mean.toFixed(2);
+  // What plotly would take for tags, entities, formulas or templates, as it stands.
+  const asText = (text) => String(text).replace(/[&<>$%{}]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 
   const others = () => parameters.filter((one) => one !== axes.x && one !== axes.y);
 
@@ -39,7 +41,7 @@
   }
 
   function details(one) {
-    const choices = Object.entries(one.choices).map(([key, value]) => `${key}=${value}`).join("<br>");
+    const choices = Object.entries(one.choices).map(([key, value]) => asText(`${key}=${value}`)).join("<br>");
     const spread = one.deviation === null ? "" : ` ± ${shown(one.deviation)}`;
     const seeds = one.n === one.of ? `${one.n} seeds` : `${one.n} of ${one.of} seeds; ${one.missing}`;
     return `${choices}<br>${one.mean === null ? "no result" : shown(one.mean) + spread} (${seeds})`;
@@ -60,12 +62,12 @@
       return { type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line: { width: 2.5, color: "#dd8a26" } };
     });
     const data = [{
-      type: "heatmap", x: axes.x.values, y: axes.y.values, z: grid.map((row) => row.map((one) => one?.mean ?? null)),
+      type: "heatmap", x: axes.x.values.map(asText), y: axes.y.values.map(asText), z: grid.map((row) => row.map((one) => one?.mean ?? null)),
       text: grid.map((row) => row.map(text)), texttemplate: axes.x.values.length <= 12 ? "%{text}" : "",
       customdata: grid.map((row) => row.map((one) => (one ? details(one) : ""))), colorscale: scale, xgap: 3, ygap: 3,
       hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false, colorbar: bar,
     }];
-    const axis = (one) => ({ tickvals: one.values, ticktext: one.labels, title: { text: one.key, font: { size: 13 } }, type: "category", ticks: "", ticklabelstandoff: 6, showgrid: false, automargin: true, zeroline: false });
+    const axis = (one) => ({ tickvals: one.values.map(asText), ticktext: one.labels.map(asText), title: { text: asText(one.key), font: { size: 13 } }, type: "category", ticks: "", ticklabelstandoff: 6, showgrid: false, automargin: true, zeroline: false });
     const layout = {
       height: Math.max(280, 110 + 78 * axes.y.values.length), xaxis: axis(axes.x), yaxis: axis(axes.y), shapes: outline,
       annotations: empty.map((one) => ({ x: index(one)[0], y: index(one)[1], text: one.missing, showarrow: false })),
@@ -75,15 +77,15 @@
 
   function points(found) {
     const measured = found.filter((one) => one.mean !== null);
-    const x = measured.map((one) => one.choices[axes.x.key]);
-    const y = axes.y ? measured.map((one) => one.choices[axes.y.key]) : measured.map((one) => one.mean);
+    const x = measured.map((one) => asText(one.choices[axes.x.key]));
+    const y = axes.y ? measured.map((one) => asText(one.choices[axes.y.key])) : measured.map((one) => one.mean);
     const colour = axes.y ? { color: measured.map((one) => one.mean), colorscale: [[0, "#d9a441"], [0.5, "#8c8f9a"], [1, "#2f7fcb"]], showscale: true,
       colorbar: bar } : { color: "#2f7fcb" };
     const bars = axes.y ? {} : { error_y: { type: "data", array: measured.map((one) => one.deviation ?? 0), color: "#2f7fcb" } };
     const data = [{ type: "scatter", mode: "markers", x, y, customdata: measured.map(details), marker: { size: 12, ...colour },
       hovertemplate: "%{customdata}<extra></extra>", ...bars }];
     const numbers = (one) => one && one.values.every((value) => value !== "" && !isNaN(value));
-    const axis = (one, title) => ({ title: { text: title, font: { size: 13 } }, type: one && !numbers(one) ? "category" : "linear", automargin: true, zeroline: false,
+    const axis = (one, title) => ({ title: { text: asText(title), font: { size: 13 } }, type: one && !numbers(one) ? "category" : "linear", automargin: true, zeroline: false,
       ...(one && one.values.length <= 12 && numbers(one) ? { tickvals: one.values, ticktext: one.labels } : {}) });
     return { data, layout: { height: 400, xaxis: axis(axes.x, axes.x.key), yaxis: axis(axes.y, axes.y ? axes.y.key : measure) } };
   }
