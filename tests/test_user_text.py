@@ -53,9 +53,9 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.add_module("[red]c[/red]", nn.Conv2d(1, 8, 3))
-        self.add_module(":smile:", nn.Linear(8, 4))
+        self.add_module("[b]fc[/]", nn.Linear(8, 4))
     def forward(self, x):
-        return getattr(self, ":smile:")(getattr(self, "[red]c[/red]")(x).mean((2, 3)))
+        return getattr(self, "[b]fc[/]")(getattr(self, "[red]c[/red]")(x).mean((2, 3)))
 """
 
 
@@ -66,7 +66,7 @@ def test_kd_inspect_and_kd_cache_show_names_as_they_are(command: Command, tmp_pa
     )
     assert shown.code == 0, shown.errors
     assert "[red]c[/red]" in shown.output
-    assert ":smile:" in shown.output
+    assert "[b]fc[/]" in shown.output
     folder = tmp_path / "[red]c[" / "networks" / "[b]n[]"
     folder.mkdir(parents=True)
     listed = command("kd-cache", "--dir", str(tmp_path / "[red]c["), "ls")
