@@ -1,7 +1,9 @@
 """KD Lightning: knowledge distillation experiments on PyTorch Lightning with Hydra configuration."""
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kd_lightning.lazy_names import lazy
 
 if TYPE_CHECKING:
     from kd_lightning.module import DistillationModule
@@ -14,15 +16,11 @@ try:
 except PackageNotFoundError:
     __version__ = "unknown"
 
-
-def __getattr__(name: str) -> Any:
-    # Lightning takes seconds to import, which `--help` should not wait for.
-    if name == "DistillationModule":
-        from kd_lightning.module import DistillationModule
-
-        return DistillationModule
-    if name in ("Objective", "Term"):
-        from kd_lightning import objective
-
-        return getattr(objective, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "DistillationModule": "kd_lightning.module",
+        "Objective": "kd_lightning.objective",
+        "Term": "kd_lightning.objective",
+    },
+)

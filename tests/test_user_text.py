@@ -124,7 +124,7 @@ def test_plotly_is_given_nothing_to_interpret(odd_run: Path) -> None:
     assert not any(
         re.search(r"[<>$%{}]|&(?!#\d+;)", text) for text in ours if "→" in text or text in map(as_text, NAMES)
     )
-    assert not any(tag in text for tag in ("<b>x", "<a ", "</script", "<u>", "[link") for text in shown - {*NAMES})
+    assert not any(tag in text for tag in ("<b>x", "<a ", "</script", "<u>") for text in shown)
 
 
 def test_the_page_holds_user_text_as_text(odd_run: Path) -> None:

@@ -47,7 +47,7 @@ def list_entries(arguments: argparse.Namespace) -> int:
     from kd_lightning.cache.folders import entries
     from kd_lightning.terminal import show
 
-    table, total = Table("name", "kind", "what", box=SIMPLE_HEAD, title=str(arguments.dir), title_justify="left"), 0
+    table, total = Table("name", "kind", "what", box=SIMPLE_HEAD), 0
     table.add_column("last written", no_wrap=True)
     table.add_column("on disk", justify="right", no_wrap=True)
     for entry in entries(arguments.dir):
@@ -57,6 +57,7 @@ def list_entries(arguments: argparse.Namespace) -> int:
         table.add_row(entry.name, entry.kind, entry.description(), written, decimal(size))
     table.add_section()
     table.add_row("", "", "all", "", decimal(total))
+    show(str(arguments.dir))
     show(table)
     return 0
 

@@ -15,3 +15,7 @@ def main(config: DictConfig) -> None:
     tested, stored, checkpoint = evaluate(config)
     show(metrics_table({"now": tested, "in summary.json": stored}))
     say("checkpoint", checkpoint)
+
+
+if __name__ == "__main__":
+    main()

@@ -34,3 +34,7 @@ def main(config: DictConfig) -> None:
         console.print(line)
     for model in inspected:
         console.print(further(model, student if model.role == "student" else teacher))
+
+
+if __name__ == "__main__":
+    main()
