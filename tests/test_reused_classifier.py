@@ -10,7 +10,7 @@ from torch import nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models import ReusedClassifier, create_model
-from kd_lightning.profile import profile_model
+from kd_lightning.profile import profile_models
 from kd_lightning.taps import TapReader, find_inner_taps, find_taps
 from tests.conftest import Command
 
@@ -48,8 +48,9 @@ def test_what_the_student_had_behind_its_last_map_is_gone_and_what_it_took_over_
     plain = create_model("resnet8", 10)
     backbone = sum(p.numel() for p in plain.parameters()) - sum(p.numel() for p in plain.fc.parameters())
     taken = sum(p.numel() for part in (model.projector, teacher.fc) for p in part.parameters())
-    assert profile_model(model, IMAGES, repeats=1).params == backbone + taken
-    assert profile_model(model, IMAGES, repeats=1).flops > profile_model(plain, IMAGES, repeats=1).flops
+    costs = profile_models({"adapted": model, "plain": plain}, IMAGES, repeats=1)
+    assert costs["adapted"].params == backbone + taken
+    assert costs["adapted"].flops > costs["plain"].flops
 
 
 def test_with_the_teachers_map_it_gives_the_teachers_logits() -> None:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
-from kd_lightning.errors import UserError
 from kd_lightning.experiment.answers import with_answers
 from kd_lightning.experiment.normalization import normalization
 from kd_lightning.experiment.recipe import of_student
@@ -41,15 +40,11 @@ def has_teacher(config: DictConfig) -> bool:
 
 
 def adapted_to(teacher: nn.Module | None, config: DictConfig) -> Adapt | None:
-    """How the config has its student rebuilt around a teacher; None where it stays as it is."""
+    """How the config has its student rebuilt, around a teacher that is one network; None where it stays as it is."""
     if not config.student.get("adapt"):
         return None
-    if teacher is None or isinstance(teacher, Teacher):
-        raise UserError(
-            f"student.adapt={config.student.adapt['_target_']}: rebuilds the student around one network; name it, as "
-            "in teacher.model=resnet32x4"
-        )
-    return lambda student, example: instantiate(config.student.adapt)(student, teacher, example)
+    network = None if isinstance(teacher, Teacher) else teacher
+    return lambda student, example: instantiate(config.student.adapt)(student, network, example)
 
 
 def roles(config: DictConfig) -> list[str]:

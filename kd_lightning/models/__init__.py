@@ -1,5 +1,6 @@
 """Models by name, their weights and their normalisation."""
 
+from kd_lightning.models.bias_free import bias_free_classifier
 from kd_lightning.models.catalog import (
     check_model_name,
     default_input_size,
@@ -14,6 +15,7 @@ from kd_lightning.models.weights import load_weights, save_weights, state_sha256
 
 __all__ = [
     "ReusedClassifier",
+    "bias_free_classifier",
     "check_model_name",
     "create_model",
     "default_input_size",

@@ -29,6 +29,13 @@ def fits_but_for_classifier(reading: Reading, model: nn.Module) -> list[str]:
     return sorted(concerned) if all(name.partition(".")[0] in tops for name in reading.unexpected) else []
 
 
+def absent_bias(reading: Reading, model: nn.Module) -> str | None:
+    """The classifier's bias where nothing else is missing and nothing else is wrong: one was trained without."""
+    path = next(reversed(_linear_layers(model)), None)
+    is_alone = reading.missing == [f"{path}.bias"] and not reading.unexpected and not reading.misshapen
+    return f"{path}.bias" if is_alone else None
+
+
 def _entries(path: str) -> set[str]:
     return {f"{path}.weight", f"{path}.bias"}
 

@@ -34,11 +34,16 @@ class ReusedClassifier(nn.Module):
     def __init__(
         self,
         student: nn.Module,
-        teacher: nn.Module,
+        teacher: nn.Module | None,
         example: Tensor,
         projector: Callable[[Shape, Shape], nn.Module] = SimKDProjector,
     ) -> None:
         super().__init__()
+        if teacher is None:
+            raise UserError(
+                "student.adapt=ReusedClassifier: rebuilds the student around one network; name it, as in "
+                "teacher.model=resnet32x4"
+            )
         given = find_inner_taps(teacher, example)
         if not {"final", "classifier_weight"} <= set(given):
             raise UserError(

@@ -7,6 +7,7 @@ torch.compile, wherever they stand. A checkpoint of a whole training (Lightning'
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.checkpoint_files import plain_names, read_file
-from kd_lightning.models.classifiers import fits_but_for_classifier
+from kd_lightning.models.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.readings import Reading, readings, usual
 from kd_lightning.terminal import say_once
 
@@ -34,7 +35,7 @@ def load_weights(
     """Load the file's weights into `model`, strictly and all or nothing; returns the file's metadata.
 
     Left out are the count of an average, auxiliary classifiers that the model is without, and counters that weights of
-    before PyTorch 0.4.1 do not have.
+    before PyTorch 0.4.1 do not have. The bias of a classifier that was trained without is 0.
 
     Args:
         model: what gets the weights.
@@ -48,12 +49,18 @@ def load_weights(
     shape and nothing is left over.
     """
     chosen, others = _choose(readings(read_file(Path(path), key), model), path, key, weights_key)
+    bias = absent_bias(chosen, model)
+    if bias is not None:
+        weight = chosen.entries[f"{bias.removesuffix('.bias')}.weight"]
+        chosen = replace(chosen, entries={**chosen.entries, bias: weight.new_zeros(chosen.own[bias])})
     kept = [] if chosen.fits else fits_but_for_classifier(chosen, model)
     if not chosen.fits and not (kept and new_classifier):
         raise UserError(_refusal(model, chosen, f"{key}={path}", of_other_classes=bool(kept)))
     role = key.partition(".")[0]
     if others:
         say_once(role, f"weights: those under {_shown(chosen)} of {path}; {key}_key={others[0].address} takes others")
+    if bias is not None:
+        say_once(role, f"weights: {path} has no {bias}; the classifier was trained without, and it is 0")
     if kept:
         say_once(role, f"weights: all of {path} but the classifier ({', '.join(kept)}), which is new")
     state, names = model.state_dict(), plain_names({name: name for name in model.state_dict()})
