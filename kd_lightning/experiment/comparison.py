@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig
 
@@ -20,6 +19,7 @@ from kd_lightning.experiment.build import (
 )
 from kd_lightning.experiment.initialization import initialise
 from kd_lightning.experiment.measured import measure_once
+from kd_lightning.experiment.own_teacher import build_own_teacher
 from kd_lightning.experiment.summary import summarise
 from kd_lightning.experiment.testing import (
     UNTESTED,
@@ -71,7 +71,7 @@ def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path) -> T
     """The teacher: trained first, once, or from weights that exist, or a class of the user's own."""
     if is_own_teacher(config):
         say("teacher", model_name(config.teacher))
-        return measure_alone(config, instantiate(config.teacher), data)
+        return measure_alone(config, build_own_teacher(config, data), data)
     if config.teacher.weights == "train":
         return once.obtain("teacher", config, data, folder)
     say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")

@@ -15,6 +15,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment import once
 from kd_lightning.experiment.build import adapted_to_its_like, build_network, has_teacher, is_own_teacher
 from kd_lightning.experiment.late_results import log_later
+from kd_lightning.experiment.own_teacher import build_own_teacher
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.resume import finished
 from kd_lightning.experiment.testing import Metrics, student_weights, test, test_student
@@ -107,8 +108,7 @@ def find_teacher(run: DictConfig, data: ImageDataModule) -> nn.Module | None:
     if not has_teacher(run):
         return None
     if is_own_teacher(run):
-        teacher: nn.Module = instantiate(run.teacher)
-        return teacher
+        return build_own_teacher(run, data)
     if run.teacher.weights == "train":
         found = once.find(run.teacher, run, data)
         network = None if found is None else found.network

@@ -9,7 +9,12 @@ from kd_lightning.models.catalog import (
     pretrained_num_classes,
 )
 from kd_lightning.models.factory import create_model
-from kd_lightning.models.normalization import normalize_inputs, read_normalization, stored_normalization
+from kd_lightning.models.normalization import (
+    normalize_inputs,
+    read_normalization,
+    stored_normalization,
+    trained_with,
+)
 from kd_lightning.models.reused_classifier import ReusedClassifier
 from kd_lightning.models.weights import load_weights, save_weights, state_sha256
 
@@ -28,4 +33,5 @@ __all__ = [
     "save_weights",
     "state_sha256",
     "stored_normalization",
+    "trained_with",
 ]

@@ -11,9 +11,11 @@ from kd_lightning.models.catalog import (
     check_model_name,
     default_input_size,
     has_pretrained,
+    pretrained_normalization,
     split_name,
     torchvision_weights,
 )
+from kd_lightning.models.normalization import note_training
 from kd_lightning.models.zoo import ZOO
 
 DOWNLOADERS = {"huggingface_hub", "httpx", "httpcore", "requests", "urllib3"}
@@ -51,8 +53,9 @@ def create_model(
         )
     try:
         if source == "timm":
-            return _timm(model, num_classes, in_channels, pretrained)
-        return _torchvision(name, num_classes, pretrained)
+            network = _timm(model, num_classes, in_channels, pretrained)
+        else:
+            network = _torchvision(name, num_classes, pretrained)
     except Exception as error:
         if pretrained and (isinstance(error, OSError) or type(error).__module__.partition(".")[0] in DOWNLOADERS):
             raise UserError(
@@ -60,6 +63,8 @@ def create_model(
                 f"({' '.join(str(error).split())[:120]}); check the connection, or give a file path"
             ) from error
         raise
+    note_training(network, pretrained_normalization(name) if pretrained else None)
+    return network
 
 
 def _timm(model: str, num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:

@@ -44,6 +44,17 @@ def read_normalization(metadata: Mapping[str, str]) -> tuple[list[float], list[f
     return (mean, std) if isinstance(mean, list) and isinstance(std, list) else None
 
 
+def note_training(model: nn.Module, statistics: tuple[Sequence[float], Sequence[float]] | None) -> None:
+    """Note with which mean and std the weights that a model got were trained; None leaves it as it is."""
+    if statistics is not None:
+        model._trained_with = statistics  # type: ignore[assignment]  # no part of its state
+
+
+def trained_with(model: nn.Module) -> tuple[Sequence[float], Sequence[float]] | None:
+    """The mean and std that a model's weights were trained with, where their file or their publisher told them."""
+    return getattr(model, "_trained_with", None)
+
+
 # A function of the module that it is called with, no closure: a deep copy of the model reads its own buffers.
 def _normalize(model: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     images, *rest = args

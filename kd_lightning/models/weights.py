@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.models.checkpoint_files import plain_names, read_file
 from kd_lightning.models.classifiers import absent_bias, fits_but_for_classifier
+from kd_lightning.models.normalization import note_training, read_normalization
 from kd_lightning.models.readings import Reading, readings, usual
 from kd_lightning.terminal import say_once
 
@@ -66,6 +67,7 @@ def load_weights(
     state, names = model.state_dict(), plain_names({name: name for name in model.state_dict()})
     state.update({names[name]: value for name, value in chosen.entries.items() if _belongs(name, value, chosen)})
     model.load_state_dict(state)
+    note_training(model, read_normalization(chosen.metadata))
     return chosen.metadata
 
 
