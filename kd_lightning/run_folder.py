@@ -1,11 +1,14 @@
-"""The folder of a run: found, its config written into it, removed where nothing was made."""
+"""The folder of a run: found, its config written into it and read, removed where nothing was made."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, read_write
+
+from kd_lightning.errors import UserError
 
 RECORD_OF_A_SWEEP = "multirun.yaml"  # which Hydra writes beside the jobs
 BEFORE_THE_FIRST_CHECKPOINT = {
@@ -29,6 +32,37 @@ def save_config(config: DictConfig, folder: Path) -> None:
     OmegaConf.save(config, record / "config.yaml")
     OmegaConf.save(OmegaConf.create({"hydra": hydra_config}), record / "hydra.yaml")
     OmegaConf.save(hydra_config.overrides.task, record / "overrides.yaml")
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that is complete, or None."""
+    summary = folder / "summary.json"
+    return json.loads(summary.read_text()) if summary.exists() else None
+
+
+def run_config(run: str | Path) -> DictConfig:
+    """The composed config of a run, its paths where the run is now."""
+    if not isinstance(run, (str, Path)):
+        raise UserError(f"run={run}: must be the path of a run's folder, such as run=outputs/DATE/TIME")
+    folder = Path(run).expanduser()
+    path = folder / ".hydra" / "config.yaml"
+    if not path.exists():
+        raise UserError(f"run={folder}: no run's folder; give one that kd-train printed, such as run=outputs/DATE/TIME")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    config.paths.output_dir = str(folder)
+    return config
+
+
+def checkpoint_name(wanted: str | None, folder: Path) -> str:
+    """The checkpoint asked for, which must be there; for None the one that the run's own table shows."""
+    if wanted not in (None, "best", "last"):
+        raise UserError(f"checkpoint={wanted}: must be best, last or null")
+    summary = finished(folder)
+    name = wanted or (summary["data"]["selected_checkpoint"] if summary else "last")
+    if not (folder / "checkpoints" / f"{name}.ckpt").exists():
+        raise UserError(f"run={folder}: has no checkpoints/{name}.ckpt; let kd-train finish in this folder first")
+    return name
 
 
 def discard_empty_run() -> None:

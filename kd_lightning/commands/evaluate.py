@@ -1,13 +1,18 @@
 """kd-eval."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from kd_lightning.command import command
+from kd_lightning.run_folder import checkpoint_name, run_config
 
 
 @command("eval")
 def main(config: DictConfig) -> None:
     """Test a finished run's student again."""
+    checkpoint_name(config.checkpoint, Path(run_config(config.run).paths.output_dir))  # torch takes seconds to import
+
     from kd_lightning.experiment.evaluation import evaluate
     from kd_lightning.reporting.terminal_tables import metrics_table
     from kd_lightning.terminal import say, show

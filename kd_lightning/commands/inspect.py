@@ -3,30 +3,35 @@
 from omegaconf import DictConfig
 
 from kd_lightning.command import command
+from kd_lightning.errors import UserError
 
 
 @command("inspect")
 def main(config: DictConfig) -> None:
     """Show the taps of a student and a teacher, side by side."""
+    roles = networks(config)  # first, for torch takes seconds to import
+
+    from rich.console import Console
+
     from kd_lightning.config import plain
     from kd_lightning.inspection import Inspection, given_taps, input_size, inspect_model
     from kd_lightning.models import check_model_name
     from kd_lightning.reporting.taps import further, stages, taps_table, unpaired
     from kd_lightning.taps import pair_taps
-    from kd_lightning.terminal import console
+    from kd_lightning.terminal import AS_IT_IS
 
     def look(role: str) -> Inspection:
         model = plain(config[role].model)
         taps = given_taps(role, config[role].taps)
         return inspect_model(role, model, input_size(role, config[role]), config.num_classes, taps, taken=None)
 
-    roles = ["student"] if config.teacher.model is None else ["student", "teacher"]
     for role in roles:
         check_model_name(plain(config[role].model), f"{role}.model")
     inspected = [look(role) for role in roles]
     student, *teachers = (stages(model, given_taps(model.role, config[model.role].taps)) for model in inspected)
     teacher = teachers[0] if teachers else None
     pairs = [] if teacher is None else pair_taps(student.shapes, teacher.shapes)
+    console = Console(**AS_IT_IS)
     if not console.is_terminal:
         console.width = 160
     console.print(taps_table(student, teacher, pairs))
@@ -34,6 +39,18 @@ def main(config: DictConfig) -> None:
         console.print(line)
     for model in inspected:
         console.print(further(model, student if model.role == "student" else teacher))
+
+
+def networks(config: DictConfig) -> list[str]:
+    """The networks that a config names, the student first. Raises UserError for what names none."""
+    for role in ("student", "teacher"):
+        if not isinstance(config[role], DictConfig):
+            raise UserError(f"{role}={config[role]}: must be a mapping; give {role}.model=NAME")
+    if not isinstance(config.num_classes, int) or isinstance(config.num_classes, bool) or config.num_classes < 1:
+        raise UserError(f"num_classes={config.num_classes}: must be a whole number, 1 or more")
+    if config.student.model is None:
+        raise UserError("student.model=null: name a model, such as student.model=resnet8x4")
+    return ["student"] if config.teacher.model is None else ["student", "teacher"]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,11 @@ def main(config: DictConfig) -> float | None:
 
     Returns the distilled student's best validation accuracy, for sweepers to maximise.
     """
+    from kd_lightning.experiment.check_values import check_values
+
+    if not is_sweep_job():
+        check_values(config)  # first, for torch takes seconds to import
+
     from kd_lightning.experiment.check import check
     from kd_lightning.experiment.introduction import introduce
     from kd_lightning.experiment.resume import finished

@@ -1,8 +1,5 @@
 """Checking a composed config before anything is trained or downloaded."""
 
-import math
-from typing import Any
-
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
@@ -14,16 +11,15 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import roles
 from kd_lightning.experiment.check_networks import check_classes, check_models, check_network, check_weights
 from kd_lightning.experiment.check_training import check_compilation, check_devices, check_training
+from kd_lightning.experiment.check_values import check_values
 from kd_lightning.experiment.recipe import of_student
 
 
 def check(config: DictConfig) -> ImageDataModule:
     """The data module of a sound config, still without data; raises `UserError` for the first thing that is wrong."""
-    check_numbers(config)
+    check_values(config)
     for role in roles(config):
         check_network(role, config[role])
-    check_loss(config.get("loss"), "loss")
-    check_initialization(config.initialization)
     check_compilation(config)
     check_recipe(config)
     check_recipe_of_student(config)
@@ -59,47 +55,6 @@ def check_recipe_of_student(config: DictConfig) -> None:
         raise UserError(f"student.{part}={plain(config.student.get(part))}: does not fit {part}; {reason}") from error
 
 
-def check_numbers(config: DictConfig) -> None:
-    """Temperature above 0, alpha between 0 and 1, and a seed."""
-    if not _is_number(config.temperature) or config.temperature <= 0:
-        raise UserError(f"temperature={config.temperature}: must be a number above 0; 4 is usual")
-    if not _is_number(config.alpha) or not 0 <= config.alpha <= 1:
-        raise UserError(f"alpha={config.alpha}: the share of the soft targets, a number from 0 to 1; 0.9 is usual")
-    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
-        raise UserError(f"seed={config.seed}: must be a whole number, at least 0 and below 2**32")
-
-
-def check_loss(loss: Any, key: str) -> None:
-    """There is a term, each has a loss, and a weight or a schedule of one."""
-    if not isinstance(loss, DictConfig) or not any(loss.values()):
-        raise UserError(f"{key}=[]: nothing to minimise; name at least one term, as in loss=[ce,kd]")
-    for name, term in ((str(name), term) for name, term in loss.items()):
-        if term is not None and not isinstance(term, DictConfig):
-            raise UserError(
-                f"{key}.{name}={term}: a term is a mapping, as in conf/loss; {key}.{name}=null takes it away"
-            )
-        if not term:
-            continue
-        if not term.get("loss"):
-            raise UserError(f"{key}.{name}.loss=null: a term needs a loss; {key}.{name}=null takes the term away")
-        weight = term.get("weight", 1.0)
-        is_schedule = isinstance(weight, DictConfig) and "_target_" in weight
-        if not is_schedule and not (_is_number(weight) and 0 <= weight < math.inf):
-            raise UserError(f"{key}.{name}.weight={weight}: must be a number, 0 or more, or a schedule with _target_")
-
-
-def check_initialization(initialization: DictConfig | None) -> None:
-    """The training before the training has a length, a learning rate and terms."""
-    if initialization is None:
-        return
-    epochs, lr, loss = (initialization.get(name) for name in ("epochs", "lr", "loss"))
-    if not isinstance(epochs, int) or epochs < 1:
-        raise UserError(f"initialization.epochs={epochs}: must be a whole number, 1 or more; or initialization=null")
-    if not _is_number(lr) or not 0 <= lr < math.inf:
-        raise UserError(f"initialization.lr={lr}: must be a number, 0 or more")
-    check_loss(loss, "initialization.loss")
-
-
 def check_classes_exist(config: DictConfig) -> None:
     """The classes of callbacks and loggers can be imported; they are made once the training begins."""
     for group in ("callbacks", "logger"):
@@ -127,7 +82,3 @@ def check_data(config: DictConfig) -> ImageDataModule:
             "callbacks.early_stopping=null"
         )
     return data
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning.config import is_file
@@ -17,11 +17,11 @@ from kd_lightning.experiment.build import adapted_to_its_like, build_network, ha
 from kd_lightning.experiment.late_results import log_later
 from kd_lightning.experiment.own_teacher import build_own_teacher
 from kd_lightning.experiment.recipe import of_student
-from kd_lightning.experiment.resume import finished
 from kd_lightning.experiment.testing import Metrics, student_weights, test, test_student
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.page import write_run_page
+from kd_lightning.run_folder import checkpoint_name, finished, run_config
 from kd_lightning.terminal import say
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
@@ -29,8 +29,8 @@ from kd_lightning.tracking.files import write_json
 
 def evaluate(config: DictConfig) -> tuple[Metrics, dict[str, Any], str]:
     """The student's test metrics now, those in the run's summary, and the name of the checkpoint tested."""
-    folder = Path(config.run)
-    run = run_config(folder)
+    folder = Path(config.run).expanduser()
+    run = run_config(config.run)
     if config.data.root is not None:
         run.data.root = config.data.root
     checkpoint = checkpoint_name(config.checkpoint, folder)
@@ -79,28 +79,6 @@ def one_device(run: DictConfig, options: Mapping[str, Any]) -> Trainer:
     quiet()
     fixed = {"devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
     return instantiate(of_student(run).trainer, **{**options, **fixed})
-
-
-def run_config(folder: Path) -> DictConfig:
-    """The composed config of a run, its paths where the run is now."""
-    path = folder / ".hydra" / "config.yaml"
-    if not path.exists():
-        raise UserError(f"run={folder}: no run's folder; give one that kd-train printed, such as run=outputs/DATE/TIME")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    config.paths.output_dir = str(folder)
-    return config
-
-
-def checkpoint_name(wanted: str | None, folder: Path) -> str:
-    """The checkpoint asked for, which must be there; for None the one that the run's own table shows."""
-    if wanted not in (None, "best", "last"):
-        raise UserError(f"checkpoint={wanted}: must be best, last or null")
-    summary = finished(folder)
-    name = wanted or (summary["data"]["selected_checkpoint"] if summary else "last")
-    if not (folder / "checkpoints" / f"{name}.ckpt").exists():
-        raise UserError(f"run={folder}: has no checkpoints/{name}.ckpt; let kd-train finish in this folder first")
-    return name
 
 
 def find_teacher(run: DictConfig, data: ImageDataModule) -> nn.Module | None:

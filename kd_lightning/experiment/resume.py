@@ -1,6 +1,5 @@
 """Taking up a run again in its own folder."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.config import plain
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.once import SHAPELESS
+from kd_lightning.run_folder import finished
 
 INITIALIZATION = "initialization"  # the folder of the training before the training
 
 # What may differ when a run is taken up again: where it runs, what it shows and what it measures.
 FREE = ("paths", "hydra", "logger", "callbacks", "test", *(f"trainer.{name}" for name in SHAPELESS))
-
-
-def finished(folder: Path) -> dict[str, Any] | None:
-    """The summary of a run that is complete, or None."""
-    summary = folder / "summary.json"
-    return json.loads(summary.read_text()) if summary.exists() else None
 
 
 def same_config(config: DictConfig, folder: Path) -> None:
