@@ -57,7 +57,6 @@ def test_help_imports_neither_torch_nor_lightning(name: str, tmp_path: Path) -> 
         ("evaluate", ["checkpoint=best"]),
         ("inspect", []),
         ("inspect", ["student.model=resnet8", "num_classes=0"]),
-        ("inspect", ["student=null"]),
         ("inspect", ["student.model=null"]),
         ("report", ["nowhere"]),
         ("report", ["nowhere", "--format=pdf"]),
