@@ -14,11 +14,11 @@ POST_ACTIVATION = ["resnet8x4", "resnet20", "vgg8", "ShuffleV1", "ResNet50"]
 
 
 def read(name: str) -> tuple[nn.Module, dict[str, str], dict[str, Tensor]]:
-    """A model in eval mode, its inner taps, and the values of all its taps."""
-    model = create_model(name, 10).eval()
-    taps = {**find_taps(model, IMAGES), **find_inner_taps(model, IMAGES)}
+    """A model in eval mode and float64, its inner taps, and the values of all its taps."""
+    model, images = create_model(name, 10).eval().double(), IMAGES.double()
+    taps = {**find_taps(model, images), **find_inner_taps(model, images)}
     with torch.no_grad():
-        return model, taps, TapReader(model, taps)(IMAGES)
+        return model, taps, TapReader(model, taps)(images)
 
 
 def stages(values: dict[str, Tensor]) -> list[int]:
@@ -86,9 +86,9 @@ def test_of_a_branch_and_its_shortcut_the_branch_normalises_whichever_runs_last(
 @pytest.mark.parametrize("name", [*POST_ACTIVATION, "wrn_16_2", "MobileNetV2", "ShuffleV2"])
 def test_final_is_what_is_pooled_and_the_classifiers_parameters_give_the_logits(name: str) -> None:
     _, _, values = read(name)
-    assert torch.allclose(values["final"].mean((2, 3)), values["pooled"], atol=1e-5)
+    torch.testing.assert_close(values["final"].mean((2, 3)), values["pooled"])
     logits = F.linear(values["pooled"], values["classifier_weight"], values["classifier_bias"])
-    assert torch.allclose(logits, values["logits"], atol=1e-5)
+    torch.testing.assert_close(logits, values["logits"])
 
 
 @pytest.mark.parametrize(("name", "stem"), [("resnet20", "relu"), ("wrn_16_2", "conv1"), ("vgg8", "block0")])

@@ -300,9 +300,9 @@ def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_normalized_models_take_floats_between_0_and_1() -> None:
-    model = create_model("resnet8", 10).eval()
-    images, mean, std = torch.rand(2, 3, 16, 16), [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
-    expected = model((images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))
+    model = create_model("resnet8", 10).eval().double()
+    images, mean, std = torch.rand(2, 3, 16, 16, dtype=torch.float64), [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
+    expected = model((images - images.new_tensor(mean).view(3, 1, 1)) / images.new_tensor(std).view(3, 1, 1))
     keys = list(model.state_dict())
     assert normalize_inputs(model, mean, std) is model
     torch.testing.assert_close(model(images), expected)

@@ -74,13 +74,13 @@ def test_gradients_reach_every_parameter_and_the_student(student: Shape, teacher
 )
 def test_the_published_convolutions(size: int, wanted: int, published: nn.Module) -> None:
     """ReLU(BN(conv)) with RepDistiller's convolutions: given its weights, the same values."""
-    regressor = Regressor((4, size, size), (6, wanted, wanted))
-    reference = nn.Sequential(published, nn.BatchNorm2d(6), nn.ReLU())
+    regressor = Regressor((4, size, size), (6, wanted, wanted)).double()
+    reference = nn.Sequential(published, nn.BatchNorm2d(6), nn.ReLU()).double()
     ours, theirs = list(regressor.state_dict().values()), reference.state_dict()
     assert [value.shape for value in ours] == [value.shape for value in theirs.values()]
     regressor.load_state_dict(dict(zip(regressor.state_dict(), theirs.values(), strict=True)))
-    feature = torch.randn(3, 4, size, size)
-    assert torch.equal(regressor(feature), reference(feature))
+    feature = torch.randn(3, 4, size, size, dtype=torch.float64)
+    torch.testing.assert_close(regressor(feature), reference(feature))
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_the_published_convolutions(size: int, wanted: int, published: nn.Module
     ids=["pooled", "enlarged"],
 )
 def test_sizes_farther_apart(size: int, wanted: int, resize: nn.Module) -> None:
-    regressor = Regressor((4, size, size), (6, wanted, wanted))
-    reference = nn.Sequential(resize, nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6), nn.ReLU())
+    regressor = Regressor((4, size, size), (6, wanted, wanted)).double()
+    reference = nn.Sequential(resize, nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6), nn.ReLU()).double()
     reference.load_state_dict(
         dict(zip(reference.state_dict(), regressor.state_dict().values(), strict=True)),
     )
-    feature = torch.randn(3, 4, size, size)
-    assert torch.allclose(regressor(feature), reference(feature), atol=1e-6)
+    feature = torch.randn(3, 4, size, size, dtype=torch.float64)
+    torch.testing.assert_close(regressor(feature), reference(feature))
 
 
 @pytest.mark.parametrize("teacher", [(6, 8, 8), (6, 4, 4), (6, 16, 16), (6, 3, 11)], ids=str)
@@ -113,10 +113,10 @@ def test_vectors_and_tokens_come_out_signed(student: Shape, teacher: Shape) -> N
 def test_a_bridge_maps_channels_and_keeps_what_it_can_of_the_positions() -> None:
     token, grid = torch.randn(2, 6, 5), torch.randn(2, 5, 2, 3)
     same = Bridge((6, 5), (6, 4))
-    assert torch.allclose(same(token), same.linear(token))
+    torch.testing.assert_close(same(token), same.linear(token))
     pooled = Bridge((5, 2, 3), (4,))
-    assert torch.allclose(pooled(grid), pooled.linear(grid.mean(dim=(2, 3))), atol=1e-6)
+    torch.testing.assert_close(pooled(grid), pooled.linear(grid.mean(dim=(2, 3))))
     repeated = Bridge((5,), (4, 2, 3))
-    assert torch.allclose(repeated(grid[:, :, 0, 0])[:, :, 1, 2], repeated.linear(grid[:, :, 0, 0]), atol=1e-6)
+    torch.testing.assert_close(repeated(grid[:, :, 0, 0])[:, :, 1, 2], repeated.linear(grid[:, :, 0, 0]))
     flattened = Bridge((5, 2, 3), (6, 4))
-    assert torch.allclose(flattened(grid)[:, 4], flattened.linear(grid[:, :, 1, 1]), atol=1e-6)
+    torch.testing.assert_close(flattened(grid)[:, 4], flattened.linear(grid[:, :, 1, 1]))

@@ -97,13 +97,13 @@ def test_the_published_start_of_channel_connectors() -> None:
 )
 def test_the_published_layers(projector: nn.Module, published: list[nn.Module]) -> None:
     """Given the weights of the published layers, the same values."""
-    reference = nn.Sequential(*published)
+    reference = nn.Sequential(*published).double()
     values = reference.state_dict().values()
     assert [v.shape for v in projector.state_dict().values()] == [v.shape for v in values]
-    projector.load_state_dict(dict(zip(projector.state_dict(), values, strict=True)))
-    feature = torch.randn(3, next(reference.parameters()).shape[1], 8, 8)
+    projector.double().load_state_dict(dict(zip(projector.state_dict(), values, strict=True)))
+    feature = torch.randn(3, next(reference.parameters()).shape[1], 8, 8, dtype=torch.float64)
     feature = feature[:, :, :4, :4] if isinstance(projector, VIDRegressor) else feature
-    assert torch.allclose(projector(feature), reference(feature), atol=1e-6)
+    torch.testing.assert_close(projector(feature), reference(feature))
 
 
 @pytest.mark.parametrize("make", [VIDRegressor, ChannelConnector, SimKDProjector, SRRLConnector])
