@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Outcome:
 
 
 Command = Callable[..., Outcome]
+SHORT = ("trainer.max_epochs=2", "callbacks.progress_bar=null", "teacher.model=digits_cnn_8")
 
 
 @pytest.fixture
@@ -68,30 +70,47 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained teachers go into a folder of the test session, not into the user's."""
-    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(session_folder(tmp_path_factory) / "cache"))
+
+
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the test session, which processes that test side by side share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def trained_once(session: Path, name: str, *arguments: str) -> Path:
+    """A folder of the session that kd-train fills with these arguments, unless another process did."""
+    folder = session / name
+    with FileLock(session / f"{name}.lock"), pytest.MonkeyPatch.context() as patch:
+        if not (session / f"{name}.done").exists():
+            patch.setenv("KD_LIGHTNING_CACHE", str(session / "cache"))
+            patch.setattr(sys, "argv", ["kd-train", *arguments])
+            train.main()
+            (session / f"{name}.done").touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep of 16 jobs over three parameters and two seeds; copy it before you change it.
-
-    Processes that test side by side share it.
-    """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sweep"
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.exists():
-            make_sweep(folder, base / "cache")
-    return folder
-
-
-def make_sweep(folder: Path, cache: Path) -> None:
+    """A finished sweep of 16 jobs over three parameters and two seeds; copy it before you change it."""
+    session = session_folder(tmp_path_factory)
     short = ("trainer.max_epochs=1", "trainer.log_every_n_steps=2", "teacher.model=digits_cnn_4")
     grid = ("temperature=1,4", "alpha=0.5,0.9", "loss.ce.weight=0.1,0.5", "seed=0,1")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KD_LIGHTNING_CACHE", str(cache))
-        patch.setattr(sys, "argv", ["kd-train", "-m", *short, *grid, f"hydra.sweep.dir={folder}"])
-        train.main()
+    return trained_once(session, "sweep", "-m", *short, *grid, f"hydra.sweep.dir={session / 'sweep'}")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run: teacher, student alone, distilled student; copy it before you change it."""
+    session = session_folder(tmp_path_factory)
+    return trained_once(session, "finished", *SHORT, f"hydra.run.dir={session / 'finished'}")
+
+
+@pytest.fixture
+def run_folder(finished: Path, tmp_path: Path) -> Path:
+    """The same, as the folder `run` of the current folder, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 @pytest.fixture(scope="session")

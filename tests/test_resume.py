@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from tests.conftest import Command
-from tests.test_train import SHORT
+from tests.conftest import SHORT, Command
 
 
 class PowerCut(Callback):
@@ -58,8 +58,8 @@ def test_a_student_with_dropout_is_taken_up_with_the_random_numbers_of_its_epoch
         torch.testing.assert_close(cut["state_dict"][name], value, rtol=0, atol=0)
 
 
-def test_a_finished_run_is_not_run_again(command: Command) -> None:
-    first = command("kd-train", *SHORT, "hydra.run.dir=run").folder / "run" / "summary.json"
+def test_a_finished_run_is_not_run_again(command: Command, run_folder: Path) -> None:
+    first = run_folder / "summary.json"
     before = first.stat().st_mtime_ns
     outcome = command("kd-train", *SHORT, "hydra.run.dir=run")
     assert outcome.code == 0
@@ -67,13 +67,12 @@ def test_a_finished_run_is_not_run_again(command: Command) -> None:
     assert first.stat().st_mtime_ns == before
 
 
-def test_a_run_of_another_config_is_not_overwritten(command: Command) -> None:
-    command("kd-train", *SHORT, "hydra.run.dir=run")
+def test_a_run_of_another_config_is_not_overwritten(command: Command, run_folder: Path) -> None:
     outcome = command("kd-train", *SHORT, "hydra.run.dir=run", "temperature=2")
     assert outcome.code == 2
     assert len(outcome.error_lines) == 1
     assert "temperature=4.0, not 2" in outcome.error_lines[0]
-    assert (outcome.folder / "run" / "summary.json").exists()
+    assert (run_folder / "summary.json").exists()
 
 
 def test_metrics_from_before_the_interruption_are_kept(command: Command) -> None:
@@ -87,30 +86,28 @@ def test_metrics_from_before_the_interruption_are_kept(command: Command) -> None
     assert not (folder / "metrics.before.csv").exists()
 
 
-def test_a_refused_config_leaves_the_run_as_it_was(command: Command) -> None:
-    folder = command("kd-train", *SHORT, "hydra.run.dir=run").folder / "run"
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def test_a_refused_config_leaves_the_run_as_it_was(command: Command, run_folder: Path) -> None:
+    before = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
     for other in ("student.model=digits_cnn_8", "trainer.max_epochs=3"):
         outcome = command("kd-train", *SHORT, "hydra.run.dir=run", other)
         assert outcome.code == 2
         assert other.partition("=")[0] in outcome.error_lines[0]
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()} == before
     assert command("kd-eval", "run=run").code == 0
 
 
-def test_a_finished_run_without_checkpoints_is_not_shown_as_another_configs(command: Command) -> None:
-    folder = command("kd-train", *SHORT, "hydra.run.dir=run").folder / "run"
-    shutil.rmtree(folder / "checkpoints")
-    before = (folder / "summary.json").read_bytes()
+def test_a_finished_run_without_checkpoints_is_not_shown_as_another_configs(command: Command, run_folder: Path) -> None:
+    shutil.rmtree(run_folder / "checkpoints")
+    before = (run_folder / "summary.json").read_bytes()
     other = command("kd-train", *SHORT, "hydra.run.dir=run", "temperature=2")
     assert other.code == 2
     assert len(other.error_lines) == 1
     assert "temperature=4.0, not 2; give the same config" in other.error_lines[0]
-    elsewhere = (f"paths.cache_dir={folder.parent / 'cache'}", "logger=tensorboard", "test=false")
+    elsewhere = (f"paths.cache_dir={run_folder.parent / 'cache'}", "logger=tensorboard", "test=false")
     same = command("kd-train", *SHORT, "hydra.run.dir=run", *elsewhere)
     assert same.code == 0, same.errors
     assert "distilled student" in same.output
-    assert (folder / "summary.json").read_bytes() == before
+    assert (run_folder / "summary.json").read_bytes() == before
 
 
 def test_a_run_of_one_batch_is_not_shown_as_the_whole_one(command: Command) -> None:

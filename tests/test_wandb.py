@@ -62,6 +62,13 @@ def roles(run: Path) -> dict[str, WandbFile]:
     return {role: runs[0] for role, runs in found.items()}
 
 
+def test_several_loggers_at_once(run: Path) -> None:
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+    assert len(list((run / "wandb").glob("offline-run-*/*.wandb"))) == 1, "the student's run alone"
+    assert wandb.run is None, "the next training in this process has a run of its own"
+    assert (run / "metrics.csv").exists()
+
+
 def test_each_training_is_a_run_of_its_own_with_its_job_type(roles: dict[str, WandbFile]) -> None:
     assert len({file.run.run_id for file in roles.values()}) == 3
     assert {role: file.run.job_type for role, file in roles.items()} == {role: role for role in roles}
