@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.config import conf_dir
+from kd_lightning.cpu import wait_as_the_load_suggests
 from kd_lightning.errors import UserError
 from kd_lightning.fast_help import configs_copied_once
 from kd_lightning.resolvers import register_resolvers
@@ -32,9 +33,7 @@ def prepare_process() -> None:
     register_resolvers()
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last, so that it hides nothing: a user's own classes for `_target_`
-    # OpenMP threads that spin for long while they wait make training several times slower on a shared machine;
-    # those that never spin make it slower on a quiet one.
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    wait_as_the_load_suggests()
 
 
 def refuse_multirun_of_config() -> None:

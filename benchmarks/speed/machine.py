@@ -3,19 +3,20 @@
 import os
 import platform
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from kd_lightning import cpu
 
 
 def machine() -> dict[str, Any]:
     """In plain values, for the JSON file."""
     return {
-        "cpu": cpu_model(),
+        "cpu": cpu.name(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "bf16_on_cpu": multiplies_bf16_on_cpu(),
+        "bf16_on_cpu": cpu.multiplies_bfloat16(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": version("torch"),
@@ -32,18 +33,6 @@ def sentence(machine: dict[str, Any]) -> str:
         f"{machine['cpu']}{bf16}{gpu}; {machine['cores']} cores, {machine['threads']} threads; Python "
         f"{machine['python']}, torch {machine['torch']}, lightning {machine['lightning']}"
     )
-
-
-def cpu_model() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def multiplies_bf16_on_cpu() -> bool:
-    """Whether oneDNN has bf16 convolutions for this CPU; PyTorch's own are dozens of times slower than float32."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def torchdistill_version() -> str | None:

@@ -7,13 +7,14 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from kd_lightning.cpu import multiplies_bfloat16
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import build_terms
 from kd_lightning.experiment.training import quiet
 from kd_lightning.learning_rate import LearningRateSchedule
 from kd_lightning.length import is_unlimited, refuse_without_length, unlimited
 from kd_lightning.objective import Objective
-from kd_lightning.terminal import say
+from kd_lightning.terminal import warn
 from kd_lightning.torch_schedule import needing
 
 GPU = ("gpu", "cuda")
@@ -81,9 +82,10 @@ def check_precision(config: DictConfig) -> None:
             f"trainer.gradient_clip_val={trainer.gradient_clip_val}: a fused optimizer unscales 16-mixed gradients too "
             "late for it; set optimizer.fused=false, or trainer.precision=bf16-mixed"
         )
-    on_cpu = trainer.get("accelerator") == "cpu" or not torch.cuda.is_available()
-    if precision == "bf16-mixed" and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        say("precision", "this CPU has no bfloat16: trainer.precision=32-true is many times faster")
+    on_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    on_cpu = trainer.get("accelerator") == "cpu" or not on_gpu
+    if precision == "bf16-mixed" and on_cpu and not multiplies_bfloat16():
+        warn("trainer.precision=bf16-mixed: this CPU does not multiply bfloat16 by itself; 32-true is faster here")
 
 
 def _values(part: DictConfig | None) -> dict[str, Any]:
