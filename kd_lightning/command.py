@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
+from kd_lightning.composition import check_own_configs, compose_own_configs_first
 from kd_lightning.config import conf_dir
 from kd_lightning.cpu import wait_as_the_load_suggests
 from kd_lightning.errors import UserError
@@ -19,6 +20,7 @@ from kd_lightning.fast_help import configs_copied_once
 from kd_lightning.resolvers import register_resolvers
 from kd_lightning.run_folder import discard_empty_run
 
+compose_own_configs_first()
 FULL_ERROR = "HYDRA_FULL_ERROR"
 at_end = ExitStack()  # what a command began that must end with it, however it ends
 
@@ -73,6 +75,7 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
     def job(config: DictConfig) -> object:
         prepare_process()  # a launcher may run the job in another one
         try:
+            check_own_configs(config, HydraConfig.get())
             with environment(FULL_ERROR, asked):  # for the ranks that a strategy launches
                 return task(config)
         except BAD_INPUT as error:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from kd_lightning.errors import UserError
 
 RECORD_OF_A_SWEEP = "multirun.yaml"  # which Hydra writes beside the jobs
+STATUS_OF_A_JOB = "status.json"
 BEFORE_THE_FIRST_CHECKPOINT = {
     *(".hydra", "checkpoints", "initialization", "metrics.csv", "scratch", "teacher", "tensorboard", "wandb")
 }
@@ -63,6 +64,13 @@ def checkpoint_name(wanted: str | None, folder: Path) -> str:
     if not (folder / "checkpoints" / f"{name}.ckpt").exists():
         raise UserError(f"run={folder}: has no checkpoints/{name}.ckpt; let kd-train finish in this folder first")
     return name
+
+
+def sweep_of(folder: Path) -> Path | None:
+    """The folder of the sweep that the run in `folder` is a job of, however deep below it; None for any other run."""
+    if not (folder / STATUS_OF_A_JOB).exists():
+        return None
+    return next((above for above in folder.resolve().parents if (above / RECORD_OF_A_SWEEP).exists()), None)
 
 
 def discard_empty_run() -> None:

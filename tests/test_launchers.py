@@ -59,7 +59,8 @@ def test_jobs_of_submitit(command: Command) -> None:
 def test_jobs_of_ray(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else it writes one into the user's home
     one_worker = [f"+hydra.launcher.ray.init.{option}" for option in ("num_cpus=1", "include_dashboard=false")]
-    outcome = command("kd-train", "-m", "seed=0,-1", "hydra/launcher=ray", *one_worker, *ALONE)
+    losses = "loss.ce.loss._target_=kd_lightning.losses.CrossEntropy,tests.test_sweep.Broken"
+    outcome = command("kd-train", "-m", losses, "hydra/launcher=ray", *one_worker, *ALONE)
     assert outcome.code == 1, outcome.errors
     [folder] = outcome.folder.glob("multirun/*/*")
     assert [read(folder / name / "status.json")["status"] for name in ("0", "1")] == ["finished", "failed"]

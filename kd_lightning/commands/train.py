@@ -1,9 +1,10 @@
 """kd-train."""
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd_lightning.command import command, is_sweep_job
-from kd_lightning.run_folder import run_folder
+from kd_lightning.run_folder import run_folder, sweep_of
 
 
 @command("train")
@@ -21,14 +22,19 @@ def main(config: DictConfig) -> float | None:
     from kd_lightning.experiment.introduction import introduce
     from kd_lightning.experiment.resume import finished
     from kd_lightning.experiment.run import run
+    from kd_lightning.experiment.unused import refuse_unused, set_for_nothing
     from kd_lightning.reporting.terminal_tables import caption, comparison
     from kd_lightning.sweeps.job import sweep_job
-    from kd_lightning.terminal import say, show
+    from kd_lightning.terminal import say, show, warn
 
     if is_sweep_job():
         return sweep_job(config)
-    folder = run_folder()
+    folder, given = run_folder(), list(HydraConfig.get().overrides.task)
     data = check(config)
+    if sweep_of(folder) is None:  # a sweep has looked at all of its jobs together
+        refuse_unused(config, given)
+        if (line := set_for_nothing(config, given)) is not None:
+            warn(line)
     if finished(folder) is None:
         introduce(config, data)
     summary = run(config, data, folder)

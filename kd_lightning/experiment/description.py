@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import has_teacher, model_name
-from kd_lightning.run_folder import RECORD_OF_A_SWEEP
+from kd_lightning.run_folder import sweep_of
 from kd_lightning.tracking.description import Description
 
 OF_DISTILLATION = ("temperature", "alpha", "loss", "initialization")
@@ -62,7 +62,7 @@ def soft_target_values(config: DictConfig) -> str:
 def group_name(folder: Path) -> str:
     """The name of a sweep's folder, or of a single run's; with the day in front where that is the folder around it."""
     folder = folder.resolve()
-    group = folder.parent if (folder.parent / RECORD_OF_A_SWEEP).exists() else folder
+    group = sweep_of(folder) or folder
     day = group.parent.name
     return f"{day}/{group.name}" if re.fullmatch(r"\d{4}-\d{2}-\d{2}", day) else group.name
 

@@ -16,7 +16,7 @@ from kd_lightning.reporting.content import Content
 from kd_lightning.reporting.run_page import run_page
 from kd_lightning.reporting.runs import read_run
 from kd_lightning.reporting.sweep_page import sweep_page
-from kd_lightning.run_folder import RECORD_OF_A_SWEEP
+from kd_lightning.run_folder import sweep_of
 from kd_lightning.tracking.files import finite, write_text
 
 TEMPLATES = files("kd_lightning.reporting") / "templates"
@@ -31,7 +31,7 @@ def page(runs: Collection) -> str:
 
 def write_run_page(folder: Path) -> None:
     """report.html in a finished run's folder; none for a job of a sweep, whose page shows it among the others."""
-    if not (folder.parent / RECORD_OF_A_SWEEP).exists():
+    if sweep_of(folder) is None:
         write_text(folder / NAME, render(run_page(read_run(folder))))
 
 

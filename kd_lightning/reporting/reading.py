@@ -11,6 +11,7 @@ from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.runs import MISSING, Run, is_run, read_run, split
 from kd_lightning.run_folder import RECORD_OF_A_SWEEP
 from kd_lightning.sweeps.record import number_of_trials, planned_jobs
+from kd_lightning.sweeps.status import in_order, job_folders
 
 
 def read(paths: Sequence[Path]) -> Collection:
@@ -33,26 +34,29 @@ def read_sweep(folder: Path) -> Collection | None:
     """All jobs of a multirun's folder, those not begun too; None where the folder is no multirun's."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder that kd-train printed, or a multirun's")
-    begun = sorted((path for path in folder.iterdir() if path.is_dir() and is_run(path)), key=job_number)
-    if is_run(folder) or not (begun or (folder / RECORD_OF_A_SWEEP).exists()):
+    recorded = (folder / RECORD_OF_A_SWEEP).exists()
+    begun = [*(job_folders(folder) if recorded else (path for path in folder.iterdir() if is_run(path)))]
+    if is_run(folder) or not (begun or recorded):
         return None
     path = folder / "sweep.json"
     record = json.loads(path.read_text()) if path.exists() else None
-    runs = {run.name: run for run in (read_run(path) for path in begun)}
+    places = sorted((path.relative_to(folder) for path in begun), key=in_order)
+    runs = [read_run(folder / place, str(place)) for place in places]
     planned = planned_jobs(folder)
-    for number, overrides in enumerate(planned):
-        name = str(number)
-        runs.setdefault(name, Run(folder / name, name, MISSING, split(overrides)))
-    ordered = sorted(runs.values(), key=lambda run: job_number(run.folder))
+    runs = sorted([*runs, *not_begun(folder, planned, runs)], key=lambda run: in_order(Path(run.name)))
     jobs = len(planned) or number_of_trials(folder) or (record and record["jobs"])
-    return Collection(name_of(folder), ordered, True, record, jobs)
+    return Collection(name_of(folder), runs, True, record, jobs)
+
+
+def not_begun(folder: Path, planned: list[list[str]], begun: list[Run]) -> list[Run]:
+    """The jobs of a grid that have no folder yet, by its name or by what they are given: it may have any name."""
+    names, given = {run.name for run in begun}, [run.overrides for run in begun]
+    numbered = {str(number): split(overrides) for number, overrides in enumerate(planned)}
+    missing = {name: o for name, o in numbered.items() if name not in names and o not in given}
+    return [Run(folder / name, name, MISSING, overrides) for name, overrides in missing.items()]
 
 
 def name_of(folder: Path) -> str:
     """A folder's name, with the day in front where that is the folder around it."""
     *_, day, name = folder.resolve().parts
     return f"{day} {name}" if re.fullmatch(r"\d{4}-\d{2}-\d{2}", day) else name
-
-
-def job_number(folder: Path) -> tuple[int, str]:
-    return len(folder.name), folder.name

@@ -42,9 +42,10 @@ def job_in(folder: Path, config: DictConfig) -> float:
     hydra = HydraConfig.get()
     status = Status(RUNNING, list(hydra.overrides.task), started=time.time())
     before = read_status(folder)
-    if before is not None and before.has_ended(searches(hydra.sweeper)):
+    if before is not None:
         refuse_another_job(before, status, folder)
-        return score(before.validation)
+        if before.has_ended(searches(hydra.sweeper)):
+            return score(before.validation)
     status.write(folder)
     with output_to(folder / LOG):
         try:
@@ -78,8 +79,8 @@ def refuse_another_job(before: Status, now: Status, folder: Path) -> None:
     """Raise `UserError` unless the overrides are the same."""
     if before.overrides != now.overrides:
         raise UserError(
-            f"hydra.sweep.dir={folder.parent}: job {folder.name} was run with {' '.join(before.overrides)}; give "
-            "another folder"
+            f"{folder}: holds the job {' '.join(before.overrides)}, not {' '.join(now.overrides)}; give the sweep "
+            "another hydra.sweep.dir, and each job its own hydra.sweep.subdir"
         )
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.errors import UserError
 from kd_lightning.run_folder import RECORD_OF_A_SWEEP, remove_folder
 from kd_lightning.sweeps.guard import LOCK
-from kd_lightning.sweeps.status import NAME
+from kd_lightning.sweeps.status import job_folders
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,26 @@ class Plan:
 
 
 def make_plan(config: DictConfig) -> Plan:
-    """The plan of a multirun; raises `UserError` if its folder holds another, or if it searches on the test set."""
+    """The plan of a multirun.
+
+    Raises `UserError` if its folder holds another, if it searches on the test set, or if a job of it cannot run.
+    """
     folder = Path(config.hydra.sweep.dir)
     refuse_another_sweep(config, folder)
     overrides = parse(config)
     search = searches(config.hydra.sweeper)
     if search:
+        from kd_lightning.sweeps.jobs import check_search
+
         refuse_search_on_test(config)
+        check_search(config, overrides)
         jobs = config.hydra.sweeper.n_trials
     else:
-        jobs = len(grid(overrides))
+        from kd_lightning.sweeps.jobs import check_jobs
+
+        planned = grid(overrides)
+        check_jobs(config, planned)
+        jobs = len(planned)
     swept = dict.fromkeys(override.get_key_element() for override in overrides if override.is_sweep_override())
     return Plan(folder, jobs, tuple(swept), search)
 
@@ -99,7 +109,7 @@ def refuse_search_on_test(config: DictConfig) -> None:
 
 
 def has_begun(folder: Path) -> bool:
-    return any(folder.glob(f"*/{NAME}"))
+    return any(True for _ in job_folders(folder))
 
 
 def discard_empty_sweep(folder: Path) -> None:

@@ -1,12 +1,13 @@
 """status.json: what became of one job of a sweep."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kd_lightning.run_folder import STATUS_OF_A_JOB
 from kd_lightning.tracking.files import write_json
 
-NAME = "status.json"
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 
 
@@ -25,7 +26,7 @@ class Status:
     validation: float | None = None
 
     def write(self, folder: Path) -> None:
-        write_json(folder / NAME, asdict(self))
+        write_json(folder / STATUS_OF_A_JOB, asdict(self))
 
     def has_ended(self, of_a_search: bool) -> bool:
         """Whether it is not run again: the later jobs of a search were chosen by how the earlier ones failed, too."""
@@ -39,14 +40,28 @@ class Status:
 
 def read_status(folder: Path) -> Status | None:
     """The status of the job in a folder, or None where none has begun."""
-    path = folder / NAME
+    path = folder / STATUS_OF_A_JOB
     return Status(**json.loads(path.read_text())) if path.exists() else None
 
 
 def read_statuses(folder: Path) -> dict[str, Status]:
-    """All jobs of a sweep that have begun, by the names of their folders, in order."""
-    names = sorted((path.parent.name for path in folder.glob(f"*/{NAME}")), key=lambda name: (len(name), name))
-    return {name: status for name in names if (status := read_status(folder / name))}
+    """All jobs of a sweep that have begun, by their folders' paths below its own, in order."""
+    found = {path.relative_to(folder): read_status(path) for path in job_folders(folder)}
+    return {str(path): status for path in sorted(found, key=in_order) if (status := found[path]) is not None}
+
+
+def job_folders(folder: Path) -> Iterator[Path]:
+    """The folders of a sweep's jobs that have begun, however deep `hydra.sweep.subdir` puts them."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if (path / STATUS_OF_A_JOB).exists():
+            yield path
+        elif path.is_dir() and not path.is_symlink():
+            yield from job_folders(path)
+
+
+def in_order(path: Path) -> list[tuple[int, str]]:
+    """Sorts folders by name, numbers by value."""
+    return [(len(part), part) for part in path.parts]
 
 
 def text(choices: dict[str, str]) -> str:
