@@ -12,7 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
-from kd_lightning.composition import check_own_configs, compose_own_configs_first
+from kd_lightning.command_line import readable
+from kd_lightning.composition import compose_own_configs_first
 from kd_lightning.config import conf_dir
 from kd_lightning.cpu import wait_as_the_load_suggests
 from kd_lightning.errors import UserError
@@ -73,9 +74,10 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
     asked = os.environ.get(FULL_ERROR)
 
     def job(config: DictConfig) -> object:
+        if HydraConfig.get().job.chdir:  # relative paths count from where the command was typed
+            os.chdir(HydraConfig.get().runtime.cwd)
         prepare_process()  # a launcher may run the job in another one
         try:
-            check_own_configs(config, HydraConfig.get())
             with environment(FULL_ERROR, asked):  # for the ranks that a strategy launches
                 return task(config)
         except BAD_INPUT as error:
@@ -87,6 +89,7 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
     with at_end, configs_copied_once(), environment(FULL_ERROR, "1"):
         try:  # without FULL_ERROR Hydra prints errors itself, and exits with 1
             refuse_multirun_of_config()
+            sys.argv[1:] = readable(sys.argv[1:])
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
         except BAD_INPUT as error:
             failures.append(error)

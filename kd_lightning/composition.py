@@ -1,6 +1,7 @@
 """How Hydra composes configs here: a user's own come first, and a multirun knows the groups that it sweeps over."""
 
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kd_lightning.config import conf_dir
+from kd_lightning.config import as_typed, conf_dir
 from kd_lightning.errors import UserError
 
 OWN = ("command-line", "hydra.searchpath in command-line", "hydra.searchpath in main")  # what Hydra calls these sources
@@ -45,15 +46,17 @@ def compose_own_configs_first() -> None:
             if chosen != overrides:
                 raise_missing_key(error, chosen, "job 0")
             raise
+        if config_name is not None:
+            check_own_configs(config)
         if chosen != overrides:
             with open_dict(config.hydra):
                 typed = dict(zip(chosen, overrides, strict=True))
-                config.hydra.overrides.task = [typed.get(line, line) for line in config.hydra.overrides.task]
+                config.hydra.overrides.task = [typed.get(line, line) for line in as_typed(config.hydra.overrides.task)]
         return config
 
     ConfigRepository.initialize_sources = own_first  # type: ignore[method-assign]
     CachingConfigRepository.initialize_sources = found_anew  # type: ignore[method-assign]
-    ConfigLoaderImpl.load_configuration = with_swept_groups  # type: ignore[method-assign]
+    setattr(ConfigLoaderImpl, "load_configuration", with_swept_groups)  # noqa: B010
 
 
 def raise_missing_key(error: Exception, overrides: list[str], job: str) -> None:
@@ -88,24 +91,26 @@ def first_choice(loader: ConfigLoaderImpl, override: Override) -> str | None:
     return None if first is None else f"{override.get_key_element()}={first}"
 
 
-def check_own_configs(config: DictConfig, hydra: DictConfig) -> None:
+def check_own_configs(config: DictConfig) -> None:
     """Raise `UserError` where a user's own file takes the place of a packaged one and leaves out what is needed.
 
     Needed are the keys of a group of settings, such as `student`; of what is instantiated, `_target_` alone.
     """
+    hydra = config.hydra
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.provider in OWN]
     root = str(hydra.job.config_name)
-    refuse_incomplete(root, needed_at_root(root), config, folders)
+    refuse_incomplete(root, needed_at_root, config, folders)
     for group, name in hydra.runtime.choices.items():
         part = config.get(group) if isinstance(group, str) and "/" not in group else None
         if isinstance(part, DictConfig) and isinstance(name, str) and "_target_" not in part:
-            refuse_incomplete(f"{group}/{name}", needed_in_group(f"{group}/{name}"), part, folders)
+            refuse_incomplete(f"{group}/{name}", needed_in_group, part, folders)
 
 
-def refuse_incomplete(name: str, needed: list[str], part: DictConfig, folders: list[Path]) -> None:
+def refuse_incomplete(name: str, needed: Callable[[str], list[str]], part: DictConfig, folders: list[Path]) -> None:
+    """Raise `UserError` where the config of this name is a user's own and lacks a needed key."""
     own = next((file for folder in folders if (file := folder / f"{name}.yaml").exists()), None)
-    missing = [key for key in needed if key not in part]
-    if own is not None and missing:
+    missing = [key for key in needed(name) if key not in part] if own is not None else []
+    if missing:
         raise UserError(
             f"{own}: takes the place of the packaged {name}.yaml and leaves out {', '.join(missing)}; set them too, or "
             f"give the file another name and begin it with defaults: [{name.rpartition('/')[2]}, _self_]"

@@ -30,6 +30,12 @@ def plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
+def as_typed(overrides: Any) -> list[str]:
+    """The overrides of a command line that Hydra records, with what refers to other keys as it was typed."""
+    typed: Any = OmegaConf.to_container(overrides, resolve=False)
+    return [str(override) for override in typed]
+
+
 def is_file(weights: str | None) -> TypeGuard[str]:
     """Whether `weights` names a file rather than a way to get them."""
     return weights not in (None, "train", "pretrained")

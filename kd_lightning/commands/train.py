@@ -4,6 +4,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd_lightning.command import command, is_sweep_job
+from kd_lightning.config import as_typed
 from kd_lightning.run_folder import run_folder, sweep_of
 
 
@@ -29,7 +30,7 @@ def main(config: DictConfig) -> float | None:
 
     if is_sweep_job():
         return sweep_job(config)
-    folder, given = run_folder(), list(HydraConfig.get().overrides.task)
+    folder, given = run_folder(), as_typed(HydraConfig.get().overrides.task)
     data = check(config)
     if sweep_of(folder) is None:  # a sweep has looked at all of its jobs together
         refuse_unused(config, given)

@@ -34,7 +34,7 @@ def unused(key: str, override: str, config: DictConfig) -> UserError:
 
 def set_for_nothing(config: DictConfig, overrides: Sequence[str]) -> str | None:
     """A line on a key that a user's own config sets, to another value than the default, and that nothing takes."""
-    usual = OmegaConf.load(conf_dir() / "train.yaml")
+    usual: Any = OmegaConf.load(conf_dir() / "train.yaml")
     for key in KEYS:
         if key not in given(overrides) and config.get(key) != usual[key] and not is_taken(key, config):
             return f"{key}={config[key]}, as a config sets it, has no effect: no term of the loss takes the run's {key}"

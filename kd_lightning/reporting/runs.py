@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from kd_lightning.command_line import unquoted
+from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
 from kd_lightning.resolvers import register_resolvers
 from kd_lightning.sweeps.status import FINISHED, read_status
@@ -94,13 +96,13 @@ def is_run(folder: Path) -> bool:
 def read_overrides(folder: Path) -> dict[str, str]:
     """What the command line gave a run."""
     path = folder / ".hydra" / "overrides.yaml"
-    return split([str(override) for override in OmegaConf.load(path)]) if path.exists() else {}
+    return split(as_typed(OmegaConf.load(path))) if path.exists() else {}
 
 
 def split(overrides: list[str]) -> dict[str, str]:
     """KEY=VALUE as a dict, without the marks for keys that are added."""
     pairs = (override.lstrip("+").partition("=") for override in overrides)
-    return {key: value for key, _, value in pairs if not key.startswith("~")}
+    return {key: unquoted(value) for key, _, value in pairs if not key.startswith("~")}
 
 
 def read_curves(folder: Path) -> pd.DataFrame:

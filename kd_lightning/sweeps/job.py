@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
+from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.check import check
 from kd_lightning.experiment.run import run
@@ -40,7 +41,7 @@ def sweep_job(config: DictConfig) -> float:
 def job_in(folder: Path, config: DictConfig) -> float:
     """The same, in a folder that no other process works in."""
     hydra = HydraConfig.get()
-    status = Status(RUNNING, list(hydra.overrides.task), started=time.time())
+    status = Status(RUNNING, as_typed(hydra.overrides.task), started=time.time())
     before = read_status(folder)
     if before is not None:
         refuse_another_job(before, status, folder)

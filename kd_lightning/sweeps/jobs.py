@@ -12,7 +12,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
-from kd_lightning.composition import check_own_configs, raise_missing_key
+from kd_lightning.composition import raise_missing_key
+from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.check import check
 from kd_lightning.experiment.check_values import check_values
@@ -71,7 +72,7 @@ def check_jobs(config: DictConfig, jobs: list[list[str]]) -> None:
             if here and content not in checked:
                 check(seen)
             checked.add(content)
-    refuse_unused(composed, list(config.hydra.overrides.task))
+    refuse_unused(composed, as_typed(config.hydra.overrides.task))
 
 
 def refuse_unused(jobs: list[Job], overrides: list[str]) -> None:
@@ -106,8 +107,7 @@ def compose(config: DictConfig, number: int, overrides: list[str], name: str) ->
     with open_dict(composed):
         composed.hydra.job.id, composed.hydra.job.num = f"job_{number}", number
     job = Job(name, composed, Path())
-    with job.current() as seen:
-        check_own_configs(seen, composed.hydra)
+    with job.current():
         folder = Path(composed.hydra.sweep.dir, str(composed.hydra.sweep.subdir)).absolute()
     with open_dict(composed.hydra.runtime), read_write(composed.hydra.runtime):
         composed.hydra.runtime.output_dir = str(folder)

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
 from kd_lightning.run_folder import RECORD_OF_A_SWEEP, remove_folder
 from kd_lightning.sweeps.guard import LOCK
@@ -77,7 +78,7 @@ def parse(config: DictConfig) -> list[Override]:
 def given(hydra: DictConfig) -> list[str]:
     """The overrides of a multirun as they were typed."""
     parameters = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
-    return [*parameters, *hydra.overrides.task]
+    return [*parameters, *as_typed(hydra.overrides.task)]
 
 
 def refuse_another_sweep(config: DictConfig, folder: Path) -> None:
@@ -86,9 +87,10 @@ def refuse_another_sweep(config: DictConfig, folder: Path) -> None:
     if not record.exists() or not has_begun(folder):
         return
     before, now = OmegaConf.load(record).hydra, config.hydra
-    if before.overrides.task != now.overrides.task or sweeper_values(before) != sweeper_values(now):
+    typed = as_typed(before.overrides.task)
+    if typed != as_typed(now.overrides.task) or sweeper_values(before) != sweeper_values(now):
         raise UserError(
-            f"hydra.sweep.dir={folder}: holds the sweep {' '.join(before.overrides.task)}; give the same overrides in "
+            f"hydra.sweep.dir={folder}: holds the sweep {' '.join(typed)}; give the same overrides in "
             "the same order to go on with it, or another folder"
         )
 

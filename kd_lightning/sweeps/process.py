@@ -13,6 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from kd_lightning.command_line import quoted
+from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.resume import finished
 
@@ -54,13 +56,12 @@ def command_line(config: DictConfig, folder: Path) -> list[str]:
     hydra = HydraConfig.get()
     own_configs = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
     flags = [part for path in own_configs for part in ("--config-dir", path)]
-    searched = [override for override in hydra.overrides.hydra if override.startswith("hydra.searchpath=")]
-    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    searched = [override for override in as_typed(hydra.overrides.hydra) if override.startswith("hydra.searchpath=")]
     return [
         *(sys.executable, "-m", "kd_lightning.commands.train", *flags),
-        *(*searched, *hydra.overrides.task),
+        *(*searched, *as_typed(hydra.overrides.task)),
         "hydra.mode=RUN",
-        f"hydra.run.dir='{quoted}'",
+        f"hydra.run.dir={quoted(str(folder))}",
         f"test={str(config.test).lower()}",
         "++callbacks.progress_bar=null",
     ]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kd_lightning.command_line import unquoted
 from kd_lightning.run_folder import STATUS_OF_A_JOB
 from kd_lightning.tracking.files import write_json
 
@@ -35,7 +36,7 @@ class Status:
     def choices(self, keys: tuple[str, ...]) -> dict[str, str]:
         """What the job was given for these keys."""
         given = dict(override.partition("=")[::2] for override in self.overrides)
-        return {key: given[key] for key in keys if key in given}
+        return {key: unquoted(given[key]) for key in keys if key in given}
 
 
 def read_status(folder: Path) -> Status | None:
