@@ -48,7 +48,7 @@ def test_they_count_in_sweeps_and_other_commands(command: Command) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "missing"),
     [
-        ("student/default", "model: digits_cnn_4\nweights: null\n", "taps, normalization, adapt"),
+        ("student/default", "model: digits_cnn_4\nweights: null\n", "taps, normalization, "),
         ("trainer/default", "max_epochs: 1\n", "_target_"),
         ("train", "defaults: [_self_, data: digits, hydra: train]\nseed: 0\n", "student, loss, teacher, optimizer"),
     ],
