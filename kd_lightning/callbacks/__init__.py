@@ -3,9 +3,19 @@
 from kd_lightning.callbacks.compilation import Compilation
 from kd_lightning.callbacks.device_memory import DeviceMemory
 from kd_lightning.callbacks.gradient_norm import GradientNorm
+from kd_lightning.callbacks.measured_part import MeasuredPart
 from kd_lightning.callbacks.prefill import Prefill
 from kd_lightning.callbacks.progress_bar import TermsProgressBar
 from kd_lightning.callbacks.seeded_epochs import SeededEpochs
 from kd_lightning.callbacks.throughput import Throughput
 
-__all__ = ["Compilation", "DeviceMemory", "GradientNorm", "Prefill", "SeededEpochs", "TermsProgressBar", "Throughput"]
+__all__ = [
+    "Compilation",
+    "DeviceMemory",
+    "GradientNorm",
+    "MeasuredPart",
+    "Prefill",
+    "SeededEpochs",
+    "TermsProgressBar",
+    "Throughput",
+]

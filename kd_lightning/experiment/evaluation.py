@@ -17,9 +17,10 @@ from kd_lightning.experiment.build import adapted_to_its_like, build_network, ha
 from kd_lightning.experiment.late_results import log_later
 from kd_lightning.experiment.own_teacher import build_own_teacher
 from kd_lightning.experiment.recipe import of_student
-from kd_lightning.experiment.testing import Metrics, student_weights, test, test_student
+from kd_lightning.experiment.testing import student_weights, test, test_student
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
+from kd_lightning.reporting.caution import part
 from kd_lightning.reporting.page import write_run_page
 from kd_lightning.run_folder import checkpoint_name, finished, run_config
 from kd_lightning.terminal import say
@@ -27,7 +28,7 @@ from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 
 
-def evaluate(config: DictConfig) -> tuple[Metrics, dict[str, Any], str]:
+def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
     """The student's test metrics now, those in the run's summary, and the name of the checkpoint tested."""
     folder = Path(config.run).expanduser()
     run = run_config(config.run)
@@ -36,8 +37,12 @@ def evaluate(config: DictConfig) -> tuple[Metrics, dict[str, Any], str]:
     checkpoint = checkpoint_name(config.checkpoint, folder)
     module, data = student_and_teacher(run, folder / "checkpoints" / f"{checkpoint}.ckpt")
     tested, _ = test(one_device(run, config.trainer), module, data)
-    stored = (finished(folder) or {}).get("student", {})
-    return tested, {name: value for name, value in stored.items() if name != "top1_validation"}, checkpoint
+    summary = finished(folder)
+    if summary is None:
+        return tested, {}, checkpoint
+    stored = {name: value for name, value in summary["student"].items() if not name.endswith("_validation")}
+    now, before = ({**metrics, "part": part(metrics, summary["data"])} for metrics in (tested, stored))
+    return now, before, checkpoint
 
 
 def test_run(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Measuring networks: on the validation data that select them, and on the test set."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from lightning import Trainer
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from kd_lightning.callbacks import MeasuredPart
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.memory_format import use_channels_last, use_contiguous
@@ -43,7 +44,8 @@ class TestedNetwork:
 
 def test(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> tuple[Metrics, Arrays]:
     """The test metrics of a module's student as it is, without their prefix, and its answers class by class."""
-    results = trainer.test(module, datamodule=data, verbose=False)
+    with counting(trainer):
+        results = trainer.test(module, datamodule=data, verbose=False)
     arrays = {name: tensor.cpu().numpy() for name, tensor in module.tested.items()}
     return {name.removeprefix("test/"): value for name, value in results[0].items()}, arrays
 
@@ -52,10 +54,22 @@ def validate(trainer: Trainer, module: DistillationModule, data: ImageDataModule
     """Accuracy and NLL of a module's student on the validation data; null where these are the test set."""
     measured: Mapping[str, float] = {}
     if data.validates_on == "validation":
-        with without_loggers(trainer):  # the curves hold the epochs of the training alone
+        with without_loggers(trainer), counting(trainer):  # the curves hold the epochs of the training alone
             results = trainer.validate(module, datamodule=data, verbose=False)
         measured = results[0] if results else {}
-    return {f"{name}_validation": measured.get(f"val/{name}") for name in ("top1", "nll")}
+    part: Metrics = {"images_validation": measured["val/images"]} if "val/images" in measured else {}
+    return part | {f"{name}_validation": measured.get(f"val/{name}") for name in ("top1", "nll")}
+
+
+@contextmanager
+def counting(trainer: Trainer) -> Iterator[None]:
+    """Log how many images are measured where that may be a part of them."""
+    count = MeasuredPart()
+    trainer.callbacks.append(count)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        trainer.callbacks.remove(count)  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -98,13 +112,17 @@ def costs(networks: Mapping[str, TestedNetwork], data: ImageDataModule) -> dict[
 def test_student(
     trainer: Trainer, module: DistillationModule, data: ImageDataModule, weights: Mapping[str, Weights], selected: str
 ) -> tuple[Metrics, Arrays]:
-    """The selected weights of a student, with the top-1 of the `best` and the `last`; the module holds the selected."""
+    """The selected weights of a student, with the top-1 of the `best` and the `last`; the module holds the selected.
+
+    The selected ones alone are logged.
+    """
     tested: Metrics = {}
     top1: Metrics = {}
     arrays: Arrays = {}
     for name in sorted(weights, key=lambda name: name == selected):
         module.student.load_state_dict(weights[name])
-        tested, arrays = test(trainer, module, data)
+        with nullcontext() if name == selected else without_loggers(trainer):
+            tested, arrays = test(trainer, module, data)
         top1[f"top1_{name}"] = tested["top1"]
     return {**tested, "top1_best": top1["top1_last"], **top1}, arrays
 

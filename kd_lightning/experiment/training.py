@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig
 
 from kd_lightning.callbacks import Compilation, Prefill, SeededEpochs, Throughput
@@ -21,7 +22,7 @@ from kd_lightning.experiment.memory_format import use_channels_last
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.module import DistillationModule
 from kd_lightning.teachers import CachedTeacher
-from kd_lightning.terminal import say
+from kd_lightning.terminal import say, show
 from kd_lightning.tracking.loggers import describe_training, of_this_training
 from kd_lightning.tracking.metrics_file import join_metrics, keep_metrics
 
@@ -60,6 +61,23 @@ def at(config: DictConfig, folder: Path) -> DictConfig:
     config = copy.deepcopy(config)
     config.paths.output_dir = str(folder)
     return config
+
+
+def keep_profile(trainer: Trainer, logs: Path) -> None:
+    """Have the trainer's profiler write beside the logs, unless it has a place of its own: Lightning only logs it."""
+    profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]
+    profiler.dirpath = profiler.dirpath or logs
+    profiler.filename = profiler.filename or "profile"
+
+
+def show_profile(trainer: Trainer) -> None:
+    """Print what the trainer's profiler wrote of a training."""
+    profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]
+    if isinstance(profiler, PassThroughProfiler):
+        return
+    for file in sorted(Path(str(profiler.dirpath)).glob(f"fit-{profiler.filename}*.txt")):
+        show(file.read_text())
+        say("profile", str(file))
 
 
 def make_loggers(config: DictConfig, logs: Path) -> list[Logger]:
@@ -102,9 +120,11 @@ def fit(
     training = describe(config, role, data, logs if role == "student" else logs.parent)
     describe_training(trainer.loggers, training, folder, resumed)
     seed_everything(config.seed, workers=True, verbose=False)
+    keep_profile(trainer, logs)
     trainer.fit(module, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
     if trainer.is_global_zero:
         join_metrics(logs)
+        show_profile(trainer)
     if isinstance(module.teacher, CachedTeacher) and module.teacher.answers.divergence is not None:
         say("teacher", f"what is kept differs from its answers by {module.teacher.answers.divergence:.1e} nats")
     throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))  # type: ignore[attr-defined]

@@ -113,10 +113,17 @@ def choices(run: Run) -> str:
     return ", ".join(part for part in (run.name, f"seed {run.seed}", given) if part)
 
 
+def measured_part(run: Run, metric: str) -> str:
+    """Such as `, first 10 of 900 images,`; nothing where the student was measured on all."""
+    found = ((run.summary or {}).get("student") or {}).get(metric.replace("top1", "part"))
+    return f", {found} images," if found else ""
+
+
 def cards(run: Run) -> list[Card]:
     """The numbers first looked for: the student's, what distillation brought, the teacher's, what is saved."""
     metric, where = ("top1", "test") if run.metric("student", "top1") is not None else ("top1_validation", "validation")
     student, scratch, teacher = (run.metric(role, metric) for role in ("student", "scratch", "teacher"))
+    where += measured_part(run, metric)
     found = []
     if student is not None:
         found.append(Card(f"student, {where} top-1", f"{100 * student:.2f} %", (run.summary or {})["student"]["model"]))

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from kd_lightning.command_line import unquoted
 from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
+from kd_lightning.reporting.caution import with_parts
 from kd_lightning.resolvers import register_resolvers
 from kd_lightning.sweeps.status import FINISHED, read_status
 from kd_lightning.tracking.arrays import NAME as EVALUATION
@@ -79,7 +80,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     if not is_run(folder):
         raise UserError(f"{folder}: holds no run; give a folder that kd-train printed, or a multirun's")
     path, status = folder / "summary.json", read_status(folder)
-    summary = json.loads(path.read_text()) if path.exists() else None
+    summary = with_parts(json.loads(path.read_text())) if path.exists() else None
     if status is None:
         state = UNFINISHED if summary is None else FINISHED
         return Run(folder, name or folder.resolve().name, state, read_overrides(folder), summary)

@@ -3,6 +3,7 @@
 from kd_lightning.reporting.cells import p_value
 from kd_lightning.reporting.collection import METRICS, Collection
 from kd_lightning.reporting.content import Card
+from kd_lightning.reporting.run_page import measured_part
 from kd_lightning.reporting.statistics import Paired, Spread, paired
 from kd_lightning.reporting.terminal_tables import percent
 
@@ -19,7 +20,9 @@ def cards(runs: Collection) -> list[Card]:
     for metric, name in METRICS.items():
         value = shown.spread(metric)
         if value is not None:
-            found.append(Card(name.removesuffix(" %"), f"{percent(value.mean)} %", interval(value)))
+            parts = dict.fromkeys(measured_part(run, metric).strip(", ") for run in shown.runs)
+            title = ", ".join([name.removesuffix(" %"), *(part for part in parts if part)])
+            found.append(Card(title, f"{percent(value.mean)} %", interval(value)))
     metric = "top1" if shown.pairs("top1") else "top1_validation"
     gain = paired(shown.pairs(metric))
     if gain is not None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from kd_lightning.reporting.caution import teacher_warning
 from kd_lightning.reporting.collection import Collection, Configuration
 from kd_lightning.reporting.content import Content, Section, section
 from kd_lightning.reporting.figures.curves import of_all
@@ -54,6 +55,8 @@ def compared(runs: Collection) -> list[Section]:
     which = which if runs.keys else "All runs"
     number = "of one run" if len(finished) == 1 else f"over {len(finished)} runs, with the standard deviation"
     text = f"{which}{f', {shown},' if runs.keys else ''} {number}. {selection(runs)}"
+    warnings = [warning for run in finished if run.summary and (warning := teacher_warning(run.summary)) is not None]
+    text = " ".join([text, *warnings[:1]])
     return section("comparison", "Comparison", text, [comparison(finished)])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from kd_lightning.reporting.caution import part, teacher_warning, with_parts
 from kd_lightning.reporting.figures.style import TITLES
 
 
@@ -15,7 +16,9 @@ def percent(value: float) -> str:
 
 ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("model", "model", str),
+    ("validation images", "part_validation", str),
     ("validation top-1 %", "top1_validation", percent),
+    ("test images", "part", str),
     ("top-1 %", "top1", percent),
     ("top-5 %", "top5", percent),
     ("precision %", "precision", percent),
@@ -35,7 +38,8 @@ def comparison(summary: Mapping[str, Any]) -> Table:
     """The three networks of a run's summary side by side."""
     distilled = "student" if summary["teacher"] is None else "distilled student"
     titles = TITLES | {"student": distilled}
-    networks = {titles[role]: summary[role] for role in titles if summary[role] is not None}
+    measured = with_parts(dict(summary))
+    networks = {titles[role]: measured[role] for role in titles if measured[role] is not None}
     table = metrics_table(networks)
     table.title, table.title_justify = f"{summary['data']['name']}, seed {summary['seed']}", "left"
     table.columns[-1].style = "bold"
@@ -55,16 +59,22 @@ def metrics_table(networks: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+VALIDATED_TESTED = (("_validation", "val"), ("", "test"))
+
+
 def caption(summary: Mapping[str, Any]) -> str:
     """What the distillation brought, and which weights were tested."""
     student, scratch, data = summary["student"], summary["scratch"], summary["data"]
-    tested = f"Best epoch by {data['images']['val']:,} validation images"
+    validated, images = (part(student, data, end) or f"{data['images'][split]:,}" for end, split in VALIDATED_TESTED)
+    tested = f"Best epoch by {validated} validation images"
     if data["selected_checkpoint"] == "last":
         tested = "Last epoch" + ("; validated on the test set" if data["validates_on"] == "test" else "")
-    lines = [f"{tested}; {data['images']['train']:,} training and {data['images']['test']:,} test images."]
+    lines = [f"{tested}; {data['images']['train']:,} training and {images} test images."]
     measured, name = ("top1", "top-1") if data["tested"] else ("top1_validation", "validation top-1")
     if not data["tested"]:
         lines.append("The distilled student was not tested.")
     if scratch is not None and student[measured] is not None and scratch.get(measured) is not None:
         lines.insert(0, f"Distillation: {100 * (student[measured] - scratch[measured]):+.2f} points of {name}.")
+    if (warning := teacher_warning(summary)) is not None:
+        lines.append(warning)
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kd_lightning.reporting.caution import part, teacher_warning
 from kd_lightning.reporting.statistics import spread
 from kd_lightning.reporting.terminal_tables import percent
 from kd_lightning.sweeps.job import LOG, output_to
@@ -17,6 +18,7 @@ from kd_lightning.sweeps.progress import failure
 from kd_lightning.sweeps.selection import Configuration, by_configuration, select, write_sweep
 from kd_lightning.sweeps.status import FAILED, FINISHED, read_statuses, text
 
+MEASURED = {"_validation": "validation", "": "test"}
 SHOWN = 20  # configurations; the report has all
 
 
@@ -29,6 +31,8 @@ def conclude(plan: Plan, console: Console) -> bool:
     if selected is not None:
         test_selected(plan.folder, selected)
     console.print(table(plan.folder, configurations, selected))
+    for line in cautions(plan.folder, selected or next(iter(configurations), None)):
+        console.print(line)
     if len(configurations) > SHOWN:
         console.print(f"and {len(configurations) - SHOWN} more configurations")
     failed = {name: status for name, status in statuses.items() if status.status == FAILED}
@@ -63,6 +67,15 @@ def table(folder: Path, configurations: list[Configuration], selected: Configura
         mark, style = ("selected", "bold") if one is selected else ("", None)
         result.add_row(text(one.choices), *values, mark, style=style)
     return result
+
+
+def cautions(folder: Path, shown: Configuration | None) -> list[str]:
+    """What a reader of the table has to know: on how much a configuration was measured, and of what teacher."""
+    summaries = [summary(folder / name) for name in (shown.finished if shown else ())]
+    measured = [(part(one["student"], one["data"], end), title) for one in summaries for end, title in MEASURED.items()]
+    lines = [f"Only the {images} {title} images were measured." for images, title in measured if images]
+    warnings = [teacher_warning(one) for one in summaries]
+    return [*dict.fromkeys(line for line in (*lines, *warnings) if line)]
 
 
 def mean_text(accuracies: list[float]) -> str:
