@@ -66,8 +66,9 @@ def at(config: DictConfig, folder: Path) -> DictConfig:
 def keep_profile(trainer: Trainer, logs: Path) -> None:
     """Have the trainer's profiler write beside the logs, unless it has a place of its own: Lightning only logs it."""
     profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]
-    profiler.dirpath = profiler.dirpath or logs
-    profiler.filename = profiler.filename or "profile"
+    if not isinstance(profiler, PassThroughProfiler):
+        profiler.dirpath = profiler.dirpath or logs
+        profiler.filename = profiler.filename or "profile"
 
 
 def show_profile(trainer: Trainer) -> None:
