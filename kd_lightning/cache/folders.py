@@ -75,11 +75,15 @@ def lock_beside(folder: Path) -> Path:
 
 
 def remove(entry: Entry) -> None:
-    """Delete an entry. Raises UserError where a run is making it at this moment."""
+    """Delete an entry. Raises UserError where a run is making it at this moment, or nothing can be deleted."""
     lock = FileLock(lock_beside(entry.path))
     try:
         with lock.acquire(timeout=0):
             shutil.rmtree(entry.path)
     except Timeout:
         raise UserError(f"{entry.name}: a run is making it; end that first") from None
+    except OSError as error:
+        raise UserError(
+            f"{entry.path}: cannot be removed ({error.strerror or error}); change its permissions"
+        ) from None
     Path(lock.lock_file).unlink(missing_ok=True)

@@ -23,7 +23,7 @@ class RecordFile:
     sparse: it takes up what is written. Who writes a row again writes the same, so no lock is needed.
 
     Args:
-        path: the file; it is made, or brought to its size, where need be.
+        path: the file; it is made, or brought to its size, where need be. One that cannot be written is read alone.
         rows: how many records it has room for.
         words: how many 16-bit words a record has.
     """
@@ -31,8 +31,14 @@ class RecordFile:
     def __init__(self, path: Path, rows: int, words: int) -> None:
         self.path, self.rows, self.words = path, rows, words
         self._record_bytes = 2 * (words + CHECK_WORDS)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         size = rows * self._record_bytes
+        self._refused: OSError | None = None
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:  # a cache that cannot be written
+            if not path.is_file() or path.stat().st_size != size:
+                raise
+            self._file, self._refused = os.open(path, os.O_RDONLY), error
         if os.fstat(self._file).st_size != size:
             os.ftruncate(self._file, size)
         self._map = mmap.mmap(self._file, size, prot=mmap.PROT_READ)
@@ -57,6 +63,8 @@ class RecordFile:
 
     def write(self, rows: Tensor, words: Tensor) -> None:
         """Keep words int16 (B, W) in rows int64 (B,). Raises OSError where the disk takes no more."""
+        if self._refused is not None:
+            raise self._refused
         records = torch.cat([words, self._checksum(rows, words)], dim=1).contiguous().numpy()
         for row, record in zip(rows.tolist(), records, strict=True):
             os.pwrite(self._file, record.data, row * self._record_bytes)

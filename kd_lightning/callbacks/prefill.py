@@ -58,6 +58,8 @@ class Prefill(Callback):
     ) -> None:
         """Ask the teacher for what is not kept of its answers to these images (B,) in an epoch."""
         assert images.num_views is not None
+        if teacher.answers.disk_is_full:
+            return
         views = view_of(images.seed, epoch, rows, images.num_views)
         missing = ~teacher.answers.has(rows, views)
         if missing.any():

@@ -17,6 +17,7 @@ from kd_lightning import __version__
 from kd_lightning.cache.folders import lock_beside
 from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, model_name
 from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.own_code import own_code
@@ -48,8 +49,14 @@ def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -
     settings = config[key]
     shape = shaped_by(settings, config, data)
     home = home_of(KIND, shape, config)
-    with first_rank_holds(lock_beside(home)):
+    with first_rank_holds(lock_beside(home)) as refused:
         found = all_ranks_agree((home / "record.json").exists())
+        if refused is not None and not found:
+            raise UserError(
+                f"paths.cache_dir={home.parent.parent}: cannot be written ({refused.strerror or refused}), and has no "
+                f"{model_name(settings)} trained as the {title} ({KIND}/{home.name}); choose another folder, there or "
+                "in the environment as KD_LIGHTNING_CACHE"
+            )
         say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
         if found:
             return load(key, settings, data, home)

@@ -2,35 +2,28 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
-from filelock import AcquireReturnProxy, FileLock
-
-from kd_lightning.errors import UserError
+from filelock import FileLock
 
 
 @contextmanager
-def first_rank_holds(lock: Path) -> Iterator[None]:
-    """One process at a time among those that train by themselves; the other ranks of a run follow their first."""
-    if is_first_rank():
-        with acquired(lock):
-            yield
-    else:
-        yield
+def first_rank_holds(lock: Path) -> Iterator[OSError | None]:
+    """One process at a time among those that train by themselves; the other ranks of a run follow their first.
 
-
-def acquired(lock: Path) -> AcquireReturnProxy:
-    """A lock in the cache, once it is free. Raises UserError where the cache cannot be written."""
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(lock).acquire()
-    except OSError as error:
-        raise UserError(
-            f"paths.cache_dir={lock.parents[1]}: cannot be written ({error.strerror or error}); choose another folder, "
-            "there or in the environment as KD_LIGHTNING_CACHE"
-        ) from None
+    Yields why there is no lock, as in a cache that cannot be written, which needs none to be read; else None.
+    """
+    with ExitStack() as held:
+        refused = None
+        if is_first_rank():
+            try:
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(FileLock(lock).acquire())
+            except OSError as error:
+                refused = error
+        yield refused
 
 
 def is_first_rank() -> bool:

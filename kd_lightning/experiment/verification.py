@@ -99,7 +99,7 @@ def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule) -> CachedTe
     assert isinstance(network, nn.Module)
     example = example_input(data)
     taps = given_taps("teacher", config.teacher.taps)
-    with TemporaryDirectory(dir=folder.parent.parent) as elsewhere:  # another teacher gets no folder in the cache
+    with TemporaryDirectory() as elsewhere:  # another teacher gets no folder in the cache
         config.paths.cache_dir = elsewhere
         teacher = with_answers(FrozenTeacher(network, taps, model_name(config.teacher)), config, data, example)
     assert isinstance(teacher, CachedTeacher)
