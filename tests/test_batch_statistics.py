@@ -174,6 +174,13 @@ def test_nor_can_they_in_a_script(tmp_path: Path) -> None:
         CachedTeacher(teacher, Answers(tmp_path / "answers.bin", 4, 1, Whole(5, 32)))
 
 
+def test_an_own_teacher_that_does_not_take_it_is_refused() -> None:
+    own = "+teacher={_target_: tests.test_own_classes.ConstantTeacher, favourite: 3}"
+    words = r"^teacher\.batch_statistics=True: ConstantTeacher takes no such argument; ~teacher\.batch_statistics"
+    with pytest.raises(UserError, match=words):
+        check(composed("~teacher", own, "method=ofd"))
+
+
 def test_it_is_a_switch() -> None:
     with pytest.raises(UserError, match=r"^teacher\.batch_statistics=0\.1: must be true or false"):
         check(composed("teacher.batch_statistics=0.1"))

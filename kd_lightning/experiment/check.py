@@ -9,7 +9,13 @@ from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import roles
-from kd_lightning.experiment.check_networks import check_classes, check_models, check_network, check_weights
+from kd_lightning.experiment.check_networks import (
+    check_classes,
+    check_models,
+    check_network,
+    check_own_teacher,
+    check_weights,
+)
 from kd_lightning.experiment.check_training import check_compilation, check_devices, check_training
 from kd_lightning.experiment.check_values import check_values
 from kd_lightning.experiment.recipe import of_student
@@ -20,6 +26,7 @@ def check(config: DictConfig) -> ImageDataModule:
     check_values(config)
     for role in roles(config):
         check_network(role, config[role])
+    check_own_teacher(config)
     check_compilation(config)
     check_recipe(config)
     check_recipe_of_student(config)

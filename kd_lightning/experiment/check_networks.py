@@ -1,9 +1,11 @@
 """Checking the networks that a config names: they exist, have weights, and fit the data and the terms."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_object
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -55,6 +57,21 @@ def check_network(role: str, settings: DictConfig) -> None:
     adapt = plain(settings.get("adapt"))
     if adapt and not (isinstance(adapt, dict) and isinstance(adapt.get("_target_"), str)):
         raise UserError(f"{role}.adapt={adapt}: must be a mapping with _target_, as in method=simkd, or null")
+
+
+def check_own_teacher(config: DictConfig) -> None:
+    """A teacher of the user's own takes `batch_statistics`, where a method sets it."""
+    if not is_own_teacher(config) or "batch_statistics" not in config.teacher:
+        return
+    try:
+        takes = inspect.signature(get_object(config.teacher["_target_"])).parameters
+    except Exception:  # reported where it is made
+        return
+    if "batch_statistics" not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+        raise UserError(
+            f"teacher.batch_statistics={config.teacher.batch_statistics}: {model_name(config.teacher)} takes no such "
+            "argument; ~teacher.batch_statistics leaves the statistics to it"
+        )
 
 
 def check_weights_key(role: str, weights_key: Any, weights: str | None) -> None:
