@@ -18,6 +18,11 @@ PLUGINS = {  # configs that an extra of this package brings
     ("hydra/sweeper", "optuna"): "optuna",
 }
 
+IN_CONFIG = (  # a Python argument, and the key that stands for it
+    (re.compile(r"(?<![\w=./\\-])terms\.(?=\w)"), "loss."),
+    (re.compile(r"(?<![\w=./\\-])(student|teacher)_taps\b"), r"\1.taps"),
+)
+
 
 def one_line(error: BaseException) -> str:
     """An error's message for the terminal, on one line."""
@@ -29,7 +34,14 @@ def one_line(error: BaseException) -> str:
     text = str(error).rsplit(f"{UserError.__name__}: ", 1)[-1]
     text = " ".join(text.partition("\nConfig search path")[0].split())
     missing = re.match(r"In '.+': Could not (?:load|find) '([^']+)/([^'/]+)'", text)
-    return _no_such_config(missing[1], missing[2]) if missing else text
+    return _no_such_config(missing[1], missing[2]) if missing else in_config_words(text)
+
+
+def in_config_words(text: str) -> str:
+    """A message of the library, which names Python arguments, with the config's keys."""
+    for argument, key in IN_CONFIG:
+        text = argument.sub(key, text)
+    return text
 
 
 def _no_such_config(group: str, value: str) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
+from kd_lightning.losses.functional.samples import has_label
 
 Batch = dict[str, Tensor]
 
@@ -24,6 +25,20 @@ def as_batch(batch: Any) -> Batch:
     )
 
 
+def check_labels(batch: Batch, num_classes: int) -> None:
+    """UserError for a label that is no class, seen where the batch lies on the CPU; -1 and -100 are no label."""
+    target = batch.get("target")
+    if target is None or target.device.type != "cpu" or target.is_floating_point() or not target.numel():
+        return
+    lowest, highest = (int(bound) for bound in target.aminmax())
+    if highest >= num_classes:
+        raise UserError(f"target={highest}: there are {num_classes} classes, labelled 0 to {num_classes - 1}")
+    if lowest < 0 and not bool(((target >= 0) | has_label(target).logical_not()).all()):
+        raise UserError(
+            f"target={lowest}: labels are whole numbers, 0 or more; -1 and -100 stand for a sample without a label"
+        )
+
+
 def example_batch(inputs: Tensor) -> Batch:
     """A batch of these inputs with target, index and strong view."""
     zeros = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
@@ -34,8 +49,8 @@ def strong_view(batch: Batch) -> Tensor:
     """The strongly augmented view of the batch's images."""
     if "input_strong" not in batch:
         raise UserError(
-            "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd "
-            "does, or let your loader give 'input_strong'"
+            "input_strong: a term compares two views of an image, and the batch has one; let the loader give a second, "
+            "strongly augmented one as 'input_strong'"
         )
     return batch["input_strong"]
 

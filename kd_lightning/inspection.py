@@ -56,10 +56,11 @@ def inspect_model(
     def inspect(device: str) -> Inspection:
         network, example = _build(device, role, model, input_size, num_classes, adapt)
         try:
-            found = _found(network, example, None if taken is None else {*taken} - {*taps})
-            values = tap_values(network, example, {**found, **taps})
+            wanted = None if taken is None else {*taken} - {*taps}
+            found = _found(network, example, wanted, taps.get("logits", ""), num_classes)
+            values = tap_values(network, example, {**found, **taps}, num_classes)
         except UserError as error:
-            raise UserError(f"{role}.{error}") from error
+            raise UserError(f"{role}_{error}") from error
         return Inspection(role, name, input_size, _parameters(network), {**found, **taps}, values)
 
     try:
@@ -74,11 +75,13 @@ def inspect_model(
         ) from error
 
 
-def _found(network: nn.Module, example: Tensor, wanted: set[str] | None) -> dict[str, str]:
+def _found(
+    network: nn.Module, example: Tensor, wanted: set[str] | None, logits: str, num_classes: int
+) -> dict[str, str]:
     """The taps that `auto` finds; the output alone where no more is wanted."""
     if wanted is not None and wanted <= {"logits"}:
-        return {"logits": ""}
-    return find_all(network, example, wanted)
+        return {"logits": logits}
+    return find_all(network, example, wanted, logits, num_classes)
 
 
 @dataclass(frozen=True)

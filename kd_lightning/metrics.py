@@ -1,10 +1,10 @@
 """What a classifier is measured by; all but NLL are fractions in [0, 1]."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -13,6 +13,39 @@ from torchmetrics.classification import (
     MulticlassPrecision,
     MulticlassRecall,
 )
+
+from kd_lightning.errors import UserError
+from kd_lightning.losses.functional.samples import has_label
+
+
+def labelled(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, C) and target (N,) of the samples that have a label, which -1 and -100 are not."""
+    rows = has_label(target)
+    return logits[rows], target[rows].long()
+
+
+def check_classified(
+    logits: Tensor, target: Tensor | None, num_classes: int | None, role: str, mixed: bool = False
+) -> None:
+    """UserError unless these are what a classifier is measured by: logits (N, C) and class indices (N,).
+
+    With `mixed`, as in training, the target may be probabilities (N, C) too.
+    """
+    if logits.ndim != 2:
+        raise UserError(
+            f"{role}.logits={tuple(logits.shape)}: a classifier is measured by logits (N, C), one row for each sample; "
+            "validate and test without targets, or take a network that classifies"
+        )
+    if num_classes is not None and logits.shape[1] != num_classes:
+        raise UserError(f"num_classes={num_classes}: the {role} gives {logits.shape[1]} logits; give that number")
+    if target is None or (mixed and target.is_floating_point() and target.shape == logits.shape):
+        return
+    if target.is_floating_point() or target.shape != logits.shape[:1]:
+        kind = str(target.dtype).removeprefix("torch.")
+        raise UserError(
+            f"target={kind} {tuple(target.shape)}: a classifier is measured by class indices ({len(logits)},), whole "
+            "numbers; give these, or batches without targets"
+        )
 
 
 class NegativeLogLikelihood(Metric):
@@ -29,8 +62,10 @@ class NegativeLogLikelihood(Metric):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        self.total += F.cross_entropy(logits.float(), target, reduction="sum")
-        self.count += len(target)
+        counted = has_label(target)
+        ignored = torch.where(counted, target.long(), -100)
+        self.total += F.cross_entropy(logits.float(), ignored, ignore_index=-100, reduction="sum")
+        self.count += counted.sum()
 
     def compute(self) -> Tensor:
         return self.total / self.count
@@ -79,6 +114,29 @@ class Agreement(MulticlassAccuracy):
 
     def update(self, student: Tensor, teacher: Tensor) -> None:
         super().update(student, teacher.argmax(dim=1))
+
+
+class ByLoader(nn.Module):
+    """A metric or a collection for each loader of a stage, all alike, each with its own counts."""
+
+    def __init__(self, first: nn.Module) -> None:
+        super().__init__()
+        self.each = nn.ModuleList([first])
+
+    def of(self, loader: int) -> Any:
+        """That of a loader, made when it is first asked for."""
+        while len(self.each) <= loader:
+            fresh = cast(Any, self.each[0]).clone()
+            fresh.reset()
+            if isinstance(fresh, MetricCollection):
+                fresh.postfix = of_loader(len(self.each))
+            self.each.append(fresh)
+        return self.each[loader]
+
+
+def of_loader(loader: int) -> str:
+    """What a name ends in for another loader than the first, as Lightning has it."""
+    return f"/dataloader_idx_{loader}" if loader else ""
 
 
 def _metric(kind: type[Metric], num_classes: int, **options: Any) -> Metric:

@@ -10,19 +10,20 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MetricCollection
 
 from kd_lightning import metrics
-from kd_lightning.batch import Batch, Constants, as_batch, example_batch, of_strong_view
+from kd_lightning.batch import Batch, Constants, as_batch, check_labels, example_batch, of_strong_view
 from kd_lightning.errors import UserError
 from kd_lightning.learning_rate import LearningRateSchedule
 from kd_lightning.length import Length, begin_next_epoch, is_unlimited, length_of, refuse_without_length
-from kd_lightning.losses import CrossEntropy
+from kd_lightning.losses import CrossEntropy, functional
+from kd_lightning.metrics import ByLoader, check_classified, of_loader
 from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.models.normalization import stored_normalization
-from kd_lightning.objective import Objective, ObjectiveValue, Term
+from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
 from kd_lightning.predictions import Predictions
 from kd_lightning.schedules import Progress
+from kd_lightning.sharing import check_apart, check_terms_apart
 from kd_lightning.signals import connect, resolve_taps, taken_from, takes_strong_view, with_view
 from kd_lightning.taps import TapReader, dry_run
 from kd_lightning.teachers import FrozenTeacher, Teacher
@@ -68,6 +69,9 @@ class DistillationModule(LightningModule):
         self.save_hyperparameters({"config": dict(config)} if config else {}, logger=False)
         self.optimizer = optimizer or partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
         self.scheduler = scheduler
+        if teacher is not None:
+            check_apart("teacher", teacher, "student", student)
+        check_terms_apart(terms or {}, student, teacher)
         self.objective = Objective(
             {"ce": Term(CrossEntropy(), ["student.logits", "target"])} if terms is None else terms
         )
@@ -76,21 +80,22 @@ class DistillationModule(LightningModule):
         if isinstance(teacher, Teacher):
             self.teacher = teacher
         elif teacher is not None:
-            self.teacher = FrozenTeacher(
-                teacher, resolve_taps("teacher", teacher, teacher_taps, self.objective, example_input)
-            )
+            found = resolve_taps("teacher", teacher, teacher_taps, self.objective, example_input, num_classes)
+            self.teacher = FrozenTeacher(teacher, found, num_classes=num_classes)
         self.training_set = Constants(training_set or {})
-        self._connect(resolve_taps("student", student, student_taps, self.objective, example_input), example_input)
+        self.num_classes = num_classes
+        found = resolve_taps("student", student, student_taps, self.objective, example_input, num_classes)
+        self._connect(found, example_input)
         # What is equal on all ranks by itself is not sent anew before every step.
         self._ddp_params_and_buffers_to_ignore = [
             *(f"training_set.{name}" for name in self.training_set.names()),
             *(f"objective.{name}" for name in self.objective.synchronized_buffers()),
         ]
-        self.val_metrics = None if num_classes is None else metrics.selection_metrics(num_classes, "val/")
-        self.test_metrics = None if num_classes is None else metrics.test_metrics(num_classes, "test/")
-        self.test_agreement = None if num_classes is None else metrics.Agreement(num_classes)
+        self.val_metrics = None if num_classes is None else ByLoader(metrics.selection_metrics(num_classes, "val/"))
+        self.test_metrics = None if num_classes is None else ByLoader(metrics.test_metrics(num_classes, "test/"))
+        self.test_agreement = None if num_classes is None else ByLoader(metrics.Agreement(num_classes))
         self.test_predictions = None if num_classes is None else Predictions(num_classes)
-        self.tested: dict[str, Tensor] = {}  # what `Predictions` computed in the latest test
+        self.tested: dict[str, Tensor] = {}  # what `Predictions` computed in the latest test, of its first loader
 
     def _connect(self, student_taps: Mapping[str, str], example_input: Tensor | None) -> None:
         """Attach the taps that the terms take, and build the parts of terms from the signals of one dry run."""
@@ -101,7 +106,8 @@ class DistillationModule(LightningModule):
         self._takes_strong_view = takes_strong_view(self.objective)
         self._heads_apart = "logits_distilled" in wanted
         train_heads_apart(self.student, self._heads_apart)
-        self._read_student = TapReader(self.student, {tap: student_taps[tap] for tap in sorted(wanted | {"logits"})})
+        read = {tap: student_taps[tap] for tap in sorted(wanted | {"logits"})}
+        self._read_student = TapReader(self.student, read, "student", self.num_classes)
         if self.teacher is not None:
             self.teacher.request(taken_from("teacher", self.objective))
         if self.objective.is_built_from_examples:
@@ -112,6 +118,7 @@ class DistillationModule(LightningModule):
                 )
             with dry_run(self.student, example_input):
                 self.objective.build(self.signals(example_batch(example_input)))
+            check_apart("terms", self.objective, "student", self.student)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes some 45 times a step which hook runs; nn.Module would search its parameters for it each time.
@@ -155,14 +162,24 @@ class DistillationModule(LightningModule):
                 torch.distributed.broadcast(buffer, src=0)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        if self.teacher is None or not self.trainer.training:
+        trainer = self._trainer  # an export has none
+        if trainer is None or trainer.predicting:
             return batch
-        return self.teacher.before_transfer(batch)
+        if self.num_classes is not None:
+            check_labels(as_batch(batch), self.num_classes)
+        knows_nothing = self.teacher is None or type(self.teacher).before_transfer is Teacher.before_transfer
+        if knows_nothing or not trainer.training:
+            return batch
+        assert self.teacher is not None
+        return self.teacher.before_transfer(as_batch(batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch)
         progress = self.progress()
-        value = self.objective(self.signals(batch), progress)
+        signals = self.signals(batch)
+        if self.num_classes is not None and "student.logits" in signals:
+            check_classified(signals["student.logits"], batch.get("target"), self.num_classes, "student", mixed=True)
+        value = self.objective(signals, progress)
         if self._is_shown():
             self._show(value, progress, len(batch["input"]))
         return value.total
@@ -178,22 +195,29 @@ class DistillationModule(LightningModule):
         for name, entry in (shown | further).items():
             self.log(f"train/{name}", entry, prog_bar=name in shown, batch_size=batch_size)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
         if "target" in batch:
-            self._measure("val/", self.val_metrics, self(batch["input"]), batch["target"])
+            self._measure("val/", self.val_metrics, self(batch["input"]), batch["target"], dataloader_idx)
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
         signals = self._answers(batch)
         logits = signals["student.logits"]
         if "target" in batch:
-            self._measure("test/", self.test_metrics, logits, batch["target"])
-            if self.test_predictions is not None:
+            self._measure("test/", self.test_metrics, logits, batch["target"], dataloader_idx)
+            if self.test_predictions is not None and dataloader_idx == 0:
                 self.test_predictions.update(logits, batch["target"])
         if self.test_agreement is not None and "teacher.logits" in signals:
-            self.test_agreement.update(logits, signals["teacher.logits"])
-            self.log("test/agreement", self.test_agreement, batch_size=len(logits))
+            check_classified(signals["teacher.logits"], None, self.num_classes, "teacher")
+            agreement = self._of_loader(self.test_agreement, dataloader_idx)
+            agreement.update(logits, signals["teacher.logits"])
+            name = f"test/agreement{of_loader(dataloader_idx)}"
+            self.log(name, agreement, batch_size=len(logits), add_dataloader_idx=False)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """The student's logits (B, C)."""
+        return self(as_batch(batch)["input"])
 
     def on_test_epoch_start(self) -> None:
         if self.test_predictions is not None:
@@ -203,14 +227,29 @@ class DistillationModule(LightningModule):
         if self.test_predictions is not None and self.test_predictions.update_called:
             self.tested = self.test_predictions.compute()
 
-    def _measure(self, stage: str, collection: MetricCollection | None, logits: Tensor, target: Tensor) -> None:
-        """Update and log a stage's metrics; its cross-entropy alone where the number of classes is not known."""
-        if collection is None:
-            value = torch.nn.functional.cross_entropy(logits.float(), target)
-            self.log(f"{stage}nll", value, prog_bar=True, batch_size=len(logits), sync_dist=True)
+    def _measure(self, stage: str, each: ByLoader | None, logits: Tensor, target: Tensor, loader: int) -> None:
+        """Update and log a loader's metrics; its cross-entropy alone where the number of classes is not known.
+
+        The first loader's go by their names alone, for monitors; the others' as Lightning has it.
+        """
+        check_classified(logits, target, self.num_classes, "student")
+        logits, target = metrics.labelled(logits, target)
+        if not len(target):
+            return
+        if each is None:
+            with naming(f"{stage}nll"):
+                value = functional.cross_entropy(logits.float(), target)
+            name = f"{stage}nll{of_loader(loader)}"
+            self.log(name, value, prog_bar=True, batch_size=len(logits), sync_dist=True, add_dataloader_idx=False)
         else:
+            collection = self._of_loader(each, loader)
             collection.update(logits, target)
-            self.log_dict(collection, prog_bar=True, batch_size=len(logits))
+            self.log_dict(collection, prog_bar=True, batch_size=len(logits), add_dataloader_idx=False)
+
+    def _of_loader(self, each: ByLoader, loader: int) -> Any:
+        if loader >= len(each.each):
+            self._metric_attributes = None  # Lightning looks for new metrics no second time
+        return each.of(loader)
 
     def setup(self, stage: str) -> None:
         self.__dict__.pop("length", None)  # another training of the same module may have another

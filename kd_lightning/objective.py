@@ -2,8 +2,10 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -17,6 +19,7 @@ from kd_lightning.taps import evaluating
 Signals = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 Projector = Callable[[Shape, Shape], nn.Module]
+OUT_OF_BOUNDS = re.compile(r"(Target|index) -?\d+ is out of bounds")  # what PyTorch says of a label on the CPU
 
 
 @runtime_checkable
@@ -165,10 +168,10 @@ class Objective(nn.Module):
     def __init__(self, terms: Mapping[str, Term]) -> None:
         super().__init__()
         if not terms:
-            raise UserError("loss=[]: nothing to minimise; name at least one term, as in loss=[ce,kd]")
+            raise UserError("terms={}: nothing to minimise; name at least one term, such as ce")
         for name in terms:
             if not name.isidentifier() or hasattr(nn.ModuleDict, name):
-                raise UserError(f"loss.{name}: cannot be a term's name; use letters, digits and _, such as {name}_term")
+                raise UserError(f"terms.{name}: cannot be a term's name; use letters, digits, _, as {name}_term")
         self.terms = nn.ModuleDict({name: term.unfitted() for name, term in terms.items()})
 
     def items(self) -> Iterator[tuple[str, Term]]:
@@ -189,7 +192,7 @@ class Objective(nn.Module):
         examples = {**examples, **_as_signals(Progress())}
         for name, term in self.items():
             if term.is_built_from_examples:
-                with naming(f"loss.{name}"):
+                with naming(f"terms.{name}"):
                     term.build(examples)
 
     def synchronized_buffers(self) -> dict[str, Tensor]:
@@ -225,16 +228,21 @@ class Objective(nn.Module):
         return ObjectiveValue(total, raw, weighted)
 
     def _value(self, name: str, term: Term, signals: Signals) -> Tensor:
-        with naming(f"loss.{name}"):
+        with naming(f"terms.{name}"):
             value: Tensor = term(signals)
         return value
 
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Put the config's key in front of what a term's part finds wrong."""
+    """Put a term's name in front of what a part of it finds wrong."""
     try:
         yield
+    except (IndexError, RuntimeError) as error:
+        if not OUT_OF_BOUNDS.search(str(error)):
+            raise
+        reason = str(error).rstrip(".")
+        raise UserError(f"{key}: {reason}; labels count from 0, and -1 and -100 stand for no label") from error
     except UserError as error:
         raise UserError(str(error) if str(error).startswith(key) else f"{key}: {error}") from error
 
@@ -256,8 +264,15 @@ def _pick(signals: Signals, name: str | list[str]) -> Tensor | list[Tensor]:
         return signals[name] if isinstance(name, str) else [signals[one] for one in name]
     except KeyError as missing:
         raise UserError(
-            f"signals={missing.args[0]}: nobody gives this signal; there are {', '.join(signals)}"
+            f"signals={missing.args[0]}: nobody gives this signal; {did_you_mean(missing.args[0], signals)}there are "
+            f"{', '.join(signals)}"
         ) from None
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The closest of the names as a question, or nothing."""
+    close = get_close_matches(name, list(names), n=1)
+    return f"did you mean {close[0]}? " if close else ""
 
 
 def _as_precise(converted: Tensor, value: Tensor) -> Tensor:

@@ -37,28 +37,28 @@ def test_a_student_alone_needs_no_teacher() -> None:
         (
             Objective({"hint": Term(FitNet(), ["student.stage9", "teacher.stage2"])}),
             TAPS,
-            ["loss.hint.signals=student.stage9", "the student has no such tap", "did you mean student.stage2"],
+            ["terms.hint.signals=student.stage9", "the student has no such tap", "did you mean student.stage2"],
         ),
         (
             Objective({"hint": Term(FitNet(), ["student.stage2", "teacher.pooled"])}),
             ["logits", "stage1"],
             [
-                "loss.hint.signals=teacher.pooled",
+                "terms.hint.signals=teacher.pooled",
                 "the teacher has no such tap",
                 "it has logits, stage1",
-                "teacher.taps",
+                "teacher_taps",
             ],
         ),
         (attention(["student.stage1", "student.stage7"], ["teacher.stage1", "teacher.stage2"]), TAPS, ["stage7"]),
         (
             attention(),
             ["logits", "stage1"],
-            ["loss.attention.signals=", "[student.stage1, student.stage2]", "[teacher.stage1]", "equal length"],
+            ["terms.attention.signals=", "[student.stage1, student.stage2]", "[teacher.stage1]", "equal length"],
         ),
         (attention(), ["logits"], ["[student.stage1, student.stage2] and []", "equal length"]),
         (attention(["student.stage1"], ["teacher.stage1", "teacher.stage2"]), TAPS, ["equal length"]),
-        (Objective({"kd": Term(SoftTarget(), ["student.logits", "teacher.logits"])}), None, ["loss=kd", "a teacher"]),
-        (attention(), None, ["loss=attention", "needs a teacher"]),
+        (Objective({"kd": Term(SoftTarget(), ["student.logits", "teacher.logits"])}), None, ["terms.kd", "a teacher"]),
+        (attention(), None, ["terms.attention", "needs a teacher"]),
     ],
 )
 def test_what_is_missing_is_named(objective: Objective, teacher: list[str] | None, parts: list[str]) -> None:

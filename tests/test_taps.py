@@ -458,16 +458,6 @@ def test_reads_the_layouts() -> None:
     assert torch.equal(a_map[:, :, 1, 2], tokens[:, 2 + 5])
 
 
-@pytest.mark.parametrize("output", [lambda x: (x, x + 1), lambda x: [x], lambda x: {"other": x + 1, "logits": x}])
-def test_the_models_output_may_be_a_tuple_a_list_or_a_mapping(output) -> None:  # type: ignore[no-untyped-def]
-    class Odd(nn.Module):
-        def forward(self, x: Tensor):  # type: ignore[no-untyped-def]
-            return output(x)
-
-    x = torch.randn(2, 3)
-    assert torch.equal(TapReader(Odd(), {"logits": ""})(x)["logits"], x)
-
-
 def test_a_module_used_twice_gives_its_last_output_and_a_keyword_is_an_input() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

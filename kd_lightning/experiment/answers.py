@@ -70,7 +70,9 @@ def with_answers(
     data.setup()
     classifier, width = None, data.num_classes
     if config.teacher.cache == "pooled":
-        teacher = FrozenTeacher(teacher.network, {**find_taps(teacher.network, example), **teacher.taps}, teacher.name)
+        classes = data.num_classes
+        found = find_taps(teacher.network, example, teacher.taps["logits"], classes)
+        teacher = FrozenTeacher(teacher.network, {**found, **teacher.taps}, teacher.name, num_classes=classes)
         classifier, width = classifier_of(teacher, example)
     encoding = encoding_of(config, width)
     images = len(data.train_set.images.targets)
@@ -128,13 +130,13 @@ def describe(teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, 
 
 def classifier_of(teacher: FrozenTeacher, example: Tensor) -> tuple[nn.Module, int]:
     """The teacher's last layer, and the width of what it takes. Raises UserError unless it makes logits of `pooled`."""
-    inner = find_inner_taps(teacher.network, example)
+    inner = find_inner_taps(teacher.network, example, teacher.taps["logits"], teacher.num_classes)
     path = inner.get("classifier_weight", ":").partition(":")[0]
     layer = teacher.network.get_submodule(path) if path else None
     if isinstance(layer, nn.Linear) and "pooled" in teacher.taps:
         taps = {"pooled": teacher.taps["pooled"], "logits": teacher.taps["logits"]}
         with dry_run(teacher.network, example), torch.no_grad():
-            seen = TapReader(teacher.network, taps)(example)
+            seen = TapReader(teacher.network, taps, num_classes=teacher.num_classes)(example)
             if torch.allclose(layer(seen["pooled"]), seen["logits"], rtol=1e-4, atol=1e-5):
                 return layer, math.prod(seen["pooled"].shape[1:])
     raise UserError(

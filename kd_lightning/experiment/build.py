@@ -14,7 +14,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.answers import with_answers
 from kd_lightning.experiment.normalization import normalization
 from kd_lightning.experiment.recipe import of_student
-from kd_lightning.inspection import Adapt
+from kd_lightning.inspection import Adapt, given_taps
 from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective, Term
@@ -95,6 +95,18 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule, adapt:
     return normalize_inputs(network, mean, std)
 
 
+def logits_tap(role: str, settings: Mapping[str, Any]) -> dict[str, str] | str:
+    """The tap that a network of `student` or `teacher` needs to be tested: its logits, where the config names them."""
+    given = given_taps(role, settings.get("taps", "auto"))
+    return {"logits": given["logits"]} if "logits" in given else "auto"
+
+
+def named_logits(role: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`logits_tap` where there is one, for what names a kept result."""
+    tap = logits_tap(role, settings)
+    return {} if tap == "auto" else {"logits": tap}
+
+
 def file_metadata(settings: Mapping[str, Any], network: nn.Module) -> dict[str, str]:
     """What goes into a weights file beside the weights: the model's name and its normalisation."""
     return {"model": model_name(settings), **stored_normalization(network)}
@@ -125,9 +137,15 @@ def module_around(
     terms = build_terms(loss)
     example = example_input(data)
     if teacher is not None and not isinstance(teacher, Teacher):
-        taps = resolve_taps("teacher", teacher, config.teacher.taps, Objective(terms), example)
-        own_statistics = bool(config.teacher.get("batch_statistics"))
-        frozen = FrozenTeacher(teacher, taps, model_name(config.teacher), batch_statistics=own_statistics)
+        given = given_taps("teacher", config.teacher.taps)
+        taps = resolve_taps("teacher", teacher, given or "auto", Objective(terms), example, data.num_classes)
+        frozen = FrozenTeacher(
+            teacher,
+            taps,
+            model_name(config.teacher),
+            batch_statistics=bool(config.teacher.get("batch_statistics")),
+            num_classes=data.num_classes,
+        )
         teacher = with_answers(frozen, config, data, example)
     data.setup()
     return DistillationModule(
@@ -135,7 +153,7 @@ def module_around(
         teacher=teacher,
         terms=terms,
         **build_optimization(of_student(config)),
-        student_taps=config.student.taps,
+        student_taps=given_taps("student", config.student.taps) or "auto",
         example_input=example,
         num_classes=data.num_classes,
         training_set=dict(zip(TRAINING_SET, (data.train_set.rows, data.train_set.targets), strict=True)),

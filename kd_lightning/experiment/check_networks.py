@@ -19,6 +19,7 @@ from kd_lightning.experiment.build import (
     adapted_to_its_like,
     build_network,
     build_terms,
+    has_teacher,
     is_own_teacher,
     model_name,
     roles,
@@ -112,7 +113,7 @@ def check_models(config: DictConfig, data: ImageDataModule) -> None:
 def check_terms(loss: DictConfig, config: DictConfig, data: ImageDataModule) -> None:
     """The networks have every tap that these terms take, in shapes that fit."""
     objective = Objective(build_terms(loss))
-    check_signals(objective, data)
+    check_signals(objective, config, data)
     taps: dict[str, dict[str, str]] = {}
     values: dict[str, Tensor] = {}
     for role in roles(config):
@@ -138,13 +139,15 @@ def check_terms(loss: DictConfig, config: DictConfig, data: ImageDataModule) -> 
             objective.build(values | example_batch(torch.zeros(2)))
 
 
-def check_signals(objective: Objective, data: ImageDataModule) -> None:
+def check_signals(objective: Objective, config: DictConfig, data: ImageDataModule) -> None:
     """The terms take nothing that nobody gives."""
     if takes_strong_view(objective) and data.strong is None:
         raise UserError(
             "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd does"
         )
     for name, term in objective.items():
+        if not has_teacher(config) and any(signal.startswith("teacher.") for signal in term.names()):
+            raise UserError(f"loss={name}: this term needs a teacher; choose one, or loss=ce with teacher=none")
         for signal in term.names():
             if signal.partition(".")[0] not in GIVEN:
                 raise UserError(

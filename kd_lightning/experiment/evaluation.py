@@ -13,7 +13,7 @@ from kd_lightning.config import is_file
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment import once
-from kd_lightning.experiment.build import adapted_to_its_like, build_network, has_teacher, is_own_teacher
+from kd_lightning.experiment.build import adapted_to_its_like, build_network, has_teacher, is_own_teacher, logits_tap
 from kd_lightning.experiment.late_results import log_later
 from kd_lightning.experiment.own_teacher import build_own_teacher
 from kd_lightning.experiment.recipe import of_student
@@ -76,7 +76,14 @@ def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[Distillation
     teacher = find_teacher(run, data)
     settings = DictConfig({**run.student, "weights": str(checkpoint), "weights_key": None})
     student = build_network("student", settings, data, adapted_to_its_like(run, data))
-    return DistillationModule(student=student, teacher=teacher, num_classes=data.num_classes), data
+    module = DistillationModule(
+        student=student,
+        teacher=teacher,
+        student_taps=logits_tap("student", run.student),
+        teacher_taps=logits_tap("teacher", run.teacher),
+        num_classes=data.num_classes,
+    )
+    return module, data
 
 
 def one_device(run: DictConfig, options: Mapping[str, Any]) -> Trainer:

@@ -11,11 +11,12 @@ from kd_lightning import __version__
 from kd_lightning.cache.folders import lock_beside
 from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.build import logits_tap, named_logits
 from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.once import trainer_shape
 from kd_lightning.experiment.own_code import own_code
 from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds, is_first_rank
-from kd_lightning.experiment.testing import TestedNetwork, measure_alone
+from kd_lightning.experiment.testing import Metrics, TestedNetwork, holds_all, measure_alone
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights import state_sha256
 from kd_lightning.terminal import say, warn
@@ -31,14 +32,22 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
     decided = decided_by(settings, network, config, data)
     home = home_of("measurements", decided, config)
     with first_rank_holds(lock_beside(home)):
-        if all_ranks_agree((home / "record.json").exists()):
+        kept = read_kept(home)
+        if all_ranks_agree(kept is not None and holds_all(kept, data)):
+            assert kept is not None
             say("teacher", f"measured before ({home.name})")
-            record = json.loads((home / "record.json").read_text())
-            return TestedNetwork(network, record["test"], arrays=read_arrays(home / NAME))
-        measured = measure_alone(config, network, data)
+            return TestedNetwork(network, kept, arrays=read_arrays(home / NAME))
+        measured = measure_alone(config, network, data, logits_tap("teacher", settings))
         if is_first_rank():
             keep(measured, home, decided)
     return measured
+
+
+def read_kept(home: Path) -> Metrics | None:
+    """The metrics in a folder, or None."""
+    record = home / "record.json"
+    kept: Metrics | None = json.loads(record.read_text())["test"] if record.exists() else None
+    return kept
 
 
 def keep(measured: TestedNetwork, home: Path, decided: dict[str, Any]) -> None:
@@ -60,6 +69,7 @@ def decided_by(settings: DictConfig, network: nn.Module, config: DictConfig, dat
         "normalization": stored_normalization(network),
         "trainer": trainer_shape(config),
         "data": data.fingerprint(),
+        **named_logits("teacher", settings),
         "own_code": own_code(settings.model, config.data),
         "version": __version__,
     }

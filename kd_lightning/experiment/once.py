@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,23 @@ from kd_lightning.cache.folders import lock_beside
 from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.build import build_network, build_optimization, file_metadata, model_name
+from kd_lightning.experiment.build import (
+    build_network,
+    build_optimization,
+    file_metadata,
+    logits_tap,
+    model_name,
+    named_logits,
+)
 from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.own_code import own_code
-from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds
-from kd_lightning.experiment.testing import TestedNetwork, load_selected, measure
+from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds, is_first_rank
+from kd_lightning.experiment.testing import TestedNetwork, holds_all, load_selected, measure, measure_alone
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
-from kd_lightning.terminal import say
+from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 from kd_lightning.tracking.results import log_results
@@ -59,7 +67,7 @@ def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -
             )
         say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
         if found:
-            return load(key, settings, data, home)
+            return all_measured(title, load(key, settings, data, home), settings, config, data, home)
         return train(key, settings, config, data, home, folder / role, shape)
 
 
@@ -72,6 +80,7 @@ def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
         "weights": hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest() if is_file(weights) else weights,
         "weights_key": settings.get("weights_key"),
         "normalization": plain(settings.normalization),
+        **named_logits("teacher", settings),
         "loss": plain(cross_entropy(config)),
         "optimizer": plain(config.optimizer),
         "scheduler": plain(config.scheduler),
@@ -107,6 +116,24 @@ def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> T
     return TestedNetwork(network, record["test"], record["time"], read_arrays(home / NAME))
 
 
+def all_measured(
+    title: str, found: TestedNetwork, settings: DictConfig, config: DictConfig, data: ImageDataModule, home: Path
+) -> TestedNetwork:
+    """A found network as it is, or where a metric is newer than its record measured anew, and kept so."""
+    if all_ranks_agree(holds_all(found.test, data)):
+        return found
+    say(title, "measured anew: a metric is newer than its record")
+    measured = measure_alone(config, found.network, data, logits_tap("teacher", settings))
+    if is_first_rank():
+        try:
+            write_arrays(home / NAME, measured.arrays)
+            record = json.loads((home / "record.json").read_text())
+            write_json(home / "record.json", {**record, "test": measured.test})
+        except OSError as error:
+            warn(f"paths.cache_dir: {home} cannot be written ({error.strerror or error}); its metrics are not kept")
+    return replace(measured, time=found.time)
+
+
 def train(
     key: str,
     settings: DictConfig,
@@ -122,6 +149,7 @@ def train(
         student=build_network(key, settings, data),
         terms={"ce": Term(instantiate(cross_entropy(config)), ["student.logits", "target"])},
         **build_optimization(config),
+        student_taps=logits_tap(key, settings),
         num_classes=data.num_classes,
     )
     unfinished = home.with_suffix(".unfinished")

@@ -17,6 +17,7 @@ from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.memory_format import use_channels_last, use_contiguous
 from kd_lightning.experiment.ranks import is_first_rank
 from kd_lightning.experiment.training import quiet
+from kd_lightning.metrics import test_metrics
 from kd_lightning.module import DistillationModule
 from kd_lightning.profile import Profile, profile_models
 from kd_lightning.teachers import LogitsOf, Teacher
@@ -87,12 +88,20 @@ def measure(trainer: Trainer, module: DistillationModule, data: ImageDataModule)
     return tested | validate(trainer, module, data), arrays
 
 
-def measure_alone(config: DictConfig, network: nn.Module, data: ImageDataModule) -> TestedNetwork:
-    """Measure a network that needs no training."""
+def holds_all(tested: Metrics, data: ImageDataModule) -> bool:
+    """Whether what was measured once holds all that is measured now: a metric may be newer."""
+    wanted = {str(name).removeprefix("test/") for name in test_metrics(data.num_classes, "test/")}
+    return wanted | {"top1_validation", "nll_validation"} <= tested.keys()
+
+
+def measure_alone(
+    config: DictConfig, network: nn.Module, data: ImageDataModule, taps: Mapping[str, str] | str = "auto"
+) -> TestedNetwork:
+    """Measure a network that needs no training; `taps` names its logits where its output does not."""
     quiet()
     shown = bool((config.callbacks or {}).get("progress_bar")) and console.is_terminal
     trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=shown)
-    module = DistillationModule(as_network(network), num_classes=data.num_classes)
+    module = DistillationModule(as_network(network), student_taps=taps, num_classes=data.num_classes)
     if config.channels_last:
         use_channels_last(module, example_input(data))
     tested, arrays = measure(trainer, module, data)

@@ -57,7 +57,7 @@ class CATKD(nn.Module):
         if self.normalize and min(student.shape[2:].numel(), teacher.shape[2:].numel()) == 1:
             raise UserError(
                 f"signals={tuple(student.shape[1:])} and {tuple(teacher.shape[1:])}: a map of one position shows no "
-                "place; name a larger one in taps, or loss.catkd=null"
+                "place; name a larger one in taps, or leave the term out"
             )
 
     def forward(self, student: Tensor, student_weight: Tensor, teacher: Tensor, teacher_weight: Tensor) -> Tensor:

@@ -93,6 +93,14 @@ def parameter_of(module: nn.Module, name: str, address: Address) -> Tensor:
     return value.flatten(1) if value.ndim > 2 else value
 
 
+def check_taps(model: nn.Module, taps: Mapping[str, str]) -> None:
+    """UserError for an address that cannot be read, or that names no module of the model."""
+    for name, address in taps.items():
+        if not isinstance(address, str):
+            raise UserError(f"taps.{name}={address}: an address is a text, the path of a module such as layer3.2")
+        find_module(model, name, parse_address(name, address))
+
+
 def first_tensor(value: Any) -> Tensor | None:
     """The tensor that a module's output stands for: a mapping's `logits`, else the first of several."""
     if isinstance(value, Mapping):

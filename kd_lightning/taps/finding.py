@@ -13,10 +13,10 @@ from kd_lightning.taps.trace import record
 FOUND = re.compile(r"logits.*|pooled|stages?\d*|last_stage")
 
 
-def find_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
+def find_taps(model: nn.Module, example: Tensor, logits: str = "", num_classes: int | None = None) -> dict[str, str]:
     """Names and addresses of a model's taps: `logits`, `pooled` and `stage1`, `stage2`, … where it has them.
 
-    - `logits` is the model's output.
+    - `logits` is the model's output; of several, see `logits_of`.
     - `logits_distilled`: of two parallel heads the second's logits, as of a DeiT with a distillation token.
     - `pooled` is what enters the linear layer, or the 1x1 convolution, that gives the logits; of two such heads, the
       first. A map that enters it is averaged (`:mean`). Where the last layer is of another kind there is no `pooled`.
@@ -31,10 +31,12 @@ def find_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
     Args:
         model: any module that takes one tensor.
         example: an input of the shape that the model will see, on the model's device.
+        logits: the address of the logits, where the model's output does not tell them.
+        num_classes: tells the logits among several outputs.
     """
     with dry_run(model, example):
-        trace = record(model, example)
-    taps = {"logits": ""}
+        trace = record(model, example, logits, num_classes)
+    taps = {"logits": logits}
     if trace is None:
         return taps
     classifier = find_classifier(trace)

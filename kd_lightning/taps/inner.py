@@ -18,7 +18,9 @@ COPY = re.compile(r"aten\.(clone|_to_copy|copy_|contiguous|as_strided_)\.")
 POOLING = re.compile(r".*(Pool|Identity|Flatten|Dropout).*")
 
 
-def find_inner_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
+def find_inner_taps(
+    model: nn.Module, example: Tensor, logits: str = "", num_classes: int | None = None
+) -> dict[str, str]:
     """Names and addresses of a model's further taps, as far as it has them.
 
     - `stem`: what leaves the layers in front of the first stage.
@@ -33,9 +35,11 @@ def find_inner_taps(model: nn.Module, example: Tensor) -> dict[str, str]:
 
     Runs the model as `find_taps` does.
     """
-    stages = [address for tap, address in find_taps(model, example).items() if tap.startswith("stage")]
+    stages = [
+        address for tap, address in find_taps(model, example, logits, num_classes).items() if tap.startswith("stage")
+    ]
     with dry_run(model, example):
-        trace = record(model, example)
+        trace = record(model, example, logits, num_classes)
     taps: dict[str, str] = dict(getattr(model, "taps", {}))
     if trace is None:
         return taps

@@ -1,6 +1,7 @@
 """Reading activations by name, with hooks that only observe."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from kd_lightning.errors import UserError
 from kd_lightning.taps.address import Address, find_module, first_tensor, parameter_of, parse_address, to_layout
 from kd_lightning.taps.dry_run import dry_run
+from kd_lightning.taps.outputs import is_own_output, logits_of
 
 
 class _Record:
@@ -83,13 +85,20 @@ class TapReader:
     Args:
         model: any module.
         taps: names and addresses, as `find_taps` gives them.
+        owner: whose taps they are, such as `student`, for messages.
+        num_classes: tells the logits among several outputs; see `logits_of`.
     """
 
-    def __init__(self, model: nn.Module, taps: Mapping[str, str]) -> None:
+    def __init__(
+        self, model: nn.Module, taps: Mapping[str, str], owner: str = "", num_classes: int | None = None
+    ) -> None:
         self.model = model
         self.taps = dict(taps)
-        self._addresses = {name: parse_address(name, address) for name, address in taps.items()}
-        self._modules = {name: find_module(model, name, address) for name, address in self._addresses.items()}
+        self.owner = owner
+        self.num_classes = num_classes
+        with taps_of(owner):
+            self._addresses = {name: parse_address(name, address) for name, address in taps.items()}
+            self._modules = {name: find_module(model, name, address) for name, address in self._addresses.items()}
         self._record = _Record()
         self._handles = [self._attach(name, module) for name, module in self._modules.items() if self._is_hooked(name)]
 
@@ -98,7 +107,8 @@ class TapReader:
         record.active = True
         try:
             output = self.model(*inputs)
-            return {name: self._value(name, address, output) for name, address in self._addresses.items()}
+            with taps_of(self.owner):
+                return {name: self._value(name, address, output) for name, address in self._addresses.items()}
         finally:
             record.clear()
 
@@ -108,13 +118,13 @@ class TapReader:
             handle.remove()
         self._handles = []
 
-    def __reduce__(self) -> tuple[type["TapReader"], tuple[nn.Module, dict[str, str]]]:
-        return type(self), (self.model, self.taps)
+    def __reduce__(self) -> tuple[type["TapReader"], tuple[nn.Module, dict[str, str], str, int | None]]:
+        return type(self), (self.model, self.taps, self.owner, self.num_classes)
 
     def _is_hooked(self, name: str) -> bool:
         """All but parameters, and the model's own output, which a run returns."""
         address = self._addresses[name]
-        return not address.parameter and (bool(address.path) or address.is_input)
+        return not address.parameter and not is_own_output(address)
 
     def _attach(self, name: str, module: nn.Module) -> RemovableHandle:
         if self._addresses[name].is_input:
@@ -125,10 +135,7 @@ class TapReader:
         if address.parameter:
             return parameter_of(self._modules[name], name, address)
         if not self._is_hooked(name):
-            value = first_tensor(output)
-            if value is None:
-                raise UserError(f"taps.{name}={address}: the model returns {type(output).__name__}, not a tensor")
-            return to_layout(name, address, value)
+            return to_layout(name, address, logits_of(self.model, output, self.num_classes))
         value = self._record.values.get(name)
         if value is None:
             raise UserError(
@@ -147,9 +154,21 @@ def _version(value: Tensor) -> int | None:
     return None if value.is_inference() else value._version
 
 
-def tap_values(model: nn.Module, example: Tensor, taps: Mapping[str, str]) -> dict[str, Tensor]:
+@contextmanager
+def taps_of(owner: str) -> Iterator[None]:
+    """Say whose taps they are in an error about one."""
+    try:
+        yield
+    except UserError as error:
+        whose = f"{owner}_" if owner and str(error).startswith("taps.") else ""
+        raise UserError(f"{whose}{error}") from error
+
+
+def tap_values(
+    model: nn.Module, example: Tensor, taps: Mapping[str, str], num_classes: int | None = None
+) -> dict[str, Tensor]:
     """The value of each tap for an example."""
-    reader = TapReader(model, taps)
+    reader = TapReader(model, taps, num_classes=num_classes)
     try:
         with dry_run(model, example):
             return reader(example)

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kd_lightning.taps.address import first_tensor
+from kd_lightning.taps.address import first_tensor, parse_address
 from kd_lightning.taps.flow import Flow, storage_of
+from kd_lightning.taps.outputs import is_own_output, logits_of
 
 
 @dataclass(eq=False)
@@ -70,8 +71,11 @@ class Trace:
         return self.last[call.path] is call and self.flow.state.get(call.storage) == call.node
 
 
-def record(model: nn.Module, example: Tensor) -> Trace | None:
-    """Run a model once; None where its output depends in no traceable way on the example."""
+def record(model: nn.Module, example: Tensor, logits: str = "", num_classes: int | None = None) -> Trace | None:
+    """Run a model once; None where its logits depend in no traceable way on the example.
+
+    `logits` is the address of these; of what the model returns, they are those that `logits_of` takes.
+    """
     flow = Flow(example)
     root = Call("", model, tuple(example.shape))
     stack = [root]
@@ -96,7 +100,12 @@ def record(model: nn.Module, example: Tensor) -> Trace | None:
     finally:
         for handle in handles:
             handle.remove()
-    _finish(root, output, flow)
+    address = parse_address("logits", logits)
+    if is_own_output(address):
+        _finish(root, logits_of(model, output, num_classes), flow)
+    else:
+        end = next((call for call in reversed(list(root.descendants())) if call.path == address.path), root)
+        root.shape, root.node, root.storage = end.shape, end.node, end.storage
     return None if root.node is None else Trace(root, flow, flow.main_path(root.node), tuple(example.shape))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kd_lightning.models.weights import state_sha256
-from kd_lightning.taps import TapReader
+from kd_lightning.taps import TapReader, check_taps, taps_of
 from kd_lightning.teachers.base import Teacher
 
 
@@ -20,6 +20,7 @@ class FrozenTeacher(Teacher):
         batch_statistics: whether, while the student learns, batch normalisations take each batch's own statistics, as
             the authors of OFD have it (Heo et al. 2019, arXiv:1904.01866). Nothing else is in train mode, dropout
             neither; the running statistics stay as they are, and serve in tests and for a batch of one.
+        num_classes: tells the logits among several outputs.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class FrozenTeacher(Teacher):
         name: str | None = None,
         *,
         batch_statistics: bool = False,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.batch_statistics = batch_statistics
@@ -37,12 +39,18 @@ class FrozenTeacher(Teacher):
         self.signals = list(self.taps)
         self.name = name or type(network).__name__
         self._sha256 = state_sha256(network)
-        self._reader = TapReader(network, {"logits": self.taps["logits"]})
+        self.num_classes = num_classes
+        with taps_of("teacher"):
+            check_taps(network, self.taps)
+        self._reader = self._reading({"logits"})
         self.freeze()
 
     def request(self, signals: set[str]) -> None:
         self._reader.remove()
-        self._reader = TapReader(self.network, {tap: self.taps[tap] for tap in sorted(signals | {"logits"})})
+        self._reader = self._reading(signals | {"logits"})
+
+    def _reading(self, signals: set[str]) -> TapReader:
+        return TapReader(self.network, {tap: self.taps[tap] for tap in sorted(signals)}, "teacher", self.num_classes)
 
     def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return self._reader(batch["input"])

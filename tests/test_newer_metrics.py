@@ -1,0 +1,51 @@
+"""A network that was kept before a metric was added is measured anew, not shown without it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+
+QUICK = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu", "logger=csv")
+SMALL = ("teacher.model=digits_cnn_4", "student.model=digits_cnn_4")
+
+
+def forget(cache: Path, metric: str) -> list[Path]:
+    """Make the records in the cache those of a version that did not measure this."""
+    records = list(cache.glob("*/*/record.json"))
+    for path in records:
+        record = json.loads(path.read_text())
+        del record["test"][metric]
+        path.write_text(json.dumps(record))
+    return records
+
+
+@pytest.mark.parametrize(
+    ("options", "metric", "kinds"),
+    [((), "ece", {"networks"}), (("teacher.weights=null", "scratch=false"), "top1_validation", {"measurements"})],
+    ids=["trained", "measured"],
+)
+def test_the_missing_column_is_filled(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    metric: str,
+    kinds: set[str],
+) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    summaries = []
+    for run in ("first", "second", "third"):
+        outcome = command("kd-train", *QUICK, *SMALL, *options, f"hydra.run.dir={run}")
+        assert outcome.code == 0, outcome.errors
+        assert ("measured anew" in outcome.output) == (run == "second" and kinds == {"networks"})
+        assert "training (" not in outcome.output or run == "first"
+        summaries.append(json.loads((tmp_path / run / "summary.json").read_text()))
+        if run == "first":
+            records = forget(tmp_path / "cache", metric)
+            assert {path.parent.parent.name for path in records} == kinds
+    first, second, third = (summary["teacher"] for summary in summaries)
+    assert second[metric] == pytest.approx(first[metric])
+    assert third[metric] == second[metric]
+    assert all(metric in json.loads(path.read_text())["test"] for path in records)
