@@ -1,4 +1,4 @@
-"""The folder of a run: found, its config written into it and read, removed where nothing was made."""
+"""The folder of a run: found, looked at, removed where nothing was made."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import read_write
 
 from kd_lightning.errors import UserError
 
@@ -25,34 +25,10 @@ def run_folder() -> Path:
     return Path(hydra_config.run.dir)
 
 
-def save_config(config: DictConfig, folder: Path) -> None:
-    """Write `.hydra/`, as Hydra itself would before the config is checked: over that of an earlier run."""
-    hydra_config = HydraConfig.get()
-    record = folder / ".hydra"
-    record.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, record / "config.yaml")
-    OmegaConf.save(OmegaConf.create({"hydra": hydra_config}), record / "hydra.yaml")
-    OmegaConf.save(hydra_config.overrides.task, record / "overrides.yaml")
-
-
 def finished(folder: Path) -> dict[str, Any] | None:
     """The summary of a run that is complete, or None."""
     summary = folder / "summary.json"
     return json.loads(summary.read_text()) if summary.exists() else None
-
-
-def run_config(run: str | Path) -> DictConfig:
-    """The composed config of a run, its paths where the run is now."""
-    if not isinstance(run, (str, Path)):
-        raise UserError(f"run={run}: must be the path of a run's folder, such as run=outputs/DATE/TIME")
-    folder = Path(run).expanduser()
-    path = folder / ".hydra" / "config.yaml"
-    if not path.exists():
-        raise UserError(f"run={folder}: no run's folder; give one that kd-train printed, such as run=outputs/DATE/TIME")
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    config.paths.output_dir = str(folder)
-    return config
 
 
 def checkpoint_name(wanted: str | None, folder: Path) -> str:

@@ -27,6 +27,7 @@ def test_one_run_leaves_all_its_files(command: Command) -> None:
     files = {str(path.relative_to(outcome.run)) for path in outcome.run.rglob("*") if path.is_file()}
     assert files == {
         ".hydra/config.yaml",
+        ".hydra/resolved.yaml",
         ".hydra/hydra.yaml",
         ".hydra/overrides.yaml",
         "checkpoints/best.ckpt",

@@ -5,13 +5,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kd_lightning.command import command
-from kd_lightning.run_folder import checkpoint_name, run_config
+from kd_lightning.run_folder import checkpoint_name
+from kd_lightning.stored_config import run_config
 
 
 @command("eval")
 def main(config: DictConfig) -> None:
     """Test a finished run's student again."""
-    checkpoint_name(config.checkpoint, Path(run_config(config.run).paths.output_dir))  # torch takes seconds to import
+    run = run_config(config.run, config.trust)  # torch takes seconds to import
+    checkpoint_name(config.checkpoint, Path(run.paths.output_dir))
 
     from kd_lightning.experiment.evaluation import evaluate
     from kd_lightning.reporting.terminal_tables import metrics_table

@@ -1,11 +1,12 @@
 """The file of a teacher's answers, named by everything that decides them."""
 
+import json
 import math
 import os
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kd_lightning import __version__
@@ -19,6 +20,8 @@ from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.own_code import own_code
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.models import stored_normalization
+from kd_lightning.secrets import without_secrets
+from kd_lightning.stored_config import remember
 from kd_lightning.taps import TapReader, dry_run, find_inner_taps, find_taps
 from kd_lightning.teachers import CachedTeacher, FrozenTeacher
 from kd_lightning.terminal import warn
@@ -87,7 +90,8 @@ def with_answers(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "cache.json").exists():
-            rebuilt_from = {"config": OmegaConf.to_container(config, resolve=False), "made_in": os.getcwd()}
+            rebuilt_from = {"config": without_secrets(plain(config)), "made_in": os.getcwd()}
+            remember(json.dumps(rebuilt_from["config"], sort_keys=True))
             write_json(folder / "cache.json", {**described, **rebuilt_from})
         answers = Answers(folder / "answers.bin", images, data.num_views, encoding)
     except OSError as error:

@@ -18,6 +18,7 @@ from kd_lightning.inspection import Adapt, given_taps
 from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective, Term
+from kd_lightning.secrets import without_secrets
 from kd_lightning.signals import resolve_taps
 from kd_lightning.teachers import FrozenTeacher, Teacher
 
@@ -157,7 +158,7 @@ def module_around(
         example_input=example,
         num_classes=data.num_classes,
         training_set=dict(zip(TRAINING_SET, (data.train_set.rows, data.train_set.targets), strict=True)),
-        config=dict(plain(config)),
+        config=dict(without_secrets(plain(config))),
     )
 
 

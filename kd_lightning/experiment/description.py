@@ -12,6 +12,7 @@ from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import has_teacher, model_name
 from kd_lightning.run_folder import sweep_of
+from kd_lightning.secrets import without_secrets
 from kd_lightning.tracking.description import Description
 
 OF_DISTILLATION = ("temperature", "alpha", "loss", "initialization")
@@ -72,7 +73,7 @@ def flat_config(config: DictConfig, role: str) -> dict[str, Any]:
 
     A network trained by itself has no temperature: where jobs are compared over it, it would stand among them.
     """
-    values: dict[str, Any] = plain(config)
+    values: dict[str, Any] = without_secrets(plain(config))
     if role != "student":
         other = "student" if role == "teacher" else "teacher"
         values = {name: value for name, value in values.items() if name not in (*OF_DISTILLATION, other)}

@@ -22,7 +22,8 @@ from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.caution import part
 from kd_lightning.reporting.page import write_run_page
-from kd_lightning.run_folder import checkpoint_name, finished, run_config
+from kd_lightning.run_folder import checkpoint_name, finished
+from kd_lightning.stored_config import run_config
 from kd_lightning.terminal import say
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
@@ -31,7 +32,7 @@ from kd_lightning.tracking.files import write_json
 def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
     """The student's test metrics now, those in the run's summary, and the name of the checkpoint tested."""
     folder = Path(config.run).expanduser()
-    run = run_config(config.run)
+    run = run_config(config.run, config.trust)
     if config.data.root is not None:
         run.data.root = config.data.root
     checkpoint = checkpoint_name(config.checkpoint, folder)

@@ -15,6 +15,7 @@ from kd_lightning.experiment.recipe import as_the_others
 from kd_lightning.experiment.resume import INITIALIZATION
 from kd_lightning.experiment.training import fit
 from kd_lightning.module import DistillationModule
+from kd_lightning.secrets import without_secrets
 from kd_lightning.taps import evaluating
 from kd_lightning.terminal import say
 
@@ -37,7 +38,8 @@ def initialise(
         INITIALIZATION,
         f"{config.initialization.epochs} epochs, {' + '.join(name for name, _ in first.objective.items())}",
     )
-    first.save_hyperparameters({"config": dict(plain(config))}, logger=False)  # what a resumed run is compared with
+    values = without_secrets(plain(config))  # what a resumed run is compared with
+    first.save_hyperparameters({"config": dict(values)}, logger=False)
     frozen = freeze_unreached(first, example_input(data))
     fit(short, first, data, folder / INITIALIZATION, folder / INITIALIZATION, "student")
     for parameter in frozen:

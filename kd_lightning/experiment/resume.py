@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kd_lightning.config import plain
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.once import SHAPELESS
 from kd_lightning.run_folder import finished
+from kd_lightning.secrets import without_secrets
+from kd_lightning.stored_config import stored_values
 
 INITIALIZATION = "initialization"  # the folder of the training before the training
 
@@ -23,7 +25,7 @@ def same_config(config: DictConfig, folder: Path) -> None:
     stored = config_of(folder)
     if stored is None:
         return
-    for key, before, after in differences(stored, plain(config)):
+    for key, before, after in differences(stored, without_secrets(plain(config))):
         raise UserError(
             f"hydra.run.dir={folder}: holds a run with {key}={before}, not {after}; give the same config to take it up "
             "again, or another folder"
@@ -34,12 +36,11 @@ def config_of(folder: Path) -> Mapping[str, Any] | None:
     """The config of a folder's run, or None where it is neither finished nor can be taken up."""
     candidates = [folder / "checkpoints" / "last.ckpt", folder / INITIALIZATION / "checkpoints" / "last.ckpt"]
     last = next((path for path in candidates if path.exists()), None)
-    record = folder / ".hydra" / "config.yaml"
     stored: Mapping[str, Any] | None = None
     if last is not None:
         stored = torch.load(last, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
-    elif finished(folder) is not None and record.exists():
-        stored = plain(OmegaConf.load(record))
+    elif finished(folder) is not None:
+        stored = stored_values(folder)
     return stored
 
 

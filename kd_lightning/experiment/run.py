@@ -9,7 +9,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.comparison import compare
 from kd_lightning.experiment.memory import forget_peaks
 from kd_lightning.experiment.resume import finished, same_config
-from kd_lightning.run_folder import save_config
+from kd_lightning.stored_config import save_config
 
 
 def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.answers import with_answers
 from kd_lightning.experiment.build import example_input, model_name
 from kd_lightning.experiment.evaluation import find_teacher
+from kd_lightning.foreign import check_foreign
 from kd_lightning.inspection import given_taps
+from kd_lightning.stored_config import is_remembered
 from kd_lightning.teachers import CachedTeacher, FrozenTeacher
 from kd_lightning.terminal import console
 
@@ -49,16 +51,19 @@ class Verification:
         return self.difference <= self.tolerance
 
 
-def verify(folder: Path, sample: int = SAMPLE) -> Verification:
+def verify(folder: Path, sample: int = SAMPLE, trust: bool = False) -> Verification:
     """Compare a sample of the answers in a folder with what the teacher says now. Reads alone, and downloads no data.
 
-    Raises UserError where the teacher or the data are not on this machine any more, or not the same.
+    Raises UserError where the teacher or the data are not on this machine any more, or not the same. It is also raised
+    unless `trust`, or a run of this user's made the answers, where something foreign would be built: `check_foreign`.
     """
     folder = folder.resolve()
     description = folder / "cache.json"
     if not description.exists():
         raise UserError(f"no run has described it; kd-cache rm {folder.name}")
     stored = json.loads(description.read_text())
+    if not trust and not is_remembered(json.dumps(stored["config"], sort_keys=True)):
+        check_foreign(stored["config"], folder.name)
     config = config_of(stored, folder)
     with working_in(stored.get("made_in")):
         data: ImageDataModule = instantiate(config.data)

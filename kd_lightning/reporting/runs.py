@@ -15,7 +15,7 @@ from kd_lightning.command_line import unquoted
 from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
 from kd_lightning.reporting.caution import with_parts
-from kd_lightning.resolvers import register_resolvers
+from kd_lightning.stored_config import stored_values
 from kd_lightning.sweeps.status import FINISHED, read_status
 from kd_lightning.tracking.arrays import NAME as EVALUATION
 from kd_lightning.tracking.arrays import read_arrays
@@ -48,15 +48,15 @@ class Run:
         """What it was given for a key: on the command line, else by its config; nothing where it is not there."""
         if key in self.overrides:
             return self.overrides[key]
-        value = OmegaConf.select(self.config, key, default="")
+        value: Any = self.config
+        for name in key.split("."):
+            value = value.get(name, "") if isinstance(value, Mapping) else ""
         return "null" if value is None else str(value)
 
     @cached_property
-    def config(self) -> Any:
-        """What it was composed of; empty where that is not there."""
-        path = self.folder / ".hydra" / "config.yaml"
-        register_resolvers()
-        return OmegaConf.load(path) if path.exists() else OmegaConf.create({})
+    def config(self) -> dict[str, Any]:
+        """The values that it was given, as they were written; empty where these are not there."""
+        return stored_values(self.folder) or {}
 
     def metric(self, role: str, name: str) -> float | None:
         """A number of the summary; None where the run has none."""

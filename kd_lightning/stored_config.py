@@ -1,0 +1,100 @@
+"""The config of a run in its folder: written with every value resolved, read without resolving anything."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from kd_lightning.config import cache_dir, plain
+from kd_lightning.errors import UserError
+from kd_lightning.secrets import without_secrets
+
+AS_COMPOSED, RESOLVED = ".hydra/config.yaml", ".hydra/resolved.yaml"
+OWN_RUNS = "runs"  # a folder of the user's store, with a file for each config of a run that began here
+
+
+def save_config(config: DictConfig, folder: Path) -> None:
+    """Write `.hydra/`, as Hydra itself would before the config is checked: over that of an earlier run.
+
+    Beside the config as it was composed stands what it came to, without the secrets of the environment.
+    """
+    hydra_config = HydraConfig.get()
+    record = folder / ".hydra"
+    record.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / AS_COMPOSED)
+    OmegaConf.save(OmegaConf.create({"hydra": hydra_config}), record / "hydra.yaml")
+    OmegaConf.save(hydra_config.overrides.task, record / "overrides.yaml")
+    values = yaml.safe_dump(without_secrets(plain(config)), sort_keys=False, allow_unicode=True)
+    (folder / RESOLVED).write_text(values, encoding="utf-8")
+    remember(values)
+
+
+def stored_values(folder: Path) -> dict[str, Any] | None:
+    """The values of a run's config, as they were written; None where the folder has none.
+
+    Raises `UserError` for a file that is damaged.
+    """
+    path = next((folder / name for name in (RESOLVED, AS_COMPOSED) if (folder / name).exists()), None)
+    if path is None:
+        return None
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(values["paths"]["output_dir"], str):
+            return values
+    except (ValueError, yaml.YAMLError, TypeError, KeyError):
+        pass
+    raise UserError(f"{path}: is damaged, or no config of kd-train's")
+
+
+def run_config(run: str | Path, trust: bool = False) -> DictConfig:
+    """A run's config, its paths where the run is now; nothing in it is resolved but the folder's own path.
+
+    Raises `UserError` where the folder holds no run, and unless `trust`, or the run began in this user's store, where
+    something foreign would be built from it; see `check_foreign`.
+    """
+    from kd_lightning.foreign import check_foreign
+
+    if not isinstance(run, (str, Path)):
+        raise UserError(f"run={run}: must be the path of a run's folder, such as run=outputs/DATE/TIME")
+    folder = Path(run).expanduser()
+    values = stored_values(folder)
+    if values is None:
+        raise UserError(f"run={folder}: no run's folder; give one that kd-train printed, such as run=outputs/DATE/TIME")
+    if not trust and not is_remembered(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)):
+        check_foreign(values, f"run={folder}")
+    config = OmegaConf.create(_moved(values, values["paths"]["output_dir"], "${paths.output_dir}"))
+    config.paths.output_dir = str(folder)
+    return config
+
+
+def remember(text: str) -> None:
+    """Note that a run with this config began here; a store that cannot be written notes nothing."""
+    note = _note(text)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    except OSError:
+        return
+
+
+def is_remembered(text: str) -> bool:
+    """Whether a run with exactly this config began here."""
+    return _note(text).exists()
+
+
+def _note(text: str) -> Path:
+    return cache_dir() / OWN_RUNS / hashlib.sha256(text.encode()).hexdigest()
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    """Plain values whose texts begin with another folder."""
+    if isinstance(value, dict):
+        return {name: _moved(inner, before, now) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_moved(inner, before, now) for inner in value]
+    if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
+        return now + value.removeprefix(before)
+    return value
