@@ -16,10 +16,13 @@ def as_batch(batch: Any) -> Batch:
     """`input`, and `target` where there is one, from a mapping, an `(input, target)` pair or a lone input."""
     if isinstance(batch, Tensor):
         return {"input": batch}
-    if isinstance(batch, Mapping) and "input" in batch:
-        return {name: value for name, value in batch.items() if value is not None}
-    if isinstance(batch, (tuple, list)) and 1 <= len(batch) <= 2:
-        return {name: value for name, value in zip(("input", "target"), batch, strict=False) if value is not None}
+    named: Mapping[str, Any] = {}
+    if isinstance(batch, Mapping):
+        named = batch
+    elif isinstance(batch, (tuple, list)) and 1 <= len(batch) <= 2:
+        named = dict(zip(("input", "target"), batch, strict=False))
+    if named.get("input") is not None:
+        return {name: value for name, value in named.items() if value is not None}
     raise UserError(
         f"batch of type {type(batch).__name__}: give (input, target), a lone input, or a mapping with the key 'input'"
     )

@@ -1,6 +1,8 @@
 """Bad input: one line that names the key, the value and the remedy, exit code 2, nothing left behind."""
 
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,10 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
         (["data.val_fraction=1.5"], ["data.val_fraction=1.5"]),
         (["data.batch_size=0"], ["data.batch_size=0"]),
         (["data.train_samples=100000"], ["data.train_samples=100000"]),
+        (["data.strong=1000"], ["data.strong=1000", "_target_"]),
+        (["data.batch_size=2.5"], ["data.batch_size=2.5"]),
+        (["data.augment.padding=9"], ["data.augment.padding=9", "8 pixels"]),
+        (["data=folder", f"data.root={'x' * 300}"], ["data.root", "File name too long"]),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else None,
 )
@@ -185,6 +191,28 @@ def test_an_empty_class_folder_is_named(command: Command, tmp_path: Path) -> Non
     (tmp_path / "images/train/emu").mkdir()
     (tmp_path / "images/val/emu").mkdir()
     assert_refused(command("kd-train", *FOLDER, *SMALL), "data.root", "emu")
+
+
+def only_cats(root: Path) -> None:
+    for split in ("train", "val"):
+        shutil.rmtree(root / split / "dog")
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "one class": (only_cats, "one class (cat)"),
+    "a link to nothing": (lambda root: (root / "train/cat/x.jpg").symlink_to("/nowhere/x.jpg"), "train/cat/x.jpg"),
+    "an empty file": (lambda root: (root / "train/cat/1.jpg").write_bytes(b""), "train/cat/1.jpg"),
+    "a link to another class": (lambda root: (root / "train/cat/x").symlink_to("../dog"), "train/cat/x leads to"),
+    "a class of its own": (lambda root: (root / "val/dog").rename(root / "val/emu"), "class dog stands in train/"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_a_folder_is_one_line(command: Command, tmp_path: Path, fault: str) -> None:
+    image_folder(tmp_path / "images")
+    make, words = FAULTS[fault]
+    make(tmp_path / "images")
+    assert_refused(command("kd-train", *FOLDER, *SMALL, "data.num_workers=0"), "data.root", words)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

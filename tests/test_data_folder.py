@@ -219,6 +219,26 @@ def test_missing_folders_are_named(tmp_path):
     assert "val/ holds no class folders" in message(module(tmp_path).check)
 
 
+def test_a_root_one_level_off_is_told_where_to_go(tmp_path):
+    root = tree(tmp_path / "pets", "train", "val")
+    for wrong in (root / "train", root / "val", tmp_path):
+        text = message(module(wrong).check)
+        assert f"data.root={wrong}: no train/ in it; give the folder that holds train/ and val/" in text
+        assert text.endswith(f"such as data.root={root}")
+    assert message(module(root / "train" / "ant").check).endswith("give the folder that holds train/ and val/")
+
+
+def test_one_class_is_refused(tmp_path):
+    root = tree(tmp_path, "train", "val", classes=("ant",))
+    assert f"data.root={root}: one class (ant) is nothing to learn" in message(module(root).check)
+
+
+def test_an_empty_file_is_named_without_being_read(tmp_path):
+    empty = tree(tmp_path, "train", "val") / "val" / "bee" / "3.png"
+    empty.write_bytes(b"")
+    assert message(module(tmp_path).fingerprint).startswith(f"data.root: {empty} cannot be read as an image (it is em")
+
+
 def test_odd_class_folders_are_named(tmp_path):
     tree(tmp_path, "train", "val")
     (tmp_path / "train" / "cat").mkdir()

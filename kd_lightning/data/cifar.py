@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100 in their original layout, downloaded or found."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,8 +73,8 @@ class CIFAR10DataModule(InMemoryDataModule):
         """The original folder: in the root, unless the root is one."""
         assert self.root is not None
         inner = self.root / self.archive.base_folder
-        is_one = self.root.name == inner.name or any((self.root / name).is_file() for name in self.file_names)
-        return self.root if is_one and not inner.is_dir() else inner
+        is_one = self.root.name == inner.name or any(os.path.isfile(self.root / name) for name in self.file_names)
+        return self.root if is_one and not os.path.isdir(inner) else inner
 
     @property
     def file_names(self) -> list[str]:
@@ -84,7 +85,7 @@ class CIFAR10DataModule(InMemoryDataModule):
         """The original archive; None where the folder is there instead, or neither."""
         assert self.root is not None
         places = (self.root, self.root / self.archive.filename, self.folder.parent / self.archive.filename)
-        return None if self.folder.is_dir() else next((place for place in places if place.is_file()), None)
+        return None if os.path.isdir(self.folder) else next((place for place in places if os.path.isfile(place)), None)
 
     def check(self) -> None:
         super().check()
@@ -93,14 +94,14 @@ class CIFAR10DataModule(InMemoryDataModule):
             raise UserError(f"data.root=null: give the folder that holds {self.archive.base_folder}/ or shall hold it")
         if self.archive_file is not None:
             return
-        if self.folder.is_dir():
-            if names := [name for name in self.file_names if not (self.folder / name).is_file()]:
+        if os.path.isdir(self.folder):
+            if names := [name for name in self.file_names if not os.path.isfile(self.folder / name)]:
                 raise UserError(
                     f"data.root={self.root}: {self.folder.name}/ lacks {', '.join(names)}; complete it, or remove it "
                     "for a new download"
                 )
         elif not self.download:
-            if not self.root.is_dir():
+            if not os.path.isdir(self.root):
                 raise UserError(f"data.root={self.root}: no such folder; create it or set data.download=true")
             raise UserError(
                 f"data.root={self.root}: no {self.folder.name}/ in it, nor {self.archive.filename}; put it there or "
@@ -110,7 +111,7 @@ class CIFAR10DataModule(InMemoryDataModule):
     def prepare_data(self) -> None:
         """Download the archive, unless it or its folder is there; a download broken off leaves no trace."""
         self.check()
-        if self.folder.exists() or self.archive_file is not None:
+        if os.path.exists(self.folder) or self.archive_file is not None:
             return
         holder = self.folder.parent
         try:
@@ -121,7 +122,7 @@ class CIFAR10DataModule(InMemoryDataModule):
                 )
                 (Path(scratch) / self.folder.name).rename(self.folder)
         except (OSError, RuntimeError) as error:  # no network, a wrong checksum, a full disk
-            if not self.folder.exists():  # else another process was first
+            if not os.path.exists(self.folder):  # else another process was first
                 raise UserError(
                     f"data.root={self.root}: no {self.folder.name}/ in it and the download failed "
                     f"({' '.join(str(error).split())}); put it there by hand"
@@ -130,7 +131,7 @@ class CIFAR10DataModule(InMemoryDataModule):
     def read(self) -> Sources:
         """The images, read from the files once in a process, as long as these stay as they are."""
         archive = self.archive_file
-        if archive is None and not self.folder.exists():
+        if archive is None and not os.path.exists(self.folder):
             raise UserError(f"data.root={self.root}: no {self.folder.name}/ in it; call prepare_data() first")
         files = sorted(self.folder.iterdir()) if archive is None else [archive]
         state = (type(self), files[0].resolve().parent, *map(state_of, files))

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from kd_lightning.data.crops import training_image
 from kd_lightning.data.images import evaluation_image, open_rgb
+from kd_lightning.data.listing import unreadable
+from kd_lightning.errors import UserError
 
 
 @dataclass
@@ -37,9 +39,15 @@ class FileImages:
         return training_image(path, self.image_size, row, view)
 
     def digest(self) -> str:
-        """SHA-256 of the files' names, sizes and times."""
+        """SHA-256 of the files' names, sizes and times. Raises UserError naming one that is empty or gone."""
         listing = hashlib.sha256()
         for name in self.names.tolist():
-            file = os.stat(self.root / os.fsdecode(name))
+            path = self.root / os.fsdecode(name)
+            try:
+                file = os.stat(path)
+            except OSError as error:
+                raise unreadable(path, error) from None
+            if file.st_size == 0:
+                raise UserError(f"data.root: {path} cannot be read as an image (it is empty); replace or remove it")
             listing.update(b"%s %d %d\n" % (name, file.st_size, file.st_mtime_ns))
         return listing.hexdigest()

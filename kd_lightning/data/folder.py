@@ -13,7 +13,7 @@ from kd_lightning.data.augment import Identity
 from kd_lightning.data.batches import Images
 from kd_lightning.data.files import FileImages
 from kd_lightning.data.images import DECODING, SUFFIXES
-from kd_lightning.data.listing import Found, class_folders, image_files
+from kd_lightning.data.listing import Found, class_folders, entries, image_files, is_empty, is_folder
 from kd_lightning.data.module import ImageDataModule, Sources
 from kd_lightning.data.values import as_tuple, check_whole
 from kd_lightning.errors import UserError
@@ -97,11 +97,11 @@ class ImageFolderDataModule(ImageDataModule):
         if self.root is None:
             what = "ImageNet's folder" if self.name == "imagenet" else "the folder that holds train/ and val/"
             raise UserError(f"data.root=null: give {what}, data.root=/path")
-        if not self.root.is_dir():
+        if not os.path.isdir(self.root):
             raise UserError(f"data.root={self.root}: no such folder; give the one that holds train/ and val/")
         for split in ("train", self.test_split):
             folder = self.split_folder(split)
-            if not folder.is_dir():
+            if not os.path.isdir(folder):
                 raise UserError(
                     f"data.root={self.root}: no {split}/ in it; give the folder that holds train/ and val/"
                     f"{self.place_instead()}"
@@ -114,7 +114,7 @@ class ImageFolderDataModule(ImageDataModule):
     def place_instead(self) -> str:
         """Where train/ is, a level above or below the root, as the end of a message."""
         assert self.root is not None
-        inner = sorted(entry for entry in self.root.iterdir() if entry.is_dir())
+        inner = [Path(entry.path) for entry in entries(self.root) if is_folder(entry)]
         places = [place for place in (self.root.resolve().parent, *inner) if class_folders(place / "train")]
         return f", such as data.root={places[0]}" if places and not class_folders(self.split_folder("train")) else ""
 
@@ -136,7 +136,7 @@ class ImageFolderDataModule(ImageDataModule):
                 )
         for split in splits:
             for name in self.class_names:
-                if next(os.scandir(self.split_folder(split) / name), None) is None:
+                if is_empty(self.split_folder(split) / name):
                     raise UserError(f"data.root={self.root}: class folder {split}/{name} is empty; fill or remove it")
 
     def read(self) -> Sources:

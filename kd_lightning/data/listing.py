@@ -39,18 +39,31 @@ def entries(folder: str | Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             return sorted((entry for entry in found if not is_left_out(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
-        raise UserError(f"data.root: {folder} cannot be read ({error.strerror or error}); mend or remove it") from None
+        raise unreadable(folder, error) from None
+
+
+def unreadable(place: str | Path, error: OSError) -> UserError:
+    return UserError(f"data.root: {place} cannot be read ({error.strerror or error}); mend or remove it")
 
 
 def class_folders(split: Path) -> list[str]:
     """The classes of a split: its folders, by name. Raises UserError for a link to a folder that is not there."""
-    if not split.is_dir():
+    if not os.path.isdir(split):
         return []
     found = entries(split)
     for entry in found:
         if not os.path.splitext(entry.name)[1] and is_dangling(entry):
             raise UserError(f"data.root: {entry.path} leads to {os.readlink(entry.path)}, which is not there; mend it")
-    return [entry.name for entry in found if entry.is_dir()]
+    return [entry.name for entry in found if is_folder(entry)]
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing at all is in a folder. Raises UserError where it cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            return next(found, None) is None
+    except OSError as error:
+        raise unreadable(folder, error) from None
 
 
 class Found(NamedTuple):

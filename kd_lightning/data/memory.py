@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kd_lightning.data.augment import Augmentation, CropFlip, Identity
-from kd_lightning.data.batches import Batch, ImageSet
+from kd_lightning.data.batches import Batch, Images, ImageSet
 from kd_lightning.data.module import ImageDataModule
 from kd_lightning.data.values import check_callable
 from kd_lightning.errors import UserError
@@ -70,6 +70,17 @@ class InMemoryDataModule(ImageDataModule):
         if self.resident is True and (self.strong is not None or self.num_workers > 0):
             key = "num_workers" if self.strong is None else "strong"
             raise UserError(f"data.resident=true: data.{key} reads the images on the CPU; use data.resident=auto")
+
+    def check_images(self, part: str, images: Images) -> None:
+        super().check_images(part, images)
+        if not isinstance(images, MemoryImages):  # a subclass may read its images as they are asked for
+            return
+        pixels, expected = images.images, (len(images.targets), *self.input_shape)
+        if pixels.dtype != torch.uint8 or tuple(pixels.shape) != expected:
+            raise UserError(
+                f"data={self.name}: the images of {part} are {pixels.dtype} of shape {tuple(pixels.shape)}; give uint8 "
+                f"from 0 to 255, of shape {expected}: floats in [0, 1] as (x * 255).round().to(torch.uint8)"
+            )
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 from typing_extensions import Self
 
+from kd_lightning.batch import as_batch
 from kd_lightning.data.augment import Augmentation
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
 from kd_lightning.data.split import SPLIT_SEED, split_training
@@ -20,6 +21,7 @@ from kd_lightning.data.values import as_folder, check_callable, check_flag, chec
 from kd_lightning.errors import UserError
 
 WORKERS_A_CORE = 16  # more only take memory
+NO_LABEL = (-1, -100)
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def check(self) -> None:
         """Raise UserError on values that cannot work, without reading an image."""
+        for name in ("name", "in_channels", "image_size", "mean", "std", "augment", "num_views"):
+            if getattr(self, name, None) is None:
+                raise UserError(
+                    f"data._target_={type(self).__qualname__}: sets no {name}; see kd_lightning.data.ImageDataModule"
+                )
         for key in ("batch_size", "eval_batch_size"):
             check_whole(f"data.{key}", getattr(self, key), 1)
         if self.train_samples is not None:
@@ -133,6 +140,9 @@ class ImageDataModule(lightning.LightningDataModule):
             return
         self.check()
         sources = self.read()
+        for part, images in (("train", sources.train), ("test", sources.test), ("val", sources.val)):
+            if images is not None:
+                self.check_images(part, images)
         used, held_out = split_training(
             sources.train.targets,
             val_fraction=self.val_fraction if sources.val is None else 0,
@@ -146,6 +156,20 @@ class ImageDataModule(lightning.LightningDataModule):
             self.val_set = whole(sources.val)
         else:
             self.val_set = ImageSet(sources.train, held_out) if len(held_out) else self.test_set
+
+    def check_images(self, part: str, images: Images) -> None:
+        """Raise UserError where what was read of a part has no labels of the classes, or other images than promised."""
+        targets = images.targets
+        if not (isinstance(targets, torch.Tensor) and targets.dtype == torch.int64 and targets.ndim == 1):
+            raise UserError(f"data={self.name}: the targets of {part} must be one int64 label for each image, (N,)")
+        if not len(targets):
+            raise UserError(f"data={self.name}: {part} has no image; give some")
+        odd = targets[(targets >= self.num_classes) | ((targets < 0) & ~torch.isin(targets, torch.tensor(NO_LABEL)))]
+        if len(odd):
+            raise UserError(
+                f"data={self.name}: the targets of {part} hold {int(odd[0])}; labels are from 0 to "
+                f"{self.num_classes - 1}, as class_names has them, and -1 and -100 mean none"
+            )
 
     def without_strong_views(self) -> Self:
         """The same images for a training that takes one view of each."""
@@ -171,12 +195,16 @@ class ImageDataModule(lightning.LightningDataModule):
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
-        """uint8 images to augmented floats in [0, 1], where the batch lies; nothing waits for the device."""
+        """uint8 images to augmented floats in [0, 1], where the batch lies; nothing waits for the device.
+
+        What a loader of one's own gives as floats is in [0, 1] already, and stays so.
+        """
+        batch = as_batch(batch)
         images = batch["input"]
         if "view" in batch:
             images = self.augment(images, batch["view"])
-        floats = {name: value.float().div_(255) for name, value in batch.items() if name == "input_strong"}
-        return {**batch, **floats, "input": images.float().div_(255)}
+        strong = {name: in_unit_range(value) for name, value in batch.items() if name == "input_strong"}
+        return {**batch, **strong, "input": in_unit_range(images)}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last)
@@ -204,6 +232,15 @@ class ImageDataModule(lightning.LightningDataModule):
         )
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return batched_loader(images, batches, self.num_workers, pin_memory=on_gpu and not images.is_on_device)
+
+
+def in_unit_range(images: torch.Tensor) -> torch.Tensor:
+    """Images (B, C, H, W) as float32 in [0, 1]. Raises UserError for whole numbers but uint8."""
+    if images.is_floating_point():
+        return images.float()
+    if images.dtype != torch.uint8:
+        raise UserError(f"batch: images are {images.dtype}; give uint8 from 0 to 255, or floats in [0, 1]")
+    return images.float().div_(255)
 
 
 def whole(images: Images) -> ImageSet:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kd_lightning.batch import Batch
+from kd_lightning.batch import Batch, as_batch
 from kd_lightning.cache import Answers
 from kd_lightning.errors import UserError
 from kd_lightning.teachers.base import Teacher
@@ -52,6 +52,7 @@ class CachedTeacher(Teacher):
         return self.teacher.identity()
 
     def before_transfer(self, batch: Batch) -> Batch:
+        batch = as_batch(batch)
         if "view" not in batch or "index" not in batch:
             raise UserError(
                 f"teacher.cache={self.kept}: a training batch without 'index' and 'view' holds inputs that never come "
