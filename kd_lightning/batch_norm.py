@@ -26,9 +26,9 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
     layers = [part for part in network.modules() if isinstance(part, _BatchNorm)]
     before = [(layer.training, layer.track_running_stats) for layer in layers]
     try:
-        for layer in layers:
-            layer.training, layer.track_running_stats = True, False
+        for layer in layers:  # each step does this, and nn.Module's own way to set an attribute is slow
+            vars(layer).update(training=True, track_running_stats=False)
         yield
     finally:
         for layer, (training, tracks) in zip(layers, before, strict=True):
-            layer.training, layer.track_running_stats = training, tracks
+            vars(layer).update(training=training, track_running_stats=tracks)
