@@ -109,7 +109,7 @@ class ImageDataModule(lightning.LightningDataModule):
     def check(self) -> None:
         """Raise UserError on values that cannot work, without reading an image."""
         for name in ("name", "in_channels", "image_size", "mean", "std", "augment", "num_views"):
-            if getattr(self, name, None) is None:
+            if not hasattr(self, name) or self.name is None:
                 raise UserError(
                     f"data._target_={type(self).__qualname__}: sets no {name}; see kd_lightning.data.ImageDataModule"
                 )
