@@ -34,8 +34,8 @@ def is_sweep_job() -> bool:
 def prepare_process() -> None:
     """What configs and training need of a process."""
     register_resolvers()
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last, so that it hides nothing: a user's own classes for `_target_`
+    if current_folder() not in sys.path:
+        sys.path.append(current_folder())  # last, so that it hides nothing: a user's own classes for `_target_`
     wait_as_the_load_suggests()
 
 
@@ -84,10 +84,17 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             discard_empty_run()
             failures.append(error)
             return None
+        except OSError as error:
+            refused = refusal(error, sys.argv[1:])
+            if refused is None:
+                raise
+            discard_empty_run()
+            failures.append(refused)
+            return None
 
-    prepare_process()
     with at_end, configs_copied_once(), environment(FULL_ERROR, "1"):
         try:  # without FULL_ERROR Hydra prints errors itself, and exits with 1
+            prepare_process()
             refuse_multirun_of_config()
             sys.argv[1:] = readable(sys.argv[1:])
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -42,7 +43,12 @@ class Entry:
         file = self.path / DESCRIBED_BY[self.kind]
         if not file.exists():
             return "unfinished"
-        stored = json.loads(file.read_text())
+        try:
+            return self._described(json.loads(file.read_text()))
+        except (ValueError, KeyError, TypeError):
+            return f"damaged; kd-cache rm {self.name}"
+
+    def _described(self, stored: dict[str, Any]) -> str:
         if self.kind == "images":
             return f"{stored['images']} images of {stored['root']}, {stored['image_size']} pixels"
         if self.kind == "answers":

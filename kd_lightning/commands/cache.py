@@ -1,13 +1,13 @@
 """kd-cache."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kd_lightning.config import cache_dir
 from kd_lightning.errors import UserError
+from kd_lightning.plain_command import run
 
 if TYPE_CHECKING:
     from kd_lightning.cache.folders import Entry
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """List, remove and verify what runs keep for one another; exit code 1 where a verification fails."""
     arguments = parser().parse_args()
-    try:
-        sys.exit(arguments.command(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(lambda: int(arguments.command(arguments)))
 
 
 def parser() -> argparse.ArgumentParser:

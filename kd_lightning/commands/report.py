@@ -1,12 +1,12 @@
 """kd-report."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kd_lightning.errors import UserError
+from kd_lightning.plain_command import run
 from kd_lightning.tracking.files import write_text
 
 if TYPE_CHECKING:
@@ -18,12 +18,13 @@ SUFFIXES = {"html": "html", "csv": "csv", "markdown": "md"}
 def main() -> None:
     """Make a report of a run, of several runs, or of a multirun."""
     arguments = parser().parse_args()
-    try:
+
+    def task() -> int:
         for path in report(arguments.paths, arguments.format, arguments.output):
             print(path)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 0
+
+    run(task)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,38 @@
+"""How a command runs that composes no config: what is wrong is one line."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from kd_lightning.errors import UserError
+
+
+def run(task: Callable[[], int]) -> NoReturn:
+    """End the process with the task's exit code; with 2 and one line for bad input, with 1 where a disk is full."""
+    try:
+        os.getcwd()
+        code = task()
+        sys.stdout.flush()
+    except UserError as error:
+        code = told(str(error), 2)
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        from kd_lightning.os_errors import current_folder, is_full_disk, refusal
+
+        try:
+            current_folder()
+        except UserError as gone:
+            sys.exit(told(str(gone), 2))
+        refused = refusal(error, sys.argv[1:])
+        if refused is None:
+            raise
+        code = told(str(refused), 1 if is_full_disk(error) else 2)
+    sys.exit(code)
+
+
+def told(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
