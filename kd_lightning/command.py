@@ -18,6 +18,7 @@ from kd_lightning.config import conf_dir
 from kd_lightning.cpu import wait_as_the_load_suggests
 from kd_lightning.errors import UserError
 from kd_lightning.fast_help import configs_copied_once
+from kd_lightning.os_errors import current_folder, is_full_disk, refusal
 from kd_lightning.resolvers import register_resolvers
 from kd_lightning.run_folder import discard_empty_run
 
@@ -61,7 +62,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             for failure in failures:
                 print(f"error: {one_line(failure)}", file=sys.stderr)
             if failures:
-                sys.exit(2)
+                sys.exit(1 if is_full_disk(failures[0].__cause__) else 2)
 
         return main
 
@@ -85,11 +86,8 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             failures.append(error)
             return None
         except OSError as error:
-            refused = refusal(error, sys.argv[1:])
-            if refused is None:
-                raise
+            failures.append(refused(error))
             discard_empty_run()
-            failures.append(refused)
             return None
 
     with at_end, configs_copied_once(), environment(FULL_ERROR, "1"):
@@ -102,7 +100,17 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             failures.append(error)
         except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            failures.append(refused(error))
     return failures
+
+
+def refused(error: OSError) -> UserError:
+    """What is wrong with a path that the command line gave; raises the error again where that is not the reason."""
+    found = refusal(error, sys.argv[1:])
+    if found is None:
+        raise error
+    return found
 
 
 @contextmanager

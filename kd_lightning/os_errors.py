@@ -3,8 +3,10 @@
 import errno
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from kd_lightning.errors import UserError
 
@@ -22,41 +24,52 @@ REMEDIES = {
     errno.ENOSPC: "make room, and run the same command again",
     errno.EDQUOT: "make room, and run the same command again",
 }
+LONGEST = 255  # bytes of a name
 SHOWN = 80  # characters of a value
 
 
-def refusal(error: OSError, arguments: Sequence[str]) -> UserError | None:
-    """What is wrong with a path, by the argument of the command that gave it; None for what concerns no path."""
+def refusal(error: OSError, arguments: Sequence[str], sweep: str | None = None) -> UserError | None:
+    """What is wrong with a path, by the argument of the command that gave it; None for what concerns no path.
+
+    `sweep` is the folder of a multirun, where one is about to begin.
+    """
     if error.errno not in REMEDIES or error.filename is None:
         return None
     path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
-    reason = f"{error.strerror}; {REMEDIES[error.errno]}"
-    if error.errno == errno.ENAMETOOLONG and is_of_a_job(path):
-        reason += ", such as hydra.sweep.subdir='${hydra.job.num}'"
-        refused = UserError(f"hydra.sweep.subdir={shortened(os.path.basename(path))}: {reason}")
-    else:
-        refused = UserError(f"{setting(path, arguments)}: {reason}")
+    long = [part for part in path.split(os.sep) if len(os.fsencode(part)) > LONGEST]
+    named, remedy = setting(path, arguments), REMEDIES[error.errno]
+    if error.errno == errno.ENAMETOOLONG and long and is_within(path, sweep or folder_of_jobs()):
+        named = f"hydra.sweep.subdir={shortened(long[0])}"
+        remedy += ", such as hydra.sweep.subdir='${hydra.job.num}'"
+    refused = UserError(f"{named}: {error.strerror}; {remedy}")
     refused.__cause__ = error
     return refused
 
 
 def setting(path: str, arguments: Sequence[str]) -> str:
     """The argument that a path comes from, shortened; the path itself where none gave it."""
-    given = {argument: argument.partition("=")[2] or argument for argument in arguments}
-    given = {argument: os.path.expanduser(value.strip("'\"")) for argument, value in given.items()}
-    told = [argument for argument, value in given.items() if value and value in path]
-    if not told:
-        return shortened(path)
-    key, sign, value = max(told, key=lambda argument: len(given[argument])).partition("=")
-    return f"{key.lstrip('+')}={shortened(value)}" if sign else shortened(key)
+    found = [(key.lstrip("+") + sign, value.strip("'\"")) for key, sign, value in map(divided, arguments)]
+    values = {(key, value): os.path.expanduser(value) for key, value in found if value}
+    told = [one for one, value in values.items() if value in path or path in value]
+    key, value = max(told, key=lambda one: len(values[one]), default=("", path))
+    return f"{key}{shortened(value)}"
 
 
-def is_of_a_job(path: str) -> bool:
-    """Whether it lies in the folder of a multirun."""
-    if not HydraConfig.initialized() or HydraConfig.get().job.num is None:
-        return False
-    sweep = os.path.abspath(HydraConfig.get().sweep.dir)
-    return os.path.commonpath([sweep, os.path.abspath(path)]) == sweep
+def divided(argument: str) -> tuple[str, str, str]:
+    """Key, sign and value of an override; of any other argument the last alone."""
+    key, sign, value = argument.partition("=")
+    return (key, sign, value) if sign else ("", "", argument)
+
+
+def folder_of_jobs() -> str | None:
+    """The folder of the multirun that this process runs a job of."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return str(HydraConfig.get().sweep.dir)
+
+
+def is_within(path: str, folder: str | None) -> bool:
+    return folder is not None and Path(folder).absolute() in Path(path).absolute().parents
 
 
 def shortened(text: str) -> str:

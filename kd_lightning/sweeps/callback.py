@@ -14,6 +14,7 @@ from rich.console import Console
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.command import at_end
+from kd_lightning.os_errors import refusal
 from kd_lightning.run_folder import RECORD_OF_A_SWEEP
 from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import discard_empty_sweep, make_plan, searches
@@ -40,8 +41,11 @@ class Sweep(Callback):
             at_end.callback(claim(folder).release)
             at_end.callback(discard_empty_sweep, folder)
             self.plan = make_plan(config)
-        except BAD_INPUT as error:
-            print(f"error: {one_line(error)}", file=sys.stderr)
+        except (*BAD_INPUT, OSError) as error:
+            refused = refusal(error, sys.argv[1:], str(folder)) if isinstance(error, OSError) else error
+            if refused is None:
+                raise
+            print(f"error: {one_line(refused)}", file=sys.stderr)
             sys.exit(2)
         self.console = Console(file=sys.stdout, **AS_IT_IS)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
