@@ -79,13 +79,14 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
-def trained_once(session: Path, name: str, *arguments: str) -> Path:
-    """A folder of the session that kd-train fills with these arguments, unless another process did."""
+def trained_once(session: Path, name: str, *arguments: str, cache: str = "cache") -> Path:
+    """A folder of the session with the run of these arguments, which is run unless another process did."""
     folder = session / name
+    kind = "hydra.sweep.dir" if "-m" in arguments else "hydra.run.dir"
     with FileLock(session / f"{name}.lock"), pytest.MonkeyPatch.context() as patch:
         if not (session / f"{name}.done").exists():
-            patch.setenv("KD_LIGHTNING_CACHE", str(session / "cache"))
-            patch.setattr(sys, "argv", ["kd-train", *arguments])
+            patch.setenv("KD_LIGHTNING_CACHE", str(session / cache))
+            patch.setattr(sys, "argv", ["kd-train", *arguments, f"{kind}={folder}"])
             train.main()
             (session / f"{name}.done").touch()
     return folder
@@ -97,14 +98,13 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     session = session_folder(tmp_path_factory)
     short = ("trainer.max_epochs=1", "trainer.log_every_n_steps=2", "teacher.model=digits_cnn_4")
     grid = ("temperature=1,4", "alpha=0.5,0.9", "loss.ce.weight=0.1,0.5", "seed=0,1")
-    return trained_once(session, "sweep", "-m", *short, *grid, f"hydra.sweep.dir={session / 'sweep'}")
+    return trained_once(session, "sweep", "-m", *short, *grid)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run: teacher, student alone, distilled student; copy it before you change it."""
-    session = session_folder(tmp_path_factory)
-    return trained_once(session, "finished", *SHORT, f"hydra.run.dir={session / 'finished'}")
+    return trained_once(session_folder(tmp_path_factory), "finished", *SHORT)
 
 
 @pytest.fixture

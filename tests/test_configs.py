@@ -1,5 +1,7 @@
 """Every value of every config group composes, and builds what it names."""
 
+import copy
+import functools
 import re
 from pathlib import Path
 
@@ -25,6 +27,11 @@ def values(group: str) -> list[str]:
 
 
 def composed(*overrides: str) -> DictConfig:
+    return copy.deepcopy(composed_once(*overrides))
+
+
+@functools.cache
+def composed_once(*overrides: str) -> DictConfig:
     register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose("train", [*overrides, "paths.output_dir=run"])

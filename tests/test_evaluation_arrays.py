@@ -59,8 +59,8 @@ def test_predictions_of_a_diverged_network_are_counted() -> None:
     assert found["bins"][:, 0].sum() == 20
 
 
-def test_a_run_keeps_the_arrays_of_all_three_networks(command: Command) -> None:
-    first = command("kd-train", *SHORT).run
+def test_a_run_keeps_the_arrays_of_all_three_networks(command: Command, finished: Path) -> None:
+    first = finished
     second = command("kd-train", *SHORT, "temperature=2").run  # finds its teacher and its student alone
     for run in (first, second):
         arrays = np.load(run / "evaluation.npz")
@@ -77,32 +77,30 @@ def test_a_run_keeps_the_arrays_of_all_three_networks(command: Command) -> None:
         np.testing.assert_array_equal(np.load(first / "evaluation.npz")[name], np.load(second / "evaluation.npz")[name])
 
 
-def test_each_network_is_validated_too(command: Command, tmp_path: Path) -> None:
-    run = command("kd-train", *SHORT, "hydra.run.dir=run").folder / "run"
-    record = summary(run)
+def test_each_network_is_validated_too(command: Command, finished: Path) -> None:
+    record = summary(finished)
     for role in ("teacher", "scratch", "student"):
         assert 0 <= record[role]["top1_validation"] <= 1
         assert record[role]["nll_validation"] > 0
-    stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    stored = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)
     score = next(state for name, state in stored["callbacks"].items() if "val/top1" in name)["best_model_score"]
     assert record["student"]["top1_validation"] == pytest.approx(float(score))
     again = summary(command("kd-train", *SHORT, "temperature=3", "hydra.run.dir=again").folder / "again")
     assert again["teacher"]["top1_validation"] == record["teacher"]["top1_validation"]
-    weights = f"teacher.weights={run / 'student.safetensors'}"
+    weights = f"teacher.weights={finished / 'student.safetensors'}"
     options = ("teacher.model=digits_cnn_4", weights, "scratch=false", "hydra.run.dir=file")
     from_file = summary(command("kd-train", *SHORT, *options).folder / "file")
     assert from_file["teacher"]["top1_validation"] == record["student"]["top1_validation"]
 
 
-def test_a_run_may_leave_the_test_set_alone_and_be_tested_later(command: Command) -> None:
-    tested = command("kd-train", *SHORT, "hydra.run.dir=tested").folder / "tested"
+def test_a_run_may_leave_the_test_set_alone_and_be_tested_later(command: Command, finished: Path) -> None:
     held = command("kd-train", *SHORT, "test=false", "hydra.run.dir=held")
     run = held.folder / "held"
     assert held.code == 0, held.errors
     before = summary(run)
     assert before["data"]["tested"] is False
     assert all(before["student"][name] is None for name in TEST_METRICS)
-    assert before["student"]["top1_validation"] == summary(tested)["student"]["top1_validation"]
+    assert before["student"]["top1_validation"] == summary(finished)["student"]["top1_validation"]
     assert not any(name.startswith("student") for name in np.load(run / "evaluation.npz"))
     assert "student_confusion" not in (run / "metrics.csv").read_text()
     assert "test/top1" not in (run / "metrics.csv").read_text()
@@ -110,9 +108,9 @@ def test_a_run_may_leave_the_test_set_alone_and_be_tested_later(command: Command
     after = run_test(run)
     assert after == json.loads((run / "summary.json").read_text())
     assert after["data"]["tested"] is True
-    expected = summary(tested)["student"]
+    expected = summary(finished)["student"]
     for name in (*TEST_METRICS, "top1_validation", "nll_validation"):
         assert after["student"][name] == pytest.approx(expected[name], abs=1e-6), name
-    ours, theirs = np.load(run / "evaluation.npz"), np.load(tested / "evaluation.npz")
+    ours, theirs = np.load(run / "evaluation.npz"), np.load(finished / "evaluation.npz")
     np.testing.assert_array_equal(ours["student_confusion"], theirs["student_confusion"])
     assert {*ours} == {*theirs}

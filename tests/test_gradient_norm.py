@@ -29,4 +29,4 @@ def test_it_is_that_of_the_loss_whatever_the_loss_is_scaled_by(tmp_path: Path, f
         run.fit(module, datamodule=DigitsDataModule(drop_last=True))
         norms.append(float(run.logged_metrics["train/gradient_norm"]))
     assert norms[0] > 0
-    assert norms[1] == pytest.approx(norms[0], rel=0.02)
+    assert norms[1] == pytest.approx(norms[0], rel=0.1)  # in half precision, in whichever order a CPU sums

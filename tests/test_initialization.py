@@ -9,7 +9,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from tests.conftest import Command, Outcome
+from tests.conftest import Command, Outcome, session_folder, trained_once
 
 PAIR = ("student.model=wrn_16_1", "teacher.model=wrn_16_1", "teacher.weights=null", "scratch=false")
 SHORT = (
@@ -18,6 +18,9 @@ SHORT = (
     "initialization.epochs=2",
     "data.train_samples=128",
     "trainer.log_every_n_steps=1",
+    "trainer.limit_val_batches=1",
+    "trainer.limit_test_batches=1",
+    "test=false",
 )
 
 
@@ -50,6 +53,12 @@ def moved(run: Path, still: dict[str, torch.Tensor]) -> set[str]:
     return {name.split(".")[1] for name, value in weights(run).items() if not torch.equal(value, still[name])}
 
 
+@pytest.fixture(scope="module")
+def factor_transfer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of factor transfer, whose paraphraser is trained beforehand."""
+    return trained_once(session_folder(tmp_path_factory), "factor-transfer", "method=ft", *SHORT)
+
+
 @pytest.mark.parametrize("method", ["fsp", "ab"])
 def test_the_initialisation_trains_the_layers_that_its_loss_reaches(command: Command, method: str) -> None:
     """At a learning rate of 0 in the training itself, what is left is the initialisation's work."""
@@ -61,10 +70,9 @@ def test_the_initialisation_trains_the_layers_that_its_loss_reaches(command: Com
     assert "initialization" in outcome.output
 
 
-def test_a_paraphraser_is_carried_over_and_stays_as_it_is(command: Command) -> None:
-    folder = train(command, "ft", "run").folder / "run"
-    before = weights(folder / "initialization")
-    after = weights(folder)
+def test_a_paraphraser_is_carried_over_and_stays_as_it_is(factor_transfer: Path) -> None:
+    before = weights(factor_transfer / "initialization")
+    after = weights(factor_transfer)
     paraphraser = [name for name in after if ".paraphraser." in name]
     assert paraphraser
     assert all(torch.equal(before[name], after[name]) for name in paraphraser)
@@ -93,12 +101,11 @@ def test_its_loss_falls_and_is_recorded_apart(command: Command) -> None:
 
 @pytest.mark.parametrize("during", ["initialization", "training"])
 def test_an_interrupted_run_goes_on_where_it_stopped(
-    command: Command, during: str, monkeypatch: pytest.MonkeyPatch
+    command: Command, factor_transfer: Path, during: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kd_lightning.experiment import initialization
 
     monkeypatch.setattr(initialization, "KEPT_CALLBACKS", (*initialization.KEPT_CALLBACKS, "power_cut"))
-    whole = train(command, "ft", "whole").folder / "whole"
     crash = f"+callbacks.power_cut={{_target_: tests.test_initialization.PowerCut, during: {during}}}"
     with pytest.raises(OSError, match="no power"):
         command("kd-train", "method=ft", *SHORT, "hydra.run.dir=cut", crash)
@@ -106,7 +113,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert other.code == 2
     assert "optimizer.weight_decay=0.0005, not 0" in other.error_lines[0]
     cut = train(command, "ft", "cut").folder / "cut"
-    for name, value in weights(whole).items():
+    for name, value in weights(factor_transfer).items():
         torch.testing.assert_close(weights(cut)[name], value, rtol=0, atol=0)
 
 

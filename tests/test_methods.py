@@ -30,7 +30,7 @@ TINY_DEIT = (
 )
 STUDENTS = {"deit": TINY_DEIT, "fsp": "resnet8"}  # a distillation token; a stem, and the teacher's widths
 TEACHERS = {"fsp": "resnet14"}
-SHORT = ("callbacks.progress_bar=null", "trainer.log_every_n_steps=1", "scratch=false")
+SHORT = ("callbacks.progress_bar=null", "trainer.log_every_n_steps=1", "scratch=false", "test=false")
 
 
 def small_pair(method: str) -> list[str]:
@@ -76,7 +76,9 @@ def falls(values: list[float]) -> bool:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_fifty_steps(method: str, command: Command) -> None:
-    outcome = command("kd-train", *small_pair(method), *SHORT, "trainer.max_steps=50")
+    outcome = command(
+        "kd-train", *small_pair(method), *SHORT, "trainer.max_steps=50", "trainer.check_val_every_n_epoch=4"
+    )
     assert outcome.code == 0, outcome.errors
     run, config = outcome.run, small_config(method)
     values = totals(run / "metrics.csv")
@@ -107,7 +109,8 @@ def test_all_that_is_trained_gets_gradients(method: str) -> None:
 
 @pytest.mark.parametrize("method", REMEMBERING)
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(method: str, command: Command) -> None:
-    options = (*small_pair(method), *SHORT, "teacher.weights=null", "trainer.max_epochs=2")
+    short = (*SHORT, "trainer.max_epochs=2", "data.train_samples=192")
+    options = (*small_pair(method), *short, "teacher.weights=null")
     folder = command("kd-train", *options, "hydra.run.dir=whole").folder
     crash = "+callbacks.power_cut={_target_: tests.test_resume.PowerCut}"
     with pytest.raises(OSError, match="no power"):

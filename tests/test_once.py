@@ -8,11 +8,24 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Command
-from tests.test_train import SHORT, summary
+from tests.conftest import SHORT, Command, session_folder, trained_once
+from tests.test_train import summary
+
+FIFTH = (*SHORT, "scratch=false", "seed=5")
 
 
-def test_the_next_run_finds_what_was_trained_once(command: Command) -> None:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the teacher of the fifth seed, and of what these tests add."""
+    session = session_folder(tmp_path_factory)
+    trained_once(session, "fifth", *FIFTH, cache="cache-of-fifth")
+    return session / "cache-of-fifth"
+
+
+def test_the_next_run_finds_what_was_trained_once(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
     first = command("kd-train", *SHORT, "seed=5")
     second = command("kd-train", *SHORT, "seed=5", "temperature=8")
     assert "teacher        digits_cnn_8, training" in first.output
@@ -61,12 +74,17 @@ def without_times(record: dict[str, Any]) -> dict[str, Any]:
         "loss.ce.loss.label_smoothing=0.1",
     ],
 )
-def test_whatever_shapes_a_teacher_makes_another_one(command: Command, other: str) -> None:
-    options = (*SHORT, "scratch=false", "seed=5")
-    command("kd-train", *options)
-    assert "found" in command("kd-train", *options, "alpha=0.3", "trainer.log_every_n_steps=5").output
-    outcome = command("kd-train", *options, other)
+def test_whatever_shapes_a_teacher_makes_another_one(
+    command: Command, kept: Path, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(kept))
+    outcome = command("kd-train", *FIFTH, other)
     assert ", training (" in outcome.output, outcome.errors
+
+
+def test_what_shapes_no_teacher_finds_it(command: Command, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(kept))
+    assert "found" in command("kd-train", *FIFTH, "alpha=0.3", "trainer.log_every_n_steps=5").output
 
 
 def test_a_file_of_weights_is_known_by_what_it_holds(command: Command, tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def test_a_network_without_a_last_map_is_refused() -> None:
 
 
 def test_one_command_trains_keeps_and_tests_it(command: Command) -> None:
-    outcome = command("kd-train", "method=simkd", *PAIR, "trainer.max_epochs=2", "hydra.run.dir=run")
+    outcome = command(
+        "kd-train", "method=simkd", *PAIR, "trainer.max_epochs=2", "data.train_samples=128", "hydra.run.dir=run"
+    )
     assert outcome.code == 0, outcome.errors
     run: Path = outcome.folder / "run"
     summary = json.loads((run / "summary.json").read_text())

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from kd_lightning.cache import RecordFile
-from tests.conftest import Command
-from tests.test_train import SHORT
+from tests.conftest import SHORT, Command, session_folder, trained_once
 
 QUICK = (*SHORT, "scratch=false")
 
@@ -21,6 +20,20 @@ QUICK = (*SHORT, "scratch=false")
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache that a run with teacher.cache=logits has filled."""
+    session = session_folder(tmp_path_factory)
+    trained_once(session, "filling", *QUICK, "teacher.cache=logits", cache="filled-cache")
+    return session / "filled-cache"
+
+
+@pytest.fixture
+def filled(kept: Path, cache: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(kept, cache))
 
 
 def files(cache: Path) -> list[Path]:
@@ -58,11 +71,10 @@ def test_prefilled_answers_are_all_that_the_training_asks_for(command: Command, 
     ["seed=1", "data.augment=null", "teacher.normalization={mean: [0.4], std: [0.4]}", "trainer.precision=bf16-mixed",
      "teacher.cache=pooled", "teacher.cache_bits=32", "teacher.cache_top_k=3"],
 )  # fmt: skip
-def test_another_teacher_or_other_inputs_have_answers_of_their_own(command: Command, cache: Path, other: str) -> None:
-    command("kd-train", *QUICK, "teacher.cache=logits", "hydra.run.dir=first")
-    outcome = command("kd-train", *QUICK, "teacher.cache=logits", other, "hydra.run.dir=second")
+def test_another_teacher_or_other_inputs_have_answers_of_their_own(command: Command, filled: Path, other: str) -> None:
+    outcome = command("kd-train", *QUICK, "teacher.cache=logits", other)
     assert outcome.code == 0, outcome.errors
-    assert len(files(cache)) == 2
+    assert len(files(filled)) == 2
 
 
 @pytest.mark.parametrize(
@@ -82,9 +94,8 @@ def test_bad_input(command: Command, options: list[str], message: str) -> None:
     assert outcome.error_lines[0].startswith(f"error: {message}")
 
 
-def test_kd_cache_lists_verifies_and_removes(command: Command, cache: Path) -> None:
-    command("kd-train", *QUICK, "teacher.cache=logits")
-    (file,) = files(cache)
+def test_kd_cache_lists_verifies_and_removes(command: Command, filled: Path) -> None:
+    (file,) = files(filled)
     name = file.parent.name
     listed = command("kd-cache", "ls")
     assert name in listed.output
@@ -95,14 +106,13 @@ def test_kd_cache_lists_verifies_and_removes(command: Command, cache: Path) -> N
     removed = command("kd-cache", "rm", name[:8])
     assert removed.code == 0
     assert not file.exists()
-    assert list(cache.glob("networks/*/weights.safetensors"))
+    assert list(filled.glob("networks/*/weights.safetensors"))
     assert command("kd-cache", "rm", "--all").code == 0
-    assert not list(cache.glob("*/*/*"))
+    assert not list(filled.glob("*/*/*"))
 
 
-def test_verify_notices_an_answer_that_is_not_the_teachers(command: Command, cache: Path) -> None:
-    command("kd-train", *QUICK, "teacher.cache=logits")
-    (file,) = files(cache)
+def test_verify_notices_an_answer_that_is_not_the_teachers(command: Command, filled: Path) -> None:
+    (file,) = files(filled)
     images, views = 1797, json.loads((file.parent / "cache.json").read_text())["data"]["views"]
     records = RecordFile(file, file.stat().st_size // (2 * 12), 10)
     assert records.rows % views == 0
@@ -124,12 +134,11 @@ def test_what_is_lost_is_told(command: Command, cache: Path) -> None:
     assert 0 < float(nats[1]) < 1
 
 
-def test_one_that_cannot_be_verified_is_a_line_and_the_others_are_verified(command: Command, cache: Path) -> None:
-    for seed in (0, 1):
-        command("kd-train", *QUICK, "teacher.cache=logits", f"seed={seed}")
-    first, second = (file.parent for file in files(cache))
+def test_one_that_cannot_be_verified_is_a_line_and_the_others_are_verified(command: Command, filled: Path) -> None:
+    command("kd-train", *QUICK, "teacher.cache=logits", "seed=1")
+    first, second = (file.parent for file in files(filled))
     seed = json.loads((first / "cache.json").read_text())["config"]["seed"]
-    for network in cache.glob("networks/*/record.json"):
+    for network in filled.glob("networks/*/record.json"):
         if json.loads(network.read_text())["shaped_by"]["seed"] == seed:
             network.unlink()
     outcome = command("kd-cache", "verify")
@@ -150,16 +159,15 @@ def test_answers_that_nothing_describes_cannot_be_verified(command: Command, cac
     assert outcome.output.startswith("0123456789abcdef: cannot be verified: no run has described it; kd-cache rm 0123")
 
 
-def test_verify_changes_nothing(command: Command, cache: Path) -> None:
-    command("kd-train", *QUICK, "teacher.cache=logits")
-    (description,) = cache.glob("answers/*/cache.json")
+def test_verify_changes_nothing(command: Command, filled: Path) -> None:
+    (description,) = filled.glob("answers/*/cache.json")
     stored = json.loads(description.read_text())
     stored["config"]["teacher"]["normalization"] = {"mean": [0.4], "std": [0.4]}
     description.write_text(json.dumps(stored))
-    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path != cache}
+    before = {path: path.stat().st_mtime_ns for path in filled.rglob("*")}
     outcome = command("kd-cache", "verify")
     assert outcome.code == 1
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in filled.rglob("*")} == before
 
 
 OWN = """
@@ -226,9 +234,9 @@ def test_verify_downloads_nothing(command: Command, cache: Path, own: str, monke
     assert not fetched.exists()
 
 
-def test_relative_paths_are_those_of_the_run(command: Command, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command("kd-train", *QUICK, "hydra.run.dir=first")
-    (weights,) = cache.glob("networks/*/weights.safetensors")
+def test_relative_paths_are_those_of_the_run(command: Command, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (weights,) = filled.glob("networks/*/weights.safetensors")
+    shutil.rmtree(filled / "answers")
     shutil.copy(weights, "file.safetensors")
     trained = command("kd-train", *QUICK, "teacher.cache=logits", "teacher.weights=file.safetensors")
     assert trained.code == 0, trained.errors

@@ -37,7 +37,7 @@ def test_the_largest_are_kept_and_the_others_share_their_sum(bits: int) -> None:
     assert torch.equal(values.gather(1, top), exact)
     others = torch.ones_like(LOGITS, dtype=torch.bool).scatter(1, top, False)
     assert all(len(row[mask].unique()) == 1 for row, mask in zip(values, others, strict=True))
-    torch.testing.assert_close(values.logsumexp(1), LOGITS.logsumexp(1), rtol=1e-3 if bits == 16 else 1e-6, atol=0)
+    torch.testing.assert_close(values.logsumexp(1), LOGITS.logsumexp(1), rtol=1e-3 if bits == 16 else 1e-5, atol=0)
 
 
 def test_more_classes_than_fifteen_bits_count() -> None:
@@ -50,6 +50,6 @@ def test_the_error_is_what_it_is_and_falls_with_k() -> None:
     errors = [divergence(TopK(40, k, 32), LOGITS) for k in (1, 5, 20, 39)]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 0.01
-    assert errors[-1] == pytest.approx(0, abs=1e-6)
+    assert errors[-1] == pytest.approx(0, abs=1e-5)
     p, q = LOGITS.double().softmax(1), kept(TopK(40, 5, 32), LOGITS).double().softmax(1)
     assert errors[1] == pytest.approx((p * (p / q).log()).sum(1).mean().item(), rel=1e-4)

