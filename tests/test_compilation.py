@@ -1,5 +1,7 @@
 """Compiled training: the same numbers, no trace left."""
 
+import shutil
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,12 @@ from kd_lightning.models import create_model
 from tests.conftest import Command
 from tests.test_module import trainer
 from tests.test_own_classes import LearnedLoss
+
+
+HEADERS = Path(sysconfig.get_path("include")) / "Python.h"
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None or not HEADERS.exists(), reason="torch.compile needs g++ and Python's headers"
+)
 
 
 def trained(folder: Path, *callbacks: Compilation) -> DistillationModule:
@@ -33,6 +41,7 @@ def trained(folder: Path, *callbacks: Compilation) -> DistillationModule:
 
 
 @pytest.mark.slow
+@needs_compiler
 def test_compiled_networks_learn_the_same(tmp_path: Path) -> None:
     plain, compiled = trained(tmp_path / "plain"), trained(tmp_path / "compiled", Compilation())
     states = [dict(module.state_dict()) for module in (plain, compiled)]
@@ -43,6 +52,7 @@ def test_compiled_networks_learn_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@needs_compiler
 def test_a_student_that_is_not_trained_yet_is_compiled_too(tmp_path: Path) -> None:
     student = create_model("digits_cnn_4", 10, 1).requires_grad_(False)
     terms = {"learned": Term(LearnedLoss(), ["student.logits", "target"])}
