@@ -84,7 +84,10 @@ def test_another_teacher_or_other_inputs_have_answers_of_their_own(command: Comm
         (["teacher.cache=logits", "teacher.cache_bits=8"], "teacher.cache_bits=8: must be 16 or 32"),
         (["teacher.cache=logits", "teacher.cache_top_k=10"], "teacher.cache_top_k=10: with teacher.cache=logits"),
         (["teacher.cache=logits", "loss=[ce,attention]"], "teacher.cache=logits: keeps logits, and a term takes"),
-        (["teacher.cache=prefill", "trainer.max_epochs=-1"], "trainer.max_epochs=-1: teacher.cache=prefill needs"),
+        (
+            ["teacher.cache=prefill", "trainer.max_epochs=-1", "scheduler=constant"],
+            "trainer.max_epochs=-1: teacher.cache=prefill needs",
+        ),
     ],
 )  # fmt: skip
 def test_bad_input(command: Command, options: list[str], message: str) -> None:
