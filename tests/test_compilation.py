@@ -17,7 +17,6 @@ from tests.conftest import Command
 from tests.test_module import trainer
 from tests.test_own_classes import LearnedLoss
 
-
 HEADERS = Path(sysconfig.get_path("include")) / "Python.h"
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None or not HEADERS.exists(), reason="torch.compile needs g++ and Python's headers"

@@ -40,6 +40,7 @@ def small_pair(method: str) -> list[str]:
         f"student.model={STUDENTS.get(method, 'digits_cnn_4')}",
         f"teacher.model={TEACHERS.get(method, 'digits_cnn_8')}",
         *(["initialization.epochs=4"] if method in TWO_PHASES else []),
+        *(["loss.crd.loss.negatives=512"] if method == "crd" else []),  # of 449 images
     ]
 
 
