@@ -1,5 +1,6 @@
 """The report's page in a real browser: its controls, its silence, light and dark, and in print."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -118,14 +119,14 @@ def test_the_heat_map_shows_any_two_parameters(laptop: tuple[Any, list[str]], sw
         for one in read([sweep]).configurations
         if (values := one.values("student", "top1_validation"))
     }
-    controls = opened.locator("#heatmap-controls")
+    controls = opened.locator("#heat-map .choices")
     controls.locator("select[name='loss.ce.weight']").select_option("0.1")
-    map_ = opened.evaluate("(({x, y, z}) => ({x, y, z}))(document.getElementById('heatmap').data[0])")
+    map_ = opened.evaluate("(({x, y, z}) => ({x, y, z}))(document.querySelector('#heat-map .figure').data[0])")
     for row, alpha in zip(map_["z"], map_["y"], strict=True):
         assert row == pytest.approx([means[temperature, alpha, "0.1"] for temperature in map_["x"]])
     controls.locator("select[name='down']").select_option("loss.ce.weight")
     controls.locator("select[name='alpha']").select_option("0.9")
-    map_ = opened.evaluate("(({x, y, z}) => ({x, y, z}))(document.getElementById('heatmap').data[0])")
+    map_ = opened.evaluate("(({x, y, z}) => ({x, y, z}))(document.querySelector('#heat-map .figure').data[0])")
     for row, rate in zip(map_["z"], map_["y"], strict=True):
         assert row == pytest.approx([means[temperature, "0.9", rate] for temperature in map_["x"]])
     controls.locator("select[name='across']").select_option("loss.ce.weight")
@@ -175,4 +176,18 @@ def test_a_runs_page_is_silent_and_prints(browser: Any, sweep: Path, tmp_path: P
     printed = opened.pdf(prefer_css_page_size=True)
     assert 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
     assert opened.evaluate(WIDTH) <= LAPTOP["width"]
+    assert said == []
+
+
+def test_the_selected_value_of_one_parameter_is_marked(browser: Any, sweep: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    for job in ("0", "1", "8", "9"):  # temperature=1 and 4, two seeds each
+        shutil.copytree(sweep / job, folder / job)
+    record = {"selected": {"overrides": {"temperature": "4"}, "jobs": ["8", "9"], "validation": 0.5}, "jobs": 4}
+    (folder / "sweep.json").write_text(json.dumps(record | {"finished": 4, "failed": 0}))
+    path = tmp_path / "report.html"
+    path.write_text(render(read([folder])))
+    opened, said = show(browser, path)
+    marked = "(({x, marker}) => x.filter((_, i) => marker.line.width[i] > 0))"
+    assert opened.evaluate(f"{marked}(document.querySelector('#heat-map .figure').data[0])") == ["4"]
     assert said == []

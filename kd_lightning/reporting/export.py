@@ -1,5 +1,6 @@
 """The page's numbers as CSV and as Markdown."""
 
+from kd_lightning.reporting.by_data import by_data
 from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.content import Table
 from kd_lightning.reporting.incomplete import notice
@@ -10,19 +11,30 @@ from kd_lightning.tracking.markdown import as_text, row
 
 def as_csv(runs: Collection) -> str:
     """A row for each run, all numbers as they are in its summary."""
-    text: str = runs.table.to_csv(index=False)
+    rows = runs.table
+    if len(by_data(runs)) > 1:
+        rows.insert(1, "data_set", [(run.summary or {}).get("data", {}).get("name") for run in runs.runs])
+    text: str = rows.to_csv(index=False)
     return text
 
 
 def as_markdown(runs: Collection) -> str:
     """The comparison, and a row for each configuration."""
-    missing = notice(runs)
-    parts = [f"# {as_text(title(runs))}", as_text(subtitle(runs)), *([as_text(missing.text)] if missing else [])]
+    missing, divided = notice(runs), by_data(runs)
+    parts = [f"# {as_text(title(runs))}", *([as_text(missing.text)] if missing else [])]
+    for part in divided:
+        parts += [f"## {as_text(part.title)}"] if len(divided) > 1 else []
+        parts += tables_of(part)
+    return "\n\n".join(parts) + "\n"
+
+
+def tables_of(runs: Collection) -> list[str]:
+    """The comparison of runs on one data set, and a row for each configuration."""
+    parts = [as_text(subtitle(runs))]
     for section in compared(runs):
         tables = [table(content) for content in section.contents if isinstance(content, Table)]
         parts += [as_text(section.text), *tables]
-    parts += [as_text(configurations_text(runs)), table(configurations(runs))]
-    return "\n\n".join(parts) + "\n"
+    return [*parts, as_text(configurations_text(runs)), table(configurations(runs))]
 
 
 def table(content: Table) -> str:

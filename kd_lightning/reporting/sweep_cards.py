@@ -7,6 +7,8 @@ from kd_lightning.reporting.run_page import measured_part
 from kd_lightning.reporting.statistics import Paired, Spread, paired
 from kd_lightning.reporting.terminal_tables import percent
 
+LISTED = 6  # keys of a configuration; the table has all
+
 
 def cards(runs: Collection) -> list[Card]:
     """The configuration that is shown first: what it is, what it reached, what distillation brought."""
@@ -16,7 +18,7 @@ def cards(runs: Collection) -> list[Card]:
     found = []
     if runs.keys:
         chosen = "selected on validation data" if runs.selected else "highest mean"
-        found.append(Card(chosen, str(shown).replace(" ", "\n"), f"of {len(runs.configurations)} configurations"))
+        found.append(Card(chosen, shortened(str(shown), "\n"), f"of {len(runs.configurations)} configurations"))
     for metric, name in METRICS.items():
         value = shown.spread(metric)
         if value is not None:
@@ -29,6 +31,22 @@ def cards(runs: Collection) -> list[Card]:
         label = f"gain over the student alone, {'test' if metric == 'top1' else 'validation'}"
         found.append(Card(label, f"{100 * gain.difference.mean:+.2f} points", verdict(gain)))
     return found
+
+
+def summary_card(runs: Collection) -> Card:
+    """The best of the runs on one data set, where there are several."""
+    shown = runs.shown
+    value = None if shown is None else shown.spread(runs.selects_on)
+    best = "no result" if value is None else f"{percent(value.mean)} %"
+    of = f"{len(runs.runs)} run{'s' if len(runs.runs) > 1 else ''}"
+    note = f"{shortened(str(shown), ' ')}, of {of}" if shown is not None and runs.keys else of
+    return Card(f"{runs.title}, best {runs.measure.removesuffix(' %')}", best, note)
+
+
+def shortened(choices: str, between: str) -> str:
+    """What was chosen, of many keys the first."""
+    words = choices.split(" ")
+    return between.join([*words[:LISTED], *(["…"] if len(words) > LISTED else [])])
 
 
 def interval(value: Spread) -> str:

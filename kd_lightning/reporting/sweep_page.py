@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from kd_lightning.reporting.by_data import by_data
 from kd_lightning.reporting.caution import teacher_warning
 from kd_lightning.reporting.collection import Collection, Configuration
 from kd_lightning.reporting.content import Content, Section, section
@@ -12,12 +13,28 @@ from kd_lightning.reporting.incomplete import notice
 from kd_lightning.reporting.page_tables import comparison, configurations, jobs
 from kd_lightning.reporting.run_page import details
 from kd_lightning.reporting.runs import Run
-from kd_lightning.reporting.sweep_cards import cards
+from kd_lightning.reporting.sweep_cards import cards, summary_card
 from kd_lightning.sweeps.status import FINISHED
 
 
 def sweep_page(runs: Collection) -> Content:
-    """The page of several runs."""
+    """The page of several runs, divided by their data sets where there are several."""
+    divided = by_data(runs)
+    if len(divided) == 1:
+        return Content(title(runs), subtitle(runs), cards(runs), sections_of(runs), notice(runs))
+    sections = [section for number, part in enumerate(divided) for section in sections_of_data(f"data-{number}", part)]
+    text = f"{len(runs.runs)} runs on {len(divided)} data sets, whose accuracies are not comparable: each has its part."
+    return Content(title(runs), text, [summary_card(part) for part in divided], sections, notice(runs))
+
+
+def sections_of_data(id: str, runs: Collection) -> list[Section]:
+    """The sections of the runs on one data set, as parts of one section."""
+    parts = [replace(one, id=f"{id}-{one.id}", listed=False) for one in sections_of(runs)]
+    return [Section(id, runs.title, subtitle(runs), []), *parts]
+
+
+def sections_of(runs: Collection) -> list[Section]:
+    """All that is shown of several runs on one data set."""
     sections = [
         *section("heat-map", "Heat map" if len(runs.keys) > 1 else "By value", heat_map_text(runs), [heat_map(runs)]),
         *compared(runs),
@@ -26,7 +43,7 @@ def sweep_page(runs: Collection) -> Content:
     ]
     if runs.selected is not None and (finished := [run for run in runs.selected.runs if run.status == FINISHED]):
         sections += of_one(finished[0])
-    return Content(title(runs), subtitle(runs), cards(runs), sections, notice(runs))
+    return sections
 
 
 ALL_RUNS = (

@@ -23,8 +23,14 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": {"name": cpu.name(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "git": {"revision": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain"))},
+        "git": git_state(),
     }
+
+
+def git_state() -> dict[str, Any]:
+    """The revision of the current folder, and whether anything is changed beside it; null where there is none."""
+    changes = _git("status", "--porcelain")
+    return {"revision": _git("rev-parse", "HEAD"), "changed": None if changes is None else bool(changes)}
 
 
 def _version(package: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, panels
+from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, logarithmic, panels
 from kd_lightning.reporting.runs import Run
 from kd_lightning.tracking.arrays import ROLES
 
@@ -38,8 +38,5 @@ def accuracy_over_cost(run: Run, metric: str) -> Figure | None:
 
 
 def scale(cost: str, values: list[float]) -> dict[str, Any]:
-    """From zero for the time; else logarithmic, with ticks between the decades where these are few."""
-    if cost == "latency_ms":
-        return {"rangemode": "tozero"}
-    few = not values or max(values) < 30 * min(values)
-    return {"type": "log", "dtick": "D2" if few else 1}
+    """From zero for the time; else logarithmic."""
+    return {"rangemode": "tozero"} if cost == "latency_ms" else logarithmic(values)

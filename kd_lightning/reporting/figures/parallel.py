@@ -3,6 +3,7 @@
 Drawn as plain lines: plotly's own parallel coordinates need WebGL, which not every browser has.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from kd_lightning.reporting.runs import Run
 from kd_lightning.reporting.values import in_order, numbers
 
 BAND = 0.5  # of the room between two values: lines through the same value fan out in it, the best on top
-FEW = 12  # numbers; more stand on a linear axis
+FEW = 12  # labels of an axis; more numbers stand on a linear one
 
 
 def parallel_coordinates(runs: Collection) -> Figure | None:
@@ -79,7 +80,8 @@ def positions(values: list[str]) -> tuple[list[float], dict[str, float]]:
         return [(float(value) - low) / span for value in values], ticks
     room = 1 / len(distinct)
     ticks = {value: (index + 0.5) * room for index, value in enumerate(distinct)}
-    return [ticks[value] + room * BAND * fan(values, index) for index, value in enumerate(values)], ticks
+    places = [ticks[value] + room * BAND * fan(values, index) for index, value in enumerate(values)]
+    return places, dict([*ticks.items()][:: math.ceil(len(ticks) / FEW)])  # further labels would lie over one another
 
 
 def fan(values: list[str], index: int) -> float:

@@ -4,7 +4,9 @@ Text, axes and grid take their colours from the page's style sheet, so that they
 here are read on both.
 """
 
+import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 Figure = dict[str, Any]
@@ -38,6 +40,36 @@ def axis(title: str = "", **options: Any) -> dict[str, Any]:
     words = {"text": title, "standoff": 8, "font": {"size": 13}}
     base = {"title": words, "automargin": True, "zeroline": False, "showline": False}
     return base | options
+
+
+def logarithmic(values: Sequence[float]) -> dict[str, Any]:
+    """A logarithmic axis around some values, with round numbers in full at its ticks: 500k, 1M, 2M."""
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return {"type": "log"}
+    low, high = min(positive) / MARGIN, max(positive) * MARGIN
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for leading in LEADING:
+        ticks = [digit * 10.0**decade for decade in decades for digit in leading]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= FEW_TICKS:
+            break
+    ticks = ticks[:: 1 + len(ticks) // MANY_TICKS]
+    bounds = [math.log10(low), math.log10(high)]
+    return {"type": "log", "range": bounds, "tickvals": ticks, "ticktext": [in_thousands(tick) for tick in ticks]}
+
+
+LEADING = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8))  # digits of ticks within a decade, fewer first
+FEW_TICKS, MANY_TICKS = 3, 7
+MARGIN = 1.6  # beside the outermost values
+
+
+def in_thousands(value: float) -> str:
+    """Such as 1.5M."""
+    for sign, unit in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= unit:
+            return f"{value / unit:.3g}{sign}"
+    return f"{value:.3g}"
 
 
 def subtitle(text: str, x: float) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 // The heat map over two parameters; others are held at a value that the reader picks.
-(() => {
-  const place = document.getElementById("heatmap");
-  if (!place) return;
-  const { measure, parameters, configurations } = JSON.parse(document.getElementById("heatmap-data").textContent);
+for (const place of document.querySelectorAll(".figure[data-values]")) {
+  const { measure, parameters, configurations } = JSON.parse(document.getElementById(place.dataset.values).textContent);
   const best = configurations.reduce((a, b) => (b.selected || (!a.selected && (b.mean ?? -1) > (a.mean ?? -1)) ? b : a));
   const axes = { x: parameters[0], y: parameters[1] };
   const held = Object.fromEntries(parameters.map(({ key }) => [key, best.choices[key]]));
-  const controls = document.getElementById("heatmap-controls");
+  const controls = place.previousElementSibling;
   const scale = [[0, "rgba(47,127,203,0.06)"], [1, "rgba(47,127,203,0.75)"]];
   const bar = { title: { text: measure, side: "right", font: { size: 13 } }, thickness: 12, outlinewidth: 0, ticks: "" };
+  const MOST = 50; // rows of a grid
+  const MARK = "#dd8a26"; // the selected configuration
   const shown = (mean) => mean.toFixed(2);
   // What plotly would take for tags, entities, formulas or templates, as it stands.
   const asText = (text) => String(text).replace(/[&<>$%{}]/g, (sign) => `&#${sign.charCodeAt(0)};`);
@@ -59,17 +59,18 @@
     const index = (one) => [axes.x.values.indexOf(one.choices[axes.x.key]), axes.y.values.indexOf(one.choices[axes.y.key])];
     const outline = found.filter((one) => one.selected).map((one) => {
       const [x, y] = index(one);
-      return { type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line: { width: 2.5, color: "#dd8a26" } };
+      return { type: "rect", x0: x - 0.5, x1: x + 0.5, y0: y - 0.5, y1: y + 0.5, line: { width: 2.5, color: MARK } };
     });
+    const rowHeight = Math.max(16, Math.min(78, 780 / axes.y.values.length)); // a page stays readable with many rows
     const data = [{
       type: "heatmap", x: axes.x.values.map(asText), y: axes.y.values.map(asText), z: grid.map((row) => row.map((one) => one?.mean ?? null)),
-      text: grid.map((row) => row.map(text)), texttemplate: axes.x.values.length <= 12 ? "%{text}" : "",
+      text: grid.map((row) => row.map(text)), texttemplate: axes.x.values.length <= 12 && rowHeight >= 54 ? "%{text}" : "",
       customdata: grid.map((row) => row.map((one) => (one ? details(one) : ""))), colorscale: scale, xgap: 3, ygap: 3,
       hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false, colorbar: bar,
     }];
     const axis = (one) => ({ tickvals: one.values.map(asText), ticktext: one.labels.map(asText), title: { text: asText(one.key), font: { size: 13 } }, type: "category", ticks: "", ticklabelstandoff: 6, showgrid: false, automargin: true, zeroline: false });
     const layout = {
-      height: Math.max(280, 110 + 78 * axes.y.values.length), xaxis: axis(axes.x), yaxis: axis(axes.y), shapes: outline,
+      height: Math.max(280, 110 + rowHeight * axes.y.values.length), xaxis: axis(axes.x), yaxis: axis(axes.y), shapes: outline,
       annotations: empty.map((one) => ({ x: index(one)[0], y: index(one)[1], text: one.missing, showarrow: false })),
     };
     return { data, layout };
@@ -82,10 +83,14 @@
     const colour = axes.y ? { color: measured.map((one) => one.mean), colorscale: [[0, "#d9a441"], [0.5, "#8c8f9a"], [1, "#2f7fcb"]], showscale: true,
       colorbar: bar } : { color: "#2f7fcb" };
     const bars = axes.y ? {} : { error_y: { type: "data", array: measured.map((one) => one.deviation ?? 0), color: "#2f7fcb" } };
-    const data = [{ type: "scatter", mode: "markers", x, y, customdata: measured.map(details), marker: { size: 12, ...colour },
+    const line = { width: measured.map((one) => (one.selected ? 3.5 : 0)), color: MARK };
+    const size = measured.map((one) => (one.selected ? 15 : 12));
+    const data = [{ type: "scatter", mode: "markers", x, y, customdata: measured.map(details), marker: { size, line, opacity: 1, ...colour },
       hovertemplate: "%{customdata}<extra></extra>", ...bars }];
     const numbers = (one) => one && one.values.every((value) => value !== "" && !isNaN(value));
-    const axis = (one, title) => ({ title: { text: asText(title), font: { size: 13 } }, type: one && !numbers(one) ? "category" : "linear", automargin: true, zeroline: false,
+    const far = (one) => Number(one.values[0]) > 0 && Number(one.values.at(-1)) >= 30 * Number(one.values[0]);
+    const kind = (one) => (!one ? "linear" : !numbers(one) ? "category" : far(one) ? "log" : "linear");
+    const axis = (one, title) => ({ title: { text: asText(title), font: { size: 13 } }, type: kind(one), automargin: true, zeroline: false,
       ...(one && one.values.length <= 12 && numbers(one) ? { tickvals: one.values, ticktext: one.labels } : {}) });
     return { data, layout: { height: 400, xaxis: axis(axes.x, axes.x.key), yaxis: axis(axes.y, axes.y ? axes.y.key : measure) } };
   }
@@ -93,11 +98,11 @@
   // A search draws new values for each run: they are points, not cells.
   function update() {
     const found = configurations.filter((one) => others().every(({ key }) => one.choices[key] === held[key]));
-    const isGrid = axes.y && found.length >= 2 * Math.max(axes.x.values.length, axes.y.values.length);
+    const isGrid = axes.y && axes.y.values.length <= MOST && found.length >= 2 * Math.max(axes.x.values.length, axes.y.values.length);
     showControls(isGrid);
     const { data, layout } = isGrid ? cells(found) : points(configurations);
     draw(place, data, layout);
   }
 
   update();
-})();
+}
