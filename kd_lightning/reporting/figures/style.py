@@ -61,7 +61,7 @@ def logarithmic(values: Sequence[float]) -> dict[str, Any]:
 
 LEADING = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8))  # digits of ticks within a decade, fewer first
 FEW_TICKS, MANY_TICKS = 3, 7
-MARGIN = 1.6  # beside the outermost values
+MARGIN = 2  # beside the outermost values
 
 
 def in_thousands(value: float) -> str:
