@@ -104,10 +104,12 @@ def test_links_to_classes_and_images_elsewhere_are_followed(root: Path, tmp_path
     assert counts(root) == [4, 5]
 
 
-def test_a_split_may_be_a_link(root: Path) -> None:
+def test_a_split_may_be_a_link_and_what_it_shares_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(root / "val")
     (root / "val").symlink_to("train")
     assert counts(root) == [4, 4]
+    warning = f"warning: data.root={root}: in val/ 8 of 8 images are training images too, such as ant/0.png; "
+    assert capsys.readouterr().err.startswith(warning)
 
 
 @pytest.mark.parametrize("target", ["../bee", "../../val", "../../val/ant", "../../val/bee"])
@@ -125,7 +127,7 @@ def test_one_file_of_two_classes_is_told(link, root: Path, capsys: pytest.Captur
     assert counts(root) == [6, 4]
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1
-    assert f"data.root={root}: 2 names in train/" in warnings[0]
+    assert f"data.root={root}: in train/ 2 names stand for images of two classes" in warnings[0]
     assert "ant/also.png and bee/1.png" in warnings[0]
 
 

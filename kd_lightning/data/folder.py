@@ -15,6 +15,7 @@ from kd_lightning.data.files import FileImages
 from kd_lightning.data.images import DECODING, SUFFIXES
 from kd_lightning.data.listing import Found, class_folders, entries, image_files, is_empty, is_folder
 from kd_lightning.data.module import ImageDataModule, Sources
+from kd_lightning.data.overlaps import numbers, of_two_classes, of_two_splits
 from kd_lightning.data.values import as_tuple, check_whole
 from kd_lightning.errors import UserError
 from kd_lightning.terminal import warn
@@ -54,6 +55,7 @@ class ImageFolderDataModule(ImageDataModule):
         self.resize_size = resize_size
         self.num_views = views
         self.mean, self.std = as_tuple(mean), as_tuple(std)
+        self.trained_on = torch.empty(0, dtype=torch.int64)
         self.augment = Identity()  # on the device; the worker's part is a function of the view
 
     @cached_property
@@ -151,7 +153,7 @@ class ImageFolderDataModule(ImageDataModule):
         return self.list_split(split)
 
     def list_split(self, split: str) -> FileImages:
-        """The files of a split, class by class. Raises UserError where a class has no image; warns of one in two."""
+        """The files of a split, class by class. Raises UserError where a class has no image; warns of overlaps."""
         folder, names, targets = self.split_folder(split), [], []
         found: list[Found] = []
         for label, class_name in enumerate(self.class_names):
@@ -165,7 +167,7 @@ class ImageFolderDataModule(ImageDataModule):
             targets += [label] * len(files)
         names = [os.fsencode(name) for name, _ in found]
         labels = torch.tensor(targets)
-        self.warn_of_two_classes(split, found, labels)
+        self.warn_of_overlaps(split, found, labels)
         return FileImages(folder, np.array(names), labels, self.image_size, self.resize_size)
 
     @cached_property
@@ -174,20 +176,16 @@ class ImageFolderDataModule(ImageDataModule):
         splits = [self.split_folder(split) for split in SPLITS]
         return sorted({os.path.realpath(split / name) for split in splits for name in class_folders(split)})
 
-    def warn_of_two_classes(self, split: str, found: list[Found], labels: torch.Tensor) -> None:
-        """Say where one file is an image of two classes."""
-        _, file = torch.tensor([number for _, number in found]).unique(return_inverse=True)
-        lowest, highest = (
-            torch.zeros_like(file).scatter_reduce(0, file, labels, how, include_self=False)[file]
-            for how in ("amin", "amax")
-        )
-        if len(both := (lowest != highest).nonzero().flatten()):
-            one = int(both[0])
-            other = next(int(row) for row in both if file[row] == file[one] and labels[row] != labels[one])
-            warn(
-                f"data.root={self.root}: {len(both)} names in {split}/ stand for images of two classes, such as "
-                f"{found[one].name} and {found[other].name}, which are one file; remove the wrong ones"
-            )
+    def warn_of_overlaps(self, split: str, found: list[Found], labels: torch.Tensor) -> None:
+        """Say where one file is an image of two classes, or is trained and measured on."""
+        faults = [of_two_classes(found, labels)]
+        if split == "train":
+            self.trained_on = numbers(found)
+        else:
+            faults.append(of_two_splits(self.trained_on, found))
+        for fault in faults:
+            if fault is not None:
+                warn(f"data.root={self.root}: in {split}/ {fault}")
 
     def fingerprint(self) -> dict[str, Any]:
         base = super().fingerprint()
