@@ -11,14 +11,13 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import download_and_extract_archive
 
-from kd_lightning.data.augment import Augmentation, CropFlip
+from kd_lightning.data.augment import CropFlip
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import Sources
 from kd_lightning.data.pickles import as_integers, as_text, load_archive, load_arrays
 from kd_lightning.data.values import check_flag
 from kd_lightning.errors import UserError
 
-STANDARD = CropFlip(padding=4, flip=True)
 LATEST: dict[Any, Sources] = {}  # what this process read last, by the state of its files
 PIXELS = 3 * 32 * 32
 
@@ -52,6 +51,7 @@ class CIFAR10DataModule(InMemoryDataModule):
     image_size = 32
     mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
     std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
+    usual_augmentation = CropFlip(padding=4, flip=True)
 
     archive: type[CIFAR10] = CIFAR10
     labels_key = "labels"
@@ -60,8 +60,8 @@ class CIFAR10DataModule(InMemoryDataModule):
     test_files: tuple[str, ...] = ("test_batch",)
     images_per_file: ClassVar[dict[str, int]] = {**dict.fromkeys(train_files, 10_000), "test_batch": 10_000}
 
-    def __init__(self, *, download: bool = True, augment: Augmentation | None = STANDARD, **common: Any) -> None:
-        super().__init__(augment=augment, **common)
+    def __init__(self, *, download: bool = True, **common: Any) -> None:
+        super().__init__(**common)
         self.download = download
 
     @property

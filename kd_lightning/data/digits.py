@@ -1,18 +1,15 @@
 """scikit-learn's digits: 1797 real images of 8x8 pixels that come with the package, nothing to download."""
 
-from typing import Any
-
 import numpy as np
 import torch
 
-from kd_lightning.data.augment import Augmentation, CropFlip
+from kd_lightning.data.augment import CropFlip
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import Sources
 from kd_lightning.data.split import stratified, without
 
 TEST_IMAGES = 898
 TEST_SEED = 1797
-ONE_PIXEL = CropFlip(padding=1, flip=False)
 
 
 class DigitsDataModule(InMemoryDataModule):
@@ -23,9 +20,7 @@ class DigitsDataModule(InMemoryDataModule):
     image_size = 8
     mean = (0.3050,)  # of the training half
     std = (0.3757,)
-
-    def __init__(self, *, augment: Augmentation | None = ONE_PIXEL, **common: Any) -> None:
-        super().__init__(augment=augment, **common)
+    usual_augmentation = CropFlip(padding=1, flip=False)
 
     @property
     def class_names(self) -> list[str]:

@@ -2,9 +2,10 @@
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -45,16 +46,28 @@ class MemoryImages:
 
 
 class InMemoryDataModule(ImageDataModule):
-    """`read` gives MemoryImages; `augment` says how the training images vary on the device, None that they do not.
+    """`read` gives MemoryImages; `augment` says how the training images vary on the device: None not at all, `auto`
+    as is usual for these data.
 
     `resident` says whether the images lie on the GPU, so that a batch is gathered there; `auto`: where they take less
     than a quarter of its free memory.
     """
 
-    def __init__(self, *, augment: Augmentation | None = None, resident: bool | str = "auto", **common: Any) -> None:
+    usual_augmentation: ClassVar[Augmentation] = Identity()
+
+    # LightningCLI makes an instance for a Callable; for a protocol it does not.
+    def __init__(
+        self,
+        *,
+        augment: Augmentation | Callable[..., Any] | Literal["auto"] | None = "auto",
+        resident: bool | str = "auto",
+        **common: Any,
+    ) -> None:
         super().__init__(**common)
         self.resident = resident
-        self.augment = Identity() if augment is None else augment
+        self.augment = Identity()
+        if augment is not None:
+            self.augment = self.usual_augmentation if augment == "auto" else cast(Augmentation, augment)
         check_callable("data.augment", self.augment, "an augmentation, such as kd_lightning.data.CropFlip")
         self.num_views = self.augment.num_views
 

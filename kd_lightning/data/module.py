@@ -3,6 +3,7 @@
 import copy
 import os
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class ImageDataModule(lightning.LightningDataModule):
         val_fraction: float = 0.1,
         train_samples: int | None = None,
         drop_last: bool = False,
-        strong: StrongAugmentation | None = None,
+        strong: StrongAugmentation | Callable[..., Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -164,7 +165,12 @@ class ImageDataModule(lightning.LightningDataModule):
             raise UserError(f"data={self.name}: the targets of {part} must be one int64 label for each image, (N,)")
         if not len(targets):
             raise UserError(f"data={self.name}: {part} has no image; give some")
-        odd = targets[(targets >= self.num_classes) | ((targets < 0) & ~torch.isin(targets, torch.tensor(NO_LABEL)))]
+        unlabelled = torch.isin(targets, torch.tensor(NO_LABEL))
+        if part != "train" and bool(unlabelled.all()):
+            raise UserError(
+                f"data={self.name}: no image of {part} has a label, so nothing could be measured; give some"
+            )
+        odd = targets[(targets >= self.num_classes) | ((targets < 0) & ~unlabelled)]
         if len(odd):
             raise UserError(
                 f"data={self.name}: the targets of {part} hold {int(odd[0])}; labels are from 0 to "
@@ -214,6 +220,9 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self.test_set, self.eval_batch_size)
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        return self.test_dataloader()
 
     def loader(
         self, images: ImageSet, batch_size: int, *, shuffle: bool = False, drop_last: bool = False

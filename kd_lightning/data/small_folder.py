@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.config import cache_dir
-from kd_lightning.data.augment import Augmentation, CropFlip
+from kd_lightning.data.augment import CropFlip
 from kd_lightning.data.decoded import decoded
 from kd_lightning.data.folder import ImageFolderDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.values import as_folder
-
-EIGHTH = CropFlip(padding=8, flip=True)
 
 
 class SmallFolderDataModule(InMemoryDataModule, ImageFolderDataModule):
@@ -21,17 +19,18 @@ class SmallFolderDataModule(InMemoryDataModule, ImageFolderDataModule):
     finds them unless a file was changed.
     """
 
+    usual_augmentation = CropFlip(padding=8, flip=True)
+
     def __init__(
         self,
         *,
         name: str = "small_folder",
         image_size: int = 64,
         resize_size: int = 64,
-        augment: Augmentation | None = EIGHTH,
         cache: str | Path | None = None,
         **common: Any,
     ) -> None:
-        super().__init__(name=name, image_size=image_size, resize_size=resize_size, augment=augment, **common)
+        super().__init__(name=name, image_size=image_size, resize_size=resize_size, **common)
         self.cache = as_folder("data.cache", cache) or cache_dir()
 
     def source(self, split: str) -> MemoryImages:
