@@ -120,7 +120,7 @@ def test_memory_banks_of_all_processes_are_those_of_the_first(tmp_path: Path) ->
 
 
 def test_a_memory_bank_needs_to_know_the_training_set() -> None:
-    with pytest.raises(UserError, match=r"loss\.crd\.signals=train\.index: .* training_set"):
+    with pytest.raises(UserError, match=r"terms\.crd\.signals=train\.index: .* training_set"):
         module({"crd": Term(CRD(8, 6), MEMORY)})
 
 
@@ -139,5 +139,5 @@ def test_a_strong_view_that_no_term_takes_costs_nothing() -> None:
 def test_the_terms_of_a_network_of_another_shape_are_refused_with_their_name() -> None:
     from kd_lightning.losses import FSP
 
-    with pytest.raises(UserError, match=r"loss\.flow"):
+    with pytest.raises(UserError, match=r"terms\.flow"):
         module({"flow": Term(FSP(), ["student.stages", "teacher.stages"])})
