@@ -16,11 +16,12 @@ from kd_lightning.command_line import readable
 from kd_lightning.composition import compose_own_configs_first
 from kd_lightning.config import conf_dir
 from kd_lightning.cpu import wait_as_the_load_suggests
-from kd_lightning.errors import UserError
+from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.fast_help import configs_copied_once
 from kd_lightning.os_errors import current_folder, is_full_disk, refusal
 from kd_lightning.resolvers import register_resolvers
 from kd_lightning.run_folder import discard_empty_run
+from kd_lightning.terminal import is_first_rank
 
 compose_own_configs_first()
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -48,9 +49,10 @@ def refuse_multirun_of_config() -> None:
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
-    """Make `main(config)` a command: composed by Hydra from conf/<config_name>.yaml; bad input ends with exit code 2.
+    """Make `main(config)` a command: composed by Hydra from conf/<config_name>.yaml.
 
-    Bad input is one line; with HYDRA_FULL_ERROR=1 in the environment it is a traceback.
+    Bad input ends with exit code 2, a training whose numbers go wrong with 1. Either is one line; with
+    HYDRA_FULL_ERROR=1 in the environment it is a traceback.
     """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -60,9 +62,11 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
             if failures and os.environ.get(FULL_ERROR) == "1":
                 raise failures[0]
             for failure in failures:
-                print(f"error: {one_line(failure)}", file=sys.stderr)
+                if not isinstance(failure, NonFinite) or is_first_rank():  # numbers go wrong on all ranks at once
+                    print(f"error: {one_line(failure)}", file=sys.stderr)
             if failures:
-                sys.exit(1 if is_full_disk(failures[0].__cause__) else 2)
+                went_wrong = isinstance(failures[0], NonFinite) or is_full_disk(failures[0].__cause__)
+                sys.exit(1 if went_wrong else 2)
 
         return main
 
@@ -70,7 +74,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
 
 
 def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exception]:
-    """Compose the config, or those of a multirun, and run the task on each; returns what bad input was met."""
+    """Compose the config, or those of a multirun, and run the task on each; returns what went wrong."""
     failures: list[Exception] = []
     asked = os.environ.get(FULL_ERROR)
 
@@ -83,6 +87,9 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
                 return task(config)
         except BAD_INPUT as error:
             discard_empty_run()
+            failures.append(error)
+            return None
+        except NonFinite as error:
             failures.append(error)
             return None
         except OSError as error:

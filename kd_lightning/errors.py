@@ -1,8 +1,15 @@
-"""The one exception that stands for bad input."""
+"""The exceptions that commands tell in one line: bad input, and a training that went wrong."""
 
 
 class UserError(ValueError):
     """Bad input: one line that names the key, its value and the remedy.
 
     The commands print it without a traceback and exit with code 2.
+    """
+
+
+class NonFinite(RuntimeError):  # noqa: N818
+    """A training met a loss, a gradient or weights that are NaN or infinite: one line with the step and the batch.
+
+    The commands print it without a traceback and exit with code 1.
     """

@@ -15,6 +15,7 @@ from torchmetrics.classification import (
 )
 
 from kd_lightning.errors import UserError
+from kd_lightning.finite import is_wrong
 from kd_lightning.losses.functional.samples import has_label
 
 
@@ -71,6 +72,15 @@ class NegativeLogLikelihood(Metric):
         return self.total / self.count
 
 
+def counted_wrong(logits: Tensor, target: Tensor, wrong: Tensor) -> Tensor:
+    """Logits (B, C) in which the rows `wrong` (B,) give the target's class (B,) a probability of 0.
+
+    The arg max of a row with NaN would be class 0, which may be right.
+    """
+    missed = torch.zeros_like(logits).scatter(1, target.clamp(min=0)[:, None], -torch.inf)
+    return torch.where(wrong[:, None], missed, logits)
+
+
 class ExpectedCalibrationError(MulticlassCalibrationError):
     """Expected calibration error, 15 equal bins, L1 (Guo et al. 2017, arXiv:1706.04599). Takes logits and target."""
 
@@ -113,7 +123,8 @@ class Agreement(MulticlassAccuracy):
         super().__init__(num_classes, average="micro", validate_args=False)
 
     def update(self, student: Tensor, teacher: Tensor) -> None:
-        super().update(student, teacher.argmax(dim=1))
+        predicted = teacher.argmax(dim=1)
+        super().update(counted_wrong(student, predicted, is_wrong(student) | is_wrong(teacher)), predicted)
 
 
 class ByLoader(nn.Module):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -20,6 +21,7 @@ from kd_lightning.losses import CrossEntropy, functional
 from kd_lightning.metrics import ByLoader, check_classified, of_loader
 from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.models.normalization import stored_normalization
+from kd_lightning.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
 from kd_lightning.predictions import Predictions
 from kd_lightning.schedules import Progress
@@ -44,6 +46,8 @@ class DistillationModule(LightningModule):
         example_input: a batch of inputs; needed where a term takes taps to be found, or has parts to be built.
         num_classes: turns on the metrics of a classifier in validation and test.
         training_set: `index` and `target`, both (N,), of all training images, for losses with a memory of them.
+        on_nonfinite: `stop` ends a training whose loss or gradient is NaN or infinite with `NonFinite`; `skip` leaves
+            such steps out, see `FiniteNumbers`.
         config: the run's resolved configuration as plain values, kept in checkpoints.
 
     A batch is `(input, target)`, an input alone, or a mapping with `input` and, where there are, `target`, `index`,
@@ -63,6 +67,7 @@ class DistillationModule(LightningModule):
         example_input: Tensor | None = None,
         num_classes: int | None = None,
         training_set: Mapping[str, Tensor] | None = None,
+        on_nonfinite: OnNonFinite = "stop",
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -72,6 +77,7 @@ class DistillationModule(LightningModule):
         if teacher is not None:
             check_apart("teacher", teacher, "student", student)
         check_terms_apart(terms or {}, student, teacher)
+        self.finite = FiniteNumbers(on_nonfinite)
         self.objective = Objective(
             {"ce": Term(CrossEntropy(), ["student.logits", "target"])} if terms is None else terms
         )
@@ -180,6 +186,7 @@ class DistillationModule(LightningModule):
         if self.num_classes is not None and "student.logits" in signals:
             check_classified(signals["student.logits"], batch.get("target"), self.num_classes, "student", mixed=True)
         value = self.objective(signals, progress)
+        self.finite.losses(value)
         if self._is_shown():
             self._show(value, progress, len(batch["input"]))
         return value.total
@@ -198,16 +205,18 @@ class DistillationModule(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
         if "target" in batch:
-            self._measure("val/", self.val_metrics, self(batch["input"]), batch["target"], dataloader_idx)
+            logits = self._counted(self(batch["input"]), batch)
+            self._measure("val/", self.val_metrics, logits, batch["target"], dataloader_idx)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
         signals = self._answers(batch)
         logits = signals["student.logits"]
         if "target" in batch:
-            self._measure("test/", self.test_metrics, logits, batch["target"], dataloader_idx)
+            counted = self._counted(logits, batch)
+            self._measure("test/", self.test_metrics, counted, batch["target"], dataloader_idx)
             if self.test_predictions is not None and dataloader_idx == 0:
-                self.test_predictions.update(logits, batch["target"])
+                self.test_predictions.update(counted, batch["target"])
         if self.test_agreement is not None and "teacher.logits" in signals:
             check_classified(signals["teacher.logits"], None, self.num_classes, "teacher")
             agreement = self._of_loader(self.test_agreement, dataloader_idx)
@@ -226,6 +235,13 @@ class DistillationModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         if self.test_predictions is not None and self.test_predictions.update_called:
             self.tested = self.test_predictions.compute()
+
+    def _counted(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Logits (B, C) as they are measured: those that are not finite count as wrong."""
+        target = batch["target"]
+        if logits.ndim != 2 or target.ndim != 1 or target.is_floating_point():
+            return logits
+        return metrics.counted_wrong(logits, target, self.finite.outputs(logits, batch.get("index")))
 
     def _measure(self, stage: str, each: ByLoader | None, logits: Tensor, target: Tensor, loader: int) -> None:
         """Update and log a loader's metrics; its cross-entropy alone where the number of classes is not known.
@@ -263,6 +279,9 @@ class DistillationModule(LightningModule):
         """How far the training is; `fraction` stays 0 where the trainer sets no limit."""
         return self.length.progress(self.global_step, self.current_epoch)
 
+    def configure_callbacks(self) -> list[Callback]:
+        return [self.finite]
+
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self._trained())
         if self.scheduler is None:
@@ -275,6 +294,7 @@ class DistillationModule(LightningModule):
         return [p for part in networks for p in part.parameters() if p.requires_grad]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.finite.before_save(checkpoint["state_dict"], checkpoint["global_step"])
         checkpoint["teacher"] = None if self.teacher is None else self.teacher.identity()
         checkpoint.update(stored_normalization(self.student))
 

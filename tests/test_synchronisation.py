@@ -19,6 +19,8 @@ PACKAGE = Path(kd_lightning.__file__).parent
 FOLDERS = ("losses", "losses/functional", "projectors", "teachers")
 STEP = (
     "batch.py",
+    "finite.py",
+    "length.py",
     "module.py",
     "objective.py",
     "schedules.py",
@@ -32,6 +34,7 @@ STEP = (
 )
 WAITS = {"item", "tolist", "numpy", "cpu", "nonzero", "unique", "is_nonzero", "equal", "allclose", "masked_select"}
 ALLOWED = {
+    ("finite.py", "tolist"),  # of weights, before they are saved
     ("models/normalization.py", "tolist"),  # of statistics that go into a file
     ("teachers/cached.py", "cpu"),  # answers that the file lacks
 }

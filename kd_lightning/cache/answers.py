@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kd_lightning.cache.encoding import Encoding, divergence
 from kd_lightning.cache.records import RecordFile
+from kd_lightning.finite import is_wrong
 
 
 class Answers:
@@ -29,12 +30,20 @@ class Answers:
     def read(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         """index, view int64 (B,) -> values float32 (B, C), and the positions (M,) whose answers are not there."""
         words, found = self.records.read(self.rows(index, view))
-        return self.encoding.decode(words), (~found).nonzero().flatten()
+        values = self.encoding.decode(words)
+        return values, (~found | is_wrong(values)).nonzero().flatten()
 
     def write(self, index: Tensor, view: Tensor, values: Tensor) -> Tensor:
-        """Keep values (B, C); returns them as they will be read. A full disk is a warning, and nothing more is kept."""
+        """Keep values (B, C); returns them as they will be read. A full disk is a warning, and nothing more is kept.
+
+        Rows that are not finite are not kept.
+        """
+        wrong = is_wrong(values)
+        if bool(wrong.any()):
+            kept = self.write(index[~wrong], view[~wrong], values[~wrong])
+            return values.float().masked_scatter(~wrong[:, None], kept)
         words = self.encoding.encode(values)
-        if self.encoding.is_partial and self.divergence is None:
+        if self.encoding.is_partial and self.divergence is None and len(values):
             self.divergence = divergence(self.encoding, values)
         if not self.disk_is_full:
             try:

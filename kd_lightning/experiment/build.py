@@ -14,6 +14,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.answers import with_answers
 from kd_lightning.experiment.normalization import normalization
 from kd_lightning.experiment.recipe import of_student
+from kd_lightning.finite import refuse_nonfinite
 from kd_lightning.inspection import Adapt, given_taps
 from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
 from kd_lightning.module import DistillationModule
@@ -92,6 +93,7 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule, adapt:
             weights_key=settings.get("weights_key"),
             new_classifier=role == "student",
         )
+        refuse_nonfinite(network, f"{role}.weights={settings.weights}")
     mean, std = normalization(role, settings, data, metadata)
     return normalize_inputs(network, mean, std)
 
@@ -119,9 +121,13 @@ def build_terms(loss: DictConfig) -> dict[str, Term]:
 
 
 def build_optimization(config: DictConfig) -> dict[str, Any]:
-    """A module's `optimizer` and `scheduler`."""
+    """A module's `optimizer`, `scheduler` and `on_nonfinite`."""
     scheduler = instantiate(config.scheduler) if config.scheduler else None
-    return {"optimizer": instantiate(config.optimizer), "scheduler": scheduler}
+    return {
+        "optimizer": instantiate(config.optimizer),
+        "scheduler": scheduler,
+        "on_nonfinite": config.get("on_nonfinite", "stop"),
+    }
 
 
 def build_module(config: DictConfig, data: ImageDataModule, teacher: nn.Module | None) -> DistillationModule:

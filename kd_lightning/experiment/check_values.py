@@ -23,6 +23,8 @@ def check_numbers(config: DictConfig) -> None:
         raise UserError(f"alpha={config.alpha}: the share of the soft targets, a number from 0 to 1; 0.9 is usual")
     if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
         raise UserError(f"seed={config.seed}: must be a whole number, at least 0 and below 2**32")
+    if config.on_nonfinite not in ("stop", "skip"):
+        raise UserError(f"on_nonfinite={config.on_nonfinite}: must be stop or skip")
 
 
 def check_loss(loss: Any, key: str) -> None:

@@ -58,6 +58,8 @@ def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str
         student, selected = measure_student(done, module, data, folder, config.test)
         networks = {"teacher": teacher, "scratch": scratch, "student": student}
         summary = summarise(config, data, module.objective, networks, selected)
+        if config.on_nonfinite == "skip":
+            summary["skipped_steps"] = module.finite.skipped
         if done.trainer.is_global_zero:
             weights = folder / "student.safetensors"
             save_weights(student.network, weights, file_metadata(config.student, student.network))

@@ -16,7 +16,7 @@ from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.once import trainer_shape
 from kd_lightning.experiment.own_code import own_code
 from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds, is_first_rank
-from kd_lightning.experiment.testing import Metrics, TestedNetwork, holds_all, measure_alone
+from kd_lightning.experiment.testing import Metrics, TestedNetwork, holds_all, is_sound, measure_alone
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights import state_sha256
 from kd_lightning.terminal import say, warn
@@ -38,7 +38,7 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
             say("teacher", f"measured before ({home.name})")
             return TestedNetwork(network, kept, arrays=read_arrays(home / NAME))
         measured = measure_alone(config, network, data, logits_tap("teacher", settings))
-        if is_first_rank():
+        if is_first_rank() and is_sound(measured.test):
             keep(measured, home, decided)
     return measured
 

@@ -18,7 +18,7 @@ from kd_lightning import __version__
 from kd_lightning.cache.folders import lock_beside
 from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
-from kd_lightning.errors import UserError
+from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.build import (
     build_network,
     build_optimization,
@@ -30,7 +30,7 @@ from kd_lightning.experiment.build import (
 from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.own_code import own_code
 from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds, is_first_rank
-from kd_lightning.experiment.testing import TestedNetwork, holds_all, load_selected, measure, measure_alone
+from kd_lightning.experiment.testing import TestedNetwork, holds_all, is_sound, load_selected, measure, measure_alone
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
@@ -87,6 +87,7 @@ def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
         "trainer": trainer_shape(config),
         "callbacks": {name: value for name, value in callbacks.items() if name not in SHAPELESS_CALLBACKS},
         "seed": config.seed,
+        **({} if config.get("on_nonfinite", "stop") == "stop" else {"on_nonfinite": config.on_nonfinite}),
         "data": data.fingerprint(),
         "batches": {"size": data.batch_size, "drop_last": data.drop_last, "seed": data.seed},
         "statistics": {"mean": list(data.mean), "std": list(data.std)},
@@ -157,6 +158,8 @@ def train(
         done = fit(config, module, data.without_strong_views(), unfinished, logs, role=logs.name)
         load_selected(module, data, unfinished)
         metrics, arrays = measure(done.trainer, module, data)
+        if not is_sound(metrics):
+            raise NonFinite(f"{key}: its logits on the test set are not finite, so it is not kept")
         trained = TestedNetwork(module.student, metrics, done.time, arrays)
         if done.trainer.is_global_zero:
             save_weights(module.student, unfinished / "weights.safetensors", file_metadata(settings, module.student))

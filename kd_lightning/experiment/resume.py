@@ -17,7 +17,7 @@ from kd_lightning.stored_config import stored_values
 INITIALIZATION = "initialization"  # the folder of the training before the training
 
 # What may differ when a run is taken up again: where it runs, what it shows and what it measures.
-FREE = ("paths", "hydra", "logger", "callbacks", "test", *(f"trainer.{name}" for name in SHAPELESS))
+FREE = ("paths", "hydra", "logger", "callbacks", "test", "on_nonfinite", *(f"trainer.{name}" for name in SHAPELESS))
 
 
 def same_config(config: DictConfig, folder: Path) -> None:

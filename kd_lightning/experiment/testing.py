@@ -1,5 +1,6 @@
 """Measuring networks: on the validation data that select them, and on the test set."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -71,6 +72,11 @@ def counting(trainer: Trainer) -> Iterator[None]:
         yield
     finally:
         trainer.callbacks.remove(count)  # type: ignore[attr-defined]
+
+
+def is_sound(metrics: Metrics) -> bool:
+    """Whether what was measured is finite: an infinite NLL is that of logits that are not."""
+    return all(value is None or math.isfinite(value) for value in metrics.values())
 
 
 @contextmanager

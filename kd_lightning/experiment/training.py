@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.callbacks import Compilation, Prefill, SeededEpochs, Throughput
 from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.description import describe
 from kd_lightning.experiment.memory_format import use_channels_last
@@ -122,7 +123,12 @@ def fit(
     describe_training(trainer.loggers, training, folder, resumed)
     seed_everything(config.seed, workers=True, verbose=False)
     keep_profile(trainer, logs)
-    trainer.fit(module, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+    except NonFinite as error:
+        raise NonFinite(f"{role}: {error}") from error
+    if module.finite.skipped:
+        say("skipped", f"{module.finite.skipped} steps of the {role}, which were not finite")
     if trainer.is_global_zero:
         join_metrics(logs)
         show_profile(trainer)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.config import as_typed
-from kd_lightning.errors import UserError
+from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.check import check
 from kd_lightning.experiment.run import run
 from kd_lightning.run_folder import run_folder
@@ -88,7 +88,7 @@ def refuse_another_job(before: Status, now: Status, folder: Path) -> None:
 def describe(error: Exception) -> str:
     """An error on one line, with its type unless it tells what is wrong by itself."""
     message = one_line(error)
-    return message if isinstance(error, (*BAD_INPUT, ProcessError)) else f"{type(error).__name__}: {message}"
+    return message if isinstance(error, (*BAD_INPUT, NonFinite, ProcessError)) else f"{type(error).__name__}: {message}"
 
 
 def score(validation: float | None) -> float:

@@ -1,5 +1,6 @@
 """Choosing a configuration by validation, and testing it alone."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import mean
@@ -23,8 +24,9 @@ class Configuration:
 
     @property
     def validation(self) -> list[float]:
-        """The validation accuracy of each finished job that has one."""
-        return [status.validation for status in self.finished.values() if status.validation is not None]
+        """The validation accuracy of each finished job that has one; NaN is none."""
+        found = [status.validation for status in self.finished.values()]
+        return [value for value in found if value is not None and math.isfinite(value)]
 
     @property
     def mean(self) -> float | None:

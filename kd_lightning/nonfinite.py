@@ -1,0 +1,234 @@
+"""Numbers that go wrong in a training: seen on the device in each step, asked for now and then, and the end of it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.optim import Optimizer
+
+from kd_lightning.batch import as_batch
+from kd_lightning.errors import NonFinite, UserError
+from kd_lightning.finite import is_wrong, listed, nan_if, nan_if_any_nonfinite, nonfinite_names
+from kd_lightning.objective import ObjectiveValue
+from kd_lightning.ranks import first_of_ranks, on_any_rank
+
+OnNonFinite = Literal["stop", "skip"]
+SKIPPED_IN_A_ROW = 10  # steps, after which `skip` ends the training as well
+SMALLEST_SCALE = 2.0**-20  # of a float16 scaler: a gradient that overflows even so is not finite
+SHOWN = 128  # indices
+GRADIENT = "the gradient"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch of a training, and the optimizer step that it went into."""
+
+    step: int
+    epoch: int
+    batch: int
+    index: Tensor | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What must be finite, by name, (N,) on the device, and what it was measured on."""
+
+    names: list[str]
+    values: Tensor
+    batches: list[Seen]
+
+
+class FiniteNumbers(Callback):
+    """Ends a training whose loss, gradient or weights are not finite; `DistillationModule` brings its own.
+
+    Losses and gradients stay on the device until they are asked for: in the steps that are logged, before a validation,
+    at an epoch's end and before a checkpoint is written, so that none holds anything after the first bad step. With
+    `skip` each step waits for the device. One that is not finite changes nothing: no weight, no optimizer state, no
+    buffer of the student or of a term. `SKIPPED_IN_A_ROW` of them end the training, too. All ranks do the same. In
+    float16 a gradient that overflows is the scaler's business, who leaves out the step itself.
+
+    Raises NonFinite: the step, the terms or the gradient, and the batch.
+    """
+
+    def __init__(self, on_nonfinite: OnNonFinite = "stop") -> None:
+        if on_nonfinite not in ("stop", "skip"):
+            raise UserError(f"on_nonfinite={on_nonfinite}: must be stop or skip")
+        self.skips = on_nonfinite == "skip"
+        self.skipped = 0  # steps, so far
+        self._in_a_row = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._asked: list[Measured] = []  # for what is not asked yet
+        self._batches: list[Seen] = []  # of the current optimizer step
+        self._kept: list[Tensor] = []  # the buffers as they were before it
+        self._unusual: set[str] = set()  # buffers that were not finite from the beginning, such as masks
+        self._wrong_rows: list[tuple[Tensor, Tensor | None]] = []
+        self._notes_outputs = False
+        self._fault: str | None = None  # after which nothing may be saved
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._forget()
+        buffers = {name: buffer for name, buffer in pl_module.named_buffers() if buffer.is_floating_point()}
+        self._unusual = set(nonfinite_names(buffers))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if not self._batches and self.skips:
+            self._kept = [buffer.clone() for buffer in changing_buffers(pl_module)]
+        index = as_batch(batch).get("index")
+        self._batches.append(Seen(trainer.global_step, trainer.current_epoch, batch_idx, index))
+
+    def losses(self, value: ObjectiveValue) -> None:
+        """Note the terms of the current batch; nothing outside a training by Lightning's trainer."""
+        if self._batches:
+            values = torch.stack([*value.weighted.values(), value.total]).detach()
+            self._asked.append(Measured([*value.weighted, "the loss"], values, self._batches[-1:]))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        gradients = gradients_of(optimizer)
+        if gradients:
+            wrong = nan_if_any_nonfinite(gradients) if scaler is None else nan_if(scaler._scale < SMALLEST_SCALE)
+            self._asked.append(Measured([GRADIENT], wrong, self._batches))
+        if self.skips:
+            fault = self._take()
+            self._in_a_row = self._in_a_row + 1 if fault else 0
+            if fault:
+                self.skipped += 1
+                if self._in_a_row == SKIPPED_IN_A_ROW:
+                    raise NonFinite(f"{fault}; the {SKIPPED_IN_A_ROW}th step in a row that was skipped")
+                self._undo(pl_module, optimizer, is_unscaled_by_optimizer(scaler, optimizer))
+        self._batches = []
+
+    def _undo(self, module: LightningModule, optimizer: Optimizer, unscales: bool) -> None:
+        """Leave everything as it was before the step."""
+        for gradient in gradients_of(optimizer) if unscales else []:
+            gradient.fill_(math.inf)  # which the scaler sees, and so takes no step
+        if not unscales:
+            optimizer.zero_grad(set_to_none=True)  # without a gradient an optimizer leaves a weight alone
+        for buffer, before in zip(changing_buffers(module), self._kept, strict=True):
+            buffer.copy_(before)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not trainer._logger_connector.should_update_logs:
+            return
+        self.ask()
+        if self.skips:
+            pl_module.log("train/skipped_steps", torch.tensor(float(self.skipped)), on_step=True, on_epoch=False)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.ask()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.ask()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.before_save(pl_module.state_dict(), trainer.global_step)
+
+    def ask(self) -> None:
+        """Raise NonFinite if anything that was noted since the last time is not finite."""
+        if not self.skips:
+            self._fault = self._fault or self._take()
+        if self._fault:
+            raise NonFinite(self._fault)
+
+    def before_save(self, state: Mapping[str, Any], step: int) -> None:
+        """Raise NonFinite rather than let weights be written that are not finite, or that a bad step made."""
+        self.ask()
+        state = {name: value for name, value in state.items() if name not in self._unusual}
+        names = nonfinite_names(state)
+        if on_any_rank(bool(names)):
+            names = first_of_ranks([names] if names else [])
+            raise NonFinite(f"after step {step - 1}: {listed(names)} {'are' if len(names) > 1 else 'is'} not finite")
+
+    def _take(self) -> str | None:
+        """What is wrong first, on any rank, among what was not asked for yet; forgets that."""
+        asked, self._asked = self._asked, []
+        if not asked:
+            return None
+        values = torch.cat([one.values.flatten() for one in asked])
+        if not on_any_rank(~values.isfinite().all()):
+            return None
+        wrong = [one for one in asked if not bool(one.values.isfinite().all())]
+        found = [(one.batches[0].step, one.names == [GRADIENT], described(one)) for one in wrong[:1]]
+        fault: str = first_of_ranks(found)[-1]
+        return fault
+
+    def outputs(self, logits: Tensor, index: Tensor | None) -> Tensor:
+        """Note logits (B, C) of a validation or a test, and the indices of their inputs; which have no softmax: (B,)"""
+        wrong = is_wrong(logits)
+        if self._notes_outputs:
+            self._wrong_rows.append((wrong, index))
+        return wrong
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._wrong_rows, self._notes_outputs = [], True
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._wrong_rows, self._notes_outputs = [], True
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell_wrong_rows("validation")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell_wrong_rows("test")
+
+    def _tell_wrong_rows(self, stage: str) -> None:
+        noted, self._wrong_rows, self._notes_outputs = self._wrong_rows, [], False
+        if not noted or not bool(torch.cat([rows for rows, _ in noted]).any()):
+            return
+        count = sum(int(rows.sum()) for rows, _ in noted)
+        where = [index[rows] for rows, index in noted if index is not None]
+        of = f", of images {numbers(where)}" if where else ""
+        rank_zero_warn(f"{stage}: the logits of {count} inputs are not finite and count as wrong{of}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"skipped": self.skipped, "in_a_row": self._in_a_row} if self.skipped else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.skipped, self._in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+
+
+def changing_buffers(module: LightningModule) -> list[Tensor]:
+    """What a step may change beside the weights: statistics, memories."""
+    return [buffer for name, buffer in module.named_buffers() if name.startswith(("student.", "objective."))]
+
+
+def gradients_of(optimizer: Optimizer) -> list[Tensor]:
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    return [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
+
+
+def is_unscaled_by_optimizer(scaler: Any, optimizer: Optimizer) -> bool:
+    """Whether the optimizer divides by a float16 scaler's scale itself, as fused ones do."""
+    return scaler is not None and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def described(wrong: Measured) -> str:
+    """One line: the step, what is not finite, the batch."""
+    first, last = wrong.batches[0], wrong.batches[-1]
+    pairs = [(name, value) for name, value in zip(wrong.names, wrong.values.flatten().tolist(), strict=True)]
+    bad = [(name, value) for name, value in pairs if not math.isfinite(value)]
+    terms = [(name, value) for name, value in bad if name != "the loss"] or bad
+    what = " and ".join(name if name == GRADIENT else f"{name} ({value})" for name, value in terms)
+    which = f"batch {first.batch}" if first is last else f"batches {first.batch} to {last.batch}"
+    index = [seen.index for seen in wrong.batches if seen.index is not None]
+    images = f", images {numbers(index)}" if index else ""
+    verb = "are" if len(terms) > 1 else "is"
+    return f"step {first.step}: {what} {verb} not finite; {which} of epoch {first.epoch}{images}"
+
+
+def numbers(parts: list[Tensor]) -> str:
+    """Indices, ascending, on one line."""
+    values = sorted(torch.cat([part.flatten() for part in parts]).tolist())
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    return ", ".join(map(str, values[:SHOWN])) + more
