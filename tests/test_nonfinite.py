@@ -146,22 +146,24 @@ class Asked(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Batches(Callback):
-    def __init__(self, asked: Asked) -> None:
-        self.asked = asked
+class Watched(DistillationModule):
+    """Tells which batch is being trained on; Lightning asks the module after all callbacks."""
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    asked = Asked()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.asked.batch = batch_idx
 
-    def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.asked.batch = -1
 
 
 @pytest.mark.parametrize(("on_nonfinite", "in_batches"), [("stop", {2, 5}), ("skip", {0, 1, 2, 3, 4, 5})])
 def test_only_logged_steps_ask_the_device(tmp_path: Path, on_nonfinite: str, in_batches: set[int]) -> None:
-    trained = module(Faulty(), on_nonfinite=on_nonfinite)
-    with Asked() as asked:
-        fit(tmp_path, trained, max_epochs=1, log_every_n_steps=3, callbacks=[Batches(asked)])
+    trained = Watched(network(), num_classes=3, on_nonfinite=on_nonfinite)
+    trained.asked = Asked()
+    with trained.asked as asked:
+        fit(tmp_path, trained, max_epochs=1, log_every_n_steps=3)
     assert set(asked.in_batch) - {-1} == in_batches
     assert -1 in asked.in_batch
 
