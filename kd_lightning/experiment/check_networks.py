@@ -56,7 +56,7 @@ def check_network(role: str, settings: DictConfig) -> None:
         raise UserError(f"{role}.weights={weights}: no such file; give a file, pretrained or null")
     check_weights_key(role, plain(settings.get("weights_key")), weights)
     adapt = plain(settings.get("adapt"))
-    if adapt and not (isinstance(adapt, dict) and isinstance(adapt.get("_target_"), str)):
+    if adapt is not None and not (isinstance(adapt, dict) and isinstance(adapt.get("_target_"), str)):
         raise UserError(f"{role}.adapt={adapt}: must be a mapping with _target_, as in method=simkd, or null")
 
 
