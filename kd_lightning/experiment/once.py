@@ -74,7 +74,7 @@ def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -
 def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     """Everything that shapes a network which is trained by itself, as plain values."""
     weights = settings.weights
-    callbacks = plain(at(config, Path()).callbacks) or {}
+    callbacks = without_places(plain(at(config, Path()).callbacks) or {})
     return {
         "model": plain(settings.model),
         "weights": hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest() if is_file(weights) else weights,
@@ -96,6 +96,15 @@ def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
         ),
         "version": __version__,
     }
+
+
+def without_places(callbacks: dict[str, Any]) -> dict[str, Any]:
+    """Callbacks without the folders that they write into, which a stored config has as they were."""
+    kept: dict[str, Any] = {}
+    for name, arguments in callbacks.items():
+        is_mapping = isinstance(arguments, dict)
+        kept[name] = {key: value for key, value in arguments.items() if key != "dirpath"} if is_mapping else arguments
+    return kept
 
 
 def trainer_shape(config: DictConfig) -> dict[str, Any]:
