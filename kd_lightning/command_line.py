@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +16,8 @@ WITH_A_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", 
 OPTIONAL_VALUE = {"--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")}
 SWEEPING = re.compile(r"-m|--multirun|hydra\.mode=MULTIRUN|hparams_search=(?!null).+")
 A_PATH = re.compile(r"(.*[._])?(run|runs|ckpt)|.*(weights|root|dir|dirpath|path|file|filename|folder)")
+
+READ = re.compile(r".*(weights|ckpt|ckpt_path)")  # keys of files that have to be there
 
 
 def readable(arguments: Sequence[str]) -> list[str]:
@@ -52,10 +55,19 @@ def with_quotes(override: str, sweeps: bool) -> str:
         return f"{key}=[{','.join(quoted(part.strip()) for part in value[1:-1].split(','))}]"
     else:
         parts = [value]
-    tried = ",".join(part if parse(f"{key}={part}") else quoted(part) for part in parts)
+    misread = [part for part in parts if parse(f"{key}={part}") is None]
+    refuse_missing(key, misread)
+    tried = ",".join(quoted(part) if part in misread else part for part in parts)
     if parse(f"{key}={tried}") is None:
         raise unreadable(override)
     return f"{key}={tried}"
+
+
+def refuse_missing(key: str, paths: Sequence[str]) -> None:
+    """Raise `UserError` for a file of weights that is not there: what has signs of the grammar in it may be no path."""
+    for path in paths if READ.fullmatch(key) else ():
+        if "${" not in path and not Path(path).expanduser().exists():
+            raise UserError(f"{key}={path}: no such file; a value that is no path wants quotes of its own")
 
 
 def parse(override: str) -> Override | None:

@@ -27,7 +27,7 @@ ODD = (
 
 
 @pytest.mark.parametrize("path", ODD)
-@pytest.mark.parametrize("key", ["teacher.weights", "+data.root", "run", "hydra.run.dir", "++own.annotation_file"])
+@pytest.mark.parametrize("key", ["++data.root", "+data.root", "run", "hydra.run.dir", "++own.annotation_file"])
 def test_a_path_is_taken_as_it_is(key: str, path: str) -> None:
     [override] = readable([f"{key}={path}"])
     parsed = parse(override)
@@ -50,7 +50,7 @@ def test_quotes_are_taken_away_for_people() -> None:
 @pytest.mark.parametrize(
     ("typed", "read"),
     [
-        (["-m", "teacher.weights=a/e=1.ckpt,b.ckpt"], ["-m", "teacher.weights='a/e=1.ckpt',b.ckpt"]),
+        (["-m", "teacher.weights=./${e}=1.ckpt,b.ckpt"], ["-m", "teacher.weights='./${e}=1.ckpt',b.ckpt"]),
         (["-m", "teacher.weights=a,b"], ["-m", "teacher.weights=a,b"]),
         (["-m", "hydra.sweep.dir=a,b"], ["-m", "hydra.sweep.dir='a,b'"]),
         (["hydra.searchpath=[file:///a=b, c]"], ["hydra.searchpath=['file:///a=b','c']"]),
@@ -82,7 +82,8 @@ def test_a_run_and_its_folder_with_signs_of_the_grammar(command: Command) -> Non
     assert OmegaConf.load("b=1/.hydra/config.yaml").teacher.weights == str(weights)  # type: ignore[union-attr]
     assert command("kd-eval", f"run={folder}").code == 0
     assert command("kd-report", str(folder)).code == 0
-    missing = command("kd-train", "teacher.weights=/nowhere/epoch=3-step=40.ckpt")
+    missing = command("kd-train", "teacher.weights=/nowhere/epoch=3-step=40.ckpt", "teacher.weights=null")
+    assert missing.code == 2, "also where a later value takes its place: it may be no path at all"
     assert missing.error_lines[0].startswith("error: teacher.weights=/nowhere/epoch=3-step=40.ckpt: no such file")
 
 

@@ -38,6 +38,7 @@ def test_jobs_in_nested_folders_are_counted_compared_and_selected(command: Comma
         ("'a${seed}/../a'", "would run in one folder"),
         ("../outside${seed}", "outside of hydra.sweep.dir=sweep"),
         (".", "outside of hydra.sweep.dir=sweep"),
+        (f"'{'x' * 250}-${{seed}}-${{student.model}}'", "at most 255 bytes"),
     ],
 )
 def test_jobs_without_a_folder_of_their_own_are_refused(command: Command, subdir: str, told: str) -> None:
@@ -60,11 +61,9 @@ def test_a_sweeps_folder_that_differs_between_jobs_is_refused(command: Command) 
     ("arguments", "told"),
     [
         (["temperature=1,abc"], "temperature=abc: must be a number above 0"),
-        (["seed=0,1", "alpha=0.5,1.5"], "alpha=1.5: the share of the soft targets"),
         (["student.model=digits_cnn_4,digits_cn_4"], "student.model=digits_cn_4"),
         (["data=digits,cifa10"], "data=cifa10: no such config"),
         (["optimizer.lr=0.1,abc"], "abc"),
-        (["optimizer=sgd,adam"], "optimizer=adam: no such config"),
         (["teacher.weights=train,nowhere.pt"], "teacher.weights=nowhere.pt: no such file"),
         (["data=digits,folder", "data.root=x"], "data.root=x: data=digits has no such key"),
         (["seed=0,1", "hydra/launcher=submitit_slurm", "alpha=0.5,2"], "alpha=2"),

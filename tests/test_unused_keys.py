@@ -11,14 +11,14 @@ from tests.test_sweep import FOLDER, SMALL
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["method=dkd", "temperature=2"], "temperature=2: no term of the loss takes the run's temperature; set "),
-        (["method=dkd", "temperature=2"], "set loss.dkd.loss.temperature instead"),
+        (
+            ["method=dkd", "temperature=2"],
+            "no term of the loss takes the run's temperature; set loss.dkd.loss.temperature instead",
+        ),
         (["method=dkd_ls", "++temperature=2"], "loss.ls.loss.loss.temperature"),
         (["method=dkd", "alpha=0.5"], "set loss.ce.weight, loss.dkd.weight.value or loss.dkd.loss.alpha instead"),
-        (["loss=[ce,attention]", "alpha=0.5"], "set loss.ce.weight or loss.attention.weight instead"),
         (["loss=[ce,attention]", "temperature=8"], "leave it out"),
         (["loss=[ce,kd]", "loss.kd=null", "temperature=8"], "temperature=8: no term"),
-        (["teacher=none", "alpha=0.5"], "alpha=0.5: no term"),
         (["-m", "method=dkd", "temperature=1,8", FOLDER], "temperature=1,8: no term"),
         (["-m", "method=dkd,dist", "alpha=0.5", FOLDER], "alpha=0.5: no term"),
     ],

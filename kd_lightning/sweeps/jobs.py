@@ -1,5 +1,6 @@
 """The jobs of a grid, composed and checked before the first one runs."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from kd_lightning.experiment.check_values import check_values
 from kd_lightning.experiment.unused import given, is_taken, unused
 from kd_lightning.sweeps.status import read_status
 
+LONGEST = 255  # bytes of a name in most file systems
 ON_THIS_MACHINE = ("hydra._internal.", "hydra_plugins.hydra_joblib_launcher.", "LocalLauncher")
 
 
@@ -125,6 +127,8 @@ def check_folders(sweep: Path, jobs: list[Job]) -> None:
             raise UserError(
                 f"{subdir}: {job} would run in {folder}, outside of hydra.sweep.dir={sweep}; give a folder below it"
             )
+        if any(len(os.fsencode(part)) > LONGEST for part in folder.parts):
+            raise UserError(f"{subdir}: a folder's name has at most {LONGEST} bytes; name less of what differs ({job})")
         taken.setdefault(folder, job)
     for job in jobs:
         folder = job.folder.resolve()
