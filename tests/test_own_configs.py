@@ -48,7 +48,7 @@ def test_they_count_in_sweeps_and_other_commands(command: Command) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "missing"),
     [
-        ("student/default", "model: digits_cnn_4\nweights: null\n", "taps, normalization, "),
+        ("student/default", "model: digits_cnn_4\nweights: null\n", "taps, normalization"),
         ("trainer/default", "max_epochs: 1\n", "_target_"),
         ("train", "defaults: [_self_, data: digits, hydra: train]\nseed: 0\n", "student, loss, teacher, optimizer"),
     ],
@@ -61,7 +61,8 @@ def test_one_that_leaves_out_what_is_needed_is_named(
     outcome = command("kd-train", *sweep, "--config-dir", "my")
     assert outcome.code == 2
     [line] = outcome.error_lines
-    assert f"my/{file}.yaml: takes the place of the packaged {file}.yaml and leaves out {missing}" in line
+    assert f"my/{file}.yaml: takes the place of the packaged {file}.yaml and leaves out " in line
+    assert all(key in line for key in missing.split(", "))
     assert [path.name for path in outcome.folder.iterdir()] == ["my"]
 
 
