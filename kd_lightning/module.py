@@ -280,7 +280,7 @@ class DistillationModule(LightningModule):
         return self.length.progress(self.global_step, self.current_epoch)
 
     def configure_callbacks(self) -> list[Callback]:
-        return [self.finite]
+        return [] if self.finite in self.trainer.callbacks else [self.finite]  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self._trained())

@@ -94,7 +94,8 @@ class FiniteNumbers(Callback):
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         gradients = gradients_of(optimizer)
         if gradients:
-            wrong = nan_if_any_nonfinite(gradients) if scaler is None else nan_if(scaler._scale < SMALLEST_SCALE)
+            scale = getattr(scaler, "_scale", None)
+            wrong = nan_if_any_nonfinite(gradients) if scale is None else nan_if(scale < SMALLEST_SCALE)
             self._asked.append(Measured([GRADIENT], wrong, self._batches))
         if self.skips:
             fault = self._take()

@@ -358,3 +358,6 @@ def test_a_scheduler_of_torch_in_a_config_of_ones_own(command: Command, tmp_path
         "{_target_: kd_lightning.torch_schedule.TorchSchedule, monitor: val/nll, make: " + PLAIN["plateau"] + "}"
     )
     assert command("kd-train", *options, "scheduler=watched").code == 0
+    on_test_data = command("kd-train", *options, "scheduler=watched", "data.val_fraction=0")
+    assert on_test_data.code == 2
+    assert "scheduler.monitor=val/nll would set the learning rate by the test set" in on_test_data.error_lines[0]

@@ -15,6 +15,7 @@ import pytest
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins import MixedPrecision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -276,6 +277,40 @@ def test_a_skipped_step_puts_buffers_back(tmp_path: Path, kind: str, accumulated
     trainer(tmp_path, max_steps=1, **limits).fit(short, loader())
     assert trained.finite.skipped == 1
     assert short.finite.skipped == 0
+    for name, value in short.state_dict().items():
+        torch.testing.assert_close(trained.state_dict()[name], value, rtol=0, atol=0, msg=name)
+
+
+def in_float16(initial_scale: float) -> dict[str, Any]:
+    return {"plugins": [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=initial_scale))]}
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("on_nonfinite", ["stop", "skip"])
+def test_an_overflow_that_the_scaler_corrects_is_no_error(tmp_path: Path, on_nonfinite: str, fused: bool) -> None:
+    optimizer = partial(torch.optim.SGD, lr=0.01, fused=fused)
+    trained = module(optimizer=optimizer, on_nonfinite=on_nonfinite)
+    run = fit(tmp_path, trained, **in_float16(2.0**22))
+    assert run.precision_plugin.scaler.get_scale() < 2.0**22  # type: ignore[attr-defined]
+    assert trained.finite.skipped == 0
+    assert all(value.isfinite().all() for value in trained.state_dict().values())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_gradient_that_no_scale_corrects_is_one(tmp_path: Path, fused: bool) -> None:
+    optimizer = partial(torch.optim.SGD, lr=0.01, fused=fused)
+    with pytest.raises(NonFinite, match=r"^step \d+: the gradient is not finite"):
+        fit(tmp_path, module(Faulty(range(99), in_gradient=True), optimizer=optimizer), **in_float16(2.0**-16))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_bad_loss_is_skipped_in_float16_too(tmp_path: Path, fused: bool) -> None:
+    optimizer = partial(torch.optim.SGD, lr=0.1, fused=fused)
+    trained = module(Faulty([1]), optimizer=optimizer, on_nonfinite="skip")
+    short = copy.deepcopy(trained)
+    trainer(tmp_path, max_steps=2, max_epochs=-1, **in_float16(1.0)).fit(trained, loader())
+    trainer(tmp_path, max_steps=1, max_epochs=-1, **in_float16(1.0)).fit(short, loader())
+    assert trained.finite.skipped == 1
     for name, value in short.state_dict().items():
         torch.testing.assert_close(trained.state_dict()[name], value, rtol=0, atol=0, msg=name)
 

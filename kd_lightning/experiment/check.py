@@ -88,4 +88,10 @@ def check_data(config: DictConfig) -> ImageDataModule:
             "data.val_fraction=0: early stopping would select on the test set; set data.val_fraction above 0, or "
             "callbacks.early_stopping=null"
         )
+    watched = str((config.scheduler or {}).get("monitor") or "")
+    if data.validates_on == "test" and watched.startswith("val/"):
+        raise UserError(
+            f"data.val_fraction=0: scheduler.monitor={watched} would set the learning rate by the test set; set "
+            "data.val_fraction above 0, or watch train/loss"
+        )
     return data
