@@ -50,7 +50,8 @@ def test_takes_its_shapes_from_the_features(shapes: tuple[list[Shape], list[Shap
 def test_the_fusion_is_its_formula() -> None:
     """Two levels in evaluation, from the weights alone."""
     student, teacher = features([(4, 4, 4), (6,)]), features([(5, 8, 8), (7,)])
-    loss = built(student, teacher).eval()
+    loss = built(student, teacher).eval().double()
+    student, teacher = [feature.double() for feature in student], [feature.double() for feature in teacher]
     shallow, deep = (dict(fusion.named_parameters()) for fusion in loss.fusions)
     with torch.no_grad():
         for normalization in (m for m in loss.modules() if isinstance(m, nn.BatchNorm2d)):
@@ -65,7 +66,7 @@ def test_the_fusion_is_its_formula() -> None:
     enlarged = fused.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     high_output = F.conv2d(enlarged, shallow["expand.0.weight"], padding=1)
     expected = functional.hcl([high_output, low_output], [teacher[0], teacher[1][:, :, None, None]])
-    assert torch.allclose(loss(student, teacher), expected, rtol=1e-5)
+    torch.testing.assert_close(loss(student, teacher), expected)
 
 
 @pytest.mark.parametrize(("max_width", "width"), [(512, 8), (3, 3)])

@@ -22,7 +22,7 @@ def side(tensors: dict[str, Tensor], role: str, loss: str) -> Tensor | list[Tens
 
 
 @pytest.mark.skipif(not ENTRIES, reason="reference values are not here")
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("entry", ENTRIES, ids=[entry["file"] for entry in ENTRIES])
 def test_equals_published_code(entry: dict, dtype: torch.dtype, tolerance: float) -> None:
     golden = {key: torch.from_numpy(value) for key, value in np.load(INDEX.parent / entry["file"]).items()}
