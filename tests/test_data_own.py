@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.cache import Answers, Whole
-from kd_lightning.data import InMemoryDataModule, MemoryImages, Sources
+from kd_lightning.data import CropFlip, InMemoryDataModule, MemoryImages, Sources
 from kd_lightning.errors import UserError
 from kd_lightning.teachers import CachedTeacher, FrozenTeacher
 
@@ -107,3 +107,54 @@ def test_a_view_that_is_none_is_no_view(tmp_path: Any) -> None:
     teacher = CachedTeacher(FrozenTeacher(torch.nn.Flatten()), Answers(tmp_path / "answers", 12, 1, Whole(16)))
     with pytest.raises(UserError, match="without 'index' and 'view'"):
         teacher.before_transfer({"input": torch.rand(2, 1, 4, 4), "index": torch.tensor([0, 1]), "view": None})  # type: ignore[dict-item]
+
+
+class Alters:
+    """An augmentation of the user's own that does what it is told."""
+
+    num_views = 3
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __call__(self, images: Tensor, views: Tensor) -> Any:
+        return {
+            "nothing": lambda: images,
+            "floats": lambda: images.float(),
+            "to_one": lambda: images / 255,
+            "smaller": lambda: images[..., 1:],
+            "none": lambda: None,
+            "fails": lambda: images[views],
+        }[self.how]()
+
+
+@pytest.mark.parametrize("key", ["augment", "strong"])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("to_one", "makes floats up to 1 of images from 0 to 255; keep their range"),
+        ("smaller", "makes (2, 1, 4, 3) of images (2, 1, 4, 4); keep their shape"),
+        ("none", "makes NoneType of"),
+        ("fails", "does not take images (B, C, H, W) with views (B,) (IndexError: "),
+    ],
+)
+def test_an_augmentation_is_tried_first(key: str, how: str, words: str) -> None:
+    for how_well in ("nothing", "floats"):
+        data = Squares(**{key: Alters(how_well)}, val_fraction=0)
+        data.setup()
+        batch = next(iter(data.train_dataloader()))
+        expected = batch["index"].view(-1, 1, 1, 1).expand(-1, 1, 4, 4) * 20 / 255
+        name = "input" if key == "augment" else "input_strong"
+        torch.testing.assert_close(data.on_after_batch_transfer(batch)[name], expected)
+    with pytest.raises(UserError) as error:
+        Squares(**{key: Alters(how)}).check()
+    assert str(error.value).startswith(f"data.{key}=Alters: ")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_augmentation_says_how_many_views_it_has() -> None:
+    with pytest.raises(UserError, match=r"data.augment.num_views=None: must be a whole number, from 1"):
+        Squares(augment=torch.nn.Identity())
+    with pytest.raises(UserError, match=r"data\.strong=CropFlip: does not take"):
+        Squares(strong=CropFlip()).check()

@@ -16,13 +16,12 @@ from kd_lightning.data.images import DECODING, SUFFIXES
 from kd_lightning.data.listing import Found, class_folders, entries, image_files, is_empty, is_folder
 from kd_lightning.data.module import ImageDataModule, Sources
 from kd_lightning.data.overlaps import numbers, of_two_classes, of_two_splits
-from kd_lightning.data.values import as_tuple, check_whole
+from kd_lightning.data.values import MOST_VIEWS, as_tuple, check_whole
 from kd_lightning.errors import UserError
 from kd_lightning.terminal import warn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MOST_VIEWS = 2**31 - 1
 MOST_PIXELS = 2**13  # a side
 SPLITS = ("train", "val", "test")
 UNREADABLE = ("Cc", "Cs")  # control characters, and the bytes of another encoding

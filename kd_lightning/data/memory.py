@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from kd_lightning.data.augment import Augmentation, CropFlip, Identity
 from kd_lightning.data.batches import Batch, Images, ImageSet
 from kd_lightning.data.module import ImageDataModule
-from kd_lightning.data.values import check_callable
+from kd_lightning.data.values import MOST_VIEWS, check_callable, check_whole
 from kd_lightning.errors import UserError
 
 SHARE = 0.25  # of a GPU's free memory, which images may take without being told to
@@ -69,6 +69,8 @@ class InMemoryDataModule(ImageDataModule):
         if augment is not None:
             self.augment = self.usual_augmentation if augment == "auto" else cast(Augmentation, augment)
         check_callable("data.augment", self.augment, "an augmentation, such as kd_lightning.data.CropFlip")
+        views = getattr(self.augment, "num_views", None)
+        check_whole("data.augment.num_views", views, 1, MOST_VIEWS)
         self.num_views = self.augment.num_views
 
     def check(self) -> None:

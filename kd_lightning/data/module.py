@@ -18,6 +18,7 @@ from kd_lightning.data.augment import Augmentation
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
 from kd_lightning.data.split import SPLIT_SEED, split_training
 from kd_lightning.data.strong import StrongAugmentation, StrongView
+from kd_lightning.data.trial import try_augmentations
 from kd_lightning.data.values import as_folder, check_callable, check_flag, check_numbers, check_whole, is_number
 from kd_lightning.errors import UserError
 
@@ -129,6 +130,7 @@ class ImageDataModule(lightning.LightningDataModule):
         check_callable("data.strong", self.strong, "an augmentation, such as kd_lightning.data.RandAugment")
         check_numbers("data.mean", self.mean, self.in_channels)
         check_numbers("data.std", self.std, self.in_channels, positive=True)
+        try_augmentations(self.augment, self.strong, self.input_shape)
         if self.num_classes < 2:
             where = f"data={self.name}" if self.root is None else f"data.root={self.root}"
             raise UserError(
@@ -209,8 +211,9 @@ class ImageDataModule(lightning.LightningDataModule):
         images = batch["input"]
         if "view" in batch:
             images = self.augment(images, batch["view"])
-        strong = {name: in_unit_range(value) for name, value in batch.items() if name == "input_strong"}
-        return {**batch, **strong, "input": in_unit_range(images)}
+        whole_numbers = not batch["input"].is_floating_point()
+        strong = {name: in_unit_range(value, whole_numbers) for name, value in batch.items() if name == "input_strong"}
+        return {**batch, **strong, "input": in_unit_range(images, whole_numbers)}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last)
@@ -243,12 +246,15 @@ class ImageDataModule(lightning.LightningDataModule):
         return batched_loader(images, batches, self.num_workers, pin_memory=on_gpu and not images.is_on_device)
 
 
-def in_unit_range(images: torch.Tensor) -> torch.Tensor:
-    """Images (B, C, H, W) as float32 in [0, 1]. Raises UserError for whole numbers but uint8."""
-    if images.is_floating_point():
-        return images.float()
-    if images.dtype != torch.uint8:
+def in_unit_range(images: torch.Tensor, whole_numbers: bool) -> torch.Tensor:
+    """Images (B, C, H, W), which come from whole numbers or are in [0, 1] already, as float32 in [0, 1].
+
+    Raises UserError for whole numbers but uint8.
+    """
+    if not images.is_floating_point() and images.dtype != torch.uint8:
         raise UserError(f"batch: images are {images.dtype}; give uint8 from 0 to 255, or floats in [0, 1]")
+    if images.is_floating_point():
+        return images.float() / 255 if whole_numbers else images.float()
     return images.float().div_(255)
 
 

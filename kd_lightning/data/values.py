@@ -8,6 +8,7 @@ from typing import Any
 
 from kd_lightning.errors import UserError
 
+MOST_VIEWS = 2**31 - 1  # of an image
 LONGEST = 100  # of what a message repeats
 
 
