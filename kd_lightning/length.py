@@ -111,7 +111,7 @@ def refuse_without_length(objective: Objective) -> None:
     """Raise UserError for a term that changes with the share of the training that is over: its length is not known."""
     for name, term in objective.items():
         if "progress.fraction" in term.names() or (callable(term.weight) and needs_length(term.weight)):
-            raise UserError(unlimited(f"loss.{name} changes over the whole of it"))
+            raise UserError(unlimited(f"terms.{name} changes over the whole of it"))
 
 
 def unlimited(reason: str) -> str:

@@ -181,8 +181,8 @@ class OwnSchedule:
         (LearningRateSchedule(warmup=0.1), 1.0, "scheduler=LearningRateSchedule with warmup 0.1 depends on it"),
         (Cosine(), 1.0, "scheduler=Cosine depends on it"),
         (HALF, 1.0, "scheduler=Step depends on it"),
-        (None, Linear(0.0, 1.0), "loss.ce changes over the whole of it"),
-        (None, OwnSchedule(), "loss.ce changes over the whole of it"),
+        (None, Linear(0.0, 1.0), "terms.ce changes over the whole of it"),
+        (None, OwnSchedule(), "terms.ce changes over the whole of it"),
     ],
 )
 def test_without_end_what_needs_the_length_is_refused(tmp_path: Path, schedule: Any, weight: Any, words: str) -> None:
