@@ -84,12 +84,17 @@ class DistillationModule(LightningModule):
         self.student = student
         self.teacher: Teacher | None = None
         if isinstance(teacher, Teacher):
+            if teacher_taps != "auto":
+                raise UserError(
+                    f"teacher_taps={teacher_taps}: a {type(teacher).__name__} has its own signals; leave them out"
+                )
             self.teacher = teacher
         elif teacher is not None:
             found = resolve_taps("teacher", teacher, teacher_taps, self.objective, example_input, num_classes)
             self.teacher = FrozenTeacher(teacher, found, num_classes=num_classes)
         self.training_set = Constants(training_set or {})
         self.num_classes = num_classes
+        self._example_input = example_input
         found = resolve_taps("student", student, student_taps, self.objective, example_input, num_classes)
         self._connect(found, example_input)
         # What is equal on all ranks by itself is not sent anew before every step.
@@ -242,6 +247,20 @@ class DistillationModule(LightningModule):
         if logits.ndim != 2 or target.ndim != 1 or target.is_floating_point():
             return logits
         return metrics.counted_wrong(logits, target, self.finite.outputs(logits, batch.get("index")))
+
+    def to_torchscript(
+        self, file_path: Any = None, method: str | None = "trace", example_inputs: Any = None, **options: Any
+    ) -> Any:
+        """The student as TorchScript, by tracing: hooks, which read taps, cannot be scripted.
+
+        `example_inputs` are the module's `example_input` where they are not given.
+        """
+        if method != "trace":
+            raise UserError(f"method={method}: taps are read by hooks, which cannot be scripted; use method='trace'")
+        example = self._example_input if example_inputs is None else example_inputs
+        if example is None:
+            raise UserError("example_inputs=None: a trace follows one batch of inputs through the student; give some")
+        return super().to_torchscript(file_path, method, example, **options)
 
     def _measure(self, stage: str, each: ByLoader | None, logits: Tensor, target: Tensor, loader: int) -> None:
         """Update and log a loader's metrics; its cross-entropy alone where the number of classes is not known.

@@ -14,6 +14,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, SoftTarget
 from kd_lightning.metrics import selection_metrics
 from kd_lightning.predictions import Predictions
+from kd_lightning.teachers import FrozenTeacher
 
 INPUTS = torch.randn(12, 6, generator=torch.Generator().manual_seed(2))
 LABELS = torch.arange(12) % 3
@@ -230,8 +231,16 @@ def test_it_is_exported_without_a_trainer(tmp_path: Path) -> None:
     module.eval()
     for one in (traced, stored):
         torch.testing.assert_close(one(INPUTS[:5]), module(INPUTS[:5]))
+    own = DistillationModule(student, nn.Linear(6, 3), KD, student_taps={"hidden": "0"}, example_input=INPUTS)
+    torch.testing.assert_close(own.eval().to_torchscript()(INPUTS), module(INPUTS))
     exported = torch.export.export(module.eval(), (INPUTS,))
     torch.testing.assert_close(exported.module()(INPUTS), module(INPUTS))
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "script"}])
+def test_an_export_that_cannot_be_says_what_to_give(options: dict[str, str]) -> None:
+    with pytest.raises(UserError, match=r"give some|use method='trace'"):
+        DistillationModule(nn.Linear(6, 3)).to_torchscript(**options)
 
 
 def test_so_it_is_to_onnx(tmp_path: Path) -> None:
@@ -259,6 +268,11 @@ def test_a_bad_tap_is_named_also_where_no_term_takes_it(taps: Any, words: str) -
         DistillationModule(nn.Sequential(nn.Linear(6, 3)), student_taps=taps)
     with pytest.raises(UserError, match=words.replace("student", "teacher")):
         DistillationModule(nn.Linear(6, 3), nn.Sequential(nn.Linear(6, 3)), KD, teacher_taps=taps)
+
+
+def test_taps_of_a_teacher_that_has_its_own_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^teacher_taps={'hint': '0'}: a FrozenTeacher has its own signals"):
+        DistillationModule(nn.Linear(6, 3), FrozenTeacher(nn.Linear(6, 3)), KD, teacher_taps={"hint": "0"})
 
 
 def test_metrics_take_what_is_labelled_in_any_integer_type() -> None:

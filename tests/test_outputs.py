@@ -112,6 +112,45 @@ class Two(nn.Module):
 QUICK = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu", "logger=csv")
 
 
+OWN_TEACHER = """
+import torch
+
+from kd_lightning.teachers import Teacher
+
+class Constant(Teacher):
+    signals = ["logits"]
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+        self.freeze()
+
+    def answer(self, batch):
+        return {"logits": torch.zeros(len(batch["input"]), *self.shape)}
+
+    def identity(self):
+        return {"model": "constant"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [("[5]", "num_classes=10: the teacher gives 5 logits"), ("[10,4,4]", "(N, C), one row for each sample")],
+)
+def test_a_teacher_of_ones_own_that_is_no_classifier_of_these_is_refused_first(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str, words: str
+) -> None:
+    (tmp_path / "constant_teacher.py").write_text(OWN_TEACHER)
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = command(
+        "kd-train", *QUICK, "~teacher", f"+teacher={{_target_: constant_teacher.Constant, shape: {shape}}}"
+    )
+    assert outcome.code == 2
+    assert words in outcome.error_lines[0]
+    assert "teacher" in outcome.error_lines[0]
+    assert not list(tmp_path.glob("outputs/*/*/checkpoints"))
+
+
 @pytest.fixture
 def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "gives_two.py").write_text(TWO)

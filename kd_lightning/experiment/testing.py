@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kd_lightning.callbacks import MeasuredPart
 from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.memory_format import use_channels_last, use_contiguous
 from kd_lightning.experiment.ranks import is_first_rank
@@ -110,7 +111,10 @@ def measure_alone(
     module = DistillationModule(as_network(network), student_taps=taps, num_classes=data.num_classes)
     if config.channels_last:
         use_channels_last(module, example_input(data))
-    tested, arrays = measure(trainer, module, data)
+    try:
+        tested, arrays = measure(trainer, module, data)
+    except UserError as error:  # the module knows it as its student
+        raise UserError(str(error).replace("student", "teacher")) from error
     return TestedNetwork(network, tested, arrays=arrays)
 
 
