@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.answers import with_answers
+from kd_lightning.experiment.making import make
 from kd_lightning.experiment.normalization import normalization
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.finite import refuse_nonfinite
@@ -115,9 +116,9 @@ def file_metadata(settings: Mapping[str, Any], network: nn.Module) -> dict[str, 
     return {"model": model_name(settings), **stored_normalization(network)}
 
 
-def build_terms(loss: DictConfig) -> dict[str, Term]:
-    """The terms that `loss` names, without those that are taken away."""
-    return {str(name): instantiate(term) for name, term in loss.items() if term}
+def build_terms(loss: DictConfig, key: str = "loss") -> dict[str, Term]:
+    """The terms that `loss` names, without those that are taken away; `key` is where it stands in the config."""
+    return {str(name): make(term, f"{key}.{name!s}") for name, term in loss.items() if term}
 
 
 def build_optimization(config: DictConfig) -> dict[str, Any]:

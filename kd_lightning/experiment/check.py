@@ -1,13 +1,10 @@
 """Checking a composed config before anything is trained or downloaded."""
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
-from kd_lightning.bad_input import one_line
-from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.arguments import check_arguments
 from kd_lightning.experiment.build import roles
 from kd_lightning.experiment.check_networks import (
     check_classes,
@@ -16,9 +13,18 @@ from kd_lightning.experiment.check_networks import (
     check_own_teacher,
     check_weights,
 )
-from kd_lightning.experiment.check_training import check_compilation, check_devices, check_training
+from kd_lightning.experiment.check_training import (
+    check_compilation,
+    check_devices,
+    check_precision,
+    check_training,
+)
 from kd_lightning.experiment.check_values import check_values
+from kd_lightning.experiment.making import make
 from kd_lightning.experiment.recipe import of_student
+
+RECIPE = ("optimizer", "scheduler", "trainer")
+PARTS = ("data", "student", "teacher", "loss", "initialization", "callbacks", "logger")
 
 
 def check(config: DictConfig) -> ImageDataModule:
@@ -28,9 +34,10 @@ def check(config: DictConfig) -> ImageDataModule:
         check_network(role, config[role])
     check_own_teacher(config)
     check_compilation(config)
+    for group in PARTS:
+        check_arguments(config[group], group)
     check_recipe(config)
     check_recipe_of_student(config)
-    check_classes_exist(config)
     data = check_data(config)
     check_classes(config, data)
     check_models(config, data)
@@ -43,6 +50,9 @@ def check_recipe(config: DictConfig) -> None:
     for key in ("max_epochs", "max_steps"):
         if config.trainer.get(key) == 0:
             raise UserError(f"trainer.{key}=0: nothing to train; give at least one epoch and one step")
+    check_precision(config)
+    for group in RECIPE:
+        check_arguments(config[group], group)
     check_devices(config.trainer)
     check_training(config)
 
@@ -56,26 +66,11 @@ def check_recipe_of_student(config: DictConfig) -> None:
         check_recipe(student)
     except UserError as error:
         raise UserError(f"student.{error}") from error
-    except InstantiationException as error:
-        part = str(error).rpartition("full_key: ")[2].strip()
-        reason = one_line(error.__cause__ or error)
-        raise UserError(f"student.{part}={plain(config.student.get(part))}: does not fit {part}; {reason}") from error
-
-
-def check_classes_exist(config: DictConfig) -> None:
-    """The classes of callbacks and loggers can be imported; they are made once the training begins."""
-    for group in ("callbacks", "logger"):
-        for name, part in (config.get(group) or {}).items():
-            try:
-                if part:
-                    get_class(part["_target_"])
-            except Exception as error:  # whatever an import may raise
-                raise UserError(f"{group}.{name}={part}: {one_line(error)}") from error
 
 
 def check_data(config: DictConfig) -> ImageDataModule:
     """The data module, whose own check finds nothing wrong, and whose validation data are there for what selects."""
-    data = instantiate(config.data)
+    data: object = make(config.data, "data")
     if not isinstance(data, ImageDataModule):
         raise UserError(
             f"data._target_={config.data.get('_target_')}: kd-train needs to know classes, shape and normalisation of "

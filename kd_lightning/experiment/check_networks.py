@@ -105,14 +105,14 @@ def check_models(config: DictConfig, data: ImageDataModule) -> None:
 
     Seen on networks without memory behind them where possible, so it costs little.
     """
-    check_terms(config.loss, config, data)
+    check_terms("loss", config.loss, config, data)
     if config.initialization:
-        check_terms(config.initialization.loss, config, data)
+        check_terms("initialization.loss", config.initialization.loss, config, data)
 
 
-def check_terms(loss: DictConfig, config: DictConfig, data: ImageDataModule) -> None:
+def check_terms(key: str, loss: DictConfig, config: DictConfig, data: ImageDataModule) -> None:
     """The networks have every tap that these terms take, in shapes that fit."""
-    objective = Objective(build_terms(loss))
+    objective = Objective(build_terms(loss, key))
     check_signals(objective, config, data)
     taps: dict[str, dict[str, str]] = {}
     values: dict[str, Tensor] = {}

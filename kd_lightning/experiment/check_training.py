@@ -1,7 +1,7 @@
 """Checking how a run is trained: devices, precision, optimizer and its schedule."""
 
 import os
-from typing import Any
+from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from kd_lightning.cpu import multiplies_bfloat16
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import build_terms
-from kd_lightning.experiment.training import quiet
+from kd_lightning.experiment.making import make
+from kd_lightning.experiment.training import make_callbacks, make_loggers, make_trainer, quiet
 from kd_lightning.learning_rate import LearningRateSchedule
 from kd_lightning.length import is_unlimited, refuse_without_length, unlimited
 from kd_lightning.objective import Objective
@@ -40,33 +41,36 @@ def check_devices(trainer: DictConfig) -> None:
 
 def check_compilation(config: DictConfig) -> None:
     """A mode that torch.compile knows."""
-    if config.compile not in COMPILE_MODES:
+    if not isinstance(config.compile, (bool, str)) or config.compile not in COMPILE_MODES:
         raise UserError(f"compile={config.compile}: must be one of {', '.join(map(str, COMPILE_MODES)).lower()}")
 
 
 def check_training(config: DictConfig) -> None:
-    """The optimizer, its schedule and the trainer take the values that they are given."""
-    weight, schedule = torch.nn.Parameter(torch.zeros(1)), None
-    try:
-        optimizer = instantiate(config.optimizer)([weight])
-        if config.scheduler:
-            schedule = instantiate(config.scheduler)
-            schedule(optimizer, 100) if isinstance(schedule, LearningRateSchedule) else schedule(optimizer)
-    except UserError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"optimizer={_values(config.optimizer)}, scheduler={_values(config.scheduler)}: {error}"
-        ) from error
-    check_precision(config)
+    """The optimizer, its schedule, callbacks, loggers and trainer can be made with the values that they are given."""
     quiet()
-    trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    optimizer = make(config.optimizer, "optimizer", lambda part: instantiate(part)([new_weight()]))
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise UserError(f"optimizer._target_={config.optimizer._target_}: makes no optimizer; name one of torch.optim")
+    if config.scheduler:
+        make(config.scheduler, "scheduler", lambda part: schedule_of(part, optimizer))
+    folder = Path(config.paths.output_dir)
+    trainer = make_trainer(config, list(make_callbacks(config, folder).values()), make_loggers(config, folder))
     if is_unlimited(trainer):
-        check_without_length(config, schedule)
+        check_without_length(config)
 
 
-def check_without_length(config: DictConfig, schedule: object) -> None:
+def new_weight() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(1))
+
+
+def schedule_of(part: DictConfig, optimizer: torch.optim.Optimizer) -> object:
+    schedule = instantiate(part)
+    return schedule(optimizer, 100) if isinstance(schedule, LearningRateSchedule) else schedule(optimizer)
+
+
+def check_without_length(config: DictConfig) -> None:
     """Nothing depends on the training's length, where neither epochs nor steps limit it."""
+    schedule = instantiate(config.scheduler) if config.scheduler else None
     if isinstance(schedule, LearningRateSchedule) and schedule.needs_length:
         raise UserError(unlimited(needing(schedule)))
     refuse_without_length(Objective(build_terms(config.loss)))
@@ -86,8 +90,3 @@ def check_precision(config: DictConfig) -> None:
     on_cpu = trainer.get("accelerator") == "cpu" or not on_gpu
     if precision == "bf16-mixed" and on_cpu and not multiplies_bfloat16():
         warn("trainer.precision=bf16-mixed: this CPU does not multiply bfloat16 by itself; 32-true is faster here")
-
-
-def _values(part: DictConfig | None) -> dict[str, Any]:
-    """A part of the config without what Hydra needs of it."""
-    return {str(name): value for name, value in (part or {}).items() if not str(name).startswith("_")}

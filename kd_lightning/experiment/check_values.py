@@ -6,13 +6,16 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.check_groups import check_groups, check_members
 
 
 def check_values(config: DictConfig) -> None:
-    """Numbers, terms and the training before the training; raises `UserError` for the first that is wrong."""
+    """Groups, numbers, terms, the training before the training; raises `UserError` for the first that is wrong."""
+    check_groups(config)
     check_numbers(config)
     check_loss(config.get("loss"), "loss")
     check_initialization(config.initialization)
+    check_members(config)
 
 
 def check_numbers(config: DictConfig) -> None:

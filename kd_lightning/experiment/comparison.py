@@ -19,7 +19,9 @@ from kd_lightning.experiment.build import (
 )
 from kd_lightning.experiment.initialization import initialise
 from kd_lightning.experiment.measured import measure_once
+from kd_lightning.experiment.memory import forget_peaks
 from kd_lightning.experiment.own_teacher import build_own_teacher
+from kd_lightning.experiment.rehearsal import rehearse
 from kd_lightning.experiment.summary import summarise
 from kd_lightning.experiment.testing import (
     UNTESTED,
@@ -46,6 +48,8 @@ from kd_lightning.tracking.wandb import one_wandb_run
 def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
     """Run a checked config in its folder; returns the summary, which is written there last."""
     data.prepare_data()
+    rehearse(config, data, folder)
+    forget_peaks()  # those of a sweep's earlier jobs
     teacher = obtain_teacher(config, data, folder) if has_teacher(config) else None
     network = None if teacher is None else teacher.network
     module = build_module(config, data, network)

@@ -118,6 +118,11 @@ def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> Tes
     return load("teacher", settings, data, home) if (home / "record.json").exists() else None
 
 
+def is_trained(key: str, config: DictConfig, data: ImageDataModule) -> bool:
+    """Whether an earlier run has trained the `teacher`, or the `student` alone, of this config."""
+    return (home_of(KIND, shaped_by(config[key], config, data), config) / "record.json").exists()
+
+
 def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> TestedNetwork:
     """A network from its folder."""
     stored = DictConfig({**settings, "weights": str(home / "weights.safetensors"), "weights_key": None})
@@ -154,14 +159,7 @@ def train(
     shape: dict[str, Any],
 ) -> TestedNetwork:
     """Train a network with cross-entropy alone and keep it; an interrupted training is taken up again."""
-    seed_everything(config.seed, workers=True, verbose=False)
-    module = DistillationModule(
-        student=build_network(key, settings, data),
-        terms={"ce": Term(instantiate(cross_entropy(config)), ["student.logits", "target"])},
-        **build_optimization(config),
-        student_taps=logits_tap(key, settings),
-        num_classes=data.num_classes,
-    )
+    module = module_alone(key, settings, config, data)
     unfinished = home.with_suffix(".unfinished")
     with one_wandb_run(), nothing_half_begun(unfinished):
         done = fit(config, module, data.without_strong_views(), unfinished, logs, role=logs.name)
@@ -179,6 +177,18 @@ def train(
             shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
             os.replace(unfinished, home)
     return trained
+
+
+def module_alone(key: str, settings: DictConfig, config: DictConfig, data: ImageDataModule) -> DistillationModule:
+    """What trains the network of `settings` by itself; its random weights come from the seed alone."""
+    seed_everything(config.seed, workers=True, verbose=False)
+    return DistillationModule(
+        student=build_network(key, settings, data),
+        terms={"ce": Term(instantiate(cross_entropy(config)), ["student.logits", "target"])},
+        **build_optimization(config),
+        student_taps=logits_tap(key, settings),
+        num_classes=data.num_classes,
+    )
 
 
 @contextmanager

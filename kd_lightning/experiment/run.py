@@ -7,7 +7,6 @@ from omegaconf import DictConfig
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.comparison import compare
-from kd_lightning.experiment.memory import forget_peaks
 from kd_lightning.experiment.resume import finished, same_config
 from kd_lightning.stored_config import save_config
 
@@ -17,7 +16,6 @@ def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, An
     same_config(config, folder)
     summary = finished(folder)
     if summary is None:
-        forget_peaks()  # those of a sweep's earlier jobs
         save_config(config, folder)
         summary = compare(config, data, folder)
     return summary

@@ -3,13 +3,14 @@
 import copy
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig
@@ -19,6 +20,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.description import describe
+from kd_lightning.experiment.making import make
 from kd_lightning.experiment.memory_format import use_channels_last
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.module import DistillationModule
@@ -82,22 +84,38 @@ def show_profile(trainer: Trainer) -> None:
         say("profile", str(file))
 
 
+def make_callbacks(config: DictConfig, folder: Path) -> dict[str, Callback]:
+    """The config's callbacks by name, which write below `folder`."""
+    callbacks = at(config, folder).callbacks or {}
+    return {str(name): make(callback, f"callbacks.{name}") for name, callback in callbacks.items() if callback}
+
+
 def make_loggers(config: DictConfig, logs: Path) -> list[Logger]:
     """The config's loggers, which write below `logs`."""
-    return [instantiate(logger) for logger in (at(config, logs).logger or {}).values() if logger]
+    loggers = at(config, logs).logger or {}
+    return [make(logger, f"logger.{name}") for name, logger in loggers.items() if logger]
 
 
-def make_trainer(config: DictConfig, folder: Path, logs: Path, role: str) -> Trainer:
-    """The config's trainer; its callbacks write below `folder`, its loggers below `logs`."""
-    callbacks = [instantiate(callback) for callback in (at(config, folder).callbacks or {}).values() if callback]
-    loggers = of_this_training(make_loggers(config, logs), role)
+def make_trainer(config: DictConfig, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> Trainer:
+    """The config's trainer with these callbacks and loggers."""
     shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if not loggers:  # which the learning rate's monitor would ask for
+        callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
+    return make(
+        config.trainer,
+        "trainer",
+        lambda part: instantiate(part, callbacks=callbacks, logger=loggers or False, enable_progress_bar=shown),
+    )
+
+
+def own_callbacks(config: DictConfig) -> list[Callback]:
+    """The callbacks that a training has beside those of the config."""
+    callbacks: list[Callback] = [SeededEpochs(config.seed), Throughput()]
     if config.compile:
-        callbacks.append(Compilation("default" if config.compile is True else config.compile))
-    callbacks = [*callbacks, SeededEpochs(config.seed), Throughput()]
+        callbacks.insert(0, Compilation("default" if config.compile is True else config.compile))
     if config.teacher.get("cache") == "prefill":
         callbacks.append(Prefill())
-    return instantiate(config.trainer, callbacks=callbacks, logger=loggers or False, enable_progress_bar=shown)
+    return callbacks
 
 
 def fit(
@@ -111,7 +129,8 @@ def fit(
     config = of_student(config) if role == "student" else config
     if config.channels_last:
         use_channels_last(module, example_input(data))
-    trainer = make_trainer(config, folder, logs, role)
+    callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config)]
+    trainer = make_trainer(config, callbacks, of_this_training(make_loggers(config, logs), role))
     last = folder / "checkpoints" / "last.ckpt"
     resumed = last.exists()
     if resumed:
