@@ -1,10 +1,16 @@
 """What counts as bad input, and the one line that a command says of it."""
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from hydra.errors import HydraException, InstantiationException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+)
 
 from kd_lightning.config import options
 from kd_lightning.errors import UserError
@@ -28,6 +34,9 @@ def one_line(error: BaseException) -> str:
     """An error's message for the terminal, on one line."""
     if isinstance(error, InstantiationException) and isinstance(error.__cause__, UserError):
         return one_line(UserError(_with_key(str(error), str(error.__cause__))))
+    told = _of_key(error)
+    if told is not None:
+        return told
     if not str(error):
         return one_line(error.__cause__) if error.__cause__ else type(error).__name__
     # A data loader's worker sends its error as text with the traceback in front; the message is what follows it.
@@ -42,6 +51,33 @@ def in_config_words(text: str) -> str:
     for argument, key in IN_CONFIG:
         text = argument.sub(key, text)
     return text
+
+
+def _of_key(error: BaseException) -> str | None:
+    """What OmegaConf or Hydra say of one key, with the key in front."""
+    if isinstance(error, (ConfigAttributeError, ConfigKeyError)) and error.full_key:
+        return f"{error.full_key}: is missing; give it a value"
+    if isinstance(error, InterpolationResolutionError):
+        place = re.search(r"\[Errno \d+\] (.+): '(.+)'", str(error))
+        return f"{error.full_key}={place[2]}: {place[1]}; give a folder that can be written" if place else None
+    merged = re.match(r"Error merging override (\S+)", str(error))
+    if merged and error.__cause__:
+        return f"{merged[1]}: {' '.join(str(error.__cause__).split())}"
+    return None
+
+
+def of_command_line(error: Exception, arguments: Sequence[str]) -> UserError:
+    """What an exception says of the arguments of a command, which no job has begun with."""
+    typed = [argument.partition("=") for argument in arguments]
+    groups = [(group, value) for group, sign, value in typed if sign and (options(group) or group == "hydra")]
+    if "Config group override must be" in str(error) and groups:
+        group, value = next((one for one in groups if one[1] in ("", "null")), groups[-1])
+        return UserError(f"{group}={value}: must be the name of a config; ~{group} leaves the group out")
+    if isinstance(error, OSError):
+        return UserError(f"hydra.run.dir={error.filename}: {error.strerror}; give a folder that can be written")
+    refused = UserError(f"{' '.join(arguments)}: {type(error).__name__}: {error}")
+    refused.__cause__ = error
+    return refused
 
 
 def _no_such_config(group: str, value: str) -> str:

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from kd_lightning.bad_input import BAD_INPUT, one_line
+from kd_lightning.bad_input import BAD_INPUT, of_command_line, one_line
 from kd_lightning.command_line import readable
 from kd_lightning.composition import compose_own_configs_first
 from kd_lightning.config import conf_dir
@@ -77,8 +77,11 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
     """Compose the config, or those of a multirun, and run the task on each; returns what went wrong."""
     failures: list[Exception] = []
     asked = os.environ.get(FULL_ERROR)
+    begun = False
 
     def job(config: DictConfig) -> object:
+        nonlocal begun
+        begun = True
         if HydraConfig.get().job.chdir:  # relative paths count from where the command was typed
             os.chdir(HydraConfig.get().runtime.cwd)
         prepare_process()  # a launcher may run the job in another one
@@ -107,8 +110,11 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             failures.append(error)
         except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except OSError as error:
-            failures.append(refused(error))
+        except Exception as error:  # whatever the system or Hydra say of what was typed
+            found = refusal(error, sys.argv[1:]) if isinstance(error, OSError) else None
+            if found is None and begun:
+                raise
+            failures.append(found or of_command_line(error, sys.argv[1:]))
     return failures
 
 

@@ -5,6 +5,7 @@ from omegaconf import DictConfig, open_dict
 from kd_lightning.config import options
 from kd_lightning.errors import UserError
 
+MADE = ("data", "optimizer", "scheduler", "trainer")  # by their _target_
 OPTIONAL = ("scheduler", "callbacks", "logger", "initialization")  # which a run can do without
 REQUIRED = ("data", "student", "teacher", "optimizer", "trainer", "paths")
 SWITCHES = ("scratch", "test", "channels_last")
@@ -22,6 +23,9 @@ def check_groups(config: DictConfig) -> None:
     for group in OPTIONAL:
         if config[group] is not None and not isinstance(config[group], DictConfig):
             raise UserError(f"{group}={config[group]}: must be a mapping, as in conf/{group}, or null")
+    for group in MADE:
+        if config[group] and config[group].get("_target_") is None:
+            raise UserError(f"{group}._target_=null: nothing to make; choose {group}={' or '.join(options(group))}")
     for key in VALUES:
         if key not in config:
             raise UserError(f"{key}: is missing, and has no value of its own; give {key}=VALUE as in conf/train.yaml")
@@ -40,11 +44,12 @@ def check_paths(paths: DictConfig) -> None:
 
 
 def check_members(config: DictConfig) -> None:
-    """Callbacks and loggers are mappings with `_target_`, by name; null takes one away."""
-    for group in ("callbacks", "logger"):
-        for name, part in (config[group] or {}).items():
-            if part is not None and (not isinstance(part, DictConfig) or "_target_" not in part):
+    """Terms, callbacks and loggers are mappings with `_target_`, by name; null takes one away."""
+    terms = {"initialization.loss": config.initialization.loss} if config.initialization else {}
+    for key, group in {**{key: config[key] for key in ("loss", "callbacks", "logger")}, **terms}.items():
+        for name, part in (group or {}).items():
+            if part and (not isinstance(part, DictConfig) or part.get("_target_") is None):
                 raise UserError(
-                    f"{group}.{name}={part}: must be a mapping with _target_, as in conf/{group}; "
-                    f"{group}.{name}=null takes it away"
+                    f"{key}.{name}={part}: must be a mapping with _target_, as in conf/{key.rpartition('.')[2]}; "
+                    f"{key}.{name}=null takes it away"
                 )

@@ -1,6 +1,7 @@
 """Checking the networks that a config names: they exist, have weights, and fit the data and the terms."""
 
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def check_network(role: str, settings: DictConfig) -> None:
         raise UserError(f"{role}.weights=pretrained: {model_name(settings)} has no published weights here; {remedy}")
     if not isinstance(settings.get("batch_statistics", False), bool):
         raise UserError(f"{role}.batch_statistics={settings.batch_statistics}: must be true or false")
-    if is_file(weights) and not Path(weights).expanduser().is_file():
+    if is_file(weights) and not os.path.isfile(Path(weights).expanduser()):  # False for a name that is too long
         raise UserError(f"{role}.weights={weights}: no such file; give a file, pretrained or null")
     check_weights_key(role, plain(settings.get("weights_key")), weights)
     adapt = plain(settings.get("adapt"))
