@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kd_lightning.config import plain
 from kd_lightning.errors import UserError
 from kd_lightning.models import create_model, default_input_size
+from kd_lightning.models.ready import Scripted, ready
 from kd_lightning.profile import count_flops
 from kd_lightning.signals import find_all
 from kd_lightning.taps import dry_run, shapes_of, tap_values
@@ -81,6 +82,8 @@ def _found(
     """The taps that `auto` finds; the output alone where no more is wanted."""
     if wanted is not None and wanted <= {"logits"}:
         return {"logits": logits}
+    if isinstance(network, Scripted):
+        raise UserError("taps=auto: TorchScript shows its output alone; use terms that take its logits")
     return find_all(network, example, wanted, logits, num_classes)
 
 
@@ -108,8 +111,8 @@ def _build(
 ) -> tuple[nn.Module, Tensor]:
     """The network, adapted, and an example (2, C, H, W), both on a device."""
     with torch.device(device):
-        network = create_model(model, num_classes, input_size[0], key=f"{role}.model")
         example = torch.zeros(2, *input_size)
+        network = ready(create_model(model, num_classes, input_size[0], key=f"{role}.model"), example)
         return (network if adapt is None else adapt(network, example)), example
 
 

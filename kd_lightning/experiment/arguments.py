@@ -3,7 +3,7 @@
 import inspect
 import logging
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -130,8 +130,8 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def is_object(kind: Any) -> bool:
-    """Whether only a `_target_` can make it: a class of a known package."""
-    return inspect.isclass(kind) and f"{kind.__module__}.".startswith(RELEASED)
+    """Whether only a `_target_` can make it: a function, or a class of a known package."""
+    return kind is Callable or (inspect.isclass(kind) and f"{kind.__module__}.".startswith(RELEASED))
 
 
 def described(hint: Any) -> str:

@@ -18,6 +18,7 @@ from kd_lightning.experiment.recipe import of_student
 from kd_lightning.finite import refuse_nonfinite
 from kd_lightning.inspection import Adapt, given_taps
 from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
+from kd_lightning.models.ready import ready
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective, Term
 from kd_lightning.secrets import without_secrets
@@ -61,9 +62,10 @@ def adapted_to_its_like(config: DictConfig, data: ImageDataModule) -> Adapt | No
         return None
 
     def adapt(student: nn.Module, example: Tensor) -> nn.Module:
-        teacher = None
+        teacher: nn.Module | None = None
         if "teacher" in roles(config):
             teacher = create_model(plain(config.teacher.model), data.num_classes, data.in_channels, key="teacher.model")
+            teacher = ready(teacher, example)
         rebuild = adapted_to(teacher, config)
         assert rebuild is not None
         return rebuild(student, example)
@@ -84,6 +86,7 @@ def build_network(role: str, settings: DictConfig, data: ImageDataModule, adapt:
         pretrained=settings.weights == "pretrained",
         key=f"{role}.model",
     )
+    network = ready(network, example_input(data))
     network = network if adapt is None else adapt(network, example_input(data))
     metadata: dict[str, str] = {}
     if is_file(settings.weights):

@@ -2,9 +2,11 @@
 
 from omegaconf import DictConfig
 
+from kd_lightning.bad_input import BAD_INPUT
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.arguments import check_arguments
+from kd_lightning.experiment.blame import SEE_ALL, reason_of
 from kd_lightning.experiment.build import roles
 from kd_lightning.experiment.check_networks import (
     check_classes,
@@ -21,6 +23,7 @@ from kd_lightning.experiment.check_training import (
 )
 from kd_lightning.experiment.check_values import check_values
 from kd_lightning.experiment.making import make
+from kd_lightning.experiment.overrides import culprit_override
 from kd_lightning.experiment.recipe import of_student
 
 RECIPE = ("optimizer", "scheduler", "trainer")
@@ -29,6 +32,17 @@ PARTS = ("data", "student", "teacher", "loss", "initialization", "callbacks", "l
 
 def check(config: DictConfig) -> ImageDataModule:
     """The data module of a sound config, still without data; raises `UserError` for the first thing that is wrong."""
+    try:
+        return check_all(config)
+    except BAD_INPUT:
+        raise
+    except Exception as error:  # of a value that no check knows of
+        override = culprit_override(check_all) or "the config"
+        raise UserError(f"{override}: the config cannot be checked: {reason_of(error)}; {SEE_ALL}") from error
+
+
+def check_all(config: DictConfig) -> ImageDataModule:
+    """The same, where a value that no check knows of may raise anything."""
     check_values(config)
     for role in roles(config):
         check_network(role, config[role])

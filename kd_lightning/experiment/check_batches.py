@@ -1,6 +1,7 @@
 """Checking how much of the data a trainer takes: at least one batch of each, and validation within an epoch."""
 
 import copy
+import math
 from collections.abc import Sized
 from typing import Any
 
@@ -10,8 +11,8 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 
 
-def check_batches(trainer: Any, data: ImageDataModule) -> None:
-    """Raise `UserError` where a limit leaves no batch, or where an epoch ends before its first validation."""
+def check_batches(trainer: Any, data: ImageDataModule) -> bool:
+    """Whether a training validates at all. Raises `UserError` where a limit leaves no batch, or validation no epoch."""
     data = copy.copy(data)
     data.trainer = trainer  # which knows the ranks
     batches = taken(trainer, "train", data.train_dataloader())
@@ -23,6 +24,19 @@ def check_batches(trainer: Any, data: ImageDataModule) -> None:
             f"trainer.val_check_interval={interval}: an epoch has {batches} batches; give at most as many, or "
             "trainer.check_val_every_n_epoch=null to count them over the epochs"
         )
+    return validates(trainer, batches)
+
+
+def validates(trainer: Any, batches: int | None) -> bool:
+    """Whether a training of so many batches an epoch comes to its first validation."""
+    if batches is None or trainer.val_check_interval is None:
+        return bool(trainer.limit_val_batches)
+    interval, every = trainer.val_check_interval, trainer.check_val_every_n_epoch
+    within = interval if isinstance(interval, int) else max(1, int(interval * batches))
+    first = within if every is None else (every - 1) * batches + within
+    epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs * batches
+    steps = math.inf if trainer.max_steps == -1 else trainer.max_steps * trainer.accumulate_grad_batches
+    return bool(trainer.limit_val_batches) and first <= min(epochs, steps)
 
 
 def taken(trainer: Trainer, stage: str, loader: Any) -> int | None:

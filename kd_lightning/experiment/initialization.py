@@ -2,21 +2,18 @@
 
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
-from kd_lightning.batch import example_batch
 from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.answers import is_cached
-from kd_lightning.experiment.build import example_input, module_around
+from kd_lightning.experiment.build import module_around
 from kd_lightning.experiment.recipe import as_the_others
 from kd_lightning.experiment.resume import INITIALIZATION
 from kd_lightning.experiment.training import fit
 from kd_lightning.module import DistillationModule
 from kd_lightning.secrets import without_secrets
-from kd_lightning.taps import evaluating
 from kd_lightning.terminal import say
 
 KEPT_CALLBACKS = ("checkpoint_last", "progress_bar")
@@ -40,10 +37,7 @@ def initialise(
     )
     values = without_secrets(plain(config))  # what a resumed run is compared with
     first.save_hyperparameters({"config": dict(values)}, logger=False)
-    frozen = freeze_unreached(first, example_input(data))
     fit(short, first, data, folder / INITIALIZATION, folder / INITIALIZATION, "student")
-    for parameter in frozen:
-        parameter.requires_grad_(True)
     own = module.objective.state_dict()
     learned = {name: value for name, value in first.objective.state_dict().items() if name in own}
     module.objective.load_state_dict(learned, strict=False)
@@ -61,15 +55,3 @@ def as_training(config: DictConfig) -> DictConfig:
     short.callbacks = {name: value for name, value in (config.callbacks or {}).items() if name in KEPT_CALLBACKS}
     short.logger = {name: value for name, value in (config.logger or {}).items() if name == "csv"}
     return short
-
-
-def freeze_unreached(module: DistillationModule, example: Tensor) -> list[nn.Parameter]:
-    """Freeze the student's parameters that no term reaches, which several ranks would wait for; returns them."""
-    parameters = [parameter for parameter in module.student.parameters() if parameter.requires_grad]
-    with evaluating(module), torch.enable_grad():
-        total = module.objective(module.signals(example_batch(example))).total
-    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    unreached = [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is None]
-    for parameter in unreached:
-        parameter.requires_grad_(False)
-    return unreached

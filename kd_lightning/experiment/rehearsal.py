@@ -35,6 +35,7 @@ from kd_lightning.experiment.memory_format import use_channels_last
 from kd_lightning.experiment.once import is_trained, module_alone
 from kd_lightning.experiment.own_code import RELEASED
 from kd_lightning.experiment.ranks import is_first_rank
+from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.resume import INITIALIZATION, config_of
 from kd_lightning.experiment.training import at, make_callbacks, quiet
 from kd_lightning.module import DistillationModule
@@ -60,12 +61,10 @@ def rehearse(config: DictConfig, data: ImageDataModule, folder: Path) -> None:
         return
     quiet()
     data.setup()
-    real = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    check_batches(real, data)
     with isolate_rng(), warnings.catch_warnings(), TemporaryDirectory() as place:
         warnings.simplefilter("ignore")
         for training in trainings(config, data, Path(place)):
-            rehearse_training(training, data, Path(place), first_device(real))
+            rehearse_training(training, data, Path(place))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
@@ -78,7 +77,7 @@ def trainings(config: DictConfig, data: ImageDataModule, place: Path) -> Iterato
             yield Training(name, short, lambda key=key: module_alone(key, short[key], short, data))  # type: ignore[misc]
     if config.initialization:
         yield Training(INITIALIZATION, as_training(short), lambda: initialization(short, data))
-    yield Training("student", short, lambda: build_module(short, data, teacher_of(short, data)))
+    yield Training("student", of_student(short), lambda: build_module(short, data, teacher_of(short, data)))
 
 
 def trains_alone(key: str, config: DictConfig) -> bool:
@@ -110,16 +109,24 @@ def on_copies(config: DictConfig, place: Path) -> DictConfig:
     return config
 
 
+def bare_trainer(config: DictConfig) -> Trainer:
+    """The config's trainer without anything that writes or shows."""
+    trainer: Trainer = instantiate(
+        config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    return trainer
+
+
 def first_device(trainer: Trainer) -> Any:
     """The first of a trainer's devices, as an argument of another one's."""
     return [trainer.device_ids[0]] if trainer.strategy.root_device.type == "cuda" else 1
 
 
-def rehearse_training(training: Training, data: ImageDataModule, place: Path, device: Any) -> None:
+def rehearse_training(training: Training, data: ImageDataModule, place: Path) -> None:
     """One optimizer step, one batch of validation and one of the test."""
     tried = Tried()
     try:
-        attempt(training, data, place, device, tried)
+        attempt(training, data, place, tried)
     except BAD_INPUT:
         raise
     except Exception as error:
@@ -127,17 +134,20 @@ def rehearse_training(training: Training, data: ImageDataModule, place: Path, de
         def again(trainer: DictConfig) -> None:
             changed = copy.deepcopy(training.config)
             changed.trainer = trainer
-            attempt(training._replace(config=changed), data, place, device, Tried())
+            attempt(training._replace(config=changed), data, place, Tried())
 
         raise refusal(error, training.name, training.config, tried, again) from error
 
 
-def attempt(training: Training, data: ImageDataModule, place: Path, device: Any, tried: Tried) -> None:
+def attempt(training: Training, data: ImageDataModule, place: Path, tried: Tried) -> None:
     """The same; `tried` holds what was made of the config until then."""
     made = make_callbacks(training.config, place)
     tried.callbacks |= {name: callback for name, callback in made.items() if is_rehearsed(callback)}
     tried.module = module = training.make()
-    trainer = make_trainer(training.config, tried.callbacks, place, device)
+    real = bare_trainer(training.config)
+    validates = check_batches(real, data)
+    trainer = make_trainer(training.config, tried.callbacks, place, first_device(real))
+    trainer.limit_val_batches = min(1, trainer.limit_val_batches) if validates else 0
     if training.config.channels_last:
         use_channels_last(module, example_input(data))
     trainer.fit(module, datamodule=one_process(data))
@@ -172,7 +182,6 @@ def make_trainer(config: DictConfig, callbacks: dict[str, Callback], place: Path
     if every is not None and every > 1 and (epochs == -1 or every <= epochs):
         trainer.check_val_every_n_epoch = 1
     trainer.accumulate_grad_batches = min(1, trainer.accumulate_grad_batches)
-    trainer.limit_val_batches = min(1, trainer.limit_val_batches)
     trainer.limit_test_batches = min(1, trainer.limit_test_batches)
     return trainer
 

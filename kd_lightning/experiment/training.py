@@ -4,6 +4,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from kd_lightning.experiment.description import describe
 from kd_lightning.experiment.making import make
 from kd_lightning.experiment.memory_format import use_channels_last
 from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.unreached import without_unreached
 from kd_lightning.module import DistillationModule
 from kd_lightning.teachers import CachedTeacher
 from kd_lightning.terminal import say, show
@@ -142,8 +144,10 @@ def fit(
     describe_training(trainer.loggers, training, folder, resumed)
     seed_everything(config.seed, workers=True, verbose=False)
     keep_profile(trainer, logs)
+    several = trainer.world_size > 1
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+        with without_unreached(module, example_input(data).to(module.device)) if several else nullcontext():
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
     except NonFinite as error:
         raise NonFinite(f"{role}: {error}") from error
     if module.finite.skipped:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,15 @@ class TrainingWandbLogger(WandbLogger):
             are not given; given tags stand beside its own.
     """
 
-    def __init__(self, save_dir: str | Path = ".", watch: str | None = None, **arguments: Any) -> None:
+    def __init__(
+        self,
+        save_dir: str | Path = ".",
+        watch: str | None = None,
+        entity: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        **arguments: Any,
+    ) -> None:
         import wandb
 
         if watch not in (None, *WATCHED):
@@ -49,6 +57,7 @@ class TrainingWandbLogger(WandbLogger):
             finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_TIMEOUT_S)),
         )
         # Absolute, for another process writes there, which may have begun in another folder.
+        arguments |= {"entity": entity, "group": group, "tags": list(tags)}
         super().__init__(save_dir=Path(save_dir).resolve(), settings=settings, **arguments)
         self._wandb_init.pop("anonymous")  # of no effect any more, says a warning
         self._histograms = watch
