@@ -34,11 +34,13 @@ from kd_lightning.experiment.initialization import as_training
 from kd_lightning.experiment.memory_format import use_channels_last
 from kd_lightning.experiment.once import is_trained, module_alone
 from kd_lightning.experiment.own_code import RELEASED
+from kd_lightning.experiment.own_teacher import build_own_teacher
 from kd_lightning.experiment.ranks import is_first_rank
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.resume import INITIALIZATION, config_of
 from kd_lightning.experiment.training import at, make_callbacks, quiet
 from kd_lightning.module import DistillationModule
+from kd_lightning.terminal import console
 
 APART = (ProgressBar, LearningRateFinder, BatchSizeFinder)  # callbacks that show, or that train by themselves
 
@@ -61,7 +63,7 @@ def rehearse(config: DictConfig, data: ImageDataModule, folder: Path) -> None:
         return
     quiet()
     data.setup()
-    with isolate_rng(), warnings.catch_warnings(), TemporaryDirectory() as place:
+    with isolate_rng(), warnings.catch_warnings(), console.capture(), TemporaryDirectory() as place:
         warnings.simplefilter("ignore")
         for training in trainings(config, data, Path(place)):
             rehearse_training(training, data, Path(place))
@@ -91,7 +93,9 @@ def teacher_of(config: DictConfig, data: ImageDataModule) -> nn.Module | None:
     """The teacher, with random weights where it is to be trained."""
     if not has_teacher(config):
         return None
-    return instantiate(config.teacher) if is_own_teacher(config) else build_network("teacher", config.teacher, data)
+    if is_own_teacher(config):
+        return build_own_teacher(config, data)
+    return build_network("teacher", config.teacher, data)
 
 
 def initialization(config: DictConfig, data: ImageDataModule) -> DistillationModule:
