@@ -34,7 +34,7 @@ def check(config: DictConfig) -> ImageDataModule:
     """The data module of a sound config, still without data; raises `UserError` for the first thing that is wrong."""
     try:
         return check_all(config)
-    except BAD_INPUT:
+    except (*BAD_INPUT, OSError):
         raise
     except Exception as error:  # of a value that no check knows of
         override = culprit_override(check_all) or "the config"

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig
 from torch import nn
 
+from kd_lightning import os_errors
 from kd_lightning.bad_input import BAD_INPUT
 from kd_lightning.callbacks import SeededEpochs
 from kd_lightning.data import ImageDataModule, InMemoryDataModule
@@ -134,6 +136,8 @@ def rehearse_training(training: Training, data: ImageDataModule, place: Path) ->
     except BAD_INPUT:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and os_errors.refusal(error, sys.argv[1:]) is not None:
+            raise
 
         def again(trainer: DictConfig) -> None:
             changed = copy.deepcopy(training.config)

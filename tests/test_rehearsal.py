@@ -1,0 +1,200 @@
+"""One step of each training is tried before the first of them, and leaves no trace."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+
+from kd_lightning.experiment import comparison, rehearsal
+from kd_lightning.experiment.rehearsal import rehearse
+from tests.conftest import Command
+from tests.test_bad_input import assert_refused
+from tests.test_configs import composed
+from tests.test_train import summary
+
+SHORT = (
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=2",
+    "callbacks.progress_bar=null",
+    "trainer.accelerator=cpu",
+)
+HERE = "tests.test_rehearsal"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+
+
+class Linear(nn.Module):
+    """Something small, to be spoilt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layer(images.flatten(1))
+        return logits
+
+
+class FailsInTraining(Linear):
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            raise ArithmeticError("not while it trains")
+        return super().forward(images)
+
+
+class NoGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        raise ArithmeticError("no way back")
+
+
+class FailsBackward(Linear):
+    def forward(self, images: Tensor) -> Tensor:
+        value: Tensor = NoGradient.apply(super().forward(images))
+        return value
+
+
+class LossThatFails(nn.Module):
+    """On real signals alone: the check of shapes sees none that need gradients."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if logits.requires_grad:
+            raise ArithmeticError("not with these logits")
+        return logits.mean()
+
+
+class TestLosesIt(Linear):
+    """Gives too few logits where the test set's larger batches come."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training and len(images) > 70:
+            raise ArithmeticError("not so many at once")
+        return super().forward(images)
+
+
+class FailsInItsSecondEpoch(Callback):
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.current_epoch == 1:
+            raise ArithmeticError("an epoch later")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["callbacks=early_stopping", "callbacks.early_stopping.monitor=val_loss"],
+            ["early_stopping.monitor=val_loss", "val/nll"],
+        ),
+        (
+            ["callbacks=early_stopping", "trainer.max_steps=1"],
+            ["callbacks.early_stopping.monitor=val/top1", "train/loss"],
+        ),
+        (["callbacks.checkpoint_best.monitor=val/acc"], ["callbacks.checkpoint_best.monitor=val/acc", "val/top1"]),
+        (["+trainer.val_check_interval=1000"], ["trainer.val_check_interval=1000", "2 batches"]),
+        (["trainer.limit_train_batches=0.01"], ["trainer.limit_train_batches=0.01", "none of 7 batches"]),
+        (["trainer.limit_test_batches=0"], ["trainer.limit_test_batches=0"]),
+        (["trainer.accumulate_grad_batches=0"], ["trainer.accumulate_grad_batches=0"]),
+        (["trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch=0"]),
+        ([f"student.model={{_target_: {HERE}.FailsInTraining}}"], ["student.model", "not while it trains"]),
+        ([f"student.model={{_target_: {HERE}.FailsBackward}}"], ["student.model", "no way back"]),
+        ([f"teacher.model={{_target_: {HERE}.FailsInTraining}}"], ["teacher.model", "not while it trains"]),
+        (
+            [f"student.model={{_target_: {HERE}.TestLosesIt}}", "trainer.limit_val_batches=0"],
+            ["student.model", "so many"],
+        ),
+        (
+            ["~loss.ce.loss", f"+loss.ce.loss={{_target_: {HERE}.LossThatFails}}"],
+            ["loss.ce.loss", "not with these logits"],
+        ),
+        (
+            ["~scheduler", "+scheduler={_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, _partial_: true}"],
+            ["scheduler", "ReduceLROnPlateau"],
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_what_fails_in_a_step_is_refused_before_anything_is_trained(
+    command: Command, overrides: list[str], words: list[str]
+) -> None:
+    outcome = command("kd-train", *SHORT, *overrides)
+    assert_refused(outcome, *words)
+    assert not list((outcome.folder / "cache").glob("networks/*/")), "the teacher would have been the first"
+
+
+def test_what_fails_later_is_no_bad_input(command: Command) -> None:
+    with pytest.raises(ArithmeticError, match="an epoch later"):
+        command(
+            *("kd-train", *SHORT, "teacher=none", "trainer.max_epochs=2", "teacher.model=null"),
+            f"+callbacks.own={{_target_: {HERE}.FailsInItsSecondEpoch}}",
+        )
+
+
+@pytest.mark.parametrize(
+    "without",
+    [["logger.csv=null"], ["logger=[]"], ["~logger"], ["~scheduler"], ["~callbacks"], ["callbacks=[]"]],
+    ids=str,
+)
+def test_a_run_can_do_without_a_group(command: Command, without: list[str]) -> None:
+    given = [argument for argument in SHORT if not (argument.startswith("callbacks") and "callbacks" in without[0])]
+    outcome = command("kd-train", *given, "teacher=none", "teacher.model=null", *without)
+    assert outcome.code == 0, outcome.errors
+    assert (outcome.run / "report.html").exists()
+
+
+@pytest.mark.parametrize("group", ["data", "student", "teacher", "optimizer", "trainer", "paths"])
+@pytest.mark.parametrize("way", ["~{}", "{}=null", "{}=[]", "{}=3"])
+def test_a_run_needs_the_other_groups(command: Command, group: str, way: str) -> None:
+    outcome = command("kd-train", way.format(group))
+    assert_refused(outcome, group)
+
+
+def test_it_leaves_the_random_state_and_the_data_as_they_were(tmp_path: Path) -> None:
+    config = composed(*SHORT, "method=crd", "loss.crd.loss.negatives=8", f"paths.cache_dir={tmp_path / 'cache'}")
+    config.paths.output_dir = str(tmp_path / "run")
+    data = instantiate(config.data)
+    data.setup()
+    attributes = dict(vars(data))
+    states = [torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()]
+    rehearse(config, data, tmp_path / "run")
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert np.array_equal(states[1], np.random.get_state()[1])
+    assert states[2] == random.getstate()
+    assert vars(data) == attributes
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_a_run_is_the_same_with_and_without_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = (*SHORT, "scratch=false", "teacher.model=digits_cnn_4", "method=crd", "loss.crd.loss.negatives=8")
+    command("kd-train", *options, "hydra.run.dir=rehearsed")
+    monkeypatch.setattr(comparison, "rehearse", lambda *_: None)
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "another"))
+    command("kd-train", *options, "hydra.run.dir=not")
+    weights = [(tmp_path / run / "student.safetensors").read_bytes() for run in ("rehearsed", "not")]
+    assert weights[0] == weights[1]
+    teachers = [summary(tmp_path / run)["teacher"]["nll"] for run in ("rehearsed", "not")]
+    assert teachers[0] == teachers[1]
+
+
+def test_a_finished_run_is_not_rehearsed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("kd-train", *SHORT, "teacher=none", "teacher.model=null", "hydra.run.dir=run")
+    assert command(*options).code == 0
+    monkeypatch.setattr(rehearsal, "rehearse_training", lambda *_: pytest.fail("rehearsed"))
+    assert command(*options).code == 0
+    (command(*options).folder / "run" / "summary.json").unlink()
+    assert command(*options).code == 0, "nor one that is taken up again"
