@@ -22,6 +22,7 @@ from kd_lightning import os_errors
 from kd_lightning.bad_input import BAD_INPUT
 from kd_lightning.callbacks import SeededEpochs
 from kd_lightning.data import ImageDataModule, InMemoryDataModule
+from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.blame import Tried, refusal
 from kd_lightning.experiment.build import (
     build_module,
@@ -133,6 +134,8 @@ def rehearse_training(training: Training, data: ImageDataModule, place: Path) ->
     tried = Tried()
     try:
         attempt(training, data, place, tried)
+    except NonFinite:  # which the training itself tells, with its step and its batch
+        return
     except BAD_INPUT:
         raise
     except Exception as error:
