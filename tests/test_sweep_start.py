@@ -11,24 +11,24 @@ from tests.test_sweep import ALONE, FOLDER, SMALL
 
 def test_jobs_in_nested_folders_are_counted_compared_and_selected(command: Command) -> None:
     nested = ("hydra.sweep.subdir='nets/${student.model}/${seed}'", FOLDER)
-    sweep = ("-m", "student.model=digits_cnn_4,digits_cnn_8", "seed=0,1", *ALONE, *nested)
+    sweep = ("-m", "student.model=digits_cnn_4,digits_cnn_8", "seed=0", *ALONE, *nested)
     outcome = command("kd-train", *sweep)
     assert outcome.code == 0, outcome.errors
     folder = outcome.folder / "sweep"
     record = json.loads((folder / "sweep.json").read_text())
-    assert (record["jobs"], record["finished"]) == (4, 4)
+    assert (record["jobs"], record["finished"]) == (2, 2)
     chosen = record["selected"]["overrides"]["student.model"]
-    assert record["selected"]["jobs"] == [f"nets/{chosen}/0", f"nets/{chosen}/1"]
+    assert record["selected"]["jobs"] == [f"nets/{chosen}/0"]
     assert all(f"student.model={model}" in outcome.output for model in ("digits_cnn_4", "digits_cnn_8"))
-    assert "4/4 done" in outcome.output
+    assert "2/2 done" in outcome.output
     assert not list(folder.rglob("report.html")), "its jobs are shown together"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("status.json")}
     assert command("kd-train", *sweep).code == 0
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("status.json")} == before, "none is run again"
     runs = read([folder])
-    assert [run.status for run in runs.runs] == ["finished"] * 4
+    assert [run.status for run in runs.runs] == ["finished"] * 2
     assert runs.selected is not None
-    assert len(runs.selected.runs) == 2
+    assert len(runs.selected.runs) == 1
 
 
 @pytest.mark.parametrize(
