@@ -49,6 +49,14 @@ def test_a_part_of_the_data_is_never_shown_as_the_whole(command: Command) -> Non
     assert "test/images" not in tested
 
 
+def test_no_test_at_all_is_refused(command: Command) -> None:
+    outcome = command("kd-train", *QUICK, "trainer.limit_test_batches=0")
+    assert outcome.code == 2
+    assert "trainer.limit_test_batches=0: " in outcome.error_lines[0]
+    assert "test=false" in outcome.error_lines[0]
+    assert list(outcome.folder.iterdir()) == []
+
+
 def test_a_sweep_on_a_part_says_so(command: Command) -> None:
     outcome = command("kd-train", "-m", "seed=0", *QUICK, "trainer.limit_test_batches=1", FOLDER)
     assert outcome.code == 0, outcome.errors

@@ -64,6 +64,11 @@ def check_recipe(config: DictConfig) -> None:
     for key in ("max_epochs", "max_steps"):
         if config.trainer.get(key) == 0:
             raise UserError(f"trainer.{key}=0: nothing to train; give at least one epoch and one step")
+    if config.trainer.get("limit_test_batches") == 0:
+        raise UserError(
+            "trainer.limit_test_batches=0: networks are compared by a test; give at least 1, or test=false, which "
+            "leaves out the student's"
+        )
     check_precision(config)
     for group in RECIPE:
         check_arguments(config[group], group)
