@@ -246,7 +246,8 @@ class DistillationModule(LightningModule):
         target = batch["target"]
         if logits.ndim != 2 or target.ndim != 1 or target.is_floating_point():
             return logits
-        return metrics.counted_wrong(logits, target, self.finite.outputs(logits, batch.get("index")))
+        with naming("target"):
+            return metrics.counted_wrong(logits, target, self.finite.outputs(logits, batch.get("index")))
 
     def to_torchscript(
         self, file_path: Any = None, method: str | None = "trace", example_inputs: Any = None, **options: Any
