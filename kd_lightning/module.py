@@ -51,7 +51,8 @@ class DistillationModule(LightningModule):
         config: the run's resolved configuration as plain values, kept in checkpoints.
 
     A batch is `(input, target)`, an input alone, or a mapping with `input` and, where there are, `target`, `index`,
-    `view`, `input_strong`. Raises `UserError` for a term that takes a signal which nobody gives.
+    `view`, `input_strong`; whatever else it holds is a signal by its name. A target of -1 or -100 is no label. Raises
+    `UserError` for a term that takes a signal which nobody gives, and for networks that share anything.
     """
 
     def __init__(

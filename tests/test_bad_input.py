@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from kd_lightning.bad_input import one_line
+from kd_lightning.errors import UserError
 from kd_lightning.models import create_model, save_weights
 from tests.conftest import Command, Outcome
 
@@ -251,3 +253,17 @@ def test_labels_out_of_range_are_refused(command: Command, tmp_path: Path) -> No
 )
 def test_kd_eval_refuses_what_is_no_run(command: Command, overrides: list[str], words: list[str]) -> None:
     assert_refused(command("kd-eval", *overrides), *words)
+
+
+@pytest.mark.parametrize(
+    ("library", "command_line"),
+    [
+        ("terms.kd.signals=teachr.logits: nobody", "loss.kd.signals=teachr.logits: nobody"),
+        ("student_taps.stage2=layer9: no module", "student.taps.stage2=layer9: no module"),
+        ("it has logits (add more with teacher_taps)", "it has logits (add more with teacher.taps)"),
+        ("data.root=/home/terms.d/student_taps: no such", "data.root=/home/terms.d/student_taps: no such"),
+        ("student.weights=terms.pt: no such file", "student.weights=terms.pt: no such file"),
+    ],
+)
+def test_commands_name_keys_where_the_library_names_arguments(library: str, command_line: str) -> None:
+    assert one_line(UserError(library)) == command_line
