@@ -1,10 +1,12 @@
 """Decoupled knowledge distillation."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_lightning.losses.functional.divergence import divergence, log_softmax_of_some
+from kd_lightning.losses.functional.divergence import divergence
 from kd_lightning.losses.functional.samples import check_logits, check_target, has_label
 
 
@@ -25,19 +27,23 @@ def dkd(
     check_target(student, target)
     labelled = has_label(target)
     label = torch.where(labelled, target.long(), 0)
-    (binary_student, rest_student), (binary_teacher, rest_teacher) = (
-        _decouple(logits / temperature, label) for logits in (student, teacher)
-    )
+    binary_student, rest_student, _ = _decouple(student / temperature, label)
+    binary_teacher, rest_teacher, alone = _decouple(teacher / temperature, label)
     return temperature**2 * (
         alpha * divergence(binary_teacher, binary_student, labelled)
-        + beta * divergence(rest_teacher, rest_student, labelled)
+        + beta * divergence(rest_teacher.masked_fill(alone, -math.inf), rest_student, labelled)
     )
 
 
-def _decouple(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (B, 2) of the label's class and the rest, and (B, C-1) of the classes among the rest."""
+def _decouple(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities (B, 2) of the label's class and the rest, and (B, C-1) of the classes among the rest.
+
+    And whether the label's class is alone (B, 1), all others masked; its rest is as if they were all equal.
+    """
     target = target[:, None]
     others = torch.arange(logits.shape[1] - 1, device=logits.device)
-    log_rest, rest = log_softmax_of_some(logits.gather(1, others + (others >= target)))
-    binary = torch.cat([logits.gather(1, target), rest], dim=1)
-    return F.log_softmax(binary, dim=1), log_rest
+    rest = logits.gather(1, others + (others >= target))
+    alone = (rest == -math.inf).all(dim=1, keepdim=True)
+    rest = rest.masked_fill(alone, 0.0)
+    binary = torch.cat([logits.gather(1, target), rest.logsumexp(dim=1, keepdim=True).masked_fill(alone, -math.inf)], 1)
+    return F.log_softmax(binary, dim=1), F.log_softmax(rest, dim=1), alone

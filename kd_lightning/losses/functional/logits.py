@@ -5,7 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.losses.functional.divergence import cross_entropies, divergence, soften
-from kd_lightning.losses.functional.samples import check_logits, check_target, has_label, sum_per_sample
+from kd_lightning.losses.functional.samples import (
+    check_logits,
+    check_target,
+    has_label,
+    sum_per_sample,
+    without_label_as,
+)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -20,11 +26,9 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
     if target.ndim == 2:
         smoothed = target * (1 - label_smoothing) + label_smoothing / logits.shape[1] if label_smoothing else target
         return cross_entropies(F.log_softmax(logits, dim=1), smoothed).mean()
-    labelled = has_label(target)
-    none = ~labelled.any()
-    ignored = torch.where(labelled, target.long(), -100).masked_fill(none, 0)  # a mean over no sample is no number
-    value = F.cross_entropy(logits, ignored, ignore_index=-100, label_smoothing=label_smoothing)
-    return value.masked_fill(none, 0.0)
+    label = without_label_as(-100, target)
+    total = F.cross_entropy(logits, label, ignore_index=-100, label_smoothing=label_smoothing, reduction="sum")
+    return total / (label != -100).sum().clamp(min=1)  # a mean over no sample would be no number
 
 
 def hard_label(student: Tensor, teacher: Tensor) -> Tensor:

@@ -38,6 +38,13 @@ def has_label(target: Tensor) -> Tensor:
     return (target != NO_LABEL[0]) & (target != NO_LABEL[1])
 
 
+def without_label_as(number: int, target: Tensor) -> Tensor:
+    """The target (N,) as int64, with one number, -1 or -100, for all samples without a label."""
+    (other,) = (none for none in NO_LABEL if none != number)
+    target = target.long()
+    return target.masked_fill(target == other, number)
+
+
 def sum_per_sample(values: Tensor, counted: Tensor | None = None) -> Tensor:
     """The sum of values (N, ...), divided by N; of the counted samples (N,) alone where these are given, 0 of none."""
     if counted is None:
