@@ -64,25 +64,6 @@ def test_the_wheel_trains_in_an_empty_folder(installed: Path, tmp_path: Path) ->
     assert tested.returncode == 0, tested.stderr
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "inspect"])
-def test_help_needs_neither_torch_nor_lightning(name: str, tmp_path: Path) -> None:
-    code = f"""
-import sys
-sys.argv = ["kd", "--help"]
-from kd_lightning.commands.{name} import main
-try:
-    main()
-except SystemExit as stop:
-    assert not stop.code
-heavy = [module for module in ("torch", "lightning", "timm", "torchvision") if module in sys.modules]
-sys.exit(f"imported {{heavy}}" if heavy else 0)
-"""
-    shown = python("-c", code, cwd=tmp_path)
-    assert shown.returncode == 0, shown.stderr
-    assert "kd-" in shown.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.slow
 def test_two_ranks_train_one_student(tmp_path: Path) -> None:
     ranks = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")

@@ -146,7 +146,9 @@ def test_a_key_that_leads_nowhere_or_elsewhere_is_refused(one: nn.Module, tmp_pa
         loads(layout, network(seed=2), tmp_path / "w.pth", weights_key="moments")
 
 
-@pytest.mark.parametrize("name", ["torchvision/resnet18", "torchvision/mnasnet0_5", "torchvision/densenet121"])
+@pytest.mark.parametrize(
+    "name", ["torchvision/shufflenet_v2_x0_5", "torchvision/mnasnet0_5", "torchvision/densenet121"]
+)
 def test_weights_of_before_the_counters_load(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     trained, model = create_model(name, 10), create_model(name, 10)
@@ -207,7 +209,7 @@ def test_a_student_starts_from_a_file_with_another_head(
 
 @pytest.mark.parametrize(
     ("name", "classifiers"),
-    [("timm/deit_tiny_distilled_patch16_224", "head, head_dist"), ("torchvision/vgg11", "classifier.6")],
+    [("timm/deit_tiny_distilled_patch16_224", "head, head_dist"), ("torchvision/squeezenet1_1", "classifier.1")],
 )
 def test_classifiers_are_told_from_other_layers(
     name: str, classifiers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
