@@ -57,6 +57,7 @@ def test_no_test_at_all_is_refused(command: Command) -> None:
     assert list(outcome.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_part_says_so(command: Command) -> None:
     outcome = command("kd-train", "-m", "seed=0", *QUICK, "trainer.limit_test_batches=1", FOLDER)
     assert outcome.code == 0, outcome.errors

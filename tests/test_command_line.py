@@ -87,6 +87,7 @@ def test_a_run_and_its_folder_with_signs_of_the_grammar(command: Command) -> Non
     assert missing.error_lines[0].startswith("error: teacher.weights=/nowhere/epoch=3-step=40.ckpt: no such file")
 
 
+@pytest.mark.slow
 def test_relative_paths_count_from_where_the_command_was_typed(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

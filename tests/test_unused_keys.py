@@ -31,6 +31,7 @@ def test_what_no_term_takes_is_refused(command: Command, arguments: list[str], t
     assert list(outcome.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_a_term_takes_somewhere_is_not(command: Command) -> None:
     options = (*SMALL, "teacher.weights=null", "scratch=false")
     own = Path("own/loss/mine.yaml")
