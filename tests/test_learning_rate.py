@@ -18,6 +18,7 @@ def learning_rates(schedule: LearningRateSchedule, total: int, base: float = BAS
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "The epoch parameter in")  # torch 2.6 warns of its own SequentialLR
         scheduler = schedule(optimizer, total)
         rates = [optimizer.param_groups[0]["lr"]]
         for _ in range(total):

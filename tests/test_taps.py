@@ -150,13 +150,13 @@ ARCHITECTURES: dict[str, tuple[str, int, list[str], list[tuple[int, ...]]]] = {
 }
 
 
-def on_meta(name: str) -> tuple[nn.Module, Tensor]:
+def on_meta(name: str, num_classes: int = 100) -> tuple[nn.Module, Tensor]:
     size = (3, 299, 299) if "inception" in name else (3, 32, 32) if "/" not in name else (3, 224, 224)
     try:
         with torch.device("meta"):
-            model = create_model(name, 100)
+            model = create_model(name, num_classes)
     except (NotImplementedError, RuntimeError):  # computes its widths or rates with tensors, so is built on the CPU
-        model = create_model(name, 100).to("meta")
+        model = create_model(name, num_classes).to("meta")
     return model, torch.empty(2, *size, device="meta")
 
 

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from kd_lightning.errors import UserError
 from kd_lightning.models import create_model, load_weights, state_sha256
 from tests.conftest import Command
+from tests.test_taps import on_meta
 
 State = dict[str, Tensor]
 SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "callbacks.progress_bar=null", "test=false")
@@ -214,11 +215,9 @@ def test_a_student_starts_from_a_file_with_another_head(
 def test_classifiers_are_told_from_other_layers(
     name: str, classifiers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with torch.device("meta"):
-        trained = create_model(name, 100)
+    trained, _ = on_meta(name)
     state = {entry: torch.zeros((), dtype=v.dtype).expand(v.shape) for entry, v in trained.state_dict().items()}
-    with torch.device("meta"):
-        model = create_model(name, 10)
+    model, _ = on_meta(name, 10)
     loads(state, model.to_empty(device="cpu"), tmp_path / "w.pth", new_classifier=True)
     assert f"({classifiers})" in capsys.readouterr().out
 

@@ -43,6 +43,7 @@ QUIET = (
     "could not find the monitored key",
     "Experiment logs directory",
     "You have overridden `on_before_batch_transfer`",
+    "The epoch parameter in `scheduler.step",  # torch 2.6, of its own schedule after a warm-up
 )
 
 
