@@ -83,6 +83,8 @@ def first_choices(loader: ConfigLoaderImpl, overrides: list[str]) -> list[str]:
 
 def first_choice(loader: ConfigLoaderImpl, override: Override) -> str | None:
     """The first value of a swept group as an override; None for whatever else."""
+    if override.is_hydra_override():  # which Hydra refuses to sweep over
+        return None
     if not override.is_sweep_override() or not loader.repository.group_exists(override.key_or_group):
         return None
     if not (isinstance(override.value(), ChoiceSweep) or override.is_discrete_sweep()):

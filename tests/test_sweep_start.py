@@ -50,6 +50,12 @@ def test_jobs_without_a_folder_of_their_own_are_refused(command: Command, subdir
     assert list(outcome.folder.iterdir()) == []
 
 
+def test_hydras_own_configs_are_not_swept_over(command: Command) -> None:
+    outcome = command("kd-train", "-m", "hydra/launcher=basic,joblib", "seed=0", FOLDER)
+    assert outcome.code == 2
+    assert "Sweeping over Hydra's configuration is not supported" in outcome.error_lines[0]
+
+
 def test_a_sweeps_folder_that_differs_between_jobs_is_refused(command: Command) -> None:
     outcome = command("kd-train", "-m", "seed=0,1", *ALONE, "hydra.sweep.dir='sweep/${seed}'")
     assert outcome.code == 2
