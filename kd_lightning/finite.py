@@ -16,7 +16,10 @@ def nan_if_any_nonfinite(gradients: Iterable[Tensor]) -> Tensor:
     for gradient in gradients:
         kinds.setdefault((gradient.device, gradient.dtype), []).append(gradient)
     found = []
-    for (device, _), alike in kinds.items():
+    for (device, dtype), alike in kinds.items():
+        if device.type not in ("cpu", "cuda") or dtype.is_complex:
+            found.append((~torch.stack([gradient.isfinite().all() for gradient in alike]).all()).float())
+            continue
         seen, one = torch.zeros((), device=device), torch.ones((), device=device)
         # What a gradient scaler uses: one kernel for all, which multiplies by 1 here. Norms take ten times as long.
         torch._amp_foreach_non_finite_check_and_unscale_(alike, seen, one)

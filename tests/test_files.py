@@ -1,6 +1,7 @@
 """Files that several processes write at once."""
 
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,3 +22,9 @@ def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     assert len({*json.loads((tmp_path / "record.json").read_text())["numbers"]}) == 1
     assert len({*read_arrays(tmp_path / "arrays.npz")["numbers"].tolist()}) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["arrays.npz", "record.json"]
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "record.json", {"student": {"nll": math.nan, "top1": 0.5}, "all": [math.inf, 1.0]})
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record == {"student": {"nll": None, "top1": 0.5}, "all": [None, 1.0]}

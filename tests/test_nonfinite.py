@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from kd_lightning import DistillationModule, Term
 from kd_lightning.cache import Answers, TopK, Whole
 from kd_lightning.errors import NonFinite, UserError
+from kd_lightning.finite import nan_if_any_nonfinite
 from kd_lightning.losses import CrossEntropy, SoftTarget
 from kd_lightning.nonfinite import SKIPPED_IN_A_ROW
 from tests.conftest import Command
@@ -375,6 +376,17 @@ def test_masked_classes_are_no_fault(tmp_path: Path, recwarn: pytest.WarningsRec
     masked.finite.outputs(torch.tensor([[0.0, -math.inf]]), None)
     assert not masked.finite.outputs(torch.tensor([[0.0, -math.inf]]), None).any()
     assert not any("not finite" in str(warning.message) for warning in recwarn)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_gradients_of_every_kind_are_seen_and_left_as_they_are(dtype: torch.dtype, value: float) -> None:
+    sound = [torch.randn(3, 2), torch.tensor(1e30), torch.ones(2, dtype=dtype)]
+    before = [gradient.clone() for gradient in sound]
+    assert nan_if_any_nonfinite(sound) == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, sound, strict=True))
+    sound[2][1] = value
+    assert nan_if_any_nonfinite(sound).isnan()
 
 
 @pytest.mark.parametrize("encoding", [Whole(3), Whole(3, 32), TopK(3, 2)], ids=repr)

@@ -56,7 +56,10 @@ def check_cache(config: DictConfig, data: ImageDataModule, taken: set[str]) -> N
         )
     if cache == "prefill":
         trainer = of_student(config).trainer
-        check_length(trainer.get("max_epochs"), trainer.get("max_steps", -1))
+        max_epochs = trainer.get("max_epochs")
+        if max_epochs is None and trainer.get("max_time"):
+            max_epochs = -1  # as Lightning has it
+        check_length(max_epochs, trainer.get("max_steps", -1))
     for tap in sorted(taken - set(KEPT[cache])):
         raise UserError(
             f"teacher.cache={cache}: keeps {' and '.join(KEPT[cache])}, and a term takes teacher.{tap}; use "
