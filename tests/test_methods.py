@@ -15,7 +15,8 @@ from kd_lightning.config import conf_dir, options
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import build_module, build_network, example_input, module_around
 from kd_lightning.experiment.check import check
-from kd_lightning.experiment.initialization import as_training, freeze_unreached
+from kd_lightning.experiment.initialization import as_training
+from kd_lightning.experiment.unreached import without_unreached
 from kd_lightning.module import DistillationModule
 from kd_lightning.schedules import Progress
 from tests.conftest import Command
@@ -59,8 +60,8 @@ def modules(method: str) -> Iterator[tuple[DistillationModule, ImageDataModule]]
     yield module, data
     if config.initialization:
         first = module_around(module.student, as_training(config), data, teacher, config.initialization.loss)
-        freeze_unreached(first, example_input(data))
-        yield first, data
+        with without_unreached(first, example_input(data)):
+            yield first, data
 
 
 def totals(metrics: Path) -> list[float]:
