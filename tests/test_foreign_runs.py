@@ -41,7 +41,7 @@ def at(key: str, value: Any) -> dict[str, Any]:
         ("trainer", "lightning.Trainer"),
         ("trainer.profiler", "lightning.pytorch.profilers.SimpleProfiler"),
         ("callbacks.best", "lightning.pytorch.callbacks.ModelCheckpoint"),
-        ("logger.csv", "lightning.pytorch.loggers.CSVLogger"),
+        ("logger.csv", "kd_lightning.tracking.metrics_file.MetricsFile"),
     ],
 )
 def test_the_fields_own_classes_are_built(key: str, target: str) -> None:

@@ -2,22 +2,49 @@
 
 from pathlib import Path
 
-from kd_lightning.tracking.metrics_file import join_metrics, keep_metrics
+from kd_lightning.tracking.metrics_file import MetricsFile
+from kd_lightning.tracking.metrics_rows import read_rows
 
 
-def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    path.write_text("epoch,step,train/loss\n0,1,0.5\n0,3,0.4\n0,5,0.3\n0,3,0.4,9,9\n0,")
-    keep_metrics(tmp_path, step=3)
-    path.write_text("epoch,step,val/top1\n1,5,0.9\n")
-    join_metrics(tmp_path)
-    assert path.read_text().splitlines() == [
-        *("epoch,step,train/loss,val/top1", "0,1,0.5,", "0,3,0.4,", "1,5,,0.9"),
+def lines(folder: Path) -> list[str]:
+    return (folder / "metrics.csv").read_text().splitlines()
+
+
+def test_a_row_is_there_once_it_is_logged_and_new_columns_find_their_place(tmp_path: Path) -> None:
+    file = MetricsFile(str(tmp_path))
+    file.log_metrics({"train/loss": 0.5, "epoch": 0}, step=0)
+    assert lines(tmp_path) == ["epoch,step,train/loss", "0,0,0.5"]
+    file.log_metrics({"train/loss": 0.25, "epoch": 0}, step=1)
+    file.log_metrics({"val/top1": 0.75, "epoch": 0}, step=2)
+    assert lines(tmp_path) == ["epoch,step,train/loss,val/top1", "0,0,0.5,", "0,1,0.25,", "0,2,,0.75"]
+
+
+def test_a_training_that_goes_on_keeps_what_its_checkpoint_had(tmp_path: Path) -> None:
+    file = MetricsFile(str(tmp_path))
+    for step in range(4):
+        file.log_metrics({"train/loss": step}, step)
+        if step == 1:
+            rows = file.sync()
+            file.log_metrics({"epoch_mean": 7}, step)  # logged at the epoch's end, behind the checkpoint
+    with (tmp_path / "metrics.csv").open("a") as cut:
+        cut.write("4,")
+    later = MetricsFile(str(tmp_path))
+    later.go_on(rows, step=2)
+    later.log_metrics({"train/loss": 2}, 2)
+    assert [(row["step"], row["train/loss"]) for row in read_rows(tmp_path / "metrics.csv")] == [
+        *(("0", "0"), ("1", "1"), ("1", ""), ("2", "2")),
     ]
-    assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
 
 
-def test_a_file_without_a_header_keeps_nothing(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text("0,1,0.5\n0,3,0.4\n")
-    keep_metrics(tmp_path, step=3)
-    assert (tmp_path / "metrics.before.csv").read_text() == "\n"
+def test_a_training_that_begins_anew_forgets_what_was_there(tmp_path: Path) -> None:
+    MetricsFile(str(tmp_path)).log_metrics({"old": 1}, 0)
+    MetricsFile(str(tmp_path)).log_metrics({"new": 1}, 0)
+    assert lines(tmp_path) == ["new,step", "1,0"]
+
+
+def test_lines_that_were_cut_off_or_have_no_header_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,train/loss\n0,1,0.5\n0,3,0.4,9,9\n0,")
+    assert read_rows(path) == [{"epoch": "0", "step": "1", "train/loss": "0.5"}]
+    path.write_text("0,1,0.5\n0,3,0.4\n")
+    assert read_rows(path) == []

@@ -83,7 +83,6 @@ def test_metrics_from_before_the_interruption_are_kept(command: Command) -> None
     folder = command("kd-train", *options, "hydra.run.dir=run").folder / "run"
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
     assert [int(row["step"]) for row in rows if row["train/loss"]] == list(range(3 * 7))
-    assert not (folder / "metrics.before.csv").exists()
 
 
 def test_a_refused_config_leaves_the_run_as_it_was(command: Command, run_folder: Path) -> None:

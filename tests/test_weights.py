@@ -133,7 +133,7 @@ def test_saving_writes_plain_names_and_metadata_and_no_leftovers(source: nn.Modu
     with safe_open(path, "pt") as file:
         names, metadata = set(file.keys()), file.metadata()
     assert names == set(source.state_dict())
-    assert metadata == {"model": "digits_cnn_4", "epoch": "3"}
+    assert metadata | {"sha256": ""} == {"model": "digits_cnn_4", "epoch": "3", "sha256": ""}
     model = network(seed=2)
     assert load_weights(model, path) == metadata
     assert os.listdir(path.parent) == [path.name]
@@ -301,3 +301,23 @@ def test_weights_of_another_model_are_refused_whole(other: nn.Module, words: lis
     assert len(text) < 800
     assert all(word in text for word in words)
     assert state_sha256(model) == before
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
+def test_one_flipped_bit_is_seen(tmp_path: Path, name: str) -> None:
+    network, path = create_model("resnet8", 10), tmp_path / name
+    save_weights(network, path, {"model": "resnet8"}) if name.endswith("s") else torch.save(network.state_dict(), path)
+    load_weights(create_model("resnet8", 10), path)
+    content = bytearray(path.read_bytes())
+    content[content.index(network.conv1.weight.detach().numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        load_weights(create_model("resnet8", 10), path)
+
+
+def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
+    network = create_model("resnet8", 10)
+    metadata = {f"name{number}": number for number in range(9)}
+    for name in ("first", "second"):
+        save_weights(network, tmp_path / name, metadata)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()

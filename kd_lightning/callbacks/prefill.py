@@ -105,6 +105,7 @@ def check_length(max_epochs: int | None, max_steps: int) -> None:
 def rows_of(images: ImageSet, sampler: ShardedBatches, epoch: int, batches: int) -> Tensor:
     """The images of this rank's first so many batches of an epoch: int64 (B,), ascending"""
     sampler = copy.copy(sampler)  # the training's own learns the epoch from the trainer
+    sampler.over = 0
     sampler.set_epoch(epoch)
     positions = [position for draw in islice(sampler, batches) for position in draw.positions]
     return images.rows[positions].sort().values

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -99,6 +99,7 @@ class ShardedBatches(DistributedSampler[Draw]):
         super().__init__(dataset, num_replicas, rank, shuffle, seed, drop_last)  # type: ignore[arg-type]
         self.size = len(dataset)
         self.batch_size = batch_size
+        self.over = 0  # batches to leave out of the next epoch, where a training is taken up within it
         fewest, most = self.size // num_replicas, -(-self.size // num_replicas)
         self.smallest = min(2, batch_size, max(1, fewest)) if shuffle else 1
         self.batches = fewest // batch_size if drop_last else min(fewest // self.smallest, -(-most // batch_size))
@@ -116,9 +117,11 @@ class ShardedBatches(DistributedSampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         mine: list[int] = self.order(self.epoch)[self.rank :: self.num_replicas].tolist()
+        over, self.over = self.over, 0
         start = 0
-        for size in self.sizes(len(mine)):
-            yield Draw(self.epoch, mine[start : start + size])
+        for number, size in enumerate(self.sizes(len(mine))):
+            if number >= over:
+                yield Draw(self.epoch, mine[start : start + size])
             start += size
 
     def sizes(self, images: int) -> list[int]:
@@ -148,9 +151,20 @@ class FixedBatches(ShardedBatches, SequentialSampler):  # type: ignore[misc]
         return super().order(0)
 
 
+class LateLoader(DataLoader[Batch]):
+    """A loader that begins an epoch when its first batch is asked for.
+
+    Lightning makes the iterator of a resumed training before it tells the sampler the epoch; workers would have drawn
+    batches of another one by then.
+    """
+
+    def __iter__(self) -> Any:
+        yield from super().__iter__()
+
+
 def batched_loader(dataset: ImageSet, sampler: ShardedBatches, num_workers: int, pin_memory: bool) -> DataLoader[Batch]:
     """A loader that fetches each batch in one call; workers stay from epoch to epoch."""
-    return DataLoader(
+    return LateLoader(
         dataset,
         sampler=sampler,
         batch_size=None,

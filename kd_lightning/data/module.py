@@ -85,6 +85,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.drop_last = drop_last
         self.strong = strong
         self.seed = seed
+        self.batches_over = 0  # of the next epoch, where a training is taken up within it
 
     @property
     @abstractmethod
@@ -216,7 +217,9 @@ class ImageDataModule(lightning.LightningDataModule):
         return {**batch, **strong, "input": in_unit_range(images, whole_numbers)}
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self.loader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last)
+        loader = self.loader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last)
+        loader.sampler.over, self.batches_over = self.batches_over, 0  # type: ignore[attr-defined]
+        return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self.val_set, self.eval_batch_size)

@@ -16,7 +16,7 @@ from kd_lightning.module import DistillationModule
 from kd_lightning.secrets import without_secrets
 from kd_lightning.terminal import say
 
-KEPT_CALLBACKS = ("checkpoint_last", "progress_bar")
+KEPT_CALLBACKS = ("checkpoint_last", "checkpoint_timed", "progress_bar")
 
 
 def initialise(

@@ -44,7 +44,14 @@ from kd_lightning.tracking.wandb import one_wandb_run
 KIND = "networks"
 # All of trainer and callbacks shapes the numbers, but for where it runs and what it shows or keeps.
 SHAPELESS = ("accelerator", "log_every_n_steps", "enable_model_summary", "enable_progress_bar", "profiler")
-SHAPELESS_CALLBACKS = ("progress_bar", "learning_rate", "gradient_norm", "device_memory", "checkpoint_last")
+SHAPELESS_CALLBACKS = (
+    "progress_bar",
+    "learning_rate",
+    "gradient_norm",
+    "device_memory",
+    "checkpoint_last",
+    "checkpoint_timed",
+)
 PLAIN_CROSS_ENTROPY = OmegaConf.create({"_target_": "kd_lightning.losses.CrossEntropy"})
 
 

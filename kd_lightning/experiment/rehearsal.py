@@ -20,7 +20,7 @@ from torch import nn
 
 from kd_lightning import os_errors
 from kd_lightning.bad_input import BAD_INPUT
-from kd_lightning.callbacks import SeededEpochs
+from kd_lightning.callbacks import SeededBatches
 from kd_lightning.data import ImageDataModule, InMemoryDataModule
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.blame import Tried, refusal
@@ -180,7 +180,7 @@ def make_trainer(config: DictConfig, callbacks: dict[str, Callback], place: Path
         devices=device,
         num_nodes=1,
         strategy="auto",
-        callbacks=[*kept, SeededEpochs(config.seed), OneStep()],
+        callbacks=[*kept, SeededBatches(config.seed), OneStep()],
         logger=logger,
         profiler=None,
         enable_progress_bar=False,

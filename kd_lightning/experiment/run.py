@@ -8,6 +8,8 @@ from omegaconf import DictConfig
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.comparison import compare
 from kd_lightning.experiment.resume import finished, same_config
+from kd_lightning.reporting.page import NAME as PAGE
+from kd_lightning.reporting.page import write_run_page
 from kd_lightning.stored_config import save_config
 
 
@@ -18,4 +20,6 @@ def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, An
     if summary is None:
         save_config(config, folder)
         summary = compare(config, data, folder)
+    elif not (folder / PAGE).exists():  # a kill came between the summary and the page
+        write_run_page(folder)
     return summary

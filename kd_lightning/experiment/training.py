@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig
 
-from kd_lightning.callbacks import Compilation, Prefill, SeededEpochs, Throughput
+from kd_lightning.callbacks import Compilation, MetricsRows, MidEpoch, Prefill, SeededBatches, Throughput
+from kd_lightning.checkpoints import CheckpointFiles, usable
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.build import example_input
@@ -29,7 +32,6 @@ from kd_lightning.module import DistillationModule
 from kd_lightning.teachers import CachedTeacher
 from kd_lightning.terminal import say, show
 from kd_lightning.tracking.loggers import describe_training, of_this_training
-from kd_lightning.tracking.metrics_file import join_metrics, keep_metrics
 
 QUIET = (
     "does not have many workers",
@@ -44,6 +46,7 @@ QUIET = (
     "Experiment logs directory",
     "You have overridden `on_before_batch_transfer`",
     "The epoch parameter in `scheduler.step",  # torch 2.6, of its own schedule after a warm-up
+    "You're resuming from a checkpoint that ended before the epoch ended",  # whose loader leaves out what is over
 )
 
 
@@ -107,13 +110,23 @@ def make_trainer(config: DictConfig, callbacks: Sequence[Callback], loggers: Seq
     return make(
         config.trainer,
         "trainer",
-        lambda part: instantiate(part, callbacks=callbacks, logger=loggers or False, enable_progress_bar=shown),
+        lambda part: instantiate(
+            part, callbacks=callbacks, logger=loggers or False, plugins=plugins_of(part), enable_progress_bar=shown
+        ),
     )
+
+
+def plugins_of(trainer: DictConfig) -> list[Any]:
+    """The config's plugins, and one that writes checkpoints whole unless one of these writes them."""
+    given = instantiate(trainer.get("plugins")) or []
+    plugins = [*given] if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    writes = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
+    return plugins if writes else [*plugins, CheckpointFiles()]
 
 
 def own_callbacks(config: DictConfig) -> list[Callback]:
     """The callbacks that a training has beside those of the config."""
-    callbacks: list[Callback] = [SeededEpochs(config.seed), Throughput()]
+    callbacks: list[Callback] = [SeededBatches(config.seed), MidEpoch(), MetricsRows(), Throughput()]
     if config.compile:
         callbacks.insert(0, Compilation("default" if config.compile is True else config.compile))
     if config.teacher.get("cache") == "prefill":
@@ -134,27 +147,23 @@ def fit(
         use_channels_last(module, example_input(data))
     callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config)]
     trainer = make_trainer(config, callbacks, of_this_training(make_loggers(config, logs), role))
-    last = folder / "checkpoints" / "last.ckpt"
-    resumed = last.exists()
-    if resumed:
+    last = usable(folder / "checkpoints")
+    if last is not None:
         stored = torch.load(last, map_location="cpu", weights_only=True)
-        say("resuming", f"after epoch {stored['epoch']}")
-        if trainer.is_global_zero:
-            keep_metrics(logs, stored["global_step"])
+        say("resuming", f"after step {stored['global_step']}, in epoch {stored['epoch']}")
     training = describe(config, role, data, logs if role == "student" else logs.parent)
-    describe_training(trainer.loggers, training, folder, resumed)
+    describe_training(trainer.loggers, training, folder, last is not None)
     seed_everything(config.seed, workers=True, verbose=False)
     keep_profile(trainer, logs)
     several = trainer.world_size > 1
     try:
         with without_unreached(module, example_input(data).to(module.device)) if several else nullcontext():
-            trainer.fit(module, datamodule=data, ckpt_path=str(last) if resumed else None, weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     except NonFinite as error:
         raise NonFinite(f"{role}: {error}") from error
     if module.finite.skipped:
         say("skipped", f"{module.finite.skipped} steps of the {role}, which were not finite")
     if trainer.is_global_zero:
-        join_metrics(logs)
         show_profile(trainer)
     if isinstance(module.teacher, CachedTeacher) and module.teacher.answers.divergence is not None:
         say("teacher", f"what is kept differs from its answers by {module.teacher.answers.divergence:.1e} nats")

@@ -4,6 +4,7 @@ import argparse
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from kd_lightning.errors import UserError
+from kd_lightning.models.checksums import archive_is_damaged, safetensors_are_damaged
 
 Value = TypeVar("Value")
 
@@ -74,7 +76,10 @@ def _read_safetensors(path: Path, key: str) -> Group:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Group("", tensors, dict(file.metadata() or {}))
+            metadata = dict(file.metadata() or {})
+        if safetensors_are_damaged(path, metadata):
+            raise _unreadable(path, key, "safetensors file")
+        return Group("", tensors, metadata)
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, key, "safetensors file") from error
 
@@ -83,7 +88,7 @@ def _read_torch(path: Path, key: str) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless_globals()):
             warnings.simplefilter("ignore")  # torch's, of odd pickles; the error below says it in one line
-            return torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in as many ways as there are places to damage
         refused = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and refused:
@@ -92,6 +97,9 @@ def _read_torch(path: Path, key: str) -> Any:
                 "save the model's state_dict() alone, or as safetensors"
             ) from error
         raise _unreadable(path, key, "checkpoint") from error
+    if zipfile.is_zipfile(path) and archive_is_damaged(path):
+        raise _unreadable(path, key, "checkpoint")
+    return checkpoint
 
 
 def _groups(value: Any, address: str, beside: Mapping[str, str]) -> Iterator[Group]:

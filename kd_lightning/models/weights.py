@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.checkpoint_files import plain_names, read_file
+from kd_lightning.models.checksums import with_checksum
 from kd_lightning.models.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.normalization import note_training, read_normalization
 from kd_lightning.models.readings import Reading, readings, usual
@@ -81,7 +82,7 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, obje
     try:
         # Not safetensors' own save_file, which makes files that only their owner can read.
         with unfinished.open("wb") as file:
-            file.write(save(entries, {name: str(value) for name, value in (metadata or {}).items()}))
+            file.write(with_checksum(save(entries, {name: str(value) for name, value in (metadata or {}).items()})))
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)

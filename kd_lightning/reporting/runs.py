@@ -19,7 +19,8 @@ from kd_lightning.stored_config import stored_values
 from kd_lightning.sweeps.status import FINISHED, read_status
 from kd_lightning.tracking.arrays import NAME as EVALUATION
 from kd_lightning.tracking.arrays import read_arrays
-from kd_lightning.tracking.metrics_file import read_metrics
+from kd_lightning.tracking.metrics_rows import NAME as METRICS
+from kd_lightning.tracking.metrics_rows import read_rows
 
 UNFINISHED, MISSING = "unfinished", "not begun"
 
@@ -107,5 +108,5 @@ def split(overrides: list[str]) -> dict[str, str]:
 
 
 def read_curves(folder: Path) -> pd.DataFrame:
-    """A training's metrics.csv, that from before an interruption too; empty where there is none."""
-    return pd.DataFrame(read_metrics(folder)).apply(pd.to_numeric, errors="coerce")
+    """A training's metrics.csv; empty where there is none."""
+    return pd.DataFrame(read_rows(folder / METRICS)).apply(pd.to_numeric, errors="coerce")

@@ -32,6 +32,15 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def synced(path: Path) -> None:
+    """Have a file or a folder on disk, whatever happens to the machine from now on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def finite(value: Any) -> Any:
     """Plain values without the numbers that JSON has not, which become null."""
     if isinstance(value, Mapping):

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from kd_lightning.tracking import tensorboard
 from kd_lightning.tracking.description import Description
+from kd_lightning.tracking.metrics_file import MetricsFile
 from kd_lightning.tracking.wandb import TrainingWandbLogger, is_of_an_agent
 
 
@@ -23,11 +24,11 @@ def describe_training(loggers: Sequence[Logger], training: Description, folder: 
             logger.describe(training, folder, resumed)
         if isinstance(logger, TensorBoardLogger):
             tensorboard.log_config(logger, training.config)
-        elif not isinstance(logger, CSVLogger):  # beside metrics.csv the config is in .hydra/ already
+        else:
             logger.log_hyperparams(training.config)
 
 
 def taken_up(loggers: Sequence[Logger], folder: Path) -> list[Logger]:
     """Those that can go on with what they wrote of the finished training in `folder`."""
     logged = [logger for logger in loggers if not isinstance(logger, TrainingWandbLogger) or logger.take_up(folder)]
-    return [logger for logger in logged if not isinstance(logger, CSVLogger)]
+    return [logger for logger in logged if not isinstance(logger, MetricsFile)]

@@ -1,47 +1,77 @@
-"""metrics.csv over an interruption: Lightning's CSV logger starts it anew, these functions keep what stood there."""
+"""metrics.csv: a row for each time that something is logged, kept whole over interruptions."""
 
-import csv
-import io
+import os
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.tracking.files import write_text
-
-NAME, EARLIER = "metrics.csv", "metrics.before.csv"
-
-
-def keep_metrics(folder: Path, step: int) -> None:
-    """Before a training is taken up again at a step: put the rows up to there aside."""
-    _write(folder / EARLIER, [row for row in read_metrics(folder) if int(row["step"]) <= step])
+from kd_lightning.tracking.metrics_rows import NAME, Row, columns_of, read_rows, text_of
 
 
-def join_metrics(folder: Path) -> None:
-    """After the training: the rows put aside, then the new ones, in one file."""
-    if (folder / EARLIER).exists():
-        _write(folder / NAME, _read(folder / EARLIER) + _read(folder / NAME))
-        (folder / EARLIER).unlink()
+class MetricsFile(Logger):
+    """metrics.csv in a folder; columns are sorted by name, and a row is on disk when it is logged.
 
+    A checkpoint notes how many rows there are (`MetricsRows`), so that a training that is taken up again goes on behind
+    them; else the file begins anew.
+    """
 
-def read_metrics(folder: Path) -> list[dict[str, str]]:
-    """The rows of a training's metrics.csv, those put aside first, without a line that was only half written."""
-    return [row for name in (EARLIER, NAME) for row in _read(folder / name) if _is_whole(row)]
+    def __init__(self, save_dir: str) -> None:
+        super().__init__()
+        self.path = Path(save_dir) / NAME
+        self.rows = 0
+        self._columns: list[str] | None = None  # None before the first row of this process
 
+    @property
+    def name(self) -> str:
+        return ""
 
-def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    @property
+    def version(self) -> str:
+        return ""
 
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
 
-def _is_whole(row: dict[str, str]) -> bool:
-    """Whether no process was killed while it wrote the line."""
-    return None not in row and None not in row.values() and row.get("step", "").isdecimal()
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: beside metrics.csv the config is in .hydra/ already."""
 
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        row: Row = {name: str(getattr(value, "item", lambda value=value: value)()) for name, value in metrics.items()}
+        row["step"] = str(self.rows if step is None else step)
+        if self._columns is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._begin([])
+        assert self._columns is not None
+        if row.keys() <= {*self._columns}:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                file.write(text_of([row], self._columns, header=False))
+        else:
+            self._begin([*read_rows(self.path), row])
+        self.rows += 1
 
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
-    columns = sorted({name for row in rows for name in row})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    def sync(self) -> int:
+        """How many rows there are, all of them on disk whatever happens to the machine."""
+        if self._columns is not None:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+        return self.rows
+
+    @rank_zero_only
+    def go_on(self, rows: int, step: int) -> None:
+        """Go on behind so many rows, and those behind them of steps before `step`, which ended the epoch."""
+        found = read_rows(self.path)
+        kept = [*found[:rows], *(row for row in found[rows:] if int(row["step"]) < step)]
+        self._begin(kept)
+        self.rows = len(kept)
+
+    def _begin(self, rows: list[Row]) -> None:
+        """Write the file anew, in one rename."""
+        self._columns = columns_of(rows)
+        write_text(self.path, text_of(rows, self._columns, header=True) if rows else "")

@@ -1,0 +1,28 @@
+"""Checkpoints by the clock."""
+
+from datetime import timedelta
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from kd_lightning.errors import UserError
+
+
+class TimedCheckpoint(ModelCheckpoint):
+    """Writes `last.ckpt` in `dirpath` every so many minutes, within an epoch too, so that a kill costs minutes.
+
+    Between optimizer steps alone: gradients that are still accumulating are in no checkpoint.
+    """
+
+    def __init__(self, dirpath: str, every_minutes: float) -> None:
+        if not isinstance(every_minutes, (int, float)) or not every_minutes > 0:
+            raise UserError(f"every_minutes={every_minutes}: must be above 0; a callback of null writes none")
+        interval = timedelta(minutes=every_minutes)
+        super().__init__(dirpath, "last", train_time_interval=interval, enable_version_counter=False)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not trainer.fit_loop._should_accumulate():
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
