@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.models.checkpoint_files import plain_names, read_file
+from kd_lightning.models.checkpoint_files import Group, plain_names, read_file
 from kd_lightning.models.checksums import with_checksum
 from kd_lightning.models.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.normalization import note_training, read_normalization
@@ -50,14 +50,16 @@ def load_weights(
     Raises a UserError, with the model untouched, unless every entry of the model's state dict is in the file with its
     shape and nothing is left over.
     """
-    chosen, others = _choose(readings(read_file(Path(path), key), model), path, key, weights_key)
+    groups = read_file(Path(path), key)
+    chosen, others = _choose(readings(groups, model), path, key, weights_key)
     bias = absent_bias(chosen, model)
     if bias is not None:
         weight = chosen.entries[f"{bias.removesuffix('.bias')}.weight"]
         chosen = replace(chosen, entries={**chosen.entries, bias: weight.new_zeros(chosen.own[bias])})
     kept = [] if chosen.fits else fits_but_for_classifier(chosen, model)
     if not chosen.fits and not (kept and new_classifier):
-        raise UserError(_refusal(model, chosen, f"{key}={path}", of_other_classes=bool(kept)))
+        refused = _refusal(model, chosen, f"{key}={path}", of_other_classes=bool(kept))
+        raise UserError(refused if len(groups) == 1 else f"{refused}; tensors are under {_addresses(groups)}")
     role = key.partition(".")[0]
     if others:
         say_once(role, f"weights: those under {_shown(chosen)} of {path}; {key}_key={others[0].address} takes others")
@@ -152,6 +154,12 @@ def _refusal(model: nn.Module, chosen: Reading, setting: str, *, of_other_classe
         f"{setting}: these are not the weights{place} of this {type(model).__name__}: entries {'; '.join(problems)}; "
         f"{remedy}"
     )
+
+
+def _addresses(groups: Sequence[Group]) -> str:
+    """Where a file holds tensors, the most first."""
+    largest = sorted(groups, key=lambda group: len(group.tensors), reverse=True)
+    return ", ".join(group.address or "no key" for group in largest[:LISTED_ADDRESSES])
 
 
 def _what_holds(found: Sequence[Reading]) -> str:
