@@ -143,7 +143,7 @@ def test_a_key_that_leads_nowhere_or_elsewhere_is_refused(one: nn.Module, tmp_pa
     layout = {"model": one.state_dict(), "moments": {"mean": torch.zeros(3)}}
     with pytest.raises(UserError, match=r"student.weights_key=ema: nothing is there in .*; weights .* under model"):
         loads(layout, network(seed=2), tmp_path / "w.pth", weights_key="ema")
-    with pytest.raises(UserError, match="not the weights, under moments, of this DigitsCNN.* under model, moments"):
+    with pytest.raises(UserError, match=r"not the weights, under moments, of this DigitsCNN.* under model, moments"):
         loads(layout, network(seed=2), tmp_path / "w.pth", weights_key="moments")
 
 
