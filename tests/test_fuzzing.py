@@ -25,9 +25,10 @@ QUICK = (
     *("teacher.weights=null", "teacher.model=digits_cnn_4", "scratch=false", "callbacks.progress_bar=null"),
     *("trainer.max_epochs=1", "trainer.max_steps=2", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"),
 )
+WATCHED = ("callbacks.early_stopping.monitor=train/loss", "callbacks.progress_bar=null")  # two steps validate nothing
 BASES = (
     (),
-    ("loss=[ce,kd,fitnet,attention]", "scheduler=step", "callbacks=early_stopping", "callbacks.progress_bar=null"),
+    ("loss=[ce,kd,fitnet,attention]", "scheduler=step", "callbacks=early_stopping", *WATCHED),
     ("optimizer=adamw", "scheduler=warmup_cosine", "teacher.cache=logits", "logger=[csv,tensorboard,wandb]"),
     ("method=mlkd",),
     ("method=ab", "initialization.epochs=1"),
@@ -105,8 +106,8 @@ def judged(draw: Draw, run: Callable[[], Outcome]) -> tuple[str, str]:
 
 
 def names(line: str, draw: Draw) -> bool:
-    """Whether an error line names what was changed: the key, or what stands last in it."""
-    return draw.key.rpartition(".")[2] in line
+    """Whether an error line names what was changed: what stands last in the key, or a class that was drawn."""
+    return draw.key.rpartition(".")[2] in line or (draw.key.endswith("_target_") and draw.value in line)
 
 
 def fuzz(command: Command, folder: Path, chosen: Iterable[Draw]) -> list[tuple[Draw, str, str]]:

@@ -144,6 +144,17 @@ def test_what_fails_later_is_no_bad_input(command: Command) -> None:
         )
 
 
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+def test_strategies_whose_processes_bring_nothing_back_are_refused(command: Command, strategy: str) -> None:
+    outcome = command("kd-train", "trainer=ddp", f"trainer.strategy={strategy}", "trainer.accelerator=cpu")
+    assert_refused(outcome, f"trainer.strategy={strategy}", "use ddp")
+
+
+def test_batch_normalisation_is_not_synchronised_on_a_cpu(command: Command) -> None:
+    outcome = command("kd-train", "trainer=ddp", "+trainer.sync_batchnorm=true", "trainer.accelerator=cpu")
+    assert_refused(outcome, "trainer.sync_batchnorm=true", "GPU")
+
+
 @pytest.mark.parametrize(
     "without",
     [["logger.csv=null"], ["logger=[]"], ["~logger"], ["~scheduler"], ["~callbacks"], ["callbacks=[]"]],

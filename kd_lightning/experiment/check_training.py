@@ -55,6 +55,15 @@ def check_training(config: DictConfig) -> None:
         make(config.scheduler, "scheduler", lambda part: schedule_of(part, optimizer))
     folder = Path(config.paths.output_dir)
     trainer = make_trainer(config, list(make_callbacks(config, folder).values()), make_loggers(config, folder))
+    if getattr(trainer.strategy, "_start_method", "popen") != "popen":
+        raise UserError(
+            f"trainer.strategy={config.trainer.strategy}: trains in forked processes, from which nothing comes back to "
+            "be tested; use ddp"
+        )
+    if config.trainer.get("sync_batchnorm") and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+        raise UserError(
+            "trainer.sync_batchnorm=true: batch normalisation is synchronised on GPUs alone; leave it false"
+        )
     if is_unlimited(trainer):
         check_without_length(config)
 
