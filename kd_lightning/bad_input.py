@@ -1,6 +1,7 @@
 """What counts as bad input, and the one line that a command says of it."""
 
 import re
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -14,6 +15,7 @@ from omegaconf.errors import (
 
 from kd_lightning.config import options
 from kd_lightning.errors import UserError
+from kd_lightning.os_errors import setting
 
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)
 PLUGINS = {  # configs that an extra of this package brings
@@ -59,7 +61,11 @@ def _of_key(error: BaseException) -> str | None:
         return f"{error.full_key}: is missing; give it a value"
     if isinstance(error, InterpolationResolutionError):
         place = re.search(r"\[Errno \d+\] (.+): '(.+)'", str(error))
-        return f"{error.full_key}={place[2]}: {place[1]}; give a folder that can be written" if place else None
+        if place is None:
+            return None
+        named = setting(place[2], sys.argv[1:])
+        named = named if "=" in named else f"{error.full_key}={named}"
+        return f"{named}: {place[1]}; give a folder that can be written"
     merged = re.match(r"Error merging override (\S+)", str(error))
     if merged and error.__cause__:
         return f"{merged[1]}: {' '.join(str(error.__cause__).split())}"

