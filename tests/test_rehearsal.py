@@ -13,11 +13,13 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from kd_lightning.data import Sources
 from kd_lightning.experiment import comparison, rehearsal
 from kd_lightning.experiment.rehearsal import rehearse
 from tests.conftest import Command
 from tests.test_bad_input import assert_refused
 from tests.test_configs import composed
+from tests.test_own_classes import Stripes
 from tests.test_train import summary
 
 SHORT = (
@@ -87,6 +89,11 @@ class FailsOnManyAtOnce(Linear):
         return super().forward(images)
 
 
+class Unreadable(Stripes):
+    def read(self) -> Sources:
+        raise ArithmeticError("no images here")
+
+
 class FailsInItsSecondEpoch(Callback):
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         if trainer.current_epoch == 1:
@@ -133,6 +140,11 @@ def test_what_fails_in_a_step_is_refused_before_anything_is_trained(
     outcome = command("kd-train", *SHORT, *overrides)
     assert_refused(outcome, *words)
     assert not list((outcome.folder / "cache").glob("networks/*/")), "the teacher would have been the first"
+
+
+def test_data_of_ones_own_that_cannot_be_read_are_refused(command: Command) -> None:
+    data = f"+data={{_target_: {HERE}.Unreadable, batch_size: 16, val_fraction: 0.25, seed: 0}}"
+    assert_refused(command("kd-train", *SHORT, "~data", data), f"data._target_={HERE}.Unreadable", "no images here")
 
 
 def test_what_fails_later_is_no_bad_input(command: Command) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 from lightning import seed_everything
 from omegaconf import DictConfig
 
+from kd_lightning.bad_input import BAD_INPUT
 from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
 from kd_lightning.experiment import once
+from kd_lightning.experiment.blame import SEE_ALL, reason_of, setting
 from kd_lightning.experiment.build import (
     build_module,
     build_network,
@@ -47,7 +50,7 @@ from kd_lightning.tracking.wandb import one_wandb_run
 
 def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
     """Run a checked config in its folder; returns the summary, which is written there last."""
-    data.prepare_data()
+    read(data, config)
     rehearse(config, data, folder)
     forget_peaks()  # those of a sweep's earlier jobs
     teacher = obtain_teacher(config, data, folder) if has_teacher(config) else None
@@ -71,6 +74,17 @@ def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str
     if done.trainer.is_global_zero:
         write_files(folder, summary, {role: network.arrays for role, network in networks.items() if network})
     return summary
+
+
+def read(data: ImageDataModule, config: DictConfig) -> None:
+    """Download and read the data. Raises `UserError` for whatever a class of the user's own raises."""
+    try:
+        data.prepare_data()
+        data.setup()
+    except (*BAD_INPUT, OSError):
+        raise
+    except Exception as error:
+        raise UserError(f"{setting('data', config)}: cannot be read: {reason_of(error)}; {SEE_ALL}") from error
 
 
 def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path) -> TestedNetwork:

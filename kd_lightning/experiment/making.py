@@ -34,11 +34,12 @@ def explained(error: Exception, part: Any, key: str, build: Callable[[Any], obje
     name = culprit(part, message, build) if isinstance(part, DictConfig) else None
     if name is not None:
         return UserError(f"{key}.{name}={part[name]}: {message}")
-    target = part.get("_target_") if isinstance(part, DictConfig) else None
     where = re.search(r"full_key: (\S+)", str(error))
-    inside = where[1] if where and where[1].startswith(f"{key}.") else key
-    setting = f"{key}._target_={target}" if target and inside == key else inside
-    return UserError(f"{setting}: {type(cause).__name__}: {message}")
+    inner = where[1].removeprefix(f"{key}.") if where and where[1].startswith(f"{key}.") else ""
+    made = OmegaConf.select(part, inner) if inner else part
+    key = f"{key}.{inner}" if inner else key
+    target = made.get("_target_") if isinstance(made, DictConfig) else None
+    return UserError(f"{f'{key}._target_={target}' if target else key}: {type(cause).__name__}: {message}")
 
 
 def culprit(part: DictConfig, message: str, build: Callable[[Any], object]) -> str | None:
