@@ -53,16 +53,16 @@ def test_a_loss_may_follow_the_progress(tmp_path: Path) -> None:
     assert course.seen == [pytest.approx((n / 3, n / 6)) for n in range(6)]
 
 
-@pytest.mark.parametrize(("weight", "decay"), [(10.0, 0.0), (0.0, 0.5)])
+@pytest.mark.parametrize(("weight", "decay"), [(1.0, 0.0), (0.0, 0.5)])
 def test_a_learned_temperature_is_trained_and_decays(weight: float, decay: float, tmp_path: Path) -> None:
-    """A weight so heavy that so young a temperature moves; then none at all, and theta shrinks by lr·decay a step."""
+    """In float64, where so young a temperature moves; then without weight, and theta shrinks by lr·decay a step."""
     signals = ["student.logits", "teacher.logits", "progress.epoch"]
     term = Term(CurriculumTemperature(), signals, weight=weight)
     model = module({"ce": CE, "ctkd": term}, optimizer=partial(torch.optim.SGD, lr=0.1, weight_decay=decay))
     (group,) = model.configure_optimizers().param_groups
     (theta,) = model.objective.parameters()
     assert any(parameter is theta for parameter in group["params"])
-    training = trainer(tmp_path, max_epochs=2)
+    training = trainer(tmp_path, max_epochs=2, precision="64-true")
     training.fit(model, loader(IMAGES, TARGETS))
     if decay:
         assert theta.item() == pytest.approx((1 - 0.1 * decay) ** training.global_step, rel=1e-5)
