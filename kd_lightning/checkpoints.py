@@ -35,7 +35,7 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def usable(folder: Path) -> Path | None:
-    """The checkpoint to go on from: the last, or with a warning the one before where that is damaged; None of none.
+    """The checkpoint to go on from: the last, or the one before where that is damaged; None of none.
 
     Raises `UserError` where both are damaged.
     """
@@ -48,9 +48,13 @@ def usable(folder: Path) -> Path | None:
     if sound is None:
         also = ", and so is the one before" if len(found) > 1 else ""
         raise UserError(f"{found[0]}: is damaged{also}; remove {folder} to train anew")
-    if sound.name == BEFORE:
-        warn(f"{folder / LAST} is damaged; going on from the checkpoint before it, {sound}")
     return sound
+
+
+def warn_of_damage(checkpoint: Path) -> None:
+    """Say so where a training goes on from the checkpoint before a damaged one."""
+    if checkpoint.name == BEFORE:
+        warn(f"{checkpoint.with_name(LAST)} is damaged; going on from the checkpoint before it, {checkpoint}")
 
 
 def same_file(path: Path, name: Path) -> None:

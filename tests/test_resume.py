@@ -116,3 +116,27 @@ def test_a_run_of_one_batch_is_not_shown_as_the_whole_one(command: Command) -> N
     outcome = command("kd-train", *one_batch[1:])
     assert outcome.code == 2
     assert "trainer.fast_dev_run=True" in outcome.error_lines[0]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(command: Command, run_folder: Path) -> None:
+    last, before = (run_folder / "checkpoints" / name for name in ("last.ckpt", "last.before.ckpt"))
+    content = bytearray(last.read_bytes())
+    stored = torch.load(last, weights_only=True)["state_dict"]
+    content[content.index(next(value for value in stored.values() if value.ndim).numpy().tobytes())] ^= 1
+    last.write_bytes(content)
+    expected = (run_folder / "student.safetensors").read_bytes()
+    (run_folder / "summary.json").unlink()
+    outcome = command("kd-train", *SHORT, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    assert f"{last} is damaged; going on from the checkpoint before it, {before}" in outcome.errors.replace("\n", "")
+    assert (run_folder / "student.safetensors").read_bytes() == expected
+
+
+def test_two_damaged_checkpoints_are_one_line(command: Command, run_folder: Path) -> None:
+    for name in ("last.ckpt", "last.before.ckpt"):
+        (run_folder / "checkpoints" / name).write_bytes(b"PK")
+    (run_folder / "summary.json").unlink()
+    outcome = command("kd-train", *SHORT, "hydra.run.dir=run")
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert "last.ckpt: is damaged, and so is the one before; remove" in outcome.error_lines[0]

@@ -7,7 +7,7 @@ from kd_lightning.callbacks.measured_part import MeasuredPart
 from kd_lightning.callbacks.metrics_rows import MetricsRows
 from kd_lightning.callbacks.prefill import Prefill
 from kd_lightning.callbacks.progress_bar import TermsProgressBar
-from kd_lightning.callbacks.resumption import MidEpoch, SeededBatches
+from kd_lightning.callbacks.resumption import MidEpoch, MovedFolder, SeededBatches
 from kd_lightning.callbacks.throughput import Throughput
 from kd_lightning.callbacks.timed_checkpoint import TimedCheckpoint
 
@@ -18,6 +18,7 @@ __all__ = [
     "MeasuredPart",
     "MetricsRows",
     "MidEpoch",
+    "MovedFolder",
     "Prefill",
     "SeededBatches",
     "TermsProgressBar",

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from kd_lightning.hashing import fold
 
@@ -27,6 +27,26 @@ class MidEpoch(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         trainer.datamodule.batches_over = batches_over(checkpoint["loops"]["fit_loop"])  # type: ignore[attr-defined]
+
+
+class MovedFolder(Callback):
+    """Where a run's folder was moved, has its checkpoints of the best epochs count as they did in the old place."""
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        for callback in trainer.checkpoint_callbacks:
+            state = checkpoint["callbacks"].get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and state is not None and state["dirpath"] is not None:
+                here = moved(state, state["dirpath"], str(callback.dirpath))
+                checkpoint["callbacks"][callback.state_key] = here
+
+
+def moved(value: Any, before: str, now: str) -> Any:
+    """Plain values in which paths below a folder, keys too, lie in another one."""
+    if isinstance(value, dict):
+        return {moved(name, before, now): moved(inner, before, now) for name, inner in value.items()}
+    if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
+        return now + value.removeprefix(before)
+    return value
 
 
 def batches_over(fit_loop: dict[str, Any]) -> int:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from kd_lightning.checkpoints import usable
 from kd_lightning.config import plain
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.once import SHAPELESS
 from kd_lightning.run_folder import finished
 from kd_lightning.secrets import without_secrets
-from kd_lightning.stored_config import stored_values
+from kd_lightning.stored_config import RESOLVED, stored_values
 
 INITIALIZATION = "initialization"  # the folder of the training before the training
 
@@ -34,13 +35,12 @@ def same_config(config: DictConfig, folder: Path) -> None:
 
 def config_of(folder: Path) -> Mapping[str, Any] | None:
     """The config of a folder's run, or None where it is neither finished nor can be taken up."""
-    candidates = [folder / "checkpoints" / "last.ckpt", folder / INITIALIZATION / "checkpoints" / "last.ckpt"]
-    last = next((path for path in candidates if path.exists()), None)
-    stored: Mapping[str, Any] | None = None
-    if last is not None:
-        stored = torch.load(last, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
-    elif finished(folder) is not None:
-        stored = stored_values(folder)
+    if finished(folder) is not None and (folder / RESOLVED).exists():
+        return stored_values(folder)
+    last = usable(folder / "checkpoints") or usable(folder / INITIALIZATION / "checkpoints")
+    if last is None:
+        return None
+    stored: Mapping[str, Any] = torch.load(last, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
     return stored
 
 

@@ -18,8 +18,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig
 
-from kd_lightning.callbacks import Compilation, MetricsRows, MidEpoch, Prefill, SeededBatches, Throughput
-from kd_lightning.checkpoints import CheckpointFiles, usable
+from kd_lightning.callbacks import Compilation, MetricsRows, MidEpoch, MovedFolder, Prefill, SeededBatches, Throughput
+from kd_lightning.checkpoints import CheckpointFiles, usable, warn_of_damage
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.build import example_input
@@ -126,7 +126,7 @@ def plugins_of(trainer: DictConfig) -> list[Any]:
 
 def own_callbacks(config: DictConfig) -> list[Callback]:
     """The callbacks that a training has beside those of the config."""
-    callbacks: list[Callback] = [SeededBatches(config.seed), MidEpoch(), MetricsRows(), Throughput()]
+    callbacks: list[Callback] = [SeededBatches(config.seed), MidEpoch(), MovedFolder(), MetricsRows(), Throughput()]
     if config.compile:
         callbacks.insert(0, Compilation("default" if config.compile is True else config.compile))
     if config.teacher.get("cache") == "prefill":
@@ -149,6 +149,7 @@ def fit(
     trainer = make_trainer(config, callbacks, of_this_training(make_loggers(config, logs), role))
     last = usable(folder / "checkpoints")
     if last is not None:
+        warn_of_damage(last)
         stored = torch.load(last, map_location="cpu", weights_only=True)
         say("resuming", f"after step {stored['global_step']}, in epoch {stored['epoch']}")
     training = describe(config, role, data, logs if role == "student" else logs.parent)
