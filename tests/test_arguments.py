@@ -34,6 +34,7 @@ def test_what_a_class_takes_is_taken(part: dict[str, Any]) -> None:
     ("part", "words"),
     [
         ({**SGD, "lr": "fast"}, ["part.lr=fast", "a number"]),
+        ({**SGD, "momentum": float("nan")}, ["part.momentum=nan", "a number"]),
         ({**SGD, "lr": True}, ["part.lr=True", "a number"]),
         ({**SGD, "nesterov": None}, ["part.nesterov=None", "true or false"]),
         ({**SGD, "learning_rate": 1}, ["part.learning_rate=1", "no such argument", "momentum"]),

@@ -45,7 +45,7 @@ GROUPS = (
 )
 NEVER = {("paths.runs", "''")}  # writes at the root of the file system
 COUNT = 300  # of the long test
-FINISHED, REFUSED, FAILED = "finished", "refused", "failed"
+FINISHED, REFUSED, DIVERGED, FAILED = "finished", "refused", "diverged", "failed"
 
 
 class Draw(NamedTuple):
@@ -100,6 +100,8 @@ def judged(draw: Draw, run: Callable[[], Outcome]) -> tuple[str, str]:
     if outcome.code == 0:
         return FINISHED, ""
     (line, *more) = outcome.error_lines or [outcome.errors]
+    if outcome.code == 1 and not more and "not finite" in line:  # as with a learning rate of a billion
+        return DIVERGED, line
     is_clear = outcome.code == 2 and not more and "Traceback" not in outcome.errors and names(line, draw)
     left_nothing = not list(outcome.folder.glob("outputs/*/*"))
     return (REFUSED if is_clear and left_nothing else FAILED), line
@@ -121,7 +123,7 @@ def fuzz(command: Command, folder: Path, chosen: Iterable[Draw]) -> list[tuple[D
 
 def table(results: Iterable[tuple[Draw, str, str]]) -> Table:
     """How many draws of each group came to which end."""
-    outcomes = (FINISHED, REFUSED, FAILED)
+    outcomes = (FINISHED, REFUSED, DIVERGED, FAILED)
     counts = Counter((draw.group, outcome) for draw, outcome, _ in results)
     shown = Table("group", *outcomes, title="Random configs")
     for group in sorted({group for group, _ in counts}):

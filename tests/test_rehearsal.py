@@ -115,6 +115,10 @@ class FailsInItsSecondEpoch(Callback):
         (["+trainer.val_check_interval=1000"], ["trainer.val_check_interval=1000", "2 batches"]),
         (["trainer.limit_train_batches=0.01"], ["trainer.limit_train_batches=0.01", "none of 7 batches"]),
         (["trainer.limit_test_batches=0"], ["trainer.limit_test_batches=0"]),
+        (
+            ["+callbacks.find={_target_: lightning.pytorch.callbacks.LearningRateFinder}"],
+            ["callbacks.find=LearningRateFinder", "optimizer.lr"],
+        ),
         (["trainer.accumulate_grad_batches=0"], ["trainer.accumulate_grad_batches=0"]),
         ([f"student.model={{_target_: {HERE}.FailsInTraining}}"], ["student.model", "not while it trains"]),
         ([f"student.model={{_target_: {HERE}.FailsBackward}}"], ["student.model", "no way back"]),

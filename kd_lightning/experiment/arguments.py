@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -119,7 +120,7 @@ def fits(value: Any, hint: Any) -> bool:
     if kind in MAPPINGS:
         return isinstance(value, Mapping)
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
     if kind is int:
         return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value % 1 == 0)
     if kind in (str, Path):

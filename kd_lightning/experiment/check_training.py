@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import LearningRateFinder
 from omegaconf import DictConfig
 
 from kd_lightning.cpu import multiplies_bfloat16
@@ -54,7 +55,14 @@ def check_training(config: DictConfig) -> None:
     if config.scheduler:
         make(config.scheduler, "scheduler", lambda part: schedule_of(part, optimizer))
     folder = Path(config.paths.output_dir)
-    trainer = make_trainer(config, list(make_callbacks(config, folder).values()), make_loggers(config, folder))
+    callbacks = make_callbacks(config, folder)
+    for name, callback in callbacks.items():
+        if isinstance(callback, LearningRateFinder):
+            raise UserError(
+                f"callbacks.{name}={type(callback).__name__}: changes an attribute `lr` of the module, and here the "
+                "learning rate is optimizer.lr; sweep over that"
+            )
+    trainer = make_trainer(config, list(callbacks.values()), make_loggers(config, folder))
     if getattr(trainer.strategy, "_start_method", "popen") != "popen":
         raise UserError(
             f"trainer.strategy={config.trainer.strategy}: trains in forked processes, from which nothing comes back to "
