@@ -18,6 +18,7 @@ from kd_lightning.config import conf_dir
 from kd_lightning.cpu import wait_as_the_load_suggests
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.fast_help import configs_copied_once
+from kd_lightning.interruption import Interrupted, interruption
 from kd_lightning.os_errors import current_folder, is_full_disk, refusal
 from kd_lightning.resolvers import register_resolvers
 from kd_lightning.run_folder import discard_empty_run
@@ -100,7 +101,7 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             discard_empty_run()
             return None
 
-    with at_end, configs_copied_once(), environment(FULL_ERROR, "1"):
+    with interruption.handled(), at_end, configs_copied_once(), environment(FULL_ERROR, "1"):
         try:  # without FULL_ERROR Hydra prints errors itself, and exits with 1
             prepare_process()
             refuse_multirun_of_config()
@@ -108,6 +109,10 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
         except BAD_INPUT as error:
             failures.append(error)
+        except Interrupted:
+            if not interruption.is_told and interruption.asked is not None:
+                interruption.tell(interruption.asked)
+            raise
         except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:  # whatever the system or Hydra say of what was typed

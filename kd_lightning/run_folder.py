@@ -1,6 +1,7 @@
 """The folder of a run: found, looked at, removed where nothing was made."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ def run_folder() -> Path:
     with read_write(hydra_config):
         hydra_config.run.dir = hydra_config.runtime.output_dir
     return Path(hydra_config.run.dir)
+
+
+def goes_on(folder: Path) -> str:
+    """How the run in a folder is taken up again."""
+    return f"the same command with hydra.run.dir={shlex.quote(str(folder))} goes on"
 
 
 def finished(folder: Path) -> dict[str, Any] | None:

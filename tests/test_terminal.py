@@ -14,7 +14,7 @@ from rich.console import Console
 from kd_lightning.callbacks import TermsProgressBar
 from kd_lightning.inspection import cost_of
 from kd_lightning.models import create_model
-from kd_lightning.profile import profile_model
+from kd_lightning.profile import profile_models
 from kd_lightning.reporting.config_tree import config_tree
 from tests.conftest import Command
 from tests.test_configs import composed, values
@@ -112,7 +112,7 @@ def test_the_tree_of_an_experiment_fits_on_a_screen(value: str) -> None:
 
 
 def test_the_summary_tells_what_the_profile_measures() -> None:
-    measured = profile_model(create_model("resnet8x4", 100), torch.rand(1, 3, 32, 32), repeats=1)
+    measured = profile_models({"student": create_model("resnet8x4", 100)}, torch.rand(1, 3, 32, 32), 1)["student"]
     told = cost_of("student", "resnet8x4", (3, 32, 32), 100)
     assert (told.params, told.flops) == (measured.params, measured.flops)
 

@@ -3,6 +3,7 @@
 from kd_lightning.callbacks.compilation import Compilation
 from kd_lightning.callbacks.device_memory import DeviceMemory
 from kd_lightning.callbacks.gradient_norm import GradientNorm
+from kd_lightning.callbacks.interruption import SavedWhenInterrupted
 from kd_lightning.callbacks.measured_part import MeasuredPart
 from kd_lightning.callbacks.metrics_rows import MetricsRows
 from kd_lightning.callbacks.prefill import Prefill
@@ -20,6 +21,7 @@ __all__ = [
     "MidEpoch",
     "MovedFolder",
     "Prefill",
+    "SavedWhenInterrupted",
     "SeededBatches",
     "TermsProgressBar",
     "Throughput",

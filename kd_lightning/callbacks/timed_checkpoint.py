@@ -6,13 +6,14 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from kd_lightning.callbacks.interruption import can_be_saved
 from kd_lightning.errors import UserError
 
 
 class TimedCheckpoint(ModelCheckpoint):
     """Writes `last.ckpt` in `dirpath` every so many minutes, within an epoch too, so that a kill costs minutes.
 
-    Between optimizer steps alone: gradients that are still accumulating are in no checkpoint.
+    Between optimizer steps alone, and not where a validation is next; see `can_be_saved`.
     """
 
     def __init__(self, dirpath: str, every_minutes: float) -> None:
@@ -24,5 +25,5 @@ class TimedCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not trainer.fit_loop._should_accumulate():
+        if can_be_saved(trainer, batch_idx):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

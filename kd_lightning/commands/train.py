@@ -5,7 +5,8 @@ from omegaconf import DictConfig
 
 from kd_lightning.command import command, is_sweep_job
 from kd_lightning.config import as_typed
-from kd_lightning.run_folder import run_folder, sweep_of
+from kd_lightning.interruption import interruption
+from kd_lightning.run_folder import goes_on, run_folder, sweep_of
 
 
 @command("train")
@@ -37,6 +38,8 @@ def main(config: DictConfig) -> float | None:
         if (line := set_for_nothing(config, given)) is not None:
             warn(line)
     if finished(folder) is None:
+        interruption.remedy = goes_on(folder)
+        say("run", f"{folder}; if it is interrupted, {interruption.remedy}")
         introduce(config, data)
     summary = run(config, data, folder)
     show(comparison(summary))

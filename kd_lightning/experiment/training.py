@@ -18,8 +18,17 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig
 
-from kd_lightning.callbacks import Compilation, MetricsRows, MidEpoch, MovedFolder, Prefill, SeededBatches, Throughput
-from kd_lightning.checkpoints import CheckpointFiles, usable, warn_of_damage
+from kd_lightning.callbacks import (
+    Compilation,
+    MetricsRows,
+    MidEpoch,
+    MovedFolder,
+    Prefill,
+    SavedWhenInterrupted,
+    SeededBatches,
+    Throughput,
+)
+from kd_lightning.checkpoints import LAST, CheckpointFiles, usable, warn_of_damage
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.build import example_input
@@ -28,6 +37,7 @@ from kd_lightning.experiment.making import make
 from kd_lightning.experiment.memory_format import use_channels_last
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.unreached import without_unreached
+from kd_lightning.interruption import Interrupted, interruption
 from kd_lightning.module import DistillationModule
 from kd_lightning.teachers import CachedTeacher
 from kd_lightning.terminal import say, show
@@ -124,14 +134,15 @@ def plugins_of(trainer: DictConfig) -> list[Any]:
     return plugins if writes else [*plugins, CheckpointFiles()]
 
 
-def own_callbacks(config: DictConfig) -> list[Callback]:
-    """The callbacks that a training has beside those of the config."""
+def own_callbacks(config: DictConfig, folder: Path) -> list[Callback]:
+    """The callbacks that a training in `folder` has beside those of the config."""
     callbacks: list[Callback] = [SeededBatches(config.seed), MidEpoch(), MovedFolder(), MetricsRows(), Throughput()]
     if config.compile:
         callbacks.insert(0, Compilation("default" if config.compile is True else config.compile))
     if config.teacher.get("cache") == "prefill":
         callbacks.append(Prefill())
-    return callbacks
+    requeues = "SLURMEnvironment" in str(config.trainer.get("plugins"))
+    return [*callbacks, SavedWhenInterrupted(folder / "checkpoints" / LAST, requeues)]
 
 
 def fit(
@@ -145,7 +156,7 @@ def fit(
     config = of_student(config) if role == "student" else config
     if config.channels_last:
         use_channels_last(module, example_input(data))
-    callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config)]
+    callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config, folder)]
     trainer = make_trainer(config, callbacks, of_this_training(make_loggers(config, logs), role))
     last = usable(folder / "checkpoints")
     if last is not None:
@@ -158,10 +169,15 @@ def fit(
     keep_profile(trainer, logs)
     several = trainer.world_size > 1
     try:
-        with without_unreached(module, example_input(data).to(module.device)) if several else nullcontext():
+        reached = without_unreached(module, example_input(data).to(module.device)) if several else nullcontext()
+        with interruption.handled(), reached:
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     except NonFinite as error:
         raise NonFinite(f"{role}: {error}") from error
+    except Exception as error:
+        if interruption.asked is not None:
+            raise Interrupted(interruption.asked) from error
+        raise
     if module.finite.skipped:
         say("skipped", f"{module.finite.skipped} steps of the {role}, which were not finite")
     if trainer.is_global_zero:

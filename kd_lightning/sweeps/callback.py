@@ -14,6 +14,7 @@ from rich.console import Console
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.command import at_end
+from kd_lightning.interruption import interruption
 from kd_lightning.os_errors import refusal
 from kd_lightning.run_folder import RECORD_OF_A_SWEEP
 from kd_lightning.sweeps.guard import claim
@@ -51,6 +52,7 @@ class Sweep(Callback):
         self.progress = Progress(self.plan, self.console)
         OmegaConf.save(config, folder / RECORD_OF_A_SWEEP)  # as Hydra's own sweeper does, but not others
         self.completed = False
+        interruption.is_told = True  # by `stop`
         at_end.push(self.stop)
         self.progress.start()
 

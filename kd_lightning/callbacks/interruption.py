@@ -1,0 +1,138 @@
+"""What a training does of which a signal asks that it ends."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from kd_lightning.interruption import Interrupted, interruption, leave
+from kd_lightning.terminal import is_first_rank
+
+
+class SavedWhenInterrupted(Callback):
+    """Saves a checkpoint at the end of the batch in which a signal came, between optimizer steps, and ends.
+
+    In a validation it saves what was before it. Several ranks end at once instead, and all of them: with the checkpoint
+    that there is. `requeues`: what Lightning does at SIGUSR1 in a job of SLURM, it does once the checkpoint is there.
+    """
+
+    def __init__(self, checkpoint: Path, requeues: bool = False) -> None:
+        self.checkpoint = checkpoint
+        self.requeues = requeues
+        self._is_saved = False
+        self._is_between_steps = False
+        self._before_validation: dict[str, Any] | None = None  # how far the loops were
+        self._requeue: Callable[[int, FrameType | None], Any] | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.requeues and interruption.handles(signal.SIGUSR1):
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # Lightning takes only what nobody has
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._take(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._take(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._take(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._end(trainer)
+        interruption.waits = trainer.world_size == 1
+        self._is_between_steps, self._before_validation = False, None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._is_between_steps = can_be_saved(trainer, batch_idx)
+        if self._is_between_steps and interruption.asked is not None:
+            self._save(trainer)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if trainer.sanity_checking or not trainer.fit_loop.epoch_loop.batch_progress.current.ready:
+            return
+        if batch_idx == dataloader_idx == 0:
+            self._before_validation = at_first_batch_of_validation(trainer)
+        if interruption.asked is not None:
+            self._save(trainer)
+        self._end(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if interruption.asked is not None and not self.checkpoint.exists():
+            self._save(trainer)
+        interruption.waits = False
+        interruption.end_if_asked()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """A signal to all processes of a run ends its data loader's workers, too, which is an error."""
+        if interruption.asked is None or isinstance(exception, Interrupted) or trainer.world_size > 1:
+            return
+        if self._is_between_steps and trainer.training:
+            self._save(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.validating and self._before_validation is not None:
+            checkpoint["loops"]["fit_loop"] = self._before_validation
+
+    def _take(self, trainer: Trainer) -> None:
+        """Take the signals from Lightning, which took them a moment ago; its handlers end a process without a word."""
+        handler = signal.getsignal(signal.SIGUSR1)
+        if self.requeues and callable(handler) and handler is not interruption:
+            self._requeue = handler
+        if trainer.world_size > 1:
+            interruption.end_all = lambda number: end_all_ranks(trainer, number)
+        interruption.take()
+
+    def _save(self, trainer: Trainer) -> None:
+        if self._is_saved:
+            return
+        trainer.save_checkpoint(self.checkpoint)
+        self._is_saved = True
+        interruption.place = f"saved after step {trainer.global_step}"
+
+    def _end(self, trainer: Trainer) -> None:
+        """End a training that was saved."""
+        if interruption.asked is None or not self._is_saved:
+            return
+        if self._requeue is not None and interruption.asked == signal.SIGUSR1:
+            self._requeue(interruption.asked, None)
+        interruption.end_if_asked()
+
+
+def can_be_saved(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a checkpoint at the end of a batch has it all.
+
+    Gradients that are still accumulating are in none, and Lightning leaves out a validation that is due at once.
+    """
+    epoch_loop, every = trainer.fit_loop.epoch_loop, trainer.val_check_batch
+    count = batch_idx if trainer.check_val_every_n_epoch is not None else epoch_loop.total_batch_idx
+    is_before_validation = bool(every) and (count + 1) % every == 0  # type: ignore[operator]
+    is_last = epoch_loop.batch_progress.is_last_batch
+    return not (trainer.fit_loop._should_accumulate() or is_last or is_before_validation)
+
+
+def at_first_batch_of_validation(trainer: Trainer) -> dict[str, Any]:
+    """How far the training's loops are, as Lightning takes it for the beginning of a validation to do."""
+    state: dict[str, Any] = trainer.fit_loop.state_dict()
+    for counts in ("total", "current"):
+        state["epoch_loop.val_loop.batch_progress"][counts]["started"] += 1  # as they will be in a moment
+    return state
+
+
+def end_all_ranks(trainer: Trainer, number: int) -> None:
+    """End this process at once, and by it the others: the ranks that it launched, or the first, which launched it."""
+    if is_first_rank():
+        for process in getattr(trainer.strategy.launcher, "procs", []):
+            process.kill()
+        interruption.tell(number)
+    elif not trainer.strategy.cluster_environment.creates_processes_externally:  # type: ignore[attr-defined]
+        os.kill(os.getppid(), number)
+    leave(number)

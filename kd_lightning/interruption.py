@@ -1,0 +1,105 @@
+"""Signals that ask a command to end: SIGTERM, Ctrl-C, and in a job of SLURM the one of pre-emption."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(SystemExit):
+    """A signal asked the command to end: with exit code 128 + its number, as shells have it, 143 of SIGTERM."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+
+
+class Interruption:
+    """What becomes of the signals of this process.
+
+    They end what runs by `Interrupted`, at once, or where it `waits` once it has come to a good place. A second Ctrl-C
+    ends the process as it is.
+    """
+
+    def __init__(self) -> None:
+        self._process = 0
+        self._taken: list[signal.Signals] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self.asked: int | None = None
+        self.waits = False
+        self.place = ""  # where a training was saved
+        self.remedy = ""  # how the command goes on
+        self.is_told = False  # somebody else says how it ended
+        self.end_all: Callable[[int], None] | None = None  # of several ranks, which cannot meet any more
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Take the signals, unless they are taken, or ignored as below `nohup`; give them back."""
+        if self._process == os.getpid() or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in signals()}
+        self._taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+        self._process = os.getpid()
+        self._begin()
+        self.take()
+        try:
+            yield
+        finally:
+            for number in self._taken:
+                signal.signal(number, before[number])
+            self._process, self._taken = 0, []
+            self._begin()
+
+    def take(self) -> None:
+        """Take the signals from whoever did so since."""
+        if threading.current_thread() is threading.main_thread():
+            for number in self._taken:
+                signal.signal(number, self)
+
+    def handles(self, number: int) -> bool:
+        return signal.getsignal(number) is self
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker that was forked: its process is told, and ends it
+            return
+        again, self.asked = self.asked is not None, number
+        if self.end_all is not None:
+            if not again:
+                self.end_all(number)
+        elif again and number == signal.SIGINT:
+            leave(number)
+        elif not self.waits:
+            raise Interrupted(number)
+
+    def end_if_asked(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self.asked is not None:
+            raise Interrupted(self.asked)
+
+    def tell(self, number: int) -> None:
+        """One line: what ended the command, and how it goes on."""
+        self.is_told = True
+        line = f"interrupted by {signal.Signals(number).name}"
+        line += f", {self.place}" if self.place else ""
+        print(f"{line}; {self.remedy}" if self.remedy else line, file=sys.stderr)
+
+
+def signals() -> list[signal.Signals]:
+    """SIGTERM, Ctrl-C, and SLURM's signal of pre-emption as `--signal=USR1@60` chooses it."""
+    of_slurm = [signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else []
+    return [signal.SIGTERM, signal.SIGINT, *of_slurm]
+
+
+def leave(number: int) -> None:
+    """End the process as it is, whatever it is about to do."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + number)
+
+
+interruption = Interruption()
