@@ -34,7 +34,8 @@ def test_a_run_says_what_it_is_about_to_do(command: Command) -> None:
     outcome = command("kd-train", *SHORT, "loss=[ce,kd,attention]")
     tree, _, rest = outcome.output.partition("teacher : student")
     lines = tree.splitlines()
-    assert lines[0] == "kd-train, seed 0"
+    assert lines[0].startswith("run  ")
+    assert lines[1] == "kd-train, seed 0"
     for group in ("data", "student", "teacher", "loss", "optimizer", "scheduler", "trainer"):
         assert sum(re.match(rf"[├└]── {group}\b", line) is not None for line in lines) == 1, group
     assert re.search(r"kd\s+SoftTarget\(temperature=4.0\), weight 0.9", tree)

@@ -39,7 +39,7 @@ def main(config: DictConfig) -> float | None:
             warn(line)
     if finished(folder) is None:
         interruption.remedy = goes_on(folder)
-        say("run", f"{folder}; if it is interrupted, {interruption.remedy}")
+        say("run", f"if it is interrupted, {interruption.remedy}")
         introduce(config, data)
     summary = run(config, data, folder)
     show(comparison(summary))
