@@ -30,6 +30,7 @@ IN_CONFIG = (  # a Python argument, and the key that stands for it
     (re.compile(r"(?<![\w=./\\-])terms\.(?=\w)"), "loss."),
     (re.compile(r"(?<![\w=./\\-])(student|teacher)_taps\b"), r"\1.taps"),
 )
+TYPED = {"None": "null", "True": "true", "False": "false"}  # Python's words, and those of a config
 
 
 def one_line(error: BaseException) -> str:
@@ -49,10 +50,10 @@ def one_line(error: BaseException) -> str:
 
 
 def in_config_words(text: str) -> str:
-    """A message of the library, which names Python arguments, with the config's keys."""
+    """A message of the library, which names Python arguments and values, with those of the config."""
     for argument, key in IN_CONFIG:
         text = argument.sub(key, text)
-    return text
+    return re.sub(r"^([^\s=]+=)(None|True|False)(?=:)", lambda found: found[1] + TYPED[found[2]], text)
 
 
 def _of_key(error: BaseException) -> str | None:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import (
     OneCycleLR,
     ReduceLROnPlateau,
     SequentialLR,
+    StepLR,
 )
 
 from kd_lightning.errors import UserError
@@ -130,4 +131,6 @@ def horizon(scheduler: LRScheduler) -> float:
         return max(horizon(part) for part in scheduler._schedulers)
     if isinstance(scheduler, MultiStepLR):
         return max(scheduler.milestones, default=0)
+    if isinstance(scheduler, StepLR):
+        return scheduler.step_size
     return max((float(getattr(scheduler, name, 0)) for name in HORIZONS), default=0.0)

@@ -281,6 +281,7 @@ def test_a_plateau_is_watched_for(tmp_path: Path) -> None:
             "LinearLR: counts to 5, beyond the 2 epochs .* interval step or",
         ),
         (partial(lr_scheduler.MultiStepLR, milestones=[6, 9]), "MultiStepLR: counts to 9, beyond the 2 epochs"),
+        (partial(lr_scheduler.StepLR, step_size=5), "StepLR: counts to 5, beyond the 2 epochs"),
         (one_cycle(10, cycle_momentum=False), "total_steps=10: .*; give total_steps=14"),
         (lr_scheduler.ReduceLROnPlateau, "ReduceLROnPlateau: watches a metric; give it .* with monitor"),
     ],

@@ -59,6 +59,25 @@ def test_weights_under_any_key_load(keys: str, one: nn.Module, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda weight: weight.to(torch.complex64), "complex64"),
+        (lambda weight: weight.to(torch.int32), "int32"),
+        (lambda weight: weight.to_sparse(), "sparse_coo float32"),
+        (lambda weight: weight.to("meta"), "meta"),
+    ],
+)
+def test_weights_that_would_load_as_other_numbers_are_refused(
+    change: Callable[[Tensor], Tensor], words: str, one: nn.Module, tmp_path: Path
+) -> None:
+    untouched = state_sha256(one)
+    layout = {name: change(value) if value.ndim == 4 else value for name, value in one.state_dict().items()}
+    with pytest.raises(UserError, match=rf"^student.weights=.*w.pth: layer1.0.weight is {words}; save"):
+        loads({"a": layout, "b": network(seed=2).state_dict()}, one, tmp_path / "w.pth")
+    assert state_sha256(one) == untouched
+
+
+@pytest.mark.parametrize(
     "wrapper", ["_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_orig_mod"]
 )
 def test_names_of_wrappers_count_for_nothing(wrapper: str, one: nn.Module, tmp_path: Path) -> None:

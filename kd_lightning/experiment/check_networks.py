@@ -123,9 +123,10 @@ def check_terms(key: str, loss: DictConfig, config: DictConfig, data: ImageDataM
         taken = taken_from(role, objective)
         seen = inspect_model(role, model, data.input_shape, data.num_classes, given, taken, adapt)
         if seen.shapes["logits"] != (data.num_classes,):
+            shape = "x".join(map(str, seen.shapes["logits"])) or "0-dimensional"
             raise UserError(
-                f"{role}.model={seen.model}: gives {'x'.join(map(str, seen.shapes['logits']))} logits, the data have "
-                f"{data.num_classes} classes; build it for these"
+                f"{role}.model={seen.model}: gives {shape} logits, the data have {data.num_classes} classes; build it "
+                "for these"
             )
         taps[role] = seen.taps
         values |= {f"{role}.{tap}": value.to("meta") for tap, value in seen.values.items()}

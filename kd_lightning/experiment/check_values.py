@@ -1,10 +1,12 @@
 """Checking what can be told of a config by its values alone, which needs no torch."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig
 
+from kd_lightning.config import plain
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.check_groups import check_groups, check_members
 
@@ -16,6 +18,26 @@ def check_values(config: DictConfig) -> None:
     check_loss(config.get("loss"), "loss")
     check_initialization(config.initialization)
     check_members(config)
+    for part, key in ((config, ""), (config.student, "student.")):
+        for group in ("optimizer", "scheduler", "trainer"):
+            check_finite(plain(part.get(group)), f"{key}{group}")
+        check_clipping(part.get("trainer"), f"{key}trainer")
+
+
+def check_finite(part: Any, key: str) -> None:
+    """No number of a part, in any depth, is NaN or infinite."""
+    if isinstance(part, Mapping | list):
+        for name, inner in part.items() if isinstance(part, Mapping) else enumerate(part):
+            check_finite(inner, f"{key}.{name}")
+    elif isinstance(part, float) and not math.isfinite(part):
+        raise UserError(f"{key}={part}: must be a finite number")
+
+
+def check_clipping(trainer: Any, key: str) -> None:
+    """Gradients are clipped to a size, or not at all: Lightning takes a size below 0 for none."""
+    size = trainer.get("gradient_clip_val") if isinstance(trainer, DictConfig) else None
+    if size is not None and (not _is_number(size) or size < 0):
+        raise UserError(f"{key}.gradient_clip_val={size}: must be a number above 0; null clips nothing")
 
 
 def check_numbers(config: DictConfig) -> None:
@@ -24,7 +46,7 @@ def check_numbers(config: DictConfig) -> None:
         raise UserError(f"temperature={config.temperature}: must be a number above 0; 4 is usual")
     if not _is_number(config.alpha) or not 0 <= config.alpha <= 1:
         raise UserError(f"alpha={config.alpha}: the share of the soft targets, a number from 0 to 1; 0.9 is usual")
-    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**32:
+    if not isinstance(config.seed, int) or isinstance(config.seed, bool) or not 0 <= config.seed < 2**32:
         raise UserError(f"seed={config.seed}: must be a whole number, at least 0 and below 2**32")
     if config.on_nonfinite not in ("stop", "skip"):
         raise UserError(f"on_nonfinite={config.on_nonfinite}: must be stop or skip")
@@ -54,7 +76,7 @@ def check_initialization(initialization: DictConfig | None) -> None:
     if initialization is None:
         return
     epochs, lr, loss = (initialization.get(name) for name in ("epochs", "lr", "loss"))
-    if not isinstance(epochs, int) or epochs < 1:
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise UserError(f"initialization.epochs={epochs}: must be a whole number, 1 or more; or initialization=null")
     if not _is_number(lr) or not 0 <= lr < math.inf:
         raise UserError(f"initialization.lr={lr}: must be a number, 0 or more")

@@ -51,7 +51,10 @@ def load_weights(
     shape and nothing is left over.
     """
     groups = read_file(Path(path), key)
-    chosen, others = _choose(readings(groups, model), path, key, weights_key)
+    found = readings(groups, model)
+    for reading in found:
+        _refuse_other_kinds(reading, model, f"{key}={path}")
+    chosen, others = _choose(found, path, key, weights_key)
     bias = absent_bias(chosen, model)
     if bias is not None:
         weight = chosen.entries[f"{bias.removesuffix('.bias')}.weight"]
@@ -124,6 +127,17 @@ def _choose(
         raise UserError(f"{key}={path}: weights that fit are under {named}; choose with {key}_key={_shown(fitting[0])}")
     others = [] if weights_key is not None else [one for one in fitting if not one.is_same_as(chosen)]
     return chosen, others
+
+
+def _refuse_other_kinds(reading: Reading, model: nn.Module, setting: str) -> None:
+    """Raise UserError for entries of a model that are no real dense numbers, or whole ones for weights that are not."""
+    floating = plain_names({name: value.is_floating_point() for name, value in model.state_dict().items()})
+    for name, value in reading.entries.items() if reading.fits else ():
+        is_odd = value.is_complex() or value.is_meta or value.is_quantized or value.layout != torch.strided
+        if is_odd or (floating.get(name, False) and not value.is_floating_point()):
+            kind = "meta" if value.is_meta else "quantized" if value.is_quantized else str(value.dtype).split(".")[1]
+            layout = "" if value.layout == torch.strided else f"{str(value.layout).split('.')[1]} "
+            raise UserError(f"{setting}: {name} is {layout}{kind}; save the weights as dense floats")
 
 
 def _belongs(name: str, value: Tensor, chosen: Reading) -> bool:
