@@ -9,7 +9,9 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    InterpolationKeyError,
     InterpolationResolutionError,
+    MissingMandatoryValue,
     OmegaConfBaseException,
 )
 
@@ -58,7 +60,9 @@ def in_config_words(text: str) -> str:
 
 def _of_key(error: BaseException) -> str | None:
     """What OmegaConf or Hydra say of one key, with the key in front."""
-    if isinstance(error, (ConfigAttributeError, ConfigKeyError)) and error.full_key:
+    if isinstance(error, InterpolationKeyError):
+        return f"{error.full_key}: {str(error).splitlines()[0]}; set that key, or write \\${{ for these characters"
+    if isinstance(error, (ConfigAttributeError, ConfigKeyError, MissingMandatoryValue)) and error.full_key:
         return f"{error.full_key}: is missing; give it a value"
     if isinstance(error, InterpolationResolutionError):
         place = re.search(r"\[Errno \d+\] (.+): '(.+)'", str(error))

@@ -21,16 +21,21 @@ def as_batch(batch: Any) -> Batch:
         named = batch
     elif isinstance(batch, (tuple, list)) and 1 <= len(batch) <= 2:
         named = dict(zip(("input", "target"), batch, strict=False))
-    if named.get("input") is not None:
+    if isinstance(named.get("input"), (Tensor, Mapping)):
         return {name: value for name, value in named.items() if value is not None}
+    found = named.get("input")
+    held = "" if found is None else f", its input of type {type(found).__name__}"
     raise UserError(
-        f"batch of type {type(batch).__name__}: give (input, target), a lone input, or a mapping with the key 'input'"
+        f"batch of type {type(batch).__name__}{held}: give (input, target), a lone input, or a mapping with the key "
+        "'input', of tensors and from one loader"
     )
 
 
 def check_labels(batch: Batch, num_classes: int) -> None:
     """UserError for a label that is no class, seen where the batch lies on the CPU; -1 and -100 are no label."""
     target = batch.get("target")
+    if target is not None and not isinstance(target, Tensor):
+        raise UserError(f"target of type {type(target).__name__}: give a tensor of class indices (B,)")
     if target is None or target.device.type != "cpu" or target.is_floating_point() or not target.numel():
         return
     lowest, highest = (int(bound) for bound in target.aminmax())

@@ -77,7 +77,7 @@ def counted_wrong(logits: Tensor, target: Tensor, wrong: Tensor) -> Tensor:
 
     The arg max of a row with NaN would be class 0, which may be right.
     """
-    missed = torch.zeros_like(logits).scatter(1, target.clamp(min=0)[:, None], -torch.inf)
+    missed = torch.zeros_like(logits).scatter(1, target.long().clamp(min=0)[:, None], -torch.inf)
     return torch.where(wrong[:, None], missed, logits)
 
 

@@ -75,7 +75,8 @@ class FiniteNumbers(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._forget()
-        buffers = {name: buffer for name, buffer in pl_module.named_buffers() if buffer.is_floating_point()}
+        floating = {name: buffer for name, buffer in pl_module.named_buffers() if buffer.is_floating_point()}
+        buffers = {name: buffer for name, buffer in floating.items() if not bool(buffer.isnan().any())}
         self._unusual = set(nonfinite_names(buffers))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

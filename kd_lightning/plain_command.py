@@ -1,11 +1,19 @@
 """How a command runs that composes no config: what is wrong is one line."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from kd_lightning.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as all commands do; raises UserError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}; {self.prog} --help lists what it takes")
 
 
 def run(task: Callable[[], int]) -> NoReturn:

@@ -40,6 +40,8 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
         (["alpha=-0.1"], ["alpha=-0.1"]),
         (["seed=-1"], ["seed=-1"]),
         (["seed=5000000000"], ["seed=5000000000"]),
+        (["student.model=???"], ["error: student.model: is missing; give it a value"]),
+        (["student.weights=${nowhere}"], ["error: student.weights: ", "'nowhere' not found; set that key"]),
         (["seed=true"], ["error: seed=true: must be a whole number"]),
         (["optimizer.lr=nan"], ["optimizer.lr=nan: must be a finite number"]),
         (["optimizer=adamw", "optimizer.betas=[0.9,inf]"], ["optimizer.betas.1=inf"]),

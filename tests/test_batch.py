@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.batch import as_batch
+from kd_lightning.batch import as_batch, check_labels
 from kd_lightning.errors import UserError
 
 X, Y, INDEX = torch.randn(2, 3), torch.tensor([0, 1]), torch.tensor([5, 9])
@@ -51,3 +51,17 @@ def test_the_loaders_own_mapping_is_left_alone() -> None:
 def test_what_it_may_not(given: Any) -> None:
     with pytest.raises(UserError, match=f"^batch of type {type(given).__name__}: give \\(input, target\\)"):
         as_batch(given)
+
+
+@pytest.mark.parametrize("given", [(X.numpy(), Y), [[X, Y], [X, Y]], {"input": [X]}])
+def test_inputs_are_tensors(given: Any) -> None:
+    """As of numpy, or of two loaders side by side."""
+    with pytest.raises(
+        UserError, match=r"^batch of type \w+, its input of type (ndarray|list): give .* of tensors and"
+    ):
+        as_batch(given)
+
+
+def test_labels_are_a_tensor() -> None:
+    with pytest.raises(UserError, match=r"^target of type list: give a tensor of class indices"):
+        check_labels({"input": X, "target": ["cat", "dog"]}, num_classes=2)  # type: ignore[dict-item]

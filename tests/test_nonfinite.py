@@ -19,7 +19,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from kd_lightning import DistillationModule, Term
 from kd_lightning.cache import Answers, TopK, Whole
@@ -230,6 +230,14 @@ def test_a_buffer_may_hold_infinities_from_the_beginning(tmp_path: Path) -> None
     assert last(tmp_path)["global_step"] == 12
 
 
+def test_a_statistic_that_is_nan_from_the_beginning_is_not_written(tmp_path: Path) -> None:
+    broken = module()
+    broken.student.register_buffer("running_mean", torch.full((3,), math.nan))
+    with pytest.raises(NonFinite, match=r"^after step \d+: student.running_mean is not finite"):
+        fit(tmp_path, broken, **saving(tmp_path))
+    assert not (tmp_path / "last.ckpt").exists()
+
+
 class States(Callback):
     """Weights, buffers and momentum, before the first step and after each step."""
 
@@ -367,6 +375,14 @@ def test_logits_that_are_not_finite_count_as_wrong(tmp_path: Path, value: float)
     assert validated["val/top1"] == pytest.approx(right)
     other = DistillationModule(Constant(0.0), Constant(value), num_classes=3)  # all say class 0, if any
     assert trainer(tmp_path).test(other, loader(), verbose=False)[0]["test/agreement"] == tested["test/agreement"]
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32])
+def test_labels_may_be_small_integers(tmp_path: Path, dtype: torch.dtype) -> None:
+    data = TensorDataset(IMAGES, (torch.arange(24) % 3).to(dtype))
+    measured = DistillationModule(Constant(math.nan), num_classes=3)
+    expected = trainer(tmp_path).test(measured, loader(), verbose=False)[0]
+    assert trainer(tmp_path).test(measured, DataLoader(data, batch_size=4), verbose=False)[0] == expected
 
 
 def test_masked_classes_are_no_fault(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -234,6 +234,8 @@ def empty(folder: Path) -> None:
     [
         (["nowhere"], ["nowhere", "no such folder"]),
         (["empty"], ["empty", "holds no run"]),
+        ([], ["kd-report: ", "required", "--help"]),
+        (["empty", "--colour"], ["kd-report: ", "--colour"]),
         (["empty", "--format=pdf"], ["--format=pdf", "html, csv, markdown"]),
         (["empty", "--format=html,csv", "--output=report.html"], ["--output=report.html", "folder"]),
     ],

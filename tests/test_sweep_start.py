@@ -63,6 +63,13 @@ def test_a_sweeps_folder_that_differs_between_jobs_is_refused(command: Command) 
     assert list(outcome.folder.iterdir()) == []
 
 
+def test_a_sweep_without_jobs_is_refused(command: Command) -> None:
+    outcome = command("kd-train", "-m", *SMALL, "seed=range(0,0)", "alpha=0.5,0.9", FOLDER)
+    assert outcome.code == 2
+    assert "seed=range(0,0) alpha=0.5,0.9: makes no job" in outcome.error_lines[0]
+    assert list(outcome.folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kd_lightning.config import cache_dir
 from kd_lightning.errors import UserError
-from kd_lightning.plain_command import run
+from kd_lightning.plain_command import Parser, run
 
 if TYPE_CHECKING:
     from kd_lightning.cache.folders import Entry
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """List, remove and verify what runs keep for one another; exit code 1 where a verification fails."""
-    arguments = parser().parse_args()
-    run(lambda: int(arguments.command(arguments)))
+
+    def task() -> int:
+        arguments = parser().parse_args()
+        return int(arguments.command(arguments))
+
+    run(task)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     about = "What runs keep: trained networks, teachers' answers and test results, pixels of small folders."
-    whole = argparse.ArgumentParser("kd-cache", description=about)
+    whole = Parser("kd-cache", description=about)
     whole.add_argument("--dir", type=lambda path: Path(path).expanduser(), default=cache_dir())
     commands = whole.add_subparsers(required=True, metavar="ls|rm|verify")
     commands.add_parser("ls", help="names, contents and sizes").set_defaults(command=list_entries)

@@ -1,12 +1,11 @@
 """kd-report."""
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kd_lightning.errors import UserError
-from kd_lightning.plain_command import run
+from kd_lightning.plain_command import Parser, run
 from kd_lightning.tracking.files import write_text
 
 if TYPE_CHECKING:
@@ -17,9 +16,9 @@ SUFFIXES = {"html": "html", "csv": "csv", "markdown": "md"}
 
 def main() -> None:
     """Make a report of a run, of several runs, or of a multirun."""
-    arguments = parser().parse_args()
 
     def task() -> int:
+        arguments = parser().parse_args()
         for path in report(arguments.paths, arguments.format, arguments.output):
             print(path)
         return 0
@@ -27,8 +26,8 @@ def main() -> None:
     run(task)
 
 
-def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
+def parser() -> Parser:
+    found = Parser(
         "kd-report",
         description="A report of a run, of several runs, or of a multirun: one HTML page that needs no network, or "
         "its numbers as CSV or Markdown.",

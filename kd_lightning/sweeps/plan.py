@@ -60,6 +60,9 @@ def make_plan(config: DictConfig) -> Plan:
 def grid(overrides: list[Override]) -> list[list[str]]:
     """What each job of a grid is given, in the jobs' order."""
     (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    if not jobs:
+        swept = [override.input_line for override in overrides if override.is_sweep_override()]
+        raise UserError(f"{' '.join(map(str, swept))}: makes no job; give each key at least one value")
     return jobs
 
 

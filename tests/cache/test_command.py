@@ -253,7 +253,14 @@ def test_relative_paths_are_those_of_the_run(command: Command, filled: Path, mon
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["rm"], "kd-cache rm: give names"), (["rm", "nothing"], "nothing: nothing in"), (["verify", "x"], "x: nothing")],
+    [
+        (["rm"], "kd-cache rm: give names"),
+        (["rm", "nothing"], "nothing: nothing in"),
+        (["verify", "x"], "x: nothing"),
+        ([], "kd-cache: the following arguments are required: ls|rm|verify"),
+        (["list"], "kd-cache: argument ls|rm|verify: invalid choice: 'list'"),
+        (["ls", "here"], "kd-cache: unrecognized arguments: here"),
+    ],
 )
 def test_names_that_do_not_exist(command: Command, arguments: list[str], message: str) -> None:
     outcome = command("kd-cache", *arguments)
