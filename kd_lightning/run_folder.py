@@ -1,18 +1,25 @@
 """The folder of a run: found, looked at, removed where nothing was made."""
 
 import json
+import os
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import read_write
+from omegaconf import DictConfig, read_write
 
 from kd_lightning.errors import UserError
+from kd_lightning.terminal import are_started_outside, is_first_rank
 
 RECORD_OF_A_SWEEP = "multirun.yaml"  # which Hydra writes beside the jobs
 STATUS_OF_A_JOB = "status.json"
+ORPHANED = 7.0  # seconds: data loader workers of a run that was killed hold its lock for 5
+RUNNING = ".running"  # a lock; while it is there no other process removes the folder
 BEFORE_THE_FIRST_CHECKPOINT = {
     *(".hydra", "checkpoints", "initialization", "metrics.csv", "scratch", "teacher", "tensorboard", "wandb")
 }
@@ -26,9 +33,44 @@ def run_folder() -> Path:
     return Path(hydra_config.run.dir)
 
 
+def refuse_folders_of_ranks(config: DictConfig) -> None:
+    """Raise `UserError` where ranks that Lightning does not start itself have no folder in common."""
+    given = [override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.hydra]
+    if "hydra.run.dir" not in given and (are_started_outside(os.environ) or config.trainer.get("num_nodes", 1) != 1):
+        raise UserError(
+            "hydra.run.dir: several ranks are started from outside, and each would make a folder of its own; give all "
+            "of them the same one, such as hydra.run.dir=outputs/NAME"
+        )
+
+
 def goes_on(folder: Path) -> str:
     """How the run in a folder is taken up again."""
     return f"the same command with hydra.run.dir={shlex.quote(str(folder))} goes on"
+
+
+@contextmanager
+def one_run_in(folder: Path) -> Iterator[None]:
+    """No other process runs in a folder meanwhile; the other ranks of a run follow their first.
+
+    Raises `UserError` if one does.
+    """
+    if not is_first_rank():
+        yield
+        return
+    path = folder / RUNNING
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=ORPHANED)
+    except Timeout:
+        raise UserError(
+            f"hydra.run.dir={folder}: another process runs there; wait for its end, or give another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def finished(folder: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from kd_lightning.callbacks.compilation import Compilation
 from kd_lightning.callbacks.device_memory import DeviceMemory
+from kd_lightning.callbacks.epoch_lines import EpochLines
 from kd_lightning.callbacks.gradient_norm import GradientNorm
 from kd_lightning.callbacks.interruption import SavedWhenInterrupted
 from kd_lightning.callbacks.measured_part import MeasuredPart
@@ -15,6 +16,7 @@ from kd_lightning.callbacks.timed_checkpoint import TimedCheckpoint
 __all__ = [
     "Compilation",
     "DeviceMemory",
+    "EpochLines",
     "GradientNorm",
     "MeasuredPart",
     "MetricsRows",

@@ -1,12 +1,14 @@
 """kd-train."""
 
+from contextlib import nullcontext
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd_lightning.command import command, is_sweep_job
 from kd_lightning.config import as_typed
 from kd_lightning.interruption import interruption
-from kd_lightning.run_folder import goes_on, run_folder, sweep_of
+from kd_lightning.run_folder import goes_on, one_run_in, refuse_folders_of_ranks, run_folder, sweep_of
 
 
 @command("train")
@@ -18,6 +20,7 @@ def main(config: DictConfig) -> float | None:
     from kd_lightning.experiment.check_values import check_values
 
     if not is_sweep_job():
+        refuse_folders_of_ranks(config)
         check_values(config)  # first, for torch takes seconds to import
 
     from kd_lightning.experiment.check import check
@@ -37,11 +40,12 @@ def main(config: DictConfig) -> float | None:
         refuse_unused(config, given)
         if (line := set_for_nothing(config, given)) is not None:
             warn(line)
-    if finished(folder) is None:
-        interruption.remedy = goes_on(folder)
-        say("run", f"if it is interrupted, {interruption.remedy}")
-        introduce(config, data)
-    summary = run(config, data, folder)
+    with one_run_in(folder) if finished(folder) is None else nullcontext():
+        if finished(folder) is None:
+            interruption.remedy = goes_on(folder)
+            say("run", f"if it is interrupted, {interruption.remedy}")
+            introduce(config, data)
+        summary = run(config, data, folder)
     show(comparison(summary))
     show(caption(summary))
     say("run", str(folder))

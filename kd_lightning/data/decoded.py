@@ -19,6 +19,7 @@ from kd_lightning.data.files import FileImages
 from kd_lightning.data.images import DECODING
 from kd_lightning.data.memory import MemoryImages
 from kd_lightning.errors import UserError
+from kd_lightning.locks import held
 
 AT_A_TIME = 256  # images in memory while they are decoded
 PIXELS, DESCRIPTION = "pixels.npy", "images.json"
@@ -34,7 +35,7 @@ def decoded(files: FileImages, cache: Path) -> MemoryImages:
     try:
         if pixels is None:
             home.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock_beside(home)):
+            with held(FileLock(lock_beside(home)), str(home)):
                 pixels = stored(home, files)
                 if pixels is None:
                     decode(files, home)

@@ -15,11 +15,11 @@ from kd_lightning.experiment.build import logits_tap, named_logits
 from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.once import trainer_shape
 from kd_lightning.experiment.own_code import own_code
-from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds, is_first_rank
+from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.testing import Metrics, TestedNetwork, holds_all, is_sound, measure_alone
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights import state_sha256
-from kd_lightning.terminal import say, warn
+from kd_lightning.terminal import is_first_rank, say, warn
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 

@@ -29,13 +29,13 @@ from kd_lightning.experiment.build import (
 )
 from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.own_code import own_code
-from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds, is_first_rank
+from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.testing import TestedNetwork, holds_all, is_sound, load_selected, measure, measure_alone
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
-from kd_lightning.terminal import say, warn
+from kd_lightning.terminal import is_first_rank, say, warn
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 from kd_lightning.tracking.results import log_results

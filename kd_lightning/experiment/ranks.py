@@ -1,12 +1,14 @@
 """One run in several processes: which of them is the first, and what all follow."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from filelock import FileLock
+
+from kd_lightning.locks import held as holding
+from kd_lightning.terminal import is_first_rank
 
 
 @contextmanager
@@ -20,15 +22,10 @@ def first_rank_holds(lock: Path) -> Iterator[OSError | None]:
         if is_first_rank():
             try:
                 lock.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(FileLock(lock).acquire())
+                held.enter_context(holding(FileLock(lock), str(lock.with_suffix(""))))
             except OSError as error:
                 refused = error
         yield refused
-
-
-def is_first_rank() -> bool:
-    """Whether this process is the first of those that train together, or the only one."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ.get("NODE_RANK", 0)) == 0
 
 
 def all_ranks_agree(found: bool) -> bool:

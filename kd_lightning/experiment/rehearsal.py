@@ -38,12 +38,11 @@ from kd_lightning.experiment.memory_format import use_channels_last
 from kd_lightning.experiment.once import is_trained, module_alone
 from kd_lightning.experiment.own_code import RELEASED
 from kd_lightning.experiment.own_teacher import build_own_teacher
-from kd_lightning.experiment.ranks import is_first_rank
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.resume import INITIALIZATION, config_of
 from kd_lightning.experiment.training import at, make_callbacks, quiet
 from kd_lightning.module import DistillationModule
-from kd_lightning.terminal import console
+from kd_lightning.terminal import console, is_first_rank
 
 APART = (ProgressBar, LearningRateFinder, BatchSizeFinder)  # callbacks that show, or that train by themselves
 

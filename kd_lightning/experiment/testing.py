@@ -17,13 +17,12 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.memory_format import use_channels_last, use_contiguous
-from kd_lightning.experiment.ranks import is_first_rank
 from kd_lightning.experiment.training import quiet
 from kd_lightning.metrics import test_metrics
 from kd_lightning.module import DistillationModule
 from kd_lightning.profile import Profile, profile_models
 from kd_lightning.teachers import LogitsOf, Teacher
-from kd_lightning.terminal import console
+from kd_lightning.terminal import console, is_first_rank
 from kd_lightning.tracking.arrays import Arrays
 
 Metrics = dict[str, float | None]

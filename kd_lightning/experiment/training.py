@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.callbacks import (
     Compilation,
+    EpochLines,
     MetricsRows,
     MidEpoch,
     MovedFolder,
@@ -142,7 +143,7 @@ def own_callbacks(config: DictConfig, folder: Path) -> list[Callback]:
     if config.teacher.get("cache") == "prefill":
         callbacks.append(Prefill())
     requeues = "SLURMEnvironment" in str(config.trainer.get("plugins"))
-    return [*callbacks, SavedWhenInterrupted(folder / "checkpoints" / LAST, requeues)]
+    return [*callbacks, EpochLines(), SavedWhenInterrupted(folder / "checkpoints" / LAST, requeues)]
 
 
 def fit(

@@ -17,7 +17,8 @@ from kd_lightning.config import as_typed
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.check import check
 from kd_lightning.experiment.run import run
-from kd_lightning.run_folder import run_folder
+from kd_lightning.locks import held
+from kd_lightning.run_folder import one_run_in, run_folder
 from kd_lightning.sweeps.devices import one_device
 from kd_lightning.sweeps.guard import job_lock
 from kd_lightning.sweeps.plan import searches
@@ -34,7 +35,7 @@ def sweep_job(config: DictConfig) -> float:
     Raises `UserError` if the folder holds another job that has ended.
     """
     folder = run_folder()
-    with job_lock(folder):
+    with held(job_lock(folder), str(folder)):
         return job_in(folder, config)
 
 
@@ -67,7 +68,7 @@ def run_job(config: DictConfig, folder: Path) -> dict[str, Any]:
     config.test = config.test and data.validates_on != "validation"
     if number_of_ranks(config) > 1:
         return run_in_own_process(config, folder)
-    with one_device():
+    with one_run_in(folder), one_device():
         return run(config, data, folder)
 
 
