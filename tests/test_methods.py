@@ -5,6 +5,7 @@ import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,14 @@ TINY_DEIT = (
 STUDENTS = {"deit": TINY_DEIT, "fsp": "resnet8"}  # a distillation token; a stem, and the teacher's widths
 TEACHERS = {"fsp": "resnet14"}
 SHORT = ("callbacks.progress_bar=null", "trainer.log_every_n_steps=1", "scratch=false", "test=false")
+
+
+ONE_OF_A_KIND = ("ab", "attention", "crd", "ctkd", "deit", "kd", "mlkd", "rkd", "simkd")
+
+
+def one_of_a_kind(methods: list[str]) -> list[Any]:
+    """All methods, of which all but one of a kind train in `make test-long` alone."""
+    return [name if name in ONE_OF_A_KIND else pytest.param(name, marks=pytest.mark.slow) for name in methods]
 
 
 def small_pair(method: str) -> list[str]:
@@ -76,7 +85,7 @@ def falls(values: list[float]) -> bool:
     return sum(values[-5:]) < sum(values[:5])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", one_of_a_kind(METHODS))
 def test_fifty_steps(method: str, command: Command) -> None:
     outcome = command(
         "kd-train", *small_pair(method), *SHORT, "trainer.max_steps=50", "trainer.check_val_every_n_epoch=4"
@@ -109,7 +118,7 @@ def test_all_that_is_trained_gets_gradients(method: str) -> None:
         assert all(gradient.isfinite().all() for gradient in gradients.values() if gradient is not None)
 
 
-@pytest.mark.parametrize("method", REMEMBERING)
+@pytest.mark.parametrize("method", one_of_a_kind(REMEMBERING))
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(method: str, command: Command) -> None:
     short = (*SHORT, "trainer.max_epochs=2", "data.train_samples=192")
     options = (*small_pair(method), *short, "teacher.weights=null")
