@@ -15,7 +15,7 @@ from kd_lightning.errors import UserError
 WITH_A_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
 OPTIONAL_VALUE = {"--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")}
 SWEEPING = re.compile(r"-m|--multirun|hydra\.mode=MULTIRUN|hparams_search=(?!null).+")
-A_PATH = re.compile(r"(.*[._])?(run|runs|ckpt)|.*(weights|root|dir|dirpath|path|file|filename|folder)")
+A_PATH = re.compile(r"(.*\.)?runs?|(.*[._])?ckpt|.*(weights|root|dir|dirpath|path|file|filename|folder)")
 
 READ = re.compile(r".*(weights|ckpt|ckpt_path)")  # keys of files that have to be there
 

@@ -52,6 +52,8 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
         (["loss.kd.loss.temperature=0"], ["loss.kd.loss.temperature=0"]),
         (["loss.kd.loss=null"], ["loss.kd.loss=null"]),
         (["experiment=cifar100/nothing"], ["experiment/cifar100=nothing", "resnet32x4_resnet8x4"]),
+        (["student.normalization={mean: [nan], std: [1]}"], ["student.normalization", "finite"]),
+        (["student.normalization={mean: [0], std: [inf]}"], ["student.normalization", "finite"]),
         (["student.normalization=none"], ["student.normalization=none"]),
         (["student.normalization={mean: [0], std: [0]}"], ["student.normalization", "above 0"]),
         (["teacher.normalization={mean: [1, 2], std: [1, 2]}"], ["teacher.normalization"]),

@@ -56,6 +56,7 @@ def test_quotes_are_taken_away_for_people() -> None:
         (["hydra.searchpath=[file:///a=b, c]"], ["hydra.searchpath=['file:///a=b','c']"]),
         (["teacher.weights=null", "data.root=${x}/y"], ["teacher.weights=null", "data.root=${x}/y"]),
         (["a=1", "-m", "b=2", "--config-dir", "x=y", "c=3"], ["-m", "--config-dir", "x=y", "a=1", "b=2", "c=3"]),
+        (["+trainer.fast_dev_run=true", "+own.dry_run=1"], ["+trainer.fast_dev_run=true", "+own.dry_run=1"]),
         (["loss=[ce,kd]", "~logger", "+x={y: 1}"], ["loss=[ce,kd]", "~logger", "+x={y: 1}"]),
     ],
 )

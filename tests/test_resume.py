@@ -115,7 +115,7 @@ def test_a_run_of_one_batch_is_not_shown_as_the_whole_one(command: Command) -> N
         assert command("kd-train", *one_batch).code == 0
     outcome = command("kd-train", *one_batch[1:])
     assert outcome.code == 2
-    assert "trainer.fast_dev_run=true" in outcome.error_lines[0]
+    assert "trainer.fast_dev_run=True" in outcome.error_lines[0]
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(command: Command, run_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The mean and standard deviation that a network's images are normalised with."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,12 +33,16 @@ def given_normalization(role: str, given: Any, channels: int) -> Normalization:
     std: Any
     mean, std = (values.get(name) for name in ("mean", "std")) if isinstance(values, dict) else (None, None)
     fits = all(isinstance(numbers, list) and len(numbers) == channels for numbers in (mean, std))
-    if not fits or not all(isinstance(number, (int, float)) for number in (*mean, *std)) or min(std) <= 0:
+    if not fits or not all(is_finite(number) for number in (*mean, *std)) or min(std) <= 0:
         raise UserError(
-            f"{role}.normalization={values}: give auto, or {{mean: […], std: […]}} with a number above 0 for std and "
-            f"one of each for every channel; the data have {channels}"
+            f"{role}.normalization={values}: give auto, or {{mean: […], std: […]}} with finite numbers, above 0 for "
+            f"std, one of each for every channel; the data have {channels}"
         )
     return mean, std
+
+
+def is_finite(number: Any) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
 
 
 def averaged(known: Normalization, channels: int) -> Normalization:
