@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ("SIGTERM", "training", 2, 143, 7 + 3),
         ("SIGTERM", "training", 6, 143, 2 * 7),
         ("SIGINT", "validation", 0, 130, 2 * 7),
+        ("SIGUSR1", "training", 2, 138, 7 + 3),
     ],
 )
 def test_a_signal_saves_the_run_and_says_how_it_goes_on(
@@ -77,6 +79,7 @@ def test_a_signal_saves_the_run_and_says_how_it_goes_on(
 ) -> None:
     arguments = (*SMALL, sent(f"name: {name}, within: {within}, batch: {batch}"), "hydra.run.dir=cut")
     monkeypatch.setenv("SIGNAL", "1")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
     stopped = command("kd-train", *arguments)
     assert stopped.code == code
     assert f"interrupted by {name}, saved after step {step}; the same command with hydra.run.dir=" in stopped.errors
@@ -94,6 +97,34 @@ def test_a_second_ctrl_c_ends_a_run_as_it_is(tmp_path: Path, monkeypatch: pytest
     process = start(tmp_path / "run", *SMALL, sent("name: SIGINT, within: training, batch: 2, times: 2"))
     assert process.wait(200) == 130
     assert torch.load(tmp_path / "run" / LAST, weights_only=True)["global_step"] == 7, "of the epoch before"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_one_rank_ends_all_with_one_line(rank: int, tmp_path: Path) -> None:
+    folder, log = tmp_path / "run", tmp_path / "run.log"
+    first = start(folder, *SMALL, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=4000")
+    begin = time.monotonic()
+    while not (folder / LAST).exists() and first.poll() is None and time.monotonic() - begin < 200:
+        time.sleep(0.05)
+    (second,) = (pid for pid in children(first.pid) if "train_ddp_process_1" in command_line(pid))
+    os.kill((first.pid, second)[rank], signal.SIGTERM)
+    assert first.wait(30) == 143, log.read_text()[-2000:]
+    told = [line for line in log.read_text().splitlines() if "interrupted by" in line]
+    assert told == [f"interrupted by SIGTERM; the same command with hydra.run.dir={folder} goes on"]
+    assert "Traceback" not in log.read_text()
+    while command_line(second):
+        assert time.monotonic() - begin < 230
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_line(pid: int) -> str:
+    path = Path(f"/proc/{pid}/cmdline")
+    return path.read_text() if path.exists() else ""
 
 
 def test_a_signal_outside_of_a_training_ends_the_run_at_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -12,6 +13,8 @@ from lightning.pytorch.callbacks import Callback
 
 from kd_lightning.interruption import Interrupted, interruption, leave
 from kd_lightning.terminal import is_first_rank
+
+LAUNCHED = "hydra.job.name=train_ddp_process_"  # what Lightning gives the ranks that it starts
 
 
 class SavedWhenInterrupted(Callback):
@@ -133,6 +136,6 @@ def end_all_ranks(trainer: Trainer, number: int) -> None:
         for process in getattr(trainer.strategy.launcher, "procs", []):
             process.kill()
         interruption.tell(number)
-    elif not trainer.strategy.cluster_environment.creates_processes_externally:  # type: ignore[attr-defined]
+    elif any(argument.startswith(LAUNCHED) for argument in sys.argv):
         os.kill(os.getppid(), number)
     leave(number)
