@@ -82,7 +82,7 @@ def test_the_training_before_the_training_keeps_its_own() -> None:
     ("override", "message"),
     [
         ("student.optimizer=3", "student.optimizer=3: what differs"),
-        ("student.optimizer={lr: -1}", r"student\.optimizer=.*-1.*lr|student\.optimizer=.*learning rate"),
+        ("student.optimizer={lr: -1}", r"student\.optimizer\.lr=-1: .*learning rate"),
         ("student.scheduler={milestones: [0.5]}", r"student\..*milestones"),
         ("student.trainer={max_epochs: 0}", r"student\.trainer\.max_epochs=0: nothing to train"),
         ("student.trainer={precision: 8}", r"student\.trainer\.precision=8"),
