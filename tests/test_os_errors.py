@@ -45,7 +45,7 @@ def assert_one_line(outcome: Outcome, *words: str) -> None:
 def test_a_name_that_is_too_long_is_named_by_its_key(command_line: list[str], named: str, command: Command) -> None:
     outcome = command(*command_line)
     assert_one_line(outcome, named)
-    assert "too long" in outcome.error_lines[0] or "no such config" in outcome.error_lines[0]
+    assert any(why in outcome.error_lines[0] for why in ("too long", "no such config", "no such file"))
     assert not list(outcome.folder.rglob("summary.json"))
 
 
@@ -54,7 +54,7 @@ def test_folders_of_jobs_named_by_long_overrides_are_refused(command: Command) -
     long = f"loss.kd.signals=[{','.join(['student.logits'] * 20)}]"
     subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"
     outcome = command("kd-train", "-m", *QUICK, model, long, "seed=0,1", subdir)
-    assert_one_line(outcome, "hydra.sweep.subdir=", "${hydra.job.num}")
+    assert_one_line(outcome, "hydra.sweep.subdir=", "at most 255 bytes")
 
 
 def test_a_file_where_a_folder_has_to_be(command: Command, tmp_path: Path) -> None:

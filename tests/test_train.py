@@ -31,6 +31,7 @@ def test_one_run_leaves_all_its_files(command: Command) -> None:
         ".hydra/hydra.yaml",
         ".hydra/overrides.yaml",
         "checkpoints/best.ckpt",
+        "checkpoints/last.before.ckpt",
         "checkpoints/last.ckpt",
         "environment.json",
         "evaluation.npz",
