@@ -30,7 +30,7 @@ ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("parameters", "params", "{:,}".format),
     ("MFLOPs", "flops", lambda flops: f"{flops / 1e6:,.2f}"),
     ("latency, one image, ms", "latency_ms", "{:.2f}".format),
-    ("  its interquartile range", "latency_iqr_ms", "{:.2f}".format),
+    ("  interquartile range", "latency_iqr_ms", "{:.2f}".format),
 )
 
 
