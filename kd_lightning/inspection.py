@@ -120,10 +120,12 @@ def _on_meta_or_cpu(run: Callable[[str], Result]) -> Result:
     """What comes of it without memory; of a network that does not run so, on the CPU."""
     try:
         return run("meta")
-    except UserError:
-        raise
+    except UserError as error:
+        if error.__cause__ is None:
+            raise
     except Exception:
-        return run("cpu")
+        pass
+    return run("cpu")  # where what a class of the user's own raises is no fault of the meta device
 
 
 def _parameters(network: nn.Module) -> int:

@@ -126,9 +126,10 @@ def build_terms(loss: DictConfig, key: str = "loss") -> dict[str, Term]:
 
 def build_optimization(config: DictConfig) -> dict[str, Any]:
     """A module's `optimizer`, `scheduler` and `on_nonfinite`."""
-    scheduler = instantiate(config.scheduler) if config.scheduler else None
+    # As plain values, for optimizers keep them in checkpoints, which load with `weights_only=True`.
+    scheduler = instantiate(config.scheduler, _convert_="all") if config.scheduler else None
     return {
-        "optimizer": instantiate(config.optimizer),
+        "optimizer": instantiate(config.optimizer, _convert_="all"),
         "scheduler": scheduler,
         "on_nonfinite": config.get("on_nonfinite", "stop"),
     }
