@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config import cache_dir, plain
 from kd_lightning.errors import UserError
+from kd_lightning.moved_paths import moved
 from kd_lightning.secrets import without_secrets
 
 AS_COMPOSED, RESOLVED = ".hydra/config.yaml", ".hydra/resolved.yaml"
@@ -65,7 +66,7 @@ def run_config(run: str | Path, trust: bool = False) -> DictConfig:
         raise UserError(f"run={folder}: no run's folder; give one that kd-train printed, such as run=outputs/DATE/TIME")
     if not trust and not is_remembered(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)):
         check_foreign(values, f"run={folder}")
-    config = OmegaConf.create(_moved(values, values["paths"]["output_dir"], "${paths.output_dir}"))
+    config = OmegaConf.create(moved(values, values["paths"]["output_dir"], "${paths.output_dir}"))
     config.paths.output_dir = str(folder)
     return config
 
@@ -87,14 +88,3 @@ def is_remembered(text: str) -> bool:
 
 def _note(text: str) -> Path:
     return cache_dir() / OWN_RUNS / hashlib.sha256(text.encode()).hexdigest()
-
-
-def _moved(value: Any, before: str, now: str) -> Any:
-    """Plain values whose texts begin with another folder."""
-    if isinstance(value, dict):
-        return {name: _moved(inner, before, now) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_moved(inner, before, now) for inner in value]
-    if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
-        return now + value.removeprefix(before)
-    return value

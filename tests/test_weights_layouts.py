@@ -14,18 +14,9 @@ from kd_lightning.errors import UserError
 from kd_lightning.models import create_model, load_weights, state_sha256
 from tests.conftest import Command
 from tests.test_taps import on_meta
+from tests.test_weights import State, network, prefixed
 
-State = dict[str, Tensor]
 SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "callbacks.progress_bar=null", "test=false")
-
-
-def network(seed: int, name: str = "digits_cnn_4", num_classes: int = 10) -> nn.Module:
-    torch.manual_seed(seed)
-    return create_model(name, num_classes, in_channels=1)
-
-
-def prefixed(prefix: str, state: State) -> State:
-    return {prefix + name: value for name, value in state.items()}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from kd_lightning.hashing import fold
+from kd_lightning.moved_paths import moved
 
 
 class SeededBatches(Callback):
@@ -38,15 +39,6 @@ class MovedFolder(Callback):
             if isinstance(callback, ModelCheckpoint) and state is not None and state["dirpath"] is not None:
                 here = moved(state, state["dirpath"], str(callback.dirpath))
                 checkpoint["callbacks"][callback.state_key] = here
-
-
-def moved(value: Any, before: str, now: str) -> Any:
-    """Plain values in which paths below a folder, keys too, lie in another one."""
-    if isinstance(value, dict):
-        return {moved(name, before, now): moved(inner, before, now) for name, inner in value.items()}
-    if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
-        return now + value.removeprefix(before)
-    return value
 
 
 def batches_over(fit_loop: dict[str, Any]) -> int:
