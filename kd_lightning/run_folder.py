@@ -15,6 +15,7 @@ from omegaconf import DictConfig, read_write
 
 from kd_lightning.errors import UserError
 from kd_lightning.terminal import are_started_outside, is_first_rank
+from kd_lightning.tracking.files import remove_unfinished
 
 RECORD_OF_A_SWEEP = "multirun.yaml"  # which Hydra writes beside the jobs
 STATUS_OF_A_JOB = "status.json"
@@ -50,7 +51,9 @@ def goes_on(folder: Path) -> str:
 
 @contextmanager
 def one_run_in(folder: Path) -> Iterator[None]:
-    """No other process runs in a folder meanwhile; the other ranks of a run follow their first.
+    """No other process runs in a folder meanwhile, and what one that was killed had half written is gone.
+
+    The other ranks of a run follow their first.
 
     Raises `UserError` if one does.
     """
@@ -67,6 +70,7 @@ def one_run_in(folder: Path) -> Iterator[None]:
             f"hydra.run.dir={folder}: another process runs there; wait for its end, or give another folder"
         ) from None
     try:
+        remove_unfinished(folder)
         yield
     finally:
         path.unlink(missing_ok=True)

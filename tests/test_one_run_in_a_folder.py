@@ -31,13 +31,15 @@ def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(
 def test_a_run_in_a_file_says_a_line_an_epoch_and_leaves_no_lock(command: Command) -> None:
     Path("run").mkdir()
     Path("run", RUNNING).touch()  # of a run that was killed
+    Path("run", f".report.html.{'0f' * 16}").touch()
+    Path("run", ".mine").touch()
     outcome = command("kd-train", *SHORT[:2], "teacher=none", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.errors
     told = [line.split(maxsplit=1)[1] for line in outcome.output.splitlines() if line.startswith("epoch ")]
     assert len(told) == 2
     for epoch, line in enumerate(told, start=1):
         assert re.fullmatch(rf"{epoch}/2, step {7 * epoch}, loss \S+, val/top1 0\.\d+, val/nll \S+", line), line
-    assert not Path("run", RUNNING).exists()
+    assert [path.name for path in Path("run").glob(".*") if path.is_file()] == [".mine"]
 
 
 def test_who_waits_for_another_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ def main(config: DictConfig) -> float | None:
     from kd_lightning.experiment.resume import finished
     from kd_lightning.experiment.run import run
     from kd_lightning.experiment.unused import refuse_unused, set_for_nothing
+    from kd_lightning.reporting.page import NAME as PAGE
     from kd_lightning.reporting.terminal_tables import caption, comparison
     from kd_lightning.sweeps.job import sweep_job
     from kd_lightning.terminal import say, show, warn
@@ -40,7 +41,7 @@ def main(config: DictConfig) -> float | None:
         refuse_unused(config, given)
         if (line := set_for_nothing(config, given)) is not None:
             warn(line)
-    with one_run_in(folder) if finished(folder) is None else nullcontext():
+    with one_run_in(folder) if finished(folder) is None or not (folder / PAGE).exists() else nullcontext():
         if finished(folder) is None:
             interruption.remedy = goes_on(folder)
             say("run", f"if it is interrupted, {interruption.remedy}")

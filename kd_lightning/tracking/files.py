@@ -3,11 +3,14 @@
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -30,6 +33,13 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed was `replacing` in a folder where nobody else writes."""
+    for path in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 def synced(path: Path) -> None:
