@@ -1,18 +1,12 @@
 """What a classifier is measured by; all but NLL are fractions in [0, 1]."""
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassCalibrationError,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-)
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from kd_lightning.errors import UserError
 from kd_lightning.finite import is_wrong
@@ -72,6 +66,60 @@ class NegativeLogLikelihood(Metric):
         return self.total / self.count
 
 
+class TopKAccuracy(Metric):
+    """The share of samples whose class is among the k highest logits. Takes logits (B, C) and target (B,)."""
+
+    # torchmetrics' own, for k above 1, makes several (B, C) of whole numbers in each step.
+    full_state_update = False
+    hits: Tensor
+    count: Tensor
+
+    def __init__(self, k: int) -> None:
+        super().__init__()
+        self.k = k
+        self.add_state("hits", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        self.hits += (logits.topk(self.k, dim=1).indices == target[:, None]).sum()
+        self.count += len(target)
+
+    def compute(self) -> Tensor:
+        return self.hits / self.count
+
+
+class MacroScore(Metric):
+    """Precision, recall or F1, their mean over the classes that occur. Takes logits (B, C) and target (B,).
+
+    A class occurs that a sample has, or is taken for. One with no such ratio, such as the precision of a class that is
+    never predicted, counts as 0.
+    """
+
+    # torchmetrics' own make a confusion matrix (C, C) of whole numbers in each step.
+    full_state_update = False
+    right: Tensor
+    predicted: Tensor
+    actual: Tensor
+
+    def __init__(self, num_classes: int, score: Literal["precision", "recall", "f1"]) -> None:
+        super().__init__()
+        self.score = score
+        for name in ("right", "predicted", "actual"):
+            self.add_state(name, torch.zeros(num_classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        predicted, ones = logits.argmax(dim=1), torch.ones_like(target)
+        self.right.index_add_(0, target, (predicted == target).long())
+        self.predicted.index_add_(0, predicted, ones)
+        self.actual.index_add_(0, target, ones)
+
+    def compute(self) -> Tensor:
+        right, both = self.right, self.predicted + self.actual
+        of = {"precision": self.predicted, "recall": self.actual, "f1": both / 2}[self.score]
+        scores = torch.where(of > 0, right / of.clamp(min=0.5), 0.0)
+        return (scores / (both > 0).sum().clamp(min=1)).sum()
+
+
 def counted_wrong(logits: Tensor, target: Tensor, wrong: Tensor) -> Tensor:
     """Logits (B, C) in which the rows `wrong` (B,) give the target's class (B,) a probability of 0.
 
@@ -96,8 +144,9 @@ class ExpectedCalibrationError(MulticlassCalibrationError):
 def selection_metrics(num_classes: int, prefix: str) -> MetricCollection:
     """What is watched while training: top-1, top-5 and NLL."""
     metrics: dict[str, Metric | MetricCollection] = {
-        "top1": _metric(MulticlassAccuracy, num_classes, average="micro"),
-        "top5": _metric(MulticlassAccuracy, num_classes, average="micro", top_k=min(5, num_classes)),
+        # torchmetrics' checks of the values ask the device for numbers in every step; labels are checked with the data.
+        "top1": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+        "top5": TopKAccuracy(min(5, num_classes)),
         "nll": NegativeLogLikelihood(),
     }
     return MetricCollection(metrics, prefix=prefix)
@@ -106,9 +155,9 @@ def selection_metrics(num_classes: int, prefix: str) -> MetricCollection:
 def test_metrics(num_classes: int, prefix: str) -> MetricCollection:
     """What a finished network is tested by: also macro precision, recall and F1, and the calibration error."""
     metrics: dict[str, Metric | MetricCollection] = {
-        "precision": _metric(MulticlassPrecision, num_classes, average="macro"),
-        "recall": _metric(MulticlassRecall, num_classes, average="macro"),
-        "f1": _metric(MulticlassF1Score, num_classes, average="macro"),
+        "precision": MacroScore(num_classes, "precision"),
+        "recall": MacroScore(num_classes, "recall"),
+        "f1": MacroScore(num_classes, "f1"),
         "ece": ExpectedCalibrationError(num_classes),
     }
     collection = selection_metrics(num_classes, prefix)
@@ -148,8 +197,3 @@ class ByLoader(nn.Module):
 def of_loader(loader: int) -> str:
     """What a name ends in for another loader than the first, as Lightning has it."""
     return f"/dataloader_idx_{loader}" if loader else ""
-
-
-def _metric(kind: type[Metric], num_classes: int, **options: Any) -> Metric:
-    # Lightning's checks of the values ask the device for numbers in every step; labels are checked with the data.
-    return kind(num_classes=num_classes, validate_args=False, **options)

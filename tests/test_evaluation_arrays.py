@@ -14,7 +14,7 @@ from tests.conftest import Command
 from tests.test_metrics import softmax
 from tests.test_train import SHORT, summary
 
-ARRAYS = {"confusion", "bins", "soft", "entropy"}
+ARRAYS = {"confusions", "bins", "soft_labels", "entropy"}
 TEST_METRICS = ("top1", "top5", "precision", "recall", "f1", "nll", "ece", "agreement", "top1_best", "top1_last")
 
 
@@ -24,6 +24,13 @@ def computed(logits: Tensor, target: Tensor) -> dict[str, np.ndarray]:
     for z, y in zip(logits.split(16), target.split(16), strict=True):
         metric.update(z, y)
     return {name: value.numpy() for name, value in metric.compute().items()}
+
+
+def dense(rows: np.ndarray, classes: int) -> np.ndarray:
+    """Rows of a class, another and a value as a matrix."""
+    found = np.zeros((classes, classes))
+    np.add.at(found, (rows[:, 0].astype(int), rows[:, 1].astype(int)), rows[:, 2])
+    return found
 
 
 def test_predictions_equal_numpy() -> None:
@@ -36,7 +43,8 @@ def test_predictions_equal_numpy() -> None:
     confidence, right = p.max(axis=1), p.argmax(axis=1) == y
     expected = np.zeros((7, 7), dtype=int)
     np.add.at(expected, (y, p.argmax(axis=1)), 1)
-    np.testing.assert_array_equal(found["confusion"], expected)
+    np.testing.assert_array_equal(dense(found["confusions"], 7), expected)
+    assert (found["confusions"][:, 2] > 0).all()
     place = np.minimum((confidence * 15).astype(int), 14)
     for index, (count, mean, accuracy) in enumerate(found["bins"]):
         inside = place == index
@@ -44,9 +52,11 @@ def test_predictions_equal_numpy() -> None:
         if count:
             assert mean == pytest.approx(confidence[inside].mean(), abs=1e-5)
             assert accuracy == pytest.approx(right[inside].mean(), abs=1e-5)
+    soft = np.zeros((7, 7))
     for label in range(6):
-        np.testing.assert_allclose(found["soft"][label], p[y == label].mean(axis=0), atol=1e-5)
-    np.testing.assert_array_equal(found["soft"][6], 0)
+        soft[label] = p[y == label].mean(axis=0)
+    np.testing.assert_allclose(dense(found["soft_labels"], 7), soft * (1 - np.eye(7)), atol=1e-5)
+    assert (np.diff(found["soft_labels"][:, 2]) <= 0).all()
     for temperature, nats in found["entropy"]:
         q = softmax(z / temperature)
         assert nats == pytest.approx(-(q * np.log(q + 1e-300)).sum(axis=1).mean(), abs=1e-4)
@@ -55,7 +65,7 @@ def test_predictions_equal_numpy() -> None:
 
 def test_predictions_of_a_diverged_network_are_counted() -> None:
     found = computed(torch.full((20, 4), float("nan")), torch.randint(4, (20,)))
-    assert found["confusion"].sum() == 20
+    assert found["confusions"][:, 2].sum() == 20
     assert found["bins"][:, 0].sum() == 20
 
 
@@ -68,12 +78,12 @@ def test_a_run_keeps_the_arrays_of_all_three_networks(command: Command, finished
         assert arrays["class_names"].tolist() == [str(digit) for digit in range(10)]
         record = summary(run)
         for role in ("teacher", "scratch", "student"):
-            confusion, bins = arrays[f"{role}_confusion"], arrays[f"{role}_bins"]
+            confusion, bins = dense(arrays[f"{role}_confusions"], 10), arrays[f"{role}_bins"]
             assert confusion.sum() == record["data"]["images"]["test"]
             assert np.trace(confusion) / confusion.sum() == pytest.approx(record[role]["top1"])
             error = (np.abs(bins[:, 1] - bins[:, 2]) * bins[:, 0]).sum() / confusion.sum()
             assert error == pytest.approx(record[role]["ece"], abs=1e-5)
-    for name in ("teacher_soft", "scratch_confusion"):
+    for name in ("teacher_soft_labels", "scratch_confusions"):
         np.testing.assert_array_equal(np.load(first / "evaluation.npz")[name], np.load(second / "evaluation.npz")[name])
 
 
@@ -102,7 +112,7 @@ def test_a_run_may_leave_the_test_set_alone_and_be_tested_later(command: Command
     assert all(before["student"][name] is None for name in TEST_METRICS)
     assert before["student"]["top1_validation"] == summary(finished)["student"]["top1_validation"]
     assert not any(name.startswith("student") for name in np.load(run / "evaluation.npz"))
-    assert "student_confusion" not in (run / "metrics.csv").read_text()
+    assert "student_confusions" not in (run / "metrics.csv").read_text()
     assert "test/top1" not in (run / "metrics.csv").read_text()
     assert "was not tested" in held.output
     after = run_test(run)
@@ -112,5 +122,5 @@ def test_a_run_may_leave_the_test_set_alone_and_be_tested_later(command: Command
     for name in (*TEST_METRICS, "top1_validation", "nll_validation"):
         assert after["student"][name] == pytest.approx(expected[name], abs=1e-6), name
     ours, theirs = np.load(run / "evaluation.npz"), np.load(finished / "evaluation.npz")
-    np.testing.assert_array_equal(ours["student_confusion"], theirs["student_confusion"])
+    np.testing.assert_array_equal(ours["student_confusions"], theirs["student_confusions"])
     assert {*ours} == {*theirs}

@@ -43,12 +43,12 @@ def trainer(folder: Path, **options: Any) -> lightning.Trainer:
 def test_samples_without_a_label_leave_the_metrics(tmp_path: Path) -> None:
     module, labelled = DistillationModule(nn.Linear(6, 3), nn.Linear(6, 3), KD, num_classes=3), SOME >= 0
     (some,) = trainer(tmp_path).test(module, loader(INPUTS, SOME), verbose=False)
-    confusion = module.tested["confusion"]
+    confusions = module.tested["confusions"]
     (alone,) = trainer(tmp_path).test(module, loader(INPUTS[labelled], SOME[labelled]), verbose=False)
     assert {name: some[name] for name in alone if name != "test/agreement"} == pytest.approx(
         {name: alone[name] for name in alone if name != "test/agreement"}, abs=1e-6
     )
-    assert confusion.sum() == labelled.sum()
+    assert confusions[:, 2].sum() == labelled.sum()
     (whole,) = trainer(tmp_path).test(module, loader(INPUTS, LABELS), verbose=False)
     assert some["test/agreement"] == pytest.approx(whole["test/agreement"])
 
@@ -208,9 +208,9 @@ def test_each_loader_has_metrics_of_its_own(tmp_path: Path, num_classes: int | N
         f"{name}/dataloader_idx_2" for name in alone[0]
     }
     if num_classes:
-        _, again = trainer(tmp_path).test(module, clean, verbose=False), module.tested["confusion"]
+        _, again = trainer(tmp_path).test(module, clean, verbose=False), module.tested["confusions"]
         trainer(tmp_path).test(module, [clean, corrupt], verbose=False)
-        assert torch.equal(module.tested["confusion"], again)
+        assert torch.equal(module.tested["confusions"], again)
 
 
 def test_monitors_see_the_first_loader_by_its_name(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from kd_lightning.reporting.reading import read
 from kd_lightning.reporting.run_page import run_page
 from kd_lightning.reporting.sweep_page import sweep_page
 from kd_lightning.terminal import say
+from kd_lightning.tracking.confusions import Confusions
 from kd_lightning.tracking.figures import confusion_figure
 from kd_lightning.tracking.markdown import as_text as in_markdown
 from tests.conftest import Command
@@ -161,6 +162,6 @@ def test_markdown_shows_a_text_as_it_is(text: str) -> None:
 
 
 def test_formulas_in_class_names_are_no_formulas_in_figures() -> None:
-    figure = confusion_figure(np.eye(3), ["$\\frac$", "$x$", "plain"])
+    figure = confusion_figure(Confusions(np.array([[0, 0, 1]]), 3), ["$\\frac$", "$x$", "plain"])
     figure.canvas.draw()  # a broken formula would raise
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()][:2] == ["$\\frac$", "$x$"]

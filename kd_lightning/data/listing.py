@@ -5,7 +5,8 @@ Links to files and folders are followed.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,11 +74,11 @@ class Found(NamedTuple):
     file: int
 
 
-def image_files(folder: Path, class_places: Callable[[], Iterable[str]] = tuple) -> list[Found]:
+def image_files(folder: Path, class_places: Callable[[], Sequence[str]] = tuple) -> list[Found]:
     """All image files below a class folder, by name; each folder once, however many links lead to it.
 
     A link to a folder that it lies in is not followed. Raises UserError for a link to where `class_places`, the real
-    paths of all class folders, says that another class or split lies, and for what is no file.
+    paths of all class folders, in order, says that another class or split lies, and for what is no file.
     """
     home, above = os.path.realpath(folder), os.path.realpath(folder.parent)
     seen: set[str] = set()
@@ -87,7 +88,7 @@ def image_files(folder: Path, class_places: Callable[[], Iterable[str]] = tuple)
         beside = os.path.realpath(os.path.dirname(place))
         if real in seen or any(lies_in(start, real) for start in (home, above, beside)):
             continue
-        if any(lies_in(real, other) or lies_in(other, real) for other in class_places() if other != home):
+        if meets_another(real, home, class_places()):
             raise UserError(
                 f"data.root: {place} leads to {real}, where images of another class or split lie; remove the link"
             )
@@ -129,6 +130,20 @@ def number_of(entry: os.DirEntry[str], device: int) -> int:
         target = entry.stat()
         inode, device = target.st_ino, target.st_dev
     return hash((inode, device))
+
+
+def meets_another(real: str, home: str, places: Sequence[str]) -> bool:
+    """Whether a folder lies in another of these places than `home`, or has one in it; `places` are in order."""
+    at = bisect_left(places, os.path.join(real, ""))
+    inside = at < len(places) and lies_in(places[at], real)
+    around = {real, *map(str, Path(real).parents)} - {home}
+    return inside or any(contains(places, folder) for folder in around)
+
+
+def contains(places: Sequence[str], place: str) -> bool:
+    """Whether a place is one of these, which are in order."""
+    at = bisect_left(places, place)
+    return at < len(places) and places[at] == place
 
 
 def lies_in(place: str, folder: str) -> bool:

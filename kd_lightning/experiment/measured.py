@@ -32,11 +32,11 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
     decided = decided_by(settings, network, config, data)
     home = home_of("measurements", decided, config)
     with first_rank_holds(lock_beside(home)):
-        kept = read_kept(home)
-        if all_ranks_agree(kept is not None and holds_all(kept, data)):
+        kept, arrays = read_kept(home), read_arrays(home / NAME)
+        if all_ranks_agree(kept is not None and holds_all(kept, arrays, data)):
             assert kept is not None
             say("teacher", f"measured before ({home.name})")
-            return TestedNetwork(network, kept, arrays=read_arrays(home / NAME))
+            return TestedNetwork(network, kept, arrays=arrays)
         measured = measure_alone(config, network, data, logits_tap("teacher", settings))
         if is_first_rank() and is_sound(measured.test):
             keep(measured, home, decided)

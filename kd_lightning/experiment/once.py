@@ -142,7 +142,7 @@ def all_measured(
     title: str, found: TestedNetwork, settings: DictConfig, config: DictConfig, data: ImageDataModule, home: Path
 ) -> TestedNetwork:
     """A found network as it is, or where a metric is newer than its record measured anew, and kept so."""
-    if all_ranks_agree(holds_all(found.test, data)):
+    if all_ranks_agree(holds_all(found.test, found.arrays, data)):
         return found
     say(title, "measured anew: a metric is newer than its record")
     measured = measure_alone(config, found.network, data, logits_tap("teacher", settings))

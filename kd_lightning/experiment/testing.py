@@ -20,6 +20,7 @@ from kd_lightning.experiment.memory_format import use_channels_last, use_contigu
 from kd_lightning.experiment.training import quiet
 from kd_lightning.metrics import test_metrics
 from kd_lightning.module import DistillationModule
+from kd_lightning.predictions import ARRAYS
 from kd_lightning.profile import Profile, profile_models
 from kd_lightning.teachers import LogitsOf, Teacher
 from kd_lightning.terminal import console, is_first_rank
@@ -94,10 +95,10 @@ def measure(trainer: Trainer, module: DistillationModule, data: ImageDataModule)
     return tested | validate(trainer, module, data), arrays
 
 
-def holds_all(tested: Metrics, data: ImageDataModule) -> bool:
+def holds_all(tested: Metrics, arrays: Arrays, data: ImageDataModule) -> bool:
     """Whether what was measured once holds all that is measured now: a metric may be newer."""
     wanted = {str(name).removeprefix("test/") for name in test_metrics(data.num_classes, "test/")}
-    return wanted | {"top1_validation", "nll_validation"} <= tested.keys()
+    return wanted | {"top1_validation", "nll_validation"} <= tested.keys() and {*ARRAYS} <= arrays.keys()
 
 
 def measure_alone(

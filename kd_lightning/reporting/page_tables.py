@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from kd_lightning.reporting.cells import accuracy, choice, count, gain, over_runs, over_seeds, paired_cells, time
 from kd_lightning.reporting.collection import METRICS, Collection, Configuration
 from kd_lightning.reporting.content import Cell, Table
+from kd_lightning.reporting.figures.classes import WHOLE, confusions_of
 from kd_lightning.reporting.figures.style import TITLES
 from kd_lightning.reporting.runs import Run
 from kd_lightning.reporting.statistics import paired
 from kd_lightning.reporting.terminal_tables import ROWS
 from kd_lightning.tracking.arrays import ROLES
+
+CONFUSIONS = 20  # rows
 
 
 def comparison(runs: Sequence[Run]) -> Table:
@@ -22,6 +25,20 @@ def comparison(runs: Sequence[Run]) -> Table:
             title = "test " + label if label.startswith("top-") else label
             rows.append([Cell(title), *(over_runs(values, form) for values in found)])
     return Table(["", *(TITLES[role] for role in shown)], [False, *(True for _ in shown)], rows)
+
+
+def commonest_confusions(run: Run) -> Table | None:
+    """Of very many classes, which the last network takes for which others most often; None of fewer classes."""
+    found = [one for role in ROLES if (one := confusions_of(role, run)) is not None]
+    if not found or found[-1].num_classes <= WHOLE:
+        return None
+    names = run.arrays["class_names"]
+    rows = [
+        [Cell(str(names[true])), Cell(str(names[other])), Cell(f"{images:,}"), Cell(f"{100 * images / of:.1f}")]
+        for true, other, images in found[-1].wrong[:CONFUSIONS].tolist()
+        for of in (found[-1].images[true],)
+    ]
+    return Table(["true", "predicted", "images", "% of the true class"], [False, False, True, True], rows)
 
 
 def configurations(runs: Collection) -> Table:

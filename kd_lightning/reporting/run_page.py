@@ -6,11 +6,11 @@ from typing import Any
 
 from kd_lightning.reporting.content import Card, Cell, Content, Notice, Section, Table, section
 from kd_lightning.reporting.figures.calibration import reliability
-from kd_lightning.reporting.figures.classes import WHOLE, WORST, confusions, gain_by_class
+from kd_lightning.reporting.figures.classes import BARS, EXTREMES, WHOLE, WORST, confusions, gain_by_class
 from kd_lightning.reporting.figures.cost import accuracy_over_cost
 from kd_lightning.reporting.figures.curves import loss_terms, validation
 from kd_lightning.reporting.figures.knowledge import beyond_the_label
-from kd_lightning.reporting.page_tables import comparison, objective
+from kd_lightning.reporting.page_tables import commonest_confusions, comparison, objective
 from kd_lightning.reporting.runs import Run
 from kd_lightning.reporting.terminal_tables import caption
 from kd_lightning.sweeps.status import FAILED
@@ -42,12 +42,18 @@ def evaluation(run: Run) -> list[Section]:
     """What the test said, class by class."""
     metric = "top1" if run.metric("student", "top1") is not None else "top1_validation"
     confused = "In per cent of each true class, on the test set; the diagonal is what is right."
-    if len(run.arrays.get("class_names", ())) > WHOLE:
-        confused += f" Of all classes the {WORST} that the last of these networks recalls least."
+    classes = len(run.arrays.get("class_names", ()))
+    if classes > WHOLE:
+        confused += (
+            f" Of all {classes:,} classes the {WORST} that the last of these networks recalls least; below, the "
+            "commonest of its confusions of all classes. evaluation.npz holds them all."
+        )
     gained = (
         "Recall on the test set, distilled student minus student alone. Classes of few images move by chance: compare "
         "over seeds before you conclude."
     )
+    if classes > BARS:
+        gained += f" Of all {classes:,} classes the {EXTREMES} that gain most and the {EXTREMES} that lose most."
     reliable = (
         "On the dotted diagonal a network is right as often as it says. Below it is too sure, above it not sure "
         "enough. Right: how its confidences are spread."
@@ -58,7 +64,7 @@ def evaluation(run: Run) -> list[Section]:
     )
     cost = "Up is better, left is cheaper. Parameters and FLOPs are on logarithmic scales."
     return [
-        *section("confusion", "Confusion", confused, [confusions(run)]),
+        *section("confusion", "Confusion", confused, [confusions(run), commonest_confusions(run)]),
         *section("gain", "Gain by class", gained, [gain_by_class(run)]),
         *section("reliability", "Reliability", reliable, [reliability(run)]),
         *section("knowledge", "What the teacher knows", knowledge, [beyond_the_label(run)]),

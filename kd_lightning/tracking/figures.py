@@ -5,19 +5,26 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from kd_lightning.tracking.confusions import Confusions
+
 NAMED = 20  # classes; the names of more would overlap
+WHOLE = 1_000  # classes; of more, only the worst are shown: there are no pixels for them all
+WORST = 50
 
 
-def confusion_figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """The share of each true class (a row) that was taken for each class, as a heat map."""
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+def confusion_figure(found: Confusions, class_names: Sequence[str]) -> Figure:
+    """The share of each true class (a row) that was taken for each class, as a heat map; of very many the worst."""
+    shown = range(found.num_classes) if found.num_classes <= WHOLE else found.worst(WORST)
+    title = "Confusion matrix" + ("" if len(shown) == found.num_classes else f", {WORST} classes of lowest recall")
+    class_names = [class_names[label] for label in shown]
+    shares = found.counts(shown) / np.maximum(1, found.images[shown, None])
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(class_names) <= NAMED:
         axes.set_xticks(range(len(class_names)), class_names, rotation=90, parse_math=False)
         axes.set_yticks(range(len(class_names)), class_names, parse_math=False)
-    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
+    axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, label="share of the true class")
     return figure
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from kd_lightning.tracking.confusions import Confusions
+
 COST = ("params", "flops", "latency_ms", "latency_iqr_ms")
 COLUMNS = ("model", *("top1", "top5", "precision", "recall", "f1", "nll", "ece", "agreement"), *COST)
 
@@ -16,7 +18,8 @@ class Outcome:
     """What is shown of a training at its end.
 
     `metrics` are its own, by name; `networks` the records of all networks of the run, where they are compared here;
-    `arrays` may hold `confusion` (C, C), rows the true class, and `bins` (15, 3): count, confidence, accuracy;
+    `arrays` may hold `confusions` (K, 3): true class, predicted class, images; and `bins` (15, 3): count, confidence,
+    accuracy;
     `weights` is the file of the student.
     """
 
@@ -30,6 +33,11 @@ class Outcome:
     def table(self) -> list[list[Any]]:
         """A row for each network: its role, then `COLUMNS`."""
         return [[role, *(record.get(name) for name in COLUMNS)] for role, record in self.networks.items()]
+
+    def confusions(self) -> Confusions | None:
+        """Which classes it takes for which; None where it was not tested."""
+        rows = self.arrays.get("confusions")
+        return None if rows is None else Confusions(rows, len(self.class_names))
 
     def reliability(self) -> tuple[list[float], list[float]]:
         """Mean confidence and accuracy of the bins that are not empty."""

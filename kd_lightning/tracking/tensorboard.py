@@ -40,8 +40,8 @@ def log_outcome(logger: TensorBoardLogger, outcome: Outcome) -> None:
     except ModuleNotFoundError as missing:
         warn(f'{missing}; TensorBoard has no figures; pip install "kd-lightning[tensorboard]"')
         return
-    if "confusion" in outcome.arrays:
-        board.add_figure("confusion_matrix", figures.confusion_figure(outcome.arrays["confusion"], outcome.class_names))
+    if (found := outcome.confusions()) is not None:
+        board.add_figure("confusion_matrix", figures.confusion_figure(found, outcome.class_names))
     if "bins" in outcome.arrays:
         board.add_figure("reliability", figures.reliability_figure(*outcome.reliability()))
     board.flush()

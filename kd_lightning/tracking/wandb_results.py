@@ -1,6 +1,7 @@
 """What Weights & Biases shows of a finished training: summary, tables, charts, the student as an artifact."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning import __version__
+from kd_lightning.tracking.confusions import Confusions
 from kd_lightning.tracking.outcome import COLUMNS, Outcome
 
 CELLS = 10_000  # rows of a table that the page still shows
@@ -23,8 +25,8 @@ def log(logger: WandbLogger, outcome: Outcome) -> None:
     shown: dict[str, Any] = {}
     if outcome.networks:
         shown["comparison"] = wandb.Table(columns=["network", *COLUMNS], data=outcome.table())
-    if "confusion" in outcome.arrays:
-        shown["confusion_matrix"] = confusion_chart(outcome.arrays["confusion"], outcome.class_names)
+    if (found := outcome.confusions()) is not None:
+        shown["confusion_matrix"] = confusion_chart(found, outcome.class_names)
     if "bins" in outcome.arrays:
         confidence, accuracy = outcome.reliability()
         lines, keys = [accuracy, confidence], ["this network", "calibrated"]
@@ -36,20 +38,20 @@ def log(logger: WandbLogger, outcome: Outcome) -> None:
         run.log_artifact(student_artifact(outcome, dict(run.config)))
 
 
-def confusion_chart(counts: np.ndarray, class_names: Any) -> Any:
+def confusion_chart(found: Confusions, class_names: Sequence[str]) -> Any:
     """The page's own confusion matrix; of many classes a table of the commonest confusions."""
     import wandb
 
     columns = ["Actual", "Predicted", "nPredictions"]
-    if counts.size > CELLS:
-        wrong = counts - np.diag(np.diag(counts))
-        cells = [divmod(int(cell), len(counts)) for cell in np.argsort(wrong, axis=None)[::-1][:CELLS]]
-        cells = [(row, column) for row, column in cells if wrong[row, column] > 0]
+    whole = found.num_classes**2 <= CELLS
+    if whole:
+        counts = found.counts(range(found.num_classes))
+        cells = [(*pair, int(counts[pair])) for pair in np.ndindex(*counts.shape)]
     else:
-        cells = list(np.ndindex(*counts.shape))
-    rows = [[class_names[row], class_names[column], int(counts[row, column])] for row, column in cells]
+        cells = found.wrong[:CELLS].tolist()
+    rows = [[class_names[true], class_names[predicted], images] for true, predicted, images in cells]
     table = wandb.Table(columns=[*columns], data=rows)
-    if counts.size > CELLS:
+    if not whole:
         return table
     fields = {name: name for name in columns}
     return wandb.plot_table("wandb/confusion_matrix/v1", table, fields, {"title": "Confusion matrix"})

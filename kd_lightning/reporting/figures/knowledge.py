@@ -14,8 +14,8 @@ PAIRS = 12
 
 def beyond_the_label(run: Run) -> Figure | None:
     """The wrong classes to which the teacher gives most, and entropies over the temperature."""
-    soft = arrays_of("teacher", run.arrays).get("soft")
-    if soft is None:
+    pairs = arrays_of("teacher", run.arrays).get("soft_labels")
+    if pairs is None:
         return None
     left, right = panels(2, gap=0.12)
     names = class_names(run)
@@ -23,7 +23,7 @@ def beyond_the_label(run: Run) -> Figure | None:
     most = float(np.log(len(names)))
     limit = {"type": "line", "xref": "x2 domain", "x0": 0, "x1": 1, "yref": "y2", "y0": most, "y1": most}
     return figure(
-        [confused_classes(soft, names), *entropies(run)],
+        [confused_classes(pairs[:PAIRS], names), *entropies(run)],
         height=400,
         xaxis=axis("% of the probability, mean over the true class's images", domain=left),
         yaxis=axis("", autorange="reversed", type="category", showgrid=False, ticksuffix="  "),
@@ -36,14 +36,13 @@ def beyond_the_label(run: Run) -> Figure | None:
     )
 
 
-def confused_classes(soft: np.ndarray, names: list[str]) -> dict[str, Any]:
-    """Bars of the mean probability that the teacher gives to a wrong class; soft is (C, C), by true class."""
-    pairs = most_confused(soft)
+def confused_classes(pairs: np.ndarray, names: list[str]) -> dict[str, Any]:
+    """Bars of the mean probability that the teacher gives to a wrong class; pairs (P, 3): true, other, probability."""
     return {
         "type": "bar",
         "orientation": "h",
-        "x": [100 * float(soft[true, other]) for true, other in pairs],
-        "y": [f"{names[true]} → {names[other]}" for true, other in pairs],
+        "x": [100 * float(mean) for _, _, mean in pairs],
+        "y": [f"{names[int(true)]} → {names[int(other)]}" for true, other, _ in pairs],
         "marker": {"color": COLOURS["student"]},
         "hovertemplate": "%{y}: %{x:.2f} % of the probability<extra></extra>",
         "showlegend": False,
@@ -61,11 +60,3 @@ def entropies(run: Run) -> list[dict[str, Any]]:
             line |= {"name": TITLES[role], "line": {"color": COLOURS[role], "width": 2}, "xaxis": "x2", "yaxis": "y2"}
             lines.append(line | {"hovertemplate": "temperature %{x}: %{y:.3f} nats<extra></extra>"})
     return lines
-
-
-def most_confused(soft: np.ndarray) -> list[tuple[int, int]]:
-    """The pairs of true and other class with the highest mean probability, highest first."""
-    others = soft.copy()
-    np.fill_diagonal(others, 0.0)
-    order = np.argsort(-others, axis=None, kind="stable")[: min(PAIRS, others.size - len(others))]
-    return [(int(index) // len(soft), int(index) % len(soft)) for index in order]
