@@ -98,5 +98,5 @@ class Predictions(Metric):
         true, other = pairs // self.num_classes, pairs % self.num_classes
         mean = torch.where(true == other, 0.0, mass / images[true])
         highest = mean.argsort(descending=True, stable=True)[:MOST_PAIRS]
-        rows = torch.stack([true, other, mean], dim=1)[highest]
+        rows = torch.stack([each[highest] for each in (true, other, mean)], dim=1)
         return rows[rows[:, 2] > 0]
