@@ -1,0 +1,39 @@
+"""python -m tests.torture [KIND …] [--count N] [--seed N]: a table of what was tried, and what failed."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.torture import kills
+from tests.torture.forked import import_all
+from tests.torture.trial import show
+
+KINDS = {"kills": kills}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("kinds", nargs="*", help=f"of {', '.join(KINDS)}; without any, all of them")
+    parser.add_argument("--count", type=int, default=24, help="trials of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="decides what is tried")
+    chosen = parser.parse_args()
+    if unknown := {*chosen.kinds} - {*KINDS}:
+        parser.error(f"no such kind: {', '.join(unknown)}")
+    import_all()
+    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    trials = []
+    for kind in chosen.kinds or KINDS:
+        for trial in KINDS[kind].trials(chosen.count, chosen.seed, folder):
+            trials.append(trial)
+            print("." if trial.is_as_expected else "F", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    if not show(trials, Console()):
+        sys.exit(1)
+    folder.rmdir()
+
+
+if __name__ == "__main__":
+    main()

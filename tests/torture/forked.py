@@ -1,0 +1,116 @@
+"""Commands as processes of their own that need not import anything: forked from this one, which has."""
+
+import atexit
+import importlib
+import os
+import pkgutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+COMMANDS = {
+    "kd-train": "train",
+    "kd-eval": "evaluate",
+    "kd-inspect": "inspect",
+    "kd-report": "report",
+    "kd-cache": "cache",
+}
+
+
+def import_all() -> None:
+    """Import what the commands import, and so have each of them begin at once."""
+    import kd_lightning
+
+    for module in pkgutil.walk_packages(kd_lightning.__path__, "kd_lightning."):
+        importlib.import_module(module.name)
+
+
+@dataclass
+class Process:
+    """A command that runs as the first of a session, with its output in a file."""
+
+    pid: int
+    log: Path
+    code: int | None = None  # -9 of one that was killed
+
+    def has_ended(self) -> bool:
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+        return self.code is not None
+
+    def wait(self, seconds: float) -> int:
+        """Its exit code; a process that takes longer is killed, which the code tells."""
+        end = time.monotonic() + seconds
+        while not self.has_ended():
+            if time.monotonic() > end:
+                self.kill()
+            time.sleep(0.002)
+        assert self.code is not None
+        return self.code
+
+    def kill(self, all_of_it: bool = True) -> bool:
+        """SIGKILL, to the data loader's workers, too, or not; whether it came before the end."""
+        if not self.has_ended():
+            (os.killpg if all_of_it else os.kill)(self.pid, signal.SIGKILL)
+            _, status = os.waitpid(self.pid, 0)
+            self.code = os.waitstatus_to_exitcode(status)
+        return self.code == -signal.SIGKILL
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+def start(
+    command: str, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str], *, imports: bool = False
+) -> Process:
+    """A command in a folder; with `imports` in a fresh interpreter, as a user's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log.txt"
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        become(command, arguments, folder, log, environment, imports)
+    return Process(pid, log)
+
+
+def become(
+    command: str, arguments: tuple[str, ...], folder: Path, log: Path, environment: Mapping[str, str], imports: bool
+) -> None:
+    """Be the command, and end with it."""
+    code = 1
+    try:
+        os.setsid()
+        os.chdir(folder)
+        os.environ.pop("HYDRA_FULL_ERROR", None)
+        os.environ.update({"WANDB_MODE": "offline", "WANDB_SILENT": "true", **environment})
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        module = f"kd_lightning.commands.{COMMANDS[command]}"
+        if imports:
+            os.environ["PYTHONPATH"] = str(REPOSITORY)
+            os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+        sys.argv = [command, *arguments]
+        sys.path.insert(0, str(REPOSITORY))
+        importlib.import_module(module).main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
