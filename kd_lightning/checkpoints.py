@@ -59,6 +59,7 @@ def warn_of_damage(checkpoint: Path) -> None:
 
 def same_file(path: Path, name: Path) -> None:
     """Another name for a file, or a copy where the file system has no second names."""
+    name.unlink(missing_ok=True)
     try:
         os.link(path, name)
     except OSError:

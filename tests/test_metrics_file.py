@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from kd_lightning.tracking.metrics_file import MetricsFile
 from kd_lightning.tracking.metrics_rows import read_rows
 
@@ -34,6 +36,19 @@ def test_a_training_that_goes_on_keeps_what_its_checkpoint_had(tmp_path: Path) -
     assert [(row["step"], row["train/loss"]) for row in read_rows(tmp_path / "metrics.csv")] == [
         *(("0", "0"), ("1", "1"), ("1", ""), ("2", "2")),
     ]
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_the_row_of_a_batch_that_a_checkpoint_ended_is_there_once(is_written: bool, tmp_path: Path) -> None:
+    file = MetricsFile(str(tmp_path))
+    file.log_metrics({"train/loss": 0.5}, 0)
+    rows = file.sync()
+    for step in (1, 2) if is_written else ():
+        file.log_metrics({"train/loss": step}, step)
+    later = MetricsFile(str(tmp_path))
+    later.go_on(rows, step=2, to_come={"train/loss": "1", "step": "1"})
+    later.log_metrics({"train/loss": 2}, 2)
+    assert lines(tmp_path) == ["step,train/loss", "0,0.5", "1,1", "2,2"]
 
 
 def test_a_training_that_begins_anew_forgets_what_was_there(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ torch.compile, wherever they stand. A checkpoint of a whole training (Lightning'
 """
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from kd_lightning.models.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.normalization import note_training, read_normalization
 from kd_lightning.models.readings import Reading, readings, usual
 from kd_lightning.terminal import say_once
+from kd_lightning.tracking.files import replacing, synced
 
 LISTED = 3
 LISTED_ADDRESSES = 6
@@ -81,18 +81,13 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, obje
     """Write the model's state dict as safetensors, in one rename: a half-written file never bears the name."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     # Copies, since safetensors refuses entries that share memory, as tied weights do.
     entries = {name: value.to("cpu", copy=True).contiguous() for name, value in _plain_state(model).items()}
-    try:
-        # Not safetensors' own save_file, which makes files that only their owner can read.
-        with unfinished.open("wb") as file:
-            file.write(with_checksum(save(entries, {name: str(value) for name, value in (metadata or {}).items()})))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    # Not safetensors' own save_file, which makes files that only their owner can read.
+    content = with_checksum(save(entries, {name: str(value) for name, value in (metadata or {}).items()}))
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
+        synced(unfinished)
 
 
 def state_sha256(model: nn.Module) -> str:

@@ -21,6 +21,7 @@ from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import discard_empty_sweep, make_plan, searches
 from kd_lightning.sweeps.progress import Progress
 from kd_lightning.terminal import AS_IT_IS
+from kd_lightning.tracking.files import write_text
 
 TALKERS = ("hydra", "hydra_plugins", "alembic")
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended
@@ -50,7 +51,7 @@ class Sweep(Callback):
             sys.exit(2)
         self.console = Console(file=sys.stdout, **AS_IT_IS)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
-        OmegaConf.save(config, folder / RECORD_OF_A_SWEEP)  # as Hydra's own sweeper does, but not others
+        write_text(folder / RECORD_OF_A_SWEEP, OmegaConf.to_yaml(config))  # as Hydra's own sweeper does, but not others
         self.completed = False
         interruption.is_told = True  # by `stop`
         at_end.push(self.stop)

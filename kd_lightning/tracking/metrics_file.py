@@ -43,8 +43,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        row: Row = {name: str(getattr(value, "item", lambda value=value: value)()) for name, value in metrics.items()}
-        row["step"] = str(self.rows if step is None else step)
+        row = row_of(metrics, self.rows if step is None else step)
         if self._columns is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._begin([])
@@ -64,10 +63,14 @@ class MetricsFile(Logger):
         return self.rows
 
     @rank_zero_only
-    def go_on(self, rows: int, step: int) -> None:
-        """Go on behind so many rows, and those behind them of steps before `step`, which ended the epoch."""
+    def go_on(self, rows: int, step: int, to_come: Row | None = None) -> None:
+        """Go on behind so many rows, and those behind them of steps before `step`, which ended the batch or the epoch.
+
+        `to_come` is the first of these, which is added where it was not written any more.
+        """
         found = read_rows(self.path)
-        kept = [*found[:rows], *(row for row in found[rows:] if int(row["step"]) < step)]
+        behind = [row for row in found[rows:] if int(row["step"]) < step]
+        kept = [*found[:rows], *(behind or ([] if to_come is None else [to_come]))]
         self._begin(kept)
         self.rows = len(kept)
 
@@ -75,3 +78,9 @@ class MetricsFile(Logger):
         """Write the file anew, in one rename."""
         self._columns = columns_of(rows)
         write_text(self.path, text_of(rows, self._columns, header=True) if rows else "")
+
+
+def row_of(metrics: Mapping[str, Any], step: int) -> Row:
+    """A row of what is logged in a step."""
+    row = {name: str(getattr(value, "item", lambda value=value: value)()) for name, value in metrics.items()}
+    return row | {"step": str(step)}

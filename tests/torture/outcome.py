@@ -11,7 +11,7 @@ import torch
 from kd_lightning.tracking.metrics_rows import read_rows
 
 TIMES = {"time", "memory"}
-NUMBER = re.compile(r"-?\d[\d.e+-]*")
+NUMBER = re.compile(r"[\d,]+ images a second|-?\d[\d.e+-]*")
 
 
 def without_times(value: Any) -> Any:
