@@ -11,6 +11,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from kd_lightning.callbacks.resumption import at_first_batch_of_validation
 from kd_lightning.interruption import Interrupted, interruption, leave
 from kd_lightning.terminal import is_first_rank
 
@@ -120,14 +121,6 @@ def can_be_saved(trainer: Trainer, batch_idx: int) -> bool:
     is_before_validation = bool(every) and (count + 1) % every == 0  # type: ignore[operator]
     is_last = epoch_loop.batch_progress.is_last_batch
     return not (trainer.fit_loop._should_accumulate() or is_last or is_before_validation)
-
-
-def at_first_batch_of_validation(trainer: Trainer) -> dict[str, Any]:
-    """How far the training's loops are, as Lightning takes it for the beginning of a validation to do."""
-    state: dict[str, Any] = trainer.fit_loop.state_dict()
-    for counts in ("total", "current"):
-        state["epoch_loop.val_loop.batch_progress"][counts]["started"] += 1  # as they will be in a moment
-    return state
 
 
 def end_all_ranks(trainer: Trainer, number: int) -> None:

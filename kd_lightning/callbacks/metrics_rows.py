@@ -5,6 +5,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from kd_lightning.callbacks.resumption import is_ending_a_batch
 from kd_lightning.tracking.metrics_file import MetricsFile, row_of
 from kd_lightning.tracking.metrics_rows import Row
 
@@ -34,8 +35,7 @@ def files_of(trainer: Trainer) -> list[MetricsFile]:
 def row_to_come(trainer: Trainer) -> Row | None:
     """What is logged next of the batch that is about to end; None elsewhere, and where nothing is."""
     epoch_loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
-    progress = epoch_loop.batch_progress.current
-    is_ending = trainer.training and progress.processed > progress.completed
+    is_ending = trainer.training and is_ending_a_batch(trainer)
     if not is_ending or trainer.fit_loop._should_accumulate() or not connector.should_update_logs:
         return None
     metrics = connector.metrics["log"]

@@ -23,11 +23,27 @@ class SeededBatches(Callback):
 class MidEpoch(Callback):
     """After a checkpoint from within an epoch, has the data module's loader leave out the batches that are over.
 
-    Lightning counts on from there, but would begin with the epoch's first batch.
+    Lightning counts on from there, but would begin with the epoch's first batch. It would also leave out a validation
+    that is due at once, miscount after an epoch's last batch, and save again after the same step, with gradients that
+    are still accumulating.
     """
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        epoch_loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        if not trainer.training or not is_ending_a_batch(trainer) or fetcher is None:
+            return
+        if epoch_loop._should_check_val_fx(fetcher):
+            checkpoint["loops"]["fit_loop"] = at_first_batch_of_validation(trainer)
+        elif epoch_loop.batch_progress.is_last_batch:
+            checkpoint["loops"]["fit_loop"] = at_end_of_epoch(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         trainer.datamodule.batches_over = batches_over(checkpoint["loops"]["fit_loop"])  # type: ignore[attr-defined]
+        step = checkpoint["global_step"]
+        for callback in trainer.checkpoint_callbacks:
+            every = callback._every_n_train_steps if isinstance(callback, ModelCheckpoint) else 0
+            if every >= 1 and step % every == 0:
+                callback._last_global_step_saved = step  # type: ignore[attr-defined]
 
 
 class MovedFolder(Callback):
@@ -39,6 +55,40 @@ class MovedFolder(Callback):
             if isinstance(callback, ModelCheckpoint) and state is not None and state["dirpath"] is not None:
                 here = moved(state, state["dirpath"], str(callback.dirpath))
                 checkpoint["callbacks"][callback.state_key] = here
+
+
+def is_ending_a_batch(trainer: Trainer) -> bool:
+    """Whether a training's batch is over but for what is done at its end."""
+    progress = vars(trainer.fit_loop.epoch_loop.batch_progress.current)
+    return bool(progress["processed"] > progress["completed"])
+
+
+def behind_the_batch(trainer: Trainer) -> dict[str, Any]:
+    """How far the training's loops are, the batch that may be ending over."""
+    state: dict[str, Any] = trainer.fit_loop.state_dict()
+    for counts in ("total", "current"):
+        count = state["epoch_loop.batch_progress"][counts]
+        count["completed"] = count["processed"]
+    return state
+
+
+def at_first_batch_of_validation(trainer: Trainer) -> dict[str, Any]:
+    """How far they are, as Lightning takes it for the beginning of a validation to do."""
+    state = behind_the_batch(trainer)
+    validated = state["epoch_loop.val_loop.batch_progress"]
+    validated["current"] |= {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    before = validated["total"]["completed"]
+    validated["total"] |= {"ready": before + 1, "started": before + 1, "processed": before}
+    return state
+
+
+def at_end_of_epoch(trainer: Trainer) -> dict[str, Any]:
+    """How far they will be once the epoch has ended, after which nothing is validated."""
+    state = behind_the_batch(trainer)
+    state["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
+    for counts in ("total", "current"):
+        state["epoch_progress"][counts]["processed"] += 1
+    return state
 
 
 def batches_over(fit_loop: dict[str, Any]) -> int:

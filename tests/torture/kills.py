@@ -4,7 +4,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ QUICK = (
     *("callbacks.progress_bar=null", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1"),
     *("teacher.model=digits_cnn_8", "trainer.max_epochs=3"),
 )
+STUDENT = (*QUICK, "scratch=false")
 ALONE = (*QUICK, "teacher=none")
 DROPOUT = "student.model={_target_: tests.test_resume.Forgetful}"
 BY_STEPS = ("+callbacks.checkpoint_last.every_n_train_steps=2",)
 BY_TIME = ("callbacks.checkpoint_timed.every_minutes=1e-6",)  # after every step
+ACCUMULATED = ("trainer.accumulate_grad_batches=2", "+trainer.val_check_interval=3")  # within epochs
 WRITTEN_LAST = ("student.safetensors", "evaluation.npz", "environment.json", "summary.json", "report.html")
 
 
@@ -36,7 +38,6 @@ class Scenario:
     place: str = "hydra.run.dir=run"
     kills_all: bool = True
     imports: bool = False  # in a fresh interpreter, killed within its imports, too
-    before: tuple[str, ...] = field(default=())  # a run that has finished before, which is not killed
 
     def start(self, folder: Path, arguments: tuple[str, ...] = ()) -> Process:
         environment = {"KD_LIGHTNING_CACHE": str(folder / "cache")}
@@ -45,23 +46,23 @@ class Scenario:
         )
 
 
-RUN = Scenario("a run: teacher, student alone, student", QUICK)
+CRD = ("method=crd", "loss.crd.loss.negatives=16")
+FIRST = ("initialization.epochs=2",)
 SCENARIOS = (
-    RUN,
-    Scenario("checkpoints within epochs, by time", (*QUICK, *BY_TIME, DROPOUT)),
-    Scenario("checkpoints within epochs, by steps", (*ALONE, *BY_STEPS, DROPOUT)),
-    Scenario("accumulated gradients, validated within epochs", (*ALONE, *BY_TIME, DROPOUT, *(
-        "trainer.accumulate_grad_batches=2", "+trainer.val_check_interval=3"
-    ))),
-    Scenario("kept answers of the teacher", (*QUICK, *BY_TIME, "teacher.cache=logits", "scratch=false")),
-    Scenario("answers asked for beforehand", (*QUICK, "teacher.cache=prefill", "scratch=false")),
-    Scenario("a method with a memory, crd", (*QUICK, *BY_TIME, "method=crd", "loss.crd.loss.negatives=16", "scratch=false")),
-    Scenario("a method with a first stage, ft", (*QUICK, "method=ft", "initialization.epochs=2", "scratch=false")),
-    Scenario("a method with a first stage, ab", (*QUICK, *BY_TIME, "method=ab", "initialization.epochs=2", "scratch=false")),
-    Scenario("workers of the data that outlive the run", (*ALONE, "data.num_workers=1"), kills_all=False),
-    Scenario("a sweep of 2 x 2", ("-m", *QUICK, "scratch=false", "temperature=1,4", "seed=0,1"), place="hydra.sweep.dir=run"),
+    Scenario("teacher, student alone, student", QUICK),
+    Scenario("saved by time", (*QUICK, *BY_TIME, DROPOUT)),
+    Scenario("saved by time, gradients accumulated", (*ALONE, *BY_TIME, *ACCUMULATED)),
+    Scenario("saved by steps", (*ALONE, *BY_STEPS, DROPOUT)),
+    Scenario("saved by steps, gradients accumulated", (*ALONE, *BY_STEPS, *ACCUMULATED)),
+    Scenario("answers kept", (*STUDENT, *BY_TIME, "teacher.cache=logits")),
+    Scenario("answers kept beforehand", (*STUDENT, "teacher.cache=prefill")),
+    Scenario("a memory bank: crd", (*STUDENT, *BY_TIME, *CRD)),
+    Scenario("a first stage: ft", (*STUDENT, "method=ft", *FIRST)),
+    Scenario("a first stage: ab", (*STUDENT, *BY_TIME, "method=ab", *FIRST)),
+    Scenario("data workers outlive it", (*ALONE, "data.num_workers=1"), kills_all=False),
+    Scenario("a sweep of 2 x 2", ("-m", *STUDENT, "temperature=1,4", "seed=0,1"), place="hydra.sweep.dir=run"),
     Scenario("from the first import on", ALONE, imports=True),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
