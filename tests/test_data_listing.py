@@ -4,10 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kd_lightning.data import ImageFolderDataModule
-from kd_lightning.data.listing import image_files
+from kd_lightning.data.listing import image_files, lies_in, meets_another
 from tests.test_data_folder import message, picture, tree
 
 
@@ -171,3 +172,19 @@ def test_a_path_that_is_too_deep_is_told(root: Path) -> None:
     text = message(module(root).setup)
     assert str(place) in text
     assert "File name too long" in text
+
+
+def test_links_are_compared_with_all_classes_at_once() -> None:
+    """Whether a link meets another class: as by looking at each of them, which many classes would not allow."""
+    random = np.random.default_rng(0)
+    folders = ["/" + "/".join(random.choice(["a", "ab", "b", "a-b", "a.b"], size)) for size in (1, 2, 3, 4) * 12]
+    found = 0
+    for _ in range(200):
+        places = sorted(set(random.choice(folders, 6)))
+        home, real = (str(random.choice(folders)) for _ in range(2))
+        if lies_in(home, real):
+            continue
+        expected = any(lies_in(real, other) or lies_in(other, real) for other in places if other != home)
+        assert meets_another(real, home, places) == expected, (real, home, places)
+        found += expected
+    assert 20 < found < 180

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -151,6 +153,7 @@ def test_loggers_are_given_what_they_show() -> None:
     figure = confusion_figure(found, NAMES)
     assert figure.axes[0].images[0].get_array().shape == (50, 50)
     assert "50 classes" in figure.axes[0].get_title()
+    assert (np.asarray(figure.axes[0].images[0].get_array()) == 0.5).sum() == 99, "confusions are seen"
     table = confusion_chart(found, NAMES)
     assert len(table.data) == 300, "what is right is left out"
     everything = np.stack([np.arange(CLASSES), np.roll(np.arange(CLASSES), 1), np.arange(CLASSES) + 1], axis=1)
@@ -166,3 +169,47 @@ def test_of_fewer_classes_a_figure_shows_all(classes: int) -> None:
     assert np.array_equal(found.counts(range(classes)), 3 * np.eye(classes)[::-1])
     shown = confusion_figure(found, NAMES[:classes]).axes[0].images[0].get_array()
     assert len(shown) == (classes if classes <= 1_000 else 50)
+
+
+def folders(root: Path, classes: int) -> Path:
+    """A picture of 8×8 pixels for each of many classes, to train on, and one to test on."""
+    random = np.random.default_rng(0)
+    for label in range(classes):
+        for split in ("train", "val"):
+            (root / split / f"n{label:05}").mkdir(parents=True)
+            picture = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(root / split / f"n{label:05}" / "0.png")
+    return root
+
+
+TRAINED = (
+    *("data=folder", "data.image_size=8", "data.resize_size=8", "data.num_workers=0", "data.val_fraction=0"),
+    *("data.batch_size=100", "data.eval_batch_size=100", "trainer.max_epochs=1", "trainer.limit_train_batches=2"),
+    *("student.model=digits_cnn_4", "teacher.model=digits_cnn_8", "trainer.accelerator=cpu", "data.views=1"),
+    "teacher.cache=logits",
+)
+
+
+@pytest.mark.slow
+def test_a_run_of_10000_classes_takes_no_memory_for_pairs_of_them(tmp_path: Path) -> None:
+    """Trained, tested, drawn and read again, each in a process of its own, beside a run of ten classes."""
+    peaks = []
+    for classes in (10, CLASSES):
+        data, run = folders(tmp_path / f"data-{classes}", classes), tmp_path / str(classes)
+        process("kd-train", *TRAINED, f"data.root={data}", f"hydra.run.dir={run}", f"paths.cache_dir={tmp_path}/cache")
+        summary = json.loads((run / "summary.json").read_text())
+        assert summary["data"]["num_classes"] == classes
+        peaks.append(summary["memory"]["peak_rss_gib"])
+        assert (run / "evaluation.npz").stat().st_size < 2 * 10**6
+        assert (run / "report.html").stat().st_size < 6 * 10**6
+    assert peaks[1] - peaks[0] < 4 * CLASSES**2 / 2**30, "not a single matrix of pairs in 32 bits"
+    assert process("kd-eval", f"run={run}").count("top-1 %") == 1
+    (run / "report.html").unlink()
+    process("kd-report", str(run))
+    assert (run / "report.html").exists()
+
+
+def process(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -6,7 +6,7 @@ from typing import Any
 
 from kd_lightning.reporting.content import Card, Cell, Content, Notice, Section, Table, section
 from kd_lightning.reporting.figures.calibration import reliability
-from kd_lightning.reporting.figures.classes import BARS, EXTREMES, WHOLE, WORST, confusions, gain_by_class
+from kd_lightning.reporting.figures.classes import EXTREMES, MANY, WHOLE, WORST, confusions, gain_by_class
 from kd_lightning.reporting.figures.cost import accuracy_over_cost
 from kd_lightning.reporting.figures.curves import loss_terms, validation
 from kd_lightning.reporting.figures.knowledge import beyond_the_label
@@ -44,15 +44,16 @@ def evaluation(run: Run) -> list[Section]:
     confused = "In per cent of each true class, on the test set; the diagonal is what is right."
     classes = len(run.arrays.get("class_names", ()))
     if classes > WHOLE:
+        does = "recalls least" if classes <= MANY else "confuses most often"
         confused += (
-            f" Of all {classes:,} classes the {WORST} that the last of these networks recalls least; below, the "
-            "commonest of its confusions of all classes. evaluation.npz holds them all."
+            f" Of all {classes:,} classes the {WORST} that the last of these networks {does}; below, its commonest "
+            "confusions of all classes. evaluation.npz holds them all."
         )
     gained = (
         "Recall on the test set, distilled student minus student alone. Classes of few images move by chance: compare "
         "over seeds before you conclude."
     )
-    if classes > BARS:
+    if classes > MANY:
         gained += f" Of all {classes:,} classes the {EXTREMES} that gain most and the {EXTREMES} that lose most."
     reliable = (
         "On the dotted diagonal a network is right as often as it says. Below it is too sure, above it not sure "

@@ -41,6 +41,11 @@ class Confusions:
         found: list[int] = np.argsort(self.recall, kind="stable")[:most].tolist()
         return found
 
+    def confused(self, most: int) -> list[int]:
+        """The classes of the commonest confusions, commonest first; where these are few, the worst ones too."""
+        pairs = self.wrong[:most, :2].flatten().tolist()
+        return [*dict.fromkeys([*pairs, *self.worst(most)])][:most]
+
     def counts(self, classes: Sequence[int]) -> np.ndarray:
         """The matrix (n, n) of some classes: rows the true ones, columns the predicted ones."""
         place = np.full(self.num_classes, -1)

@@ -8,14 +8,14 @@ from matplotlib.figure import Figure
 from kd_lightning.tracking.confusions import Confusions
 
 NAMED = 20  # classes; the names of more would overlap
-WHOLE = 1_000  # classes; of more, only the worst are shown: there are no pixels for them all
-WORST = 50
+WHOLE = 1_000  # classes; of more, some are shown, for there are no pixels for them all
+SHOWN = 50
 
 
 def confusion_figure(found: Confusions, class_names: Sequence[str]) -> Figure:
-    """The share of each true class (a row) that was taken for each class, as a heat map; of very many the worst."""
-    shown = range(found.num_classes) if found.num_classes <= WHOLE else found.worst(WORST)
-    title = "Confusion matrix" + ("" if len(shown) == found.num_classes else f", {WORST} classes of lowest recall")
+    """The share of each true class (a row) that was taken for each class; of very many, of those confused most."""
+    shown = range(found.num_classes) if found.num_classes <= WHOLE else found.confused(SHOWN)
+    title = "Confusion matrix" + ("" if len(shown) == found.num_classes else f" of {SHOWN} classes often confused")
     class_names = [class_names[label] for label in shown]
     shares = found.counts(shown) / np.maximum(1, found.images[shown, None])
     figure = Figure(figsize=(6, 5), layout="constrained")

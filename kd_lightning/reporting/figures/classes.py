@@ -13,7 +13,9 @@ LABELLED = 40  # classes; of more, names stand in the hover text alone
 NUMBERED = 12  # classes; of more, the cells' numbers do
 WHOLE = 200  # classes; of more, only the worst of them are shown, or the page would be of tens of megabytes
 WORST = 50
-BARS = 1_000  # classes; of more, only those that gain most and those that lose most have a bar
+# Classes; of more, the worst are hardly ever taken for one another, so the most confused are shown instead, and only
+# those that gain most and those that lose most have a bar.
+MANY = 1_000
 EXTREMES = 50
 
 
@@ -56,8 +58,10 @@ def class_axis(title: str, names: list[str], **options: Any) -> dict[str, Any]:
 
 
 def shown_classes(found: Confusions) -> list[int]:
-    """All classes; of very many the ones with the lowest recall."""
-    return [*range(found.num_classes)] if found.num_classes <= WHOLE else found.worst(WORST)
+    """All classes; of many the ones with the lowest recall, of very many those of the commonest confusions."""
+    if found.num_classes <= WHOLE:
+        return [*range(found.num_classes)]
+    return found.worst(WORST) if found.num_classes <= MANY else found.confused(WORST)
 
 
 def gain_by_class(run: Run) -> Figure | None:
@@ -70,7 +74,7 @@ def gain_by_class(run: Run) -> Figure | None:
         return None
     gain = 100 * (ours.recall - theirs.recall)
     order = np.argsort(-gain, kind="stable")
-    if len(order) > BARS:
+    if len(order) > MANY:
         order = np.concatenate([order[:EXTREMES], order[-EXTREMES:]])
     names = np.array(class_names(run))[order]
     bars = {
