@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,12 +17,12 @@ from kd_lightning.command_line import readable
 from kd_lightning.composition import compose_own_configs_first
 from kd_lightning.config import conf_dir
 from kd_lightning.cpu import wait_as_the_load_suggests
-from kd_lightning.errors import NonFinite, UserError
+from kd_lightning.errors import DiskFailure, NonFinite, UserError
 from kd_lightning.fast_help import configs_copied_once
 from kd_lightning.interruption import Interrupted, interruption
-from kd_lightning.os_errors import current_folder, is_full_disk, refusal
+from kd_lightning.os_errors import current_folder, disk_failure, is_of_the_disk, refusal
 from kd_lightning.resolvers import register_resolvers
-from kd_lightning.run_folder import discard_empty_run
+from kd_lightning.run_folder import discard_empty_run, sweep_goes_on
 from kd_lightning.terminal import is_first_rank
 
 compose_own_configs_first()
@@ -52,8 +53,8 @@ def refuse_multirun_of_config() -> None:
 def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
     """Make `main(config)` a command: composed by Hydra from conf/<config_name>.yaml.
 
-    Bad input ends with exit code 2, a training whose numbers go wrong with 1. Either is one line; with
-    HYDRA_FULL_ERROR=1 in the environment it is a traceback.
+    Bad input ends with exit code 2; a training whose numbers go wrong, and a disk that takes no more, with 1. Each is
+    one line; with HYDRA_FULL_ERROR=1 in the environment it is a traceback.
     """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
@@ -66,8 +67,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
                 if not isinstance(failure, NonFinite) or is_first_rank():  # numbers go wrong on all ranks at once
                     print(f"error: {one_line(failure)}", file=sys.stderr)
             if failures:
-                went_wrong = isinstance(failures[0], NonFinite) or is_full_disk(failures[0].__cause__)
-                sys.exit(1 if went_wrong else 2)
+                went_wrong = isinstance(failures[0], (NonFinite, DiskFailure))
+                sys.exit(1 if went_wrong or is_of_the_disk(failures[0].__cause__) else 2)
 
         return main
 
@@ -96,9 +97,13 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
         except NonFinite as error:
             failures.append(error)
             return None
-        except OSError as error:
-            failures.append(refused(error))
-            discard_empty_run()
+        except Exception as error:
+            failure = refused(error)
+            if not isinstance(failure, DiskFailure):
+                discard_empty_run()
+            elif is_sweep_job():  # the other jobs would fail as well
+                raise Stopped(str(failure)) from error
+            failures.append(failure)
             return None
 
     with interruption.handled(), at_end, configs_copied_once(), environment(FULL_ERROR, "1"):
@@ -109,6 +114,8 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
         except BAD_INPUT as error:
             failures.append(error)
+        except Stopped as stopped:
+            failures.append(stopped.failure)
         except Interrupted:
             if not interruption.is_told and interruption.asked is not None:
                 interruption.tell(interruption.asked)
@@ -116,19 +123,38 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
         except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:  # whatever the system or Hydra say of what was typed
-            found = refusal(error, sys.argv[1:]) if isinstance(error, OSError) else None
+            found = refusal_of(error)
             if found is None and begun:
                 raise
             failures.append(found or of_command_line(error, sys.argv[1:]))
     return failures
 
 
-def refused(error: OSError) -> UserError:
-    """What is wrong with a path that the command line gave; raises the error again where that is not the reason."""
-    found = refusal(error, sys.argv[1:])
+class Stopped(SystemExit):
+    """Ends a multirun before its last job, whatever launcher runs it: for a disk that takes no more."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(line)
+        self.failure = DiskFailure(line)
+
+
+def refused(error: Exception) -> Exception:
+    """The line of what a job raised; raises it again where neither a disk nor a path that was given is to blame."""
+    found = refusal_of(error)
     if found is None:
         raise error
     return found
+
+
+def refusal_of(error: Exception) -> Exception | None:
+    """What a disk says, or what is wrong with a path that the command line gave."""
+    run: Path | None
+    if is_sweep_job():
+        run, goes_on = Path(HydraConfig.get().runtime.output_dir), sweep_goes_on(HydraConfig.get().sweep.dir)
+    else:
+        run, goes_on = interruption.run, interruption.remedy or "run the same command again"
+    failure = disk_failure(error, run, goes_on)
+    return failure or (refusal(error, sys.argv[1:]) if isinstance(error, OSError) else None)
 
 
 @contextmanager

@@ -13,3 +13,10 @@ class NonFinite(RuntimeError):  # noqa: N818
 
     The commands print it without a traceback and exit with code 1.
     """
+
+
+class DiskFailure(RuntimeError):  # noqa: N818
+    """A file could not be written while a command ran: one line with the file, what the system says and how to go on.
+
+    The commands print it without a traceback and exit with code 1.
+    """

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 
@@ -32,6 +33,7 @@ class Interruption:
         self.asked: int | None = None
         self.waits = False
         self.place = ""  # where a training was saved
+        self.run: Path | None = None  # the folder of a run that has begun
         self.remedy = ""  # how the command goes on
         self.is_told = False  # somebody else says how it ended
         self.end_all: Callable[[int], None] | None = None  # of several ranks, which cannot meet any more

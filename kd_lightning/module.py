@@ -303,6 +303,10 @@ class DistillationModule(LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         return [] if self.finite in self.trainer.callbacks else [self.finite]  # type: ignore[attr-defined]
 
+    def teardown(self, stage: str) -> None:
+        if self.teacher is not None:
+            self.teacher.close()
+
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self._trained())
         if self.scheduler is None:

@@ -2,13 +2,16 @@
 
 import errno
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from kd_lightning.errors import UserError
+from kd_lightning.disk import failure_of, remedy
+from kd_lightning.errors import DiskFailure, UserError
 
 REMEDIES = {
     errno.ENAMETOOLONG: "a name has at most 255 bytes, a path 4,096; give a shorter one",
@@ -21,9 +24,8 @@ REMEDIES = {
     errno.EROFS: "give a path that can be written",
     errno.ELOOP: "links lead in a circle; check the path",
     errno.EINVAL: "give another path",
-    errno.ENOSPC: "make room, and run the same command again",
-    errno.EDQUOT: "make room, and run the same command again",
 }
+BY_NOBODYS_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # whatever path is given
 LONGEST = 255  # bytes of a name
 SHOWN = 80  # characters of a value
 
@@ -76,9 +78,42 @@ def shortened(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}…{text[-SHOWN // 4 :]}"
 
 
-def is_full_disk(error: BaseException | None) -> bool:
-    """Whether nothing is wrong with what was given, but there is no room."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+def disk_failure(error: BaseException, run: Path | None, goes_on: str) -> DiskFailure | None:
+    """What a disk says to a command, if that is why an exception was raised.
+
+    `run` is the folder of a run that has begun: a folder that may not be written before is bad input, see `refusal`.
+    `goes_on` is how the command does once there is room.
+    """
+    found = failure_of(error)
+    if found is None and run is not None and isinstance(error, PermissionError) and error.filename is not None:
+        found = error if is_within(os.fsdecode(error.filename), str(run)) else None
+    if found is None or (run is None and found.errno not in (None, *BY_NOBODYS_FAULT)):
+        return None
+    place = found.filename if found.filename is not None else output_that_is_full() or (run and f"a file of {run}")
+    reason = found.strerror or " ".join(str(found).split())
+    told = DiskFailure(
+        f"{'a file' if place is None else os.fsdecode(place)}: cannot be written ({reason}); {remedy(found)}, then "
+        f"{goes_on}"
+    )
+    told.__cause__ = error
+    return told
+
+
+def is_of_the_disk(error: BaseException | None) -> bool:
+    """Whether nothing is wrong with what was given, but the disk takes no more."""
+    return isinstance(error, OSError) and error.errno in BY_NOBODYS_FAULT
+
+
+def output_that_is_full() -> str | None:
+    """The channel that goes to a file which takes no more, and from now on goes nowhere; None where that is none."""
+    for name, stream in (("standard output", sys.stdout), ("standard error", sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            return name
+    return None
 
 
 def current_folder() -> str:

@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(task: Callable[[], int]) -> NoReturn:
-    """End the process with the task's exit code; with 2 and one line for bad input, with 1 where a disk is full."""
+    """End the process with the task's exit code; with one line and 2 for bad input, 1 where a disk takes no more."""
     try:
         os.getcwd()
         code = task()
@@ -28,16 +28,17 @@ def run(task: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        from kd_lightning.os_errors import current_folder, is_full_disk, refusal
+        from kd_lightning.os_errors import current_folder, disk_failure, refusal
 
         try:
             current_folder()
         except UserError as gone:
             sys.exit(told(str(gone), 2))
-        refused = refusal(error, sys.argv[1:])
+        failure = disk_failure(error, None, "run the same command again")
+        refused = failure or refusal(error, sys.argv[1:])
         if refused is None:
             raise
-        code = told(str(refused), 1 if is_full_disk(error) else 2)
+        code = told(str(refused), 2 if failure is None else 1)
     sys.exit(code)
 
 

@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ def goes_on(folder: Path) -> str:
     return f"the same command with hydra.run.dir={shlex.quote(str(folder))} goes on"
 
 
+def sweep_goes_on(folder: str | Path) -> str:
+    """How the sweep in a folder is taken up again."""
+    return f"the same command with hydra.sweep.dir={shlex.quote(str(Path(folder).absolute()))} goes on"
+
+
 @contextmanager
 def one_run_in(folder: Path) -> Iterator[None]:
     """No other process runs in a folder meanwhile, and what one that was killed had half written is gone.
@@ -73,7 +78,8 @@ def one_run_in(folder: Path) -> Iterator[None]:
         remove_unfinished(folder)
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         lock.release()
 
 

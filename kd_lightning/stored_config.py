@@ -12,6 +12,7 @@ from kd_lightning.config import cache_dir, plain
 from kd_lightning.errors import UserError
 from kd_lightning.moved_paths import moved
 from kd_lightning.secrets import without_secrets
+from kd_lightning.tracking.files import write_text
 
 AS_COMPOSED, RESOLVED = ".hydra/config.yaml", ".hydra/resolved.yaml"
 OWN_RUNS = "runs"  # a folder of the user's store, with a file for each config of a run that began here
@@ -25,11 +26,11 @@ def save_config(config: DictConfig, folder: Path) -> None:
     hydra_config = HydraConfig.get()
     record = folder / ".hydra"
     record.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / AS_COMPOSED)
-    OmegaConf.save(OmegaConf.create({"hydra": hydra_config}), record / "hydra.yaml")
-    OmegaConf.save(hydra_config.overrides.task, record / "overrides.yaml")
+    write_text(folder / AS_COMPOSED, OmegaConf.to_yaml(config))
+    write_text(record / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_config})))
+    write_text(record / "overrides.yaml", OmegaConf.to_yaml(hydra_config.overrides.task))
     values = yaml.safe_dump(without_secrets(plain(config)), sort_keys=False, allow_unicode=True)
-    (folder / RESOLVED).write_text(values, encoding="utf-8")
+    write_text(folder / RESOLVED, values)
     remember(values)
 
 

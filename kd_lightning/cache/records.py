@@ -1,7 +1,7 @@
 """A file of records, one for each row, which several processes read and fill at the same time."""
 
-import mmap
 import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +13,14 @@ from kd_lightning.hashing import MASK, scramble
 
 CHECK_WORDS = 2  # of 16 bits each, behind a record's own
 READ_ROWS = 2**16  # at a time
-UNMAP_AFTER = 2**26  # bytes read; what is unmapped stays in the system's page cache, not in this process
 
 
 class RecordFile:
     """Rows of 16-bit words on the disk, each with a checksum; one that was never written, or is torn, reads as absent.
 
-    Written with `pwrite`, so that a full disk is an OSError; through a mapping it would kill the process. The file is
-    sparse: it takes up what is written. Who writes a row again writes the same, so no lock is needed.
+    Read with `preadv` and written with `pwrite`: through a mapping a full disk would kill the process, on some file
+    systems even where a hole is read. The file is sparse: it takes up what is written. Who writes a row again writes the
+    same, so no lock is needed. Once closed, it is opened again where it is asked.
 
     Args:
         path: the file; it is made, or brought to its size, where need be. One that cannot be written is read alone.
@@ -31,21 +31,10 @@ class RecordFile:
     def __init__(self, path: Path, rows: int, words: int) -> None:
         self.path, self.rows, self.words = path, rows, words
         self._record_bytes = 2 * (words + CHECK_WORDS)
-        size = rows * self._record_bytes
         self._refused: OSError | None = None
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:  # a cache that cannot be written
-            if not path.is_file() or path.stat().st_size != size:
-                raise
-            self._file, self._refused = os.open(path, os.O_RDONLY), error
-        if os.fstat(self._file).st_size != size:
-            os.ftruncate(self._file, size)
-        self._map = mmap.mmap(self._file, size, prot=mmap.PROT_READ)
-        self._map.madvise(mmap.MADV_RANDOM)
-        self._table = np.frombuffer(self._map, dtype=np.int16).reshape(rows, words + CHECK_WORDS)
-        self._bytes_read = 0
+        self._close: weakref.finalize | None = None
         self._weights = torch.tensor([scramble(word + 1) | 1 for word in range(words)])
+        self._open()
 
     def __reduce__(self) -> tuple[type["RecordFile"], tuple[Path, int, int]]:
         """Another process opens the file for itself."""
@@ -53,21 +42,24 @@ class RecordFile:
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """rows int64 (B,) -> words int16 (B, W), and whether each is there: bool (B,)"""
-        records = torch.from_numpy(self._table[rows.numpy()])
-        self._bytes_read += len(rows) * max(mmap.PAGESIZE, self._record_bytes)
-        if self._bytes_read > UNMAP_AFTER:
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._bytes_read = 0
+        file, read = self._open(), np.zeros((len(rows), self._record_bytes), dtype=np.uint8)
+        numbers = rows.numpy()
+        ends = [*(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
+        for start, end in zip([0, *ends], ends, strict=False):  # consecutive rows at once
+            if start < end:
+                os.preadv(file, [read[start:end]], int(numbers[start]) * self._record_bytes)
+        records = torch.from_numpy(read.view(np.int16))
         words, check = records[:, : self.words], records[:, self.words :]
         return words.contiguous(), (check == self._checksum(rows, words)).all(dim=1)
 
     def write(self, rows: Tensor, words: Tensor) -> None:
         """Keep words int16 (B, W) in rows int64 (B,). Raises OSError where the disk takes no more."""
+        file = self._open()
         if self._refused is not None:
             raise self._refused
         records = torch.cat([words, self._checksum(rows, words)], dim=1).contiguous().numpy()
         for row, record in zip(rows.tolist(), records, strict=True):
-            os.pwrite(self._file, record.data, row * self._record_bytes)
+            os.pwrite(file, record.data, row * self._record_bytes)
 
     def filled(self) -> Tensor:
         """The rows that are there: int64, ascending. Reads all that is written."""
@@ -79,19 +71,36 @@ class RecordFile:
         return torch.cat(found)
 
     def close(self) -> None:
-        del self._table
-        self._map.close()
-        os.close(self._file)
+        """Give the file back to the system, as is also done once nobody has this object any more."""
+        if self._close is not None:
+            self._close()
+            self._close = None
+
+    def _open(self) -> int:
+        """The file's descriptor."""
+        if self._close is not None:
+            return self._file
+        size = self.rows * self._record_bytes
+        try:
+            self._file, self._refused = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), None
+        except OSError as error:  # a cache that cannot be written
+            if not self.path.is_file() or self.path.stat().st_size != size:
+                raise
+            self._file, self._refused = os.open(self.path, os.O_RDONLY), error
+        self._close = weakref.finalize(self, os.close, self._file)
+        if os.fstat(self._file).st_size != size:
+            os.ftruncate(self._file, size)
+        return self._file
 
     def _extents(self) -> Iterator[tuple[int, int]]:
         """The parts of the file that are not holes, from one byte to another."""
-        end = 0
+        file, end = self._open(), 0
         while True:
             try:
-                start = os.lseek(self._file, end, os.SEEK_DATA)
+                start = os.lseek(file, end, os.SEEK_DATA)
             except OSError:  # no data behind it
                 return
-            end = os.lseek(self._file, start, os.SEEK_HOLE)
+            end = os.lseek(file, start, os.SEEK_HOLE)
             yield start, end
 
     def _checksum(self, rows: Tensor, words: Tensor) -> Tensor:

@@ -42,8 +42,8 @@ def main(config: DictConfig) -> float | None:
         if (line := set_for_nothing(config, given)) is not None:
             warn(line)
     with one_run_in(folder) if finished(folder) is None or not (folder / PAGE).exists() else nullcontext():
+        interruption.run, interruption.remedy = folder, goes_on(folder)
         if finished(folder) is None:
-            interruption.remedy = goes_on(folder)
             say("run", f"if it is interrupted, {interruption.remedy}")
             introduce(config, data)
         summary = run(config, data, folder)

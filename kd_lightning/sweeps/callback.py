@@ -15,8 +15,8 @@ from rich.console import Console
 from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.command import at_end
 from kd_lightning.interruption import interruption
-from kd_lightning.os_errors import refusal
-from kd_lightning.run_folder import RECORD_OF_A_SWEEP
+from kd_lightning.os_errors import disk_failure, refusal
+from kd_lightning.run_folder import RECORD_OF_A_SWEEP, sweep_goes_on
 from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import discard_empty_sweep, make_plan, searches
 from kd_lightning.sweeps.progress import Progress
@@ -43,7 +43,10 @@ class Sweep(Callback):
             at_end.callback(claim(folder).release)
             at_end.callback(discard_empty_sweep, folder)
             self.plan = make_plan(config)
+            # As Hydra's own sweeper does, but not others.
+            write_text(folder / RECORD_OF_A_SWEEP, OmegaConf.to_yaml(config))
         except (*BAD_INPUT, OSError) as error:
+            end_if_the_disk_is_why(error, folder)
             refused = refusal(error, sys.argv[1:], str(folder)) if isinstance(error, OSError) else error
             if refused is None:
                 raise
@@ -51,7 +54,6 @@ class Sweep(Callback):
             sys.exit(2)
         self.console = Console(file=sys.stdout, **AS_IT_IS)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
-        write_text(folder / RECORD_OF_A_SWEEP, OmegaConf.to_yaml(config))  # as Hydra's own sweeper does, but not others
         self.completed = False
         interruption.is_told = True  # by `stop`
         at_end.push(self.stop)
@@ -64,7 +66,8 @@ class Sweep(Callback):
             from kd_lightning.sweeps.end import conclude
 
             complete = conclude(self.plan, self.console)
-        except Exception:
+        except Exception as error:
+            end_if_the_disk_is_why(error, self.plan.folder)
             traceback.print_exc()
             sys.exit(1)
         if not complete:
@@ -77,6 +80,14 @@ class Sweep(Callback):
             self.progress.tell_stopped()
         if isinstance(error, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
+
+
+def end_if_the_disk_is_why(error: Exception, folder: Path) -> None:
+    """Say so in one line, and how the sweep goes on."""
+    failure = None if isinstance(error, BAD_INPUT) else disk_failure(error, None, sweep_goes_on(folder))
+    if failure is not None:
+        print(f"error: {failure}", file=sys.stderr)
+        sys.exit(1)
 
 
 def keep_quiet(config: DictConfig) -> None:

@@ -44,6 +44,9 @@ class Teacher(nn.Module):
         """A training batch, still on the CPU, with whatever this teacher already knows of it."""
         return batch
 
+    def close(self) -> None:
+        """Give back the files that it holds open; asked again, it opens them anew."""
+
     def forward(self, batch: Mapping[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         """The requested signals; `training` says that the student learns from them, not that anything here does."""
         if self._parts is None:

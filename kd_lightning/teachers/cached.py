@@ -51,6 +51,9 @@ class CachedTeacher(Teacher):
     def identity(self) -> dict[str, Any]:
         return self.teacher.identity()
 
+    def close(self) -> None:
+        self.answers.records.close()
+
     def before_transfer(self, batch: Batch) -> Batch:
         batch = as_batch(batch)
         if "view" not in batch or "index" not in batch:

@@ -6,12 +6,16 @@ import json
 import math
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from kd_lightning.disk import writing
+
+DAY = 24 * 60 * 60.0  # seconds
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -31,65 +35,79 @@ def replacing(path: Path) -> Iterator[Path]:
     """A file to write instead, of this process alone, which takes the place of `path` once it is whole.
 
     It is locked meanwhile; what a process that was killed wrote for the same place is not any more, and is removed.
+    Raises `NotWritten` for whatever the disk says to it.
     """
     for other in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if TEMPORARY.fullmatch(other.name) and other.name.count(".") == path.name.count(".") + 2:
-            remove_unless_locked(other)
+        _remove_abandoned(other)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with locked(temporary):
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """A file that is made, and locked, where the file system has locks, for as long as this process lives."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        while has_locked(descriptor) and not path.exists():  # `remove_unless_locked` came between
-            os.close(descriptor)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def has_locked(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
-    try:
-        fcntl.flock(descriptor, how)
-    except OSError:
-        return False
-    return True
-
-
-def remove_unless_locked(path: Path) -> None:
-    """Remove a file that no living process has locked, as far as this one may."""
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDWR)
+    with writing(path, temporary):
         try:
-            if has_locked(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                path.unlink()
+            with _held(temporary):
+                yield temporary
+                os.replace(temporary, path)
         finally:
-            os.close(descriptor)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a process that was killed was `replacing` in a folder where nobody else writes."""
+    """Remove what processes that were killed were `replacing` in a folder, whoever else writes there."""
     for path in folder.rglob(".*"):
-        if TEMPORARY.fullmatch(path.name) and path.is_file():
-            path.unlink()
+        _remove_abandoned(path)
+
+
+@contextmanager
+def _held(temporary: Path) -> Iterator[None]:
+    """Make a file and lock it, so that others see that a process is at work on it."""
+    while True:
+        file = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_open_as(file, temporary):  # not taken for abandoned before it was locked
+                yield
+                return
+        finally:
+            os.close(file)
+
+
+def _remove_abandoned(temporary: Path) -> None:
+    """Remove a file that nobody writes any more: no process locks it, or without locks, nobody touched it for a day."""
+    if not TEMPORARY.fullmatch(temporary.name) or not temporary.is_file():
+        return
+    try:
+        file = os.open(temporary, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        temporary.unlink(missing_ok=True)
+    except BlockingIOError:
+        return
+    except OSError:
+        with suppress(OSError):
+            if time.time() - temporary.stat().st_mtime > DAY:
+                temporary.unlink(missing_ok=True)
+    finally:
+        os.close(file)
+
+
+def _is_open_as(file: int, path: Path) -> bool:
+    """Whether a descriptor is of the file that has this name."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def synced(path: Path) -> None:
     """Have a file or a folder on disk, whatever happens to the machine from now on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with writing(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def finite(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """metrics.csv: a row for each time that something is logged, kept whole over interruptions."""
 
-import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from kd_lightning.tracking.files import write_text
+from kd_lightning.disk import writing
+from kd_lightning.tracking.files import synced, write_text
 from kd_lightning.tracking.metrics_rows import NAME, Row, columns_of, read_rows, text_of
 
 
@@ -45,11 +45,10 @@ class MetricsFile(Logger):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         row = row_of(metrics, self.rows if step is None else step)
         if self._columns is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._begin([])
         assert self._columns is not None
         if row.keys() <= {*self._columns}:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
+            with writing(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
                 file.write(text_of([row], self._columns, header=False))
         else:
             self._begin([*read_rows(self.path), row])
@@ -58,8 +57,7 @@ class MetricsFile(Logger):
     def sync(self) -> int:
         """How many rows there are, all of them on disk whatever happens to the machine."""
         if self._columns is not None:
-            with self.path.open("rb") as file:
-                os.fsync(file.fileno())
+            synced(self.path)
         return self.rows
 
     @rank_zero_only
@@ -77,6 +75,8 @@ class MetricsFile(Logger):
     def _begin(self, rows: list[Row]) -> None:
         """Write the file anew, in one rename."""
         self._columns = columns_of(rows)
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         write_text(self.path, text_of(rows, self._columns, header=True) if rows else "")
 
 

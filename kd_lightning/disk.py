@@ -1,0 +1,101 @@
+"""Files that a disk does not take: it is full, over its quota, read-only or failing, and who says so in which words."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+REMEDIES = {  # whatever raised it, in a thread or in another process too
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room within the quota",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+    errno.EIO: "look after the disk",
+    errno.EROFS: "make it writable",
+    errno.ESTALE: "mount it again",
+    errno.EREMOTEIO: "look after the disk",
+}
+OF_A_WRITER = {  # where it is known that somebody writes
+    errno.EACCES: "make it writable",
+    errno.EPERM: "make it writable",
+    errno.ENXIO: "look after the disk",
+    errno.ENODEV: "look after the disk",
+    errno.ETIMEDOUT: "look after the disk",
+}
+NUMBERED = re.compile(r"\[Errno (\d+)\] [^\n:]*(?:: '([^'\n]+)')?|os error (\d+)\)")
+WITHOUT_A_REASON = re.compile(  # of torch, C++, numpy, SQLite, Python's tempfile
+    r"PytorchStreamWriter|unexpected pos \d+ vs|iostream error|\d+ requested and \d+ written"
+    r"|database or disk is full|disk I/O error|unable to write to file|No usable temporary directory"
+)
+TRIED = 2**16  # bytes
+
+
+def failure_of(error: BaseException) -> OSError | None:
+    """What a disk says, if that is why an exception was raised: with its number, and the file where it is known."""
+    found = [one for one in map(_own_failure, _chain(error)) if one is not None]
+    return next((one for one in found if one.filename is not None), found[0] if found else None)
+
+
+@contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Have whatever a disk says to the block be an OSError that names the file `path`, written as `temporary`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in OF_A_WRITER:
+            raise _named(error, path) from error
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        if failure.errno is None and temporary is not None:
+            failure = _asked(temporary) or failure
+        raise _named(failure, path) from error
+
+
+def remedy(failure: OSError) -> str:
+    return {**OF_A_WRITER, **REMEDIES}.get(failure.errno or errno.ENOSPC, "make room")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that led to it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _own_failure(error: BaseException) -> OSError | None:
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        return error
+    text = str(error)
+    for found in NUMBERED.finditer(text):
+        number = int(found[1] or found[3])
+        if number in REMEDIES:
+            return OSError(number, os.strerror(number), found[2])
+    number = next((one for one in REMEDIES if os.strerror(one) in text), 0)
+    if number:
+        return OSError(number, os.strerror(number))
+    return OSError(" ".join(text.split())) if WITHOUT_A_REASON.search(text) else None
+
+
+def _asked(path: Path) -> OSError | None:
+    """What the system says to some bytes more in a file that could not be written, of which nothing is left."""
+    try:
+        with path.open("ab") as file:
+            file.write(bytes(TRIED))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    finally:
+        with suppress(OSError):
+            path.unlink()
+    return None
+
+
+def _named(failure: OSError, path: Path) -> OSError:
+    named = OSError(failure.errno or errno.EIO, failure.strerror or str(failure))
+    named.filename = str(path)
+    return named
