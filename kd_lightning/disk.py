@@ -31,6 +31,10 @@ WITHOUT_A_REASON = re.compile(  # of torch, C++, numpy, SQLite, Python's tempfil
 TRIED = 2**16  # bytes
 
 
+class NotWritten(OSError):
+    """A file, by its name, that somebody has tried to write."""
+
+
 def failure_of(error: BaseException) -> OSError | None:
     """What a disk says, if that is why an exception was raised: with its number, and the file where it is known."""
     found = [one for one in map(_own_failure, _chain(error)) if one is not None]
@@ -39,7 +43,7 @@ def failure_of(error: BaseException) -> OSError | None:
 
 @contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Have whatever a disk says to the block be an OSError that names the file `path`, written as `temporary`."""
+    """Have whatever a disk says to the block be a `NotWritten` that names the file `path`, written as `temporary`."""
     try:
         yield
     except Exception as error:
@@ -67,7 +71,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _own_failure(error: BaseException) -> OSError | None:
-    if isinstance(error, OSError) and error.errno in REMEDIES:
+    if isinstance(error, NotWritten) or (isinstance(error, OSError) and error.errno in REMEDIES):
         return error
     text = str(error)
     for found in NUMBERED.finditer(text):
@@ -95,7 +99,5 @@ def _asked(path: Path) -> OSError | None:
     return None
 
 
-def _named(failure: OSError, path: Path) -> OSError:
-    named = OSError(failure.errno or errno.EIO, failure.strerror or str(failure))
-    named.filename = str(path)
-    return named
+def _named(failure: OSError, path: Path) -> NotWritten:
+    return NotWritten(failure.errno or errno.EIO, failure.strerror or str(failure), str(path))
