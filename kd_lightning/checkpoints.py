@@ -11,7 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from kd_lightning.errors import UserError
 from kd_lightning.models.checksums import archive_is_damaged
 from kd_lightning.terminal import warn
-from kd_lightning.tracking.files import replacing, synced
+from kd_lightning.tracking.files import remove_unfinished, replacing, synced
 
 LAST, BEFORE = "last.ckpt", "last.before.ckpt"
 
@@ -39,8 +39,7 @@ def usable(folder: Path) -> Path | None:
 
     Raises `UserError` where both are damaged.
     """
-    for unfinished in folder.glob(".*.ckpt.*"):  # of a process that was killed while it wrote
-        unfinished.unlink(missing_ok=True)
+    remove_unfinished(folder)
     found = [folder / name for name in (LAST, BEFORE) if (folder / name).exists()]
     if not found:
         return None

@@ -17,6 +17,7 @@ from kd_lightning.command_line import readable
 from kd_lightning.composition import compose_own_configs_first
 from kd_lightning.config import conf_dir
 from kd_lightning.cpu import wait_as_the_load_suggests
+from kd_lightning.disk import told_by_threads
 from kd_lightning.errors import DiskFailure, NonFinite, UserError
 from kd_lightning.fast_help import configs_copied_once
 from kd_lightning.interruption import Interrupted, interruption
@@ -106,12 +107,13 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             failures.append(failure)
             return None
 
-    with interruption.handled(), at_end, configs_copied_once(), environment(FULL_ERROR, "1"):
+    with interruption.handled(), at_end, configs_copied_once(), environment(FULL_ERROR, "1"), told_by_threads() as told:
         try:  # without FULL_ERROR Hydra prints errors itself, and exits with 1
             prepare_process()
             refuse_multirun_of_config()
             sys.argv[1:] = readable(sys.argv[1:])
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+            failures.extend(found for error in told if not failures and (found := refusal_of(error)) is not None)
         except BAD_INPUT as error:
             failures.append(error)
         except Stopped as stopped:
@@ -146,7 +148,7 @@ def refused(error: Exception) -> Exception:
     return found
 
 
-def refusal_of(error: Exception) -> Exception | None:
+def refusal_of(error: BaseException) -> Exception | None:
     """What a disk says, or what is wrong with a path that the command line gave."""
     run: Path | None
     if is_sweep_job():

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ WITHOUT_A_REASON = re.compile(  # of torch, C++, numpy, SQLite, Python's tempfil
 TRIED = 2**16  # bytes
 
 
-class NotWritten(OSError):
+class NotWritten(OSError):  # noqa: N818
     """A file, by its name, that somebody has tried to write."""
 
 
@@ -55,6 +56,25 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
         if failure.errno is None and temporary is not None:
             failure = _asked(temporary) or failure
         raise _named(failure, path) from error
+
+
+@contextmanager
+def told_by_threads() -> Iterator[list[BaseException]]:
+    """The exceptions of threads that a disk is the reason of, which Python would print; TensorBoard writes in one."""
+    told: list[BaseException] = []
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is None or failure_of(arguments.exc_value) is None:
+            before(arguments)
+        else:
+            told.append(arguments.exc_value)
+
+    threading.excepthook = hook
+    try:
+        yield told
+    finally:
+        threading.excepthook = before
 
 
 def remedy(failure: OSError) -> str:

@@ -86,7 +86,7 @@ def disk_failure(error: BaseException, run: Path | None, goes_on: str) -> DiskFa
     """
     found = failure_of(error)
     if found is None and isinstance(error, PermissionError) and error.filename is not None:
-        found = error if is_within(os.fsdecode(error.filename), run and str(run)) else None
+        found = error if run is not None and is_within(os.fsdecode(error.filename), str(run)) else None
     if found is None or (run is None and found.errno not in (None, *BY_NOBODYS_FAULT)):
         return None
     place = found.filename if found.filename is not None else output_that_is_full() or (run and f"a file of {run}")

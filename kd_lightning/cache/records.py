@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ class RecordFile:
     """Rows of 16-bit words on the disk, each with a checksum; one that was never written, or is torn, reads as absent.
 
     Read with `preadv` and written with `pwrite`: through a mapping a full disk would kill the process, on some file
-    systems even where a hole is read. The file is sparse: it takes up what is written. Who writes a row again writes the
-    same, so no lock is needed. Once closed, it is opened again where it is asked.
+    systems even where a hole is read. The file is sparse: it takes up what is written. Who writes a row again writes
+    the same, so no lock is needed. Once closed, it is opened again where it is asked.
 
     Args:
         path: the file; it is made, or brought to its size, where need be. One that cannot be written is read alone.
@@ -32,7 +32,8 @@ class RecordFile:
         self.path, self.rows, self.words = path, rows, words
         self._record_bytes = 2 * (words + CHECK_WORDS)
         self._refused: OSError | None = None
-        self._close: weakref.finalize | None = None
+        self._close: Callable[[], object] | None = None
+        self._file = -1
         self._weights = torch.tensor([scramble(word + 1) | 1 for word in range(words)])
         self._open()
 
@@ -47,7 +48,7 @@ class RecordFile:
         ends = [*(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
         for start, end in zip([0, *ends], ends, strict=False):  # consecutive rows at once
             if start < end:
-                os.preadv(file, [read[start:end]], int(numbers[start]) * self._record_bytes)
+                os.preadv(file, [read[start:end].data], int(numbers[start]) * self._record_bytes)
         records = torch.from_numpy(read.view(np.int16))
         words, check = records[:, : self.words], records[:, self.words :]
         return words.contiguous(), (check == self._checksum(rows, words)).all(dim=1)

@@ -28,7 +28,9 @@ def parser() -> Parser:
     whole = Parser("kd-cache", description=about)
     whole.add_argument("--dir", type=lambda path: Path(path).expanduser(), default=cache_dir())
     commands = whole.add_subparsers(required=True, metavar="ls|rm|verify")
-    commands.add_parser("ls", help="names, contents and sizes").set_defaults(command=list_entries)
+    commands.add_parser(
+        "ls", help="names, contents and sizes; removes what killed runs left half written"
+    ).set_defaults(command=list_entries)
     rm = commands.add_parser("rm", help="remove some, or all")
     rm.add_argument("names", nargs="*", help="as ls shows them, or how they begin")
     rm.add_argument("--all", action="store_true")
@@ -47,7 +49,9 @@ def list_entries(arguments: argparse.Namespace) -> int:
 
     from kd_lightning.cache.folders import entries
     from kd_lightning.terminal import show
+    from kd_lightning.tracking.files import remove_unfinished
 
+    remove_unfinished(arguments.dir)
     table, total = Table("name", "kind", "what", box=SIMPLE_HEAD), 0
     table.add_column("last written", no_wrap=True)
     table.add_column("on disk", justify="right", no_wrap=True)
@@ -65,9 +69,11 @@ def list_entries(arguments: argparse.Namespace) -> int:
 
 def remove_entries(arguments: argparse.Namespace) -> int:
     from kd_lightning.cache.folders import entries, named, remove
+    from kd_lightning.tracking.files import remove_unfinished
 
     if bool(arguments.names) == arguments.all:
         raise UserError("kd-cache rm: give names, as kd-cache ls shows them, or --all")
+    remove_unfinished(arguments.dir)
     chosen = entries(arguments.dir) if arguments.all else [named(arguments.dir, name) for name in arguments.names]
     for entry in chosen:
         remove(entry)

@@ -1,7 +1,6 @@
 """Image files decoded once into a file of pixels, which is mapped into memory from then on."""
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -20,6 +19,7 @@ from kd_lightning.data.images import DECODING
 from kd_lightning.data.memory import MemoryImages
 from kd_lightning.errors import UserError
 from kd_lightning.locks import held
+from kd_lightning.tracking.files import write_json
 
 AT_A_TIME = 256  # images in memory while they are decoded
 PIXELS, DESCRIPTION = "pixels.npy", "images.json"
@@ -45,7 +45,7 @@ def decoded(files: FileImages, cache: Path) -> MemoryImages:
         raise UserError(
             f"data.cache={cache}: cannot keep {size:.0f} MB of decoded images there ({error.strerror or error}); "
             "make room or choose another folder"
-        ) from None
+        ) from error
     assert pixels is not None
     return MemoryImages(torch.from_numpy(pixels), files.targets)
 
@@ -92,7 +92,7 @@ def decode(files: FileImages, home: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         about = {"root": str(files.root), "images": len(files.names), "image_size": files.image_size}
-        (unfinished / DESCRIPTION).write_text(json.dumps(about))
+        write_json(unfinished / DESCRIPTION, about)
         os.replace(unfinished, home)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -71,7 +71,7 @@ def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -
                 f"paths.cache_dir={home.parent.parent}: cannot be written ({refused.strerror or refused}), and has no "
                 f"{model_name(settings)} trained as the {title} ({KIND}/{home.name}); choose another folder, there or "
                 "in the environment as KD_LIGHTNING_CACHE"
-            )
+            ) from refused
         say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
         if found:
             return all_measured(title, load(key, settings, data, home), settings, config, data, home)

@@ -85,7 +85,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     if status is None:
         state = UNFINISHED if summary is None else FINISHED
         return Run(folder, name or folder.resolve().name, state, read_overrides(folder), summary)
-    seconds = None if status.ended is None else status.ended - status.started
+    seconds = None if status.ended is None else max(0.0, status.ended - status.started)
     state = UNFINISHED if status.status == FINISHED and summary is None else status.status
     shown = summary if state == FINISHED else None
     return Run(folder, name or folder.name, state, split(status.overrides), shown, status.error, seconds)

@@ -43,7 +43,8 @@ def sweep_job(config: DictConfig) -> float:
 def job_in(folder: Path, config: DictConfig) -> float:
     """The same, in a folder that no other process works in."""
     hydra = HydraConfig.get()
-    status = Status(RUNNING, as_typed(hydra.overrides.task), started=time.time())
+    started, began = time.time(), time.monotonic()  # the first may be set back meanwhile
+    status = Status(RUNNING, as_typed(hydra.overrides.task), started)
     before = read_status(folder)
     if before is not None:
         refuse_another_job(before, status, folder)
@@ -57,10 +58,12 @@ def job_in(folder: Path, config: DictConfig) -> float:
             if not isinstance(error, BAD_INPUT) and failure_of(error) is not None:
                 raise  # and the sweep ends; the job is run again once there is room
             traceback.print_exc()
-            replace(status, status=FAILED, error=describe(error), ended=time.time()).write(folder)
+            ended = started + time.monotonic() - began
+            replace(status, status=FAILED, error=describe(error), ended=ended).write(folder)
             return WORST
     validation = summary["student"]["top1_validation"]
-    replace(status, status=FINISHED, validation=validation, ended=time.time()).write(folder)
+    ended = started + time.monotonic() - began
+    replace(status, status=FINISHED, validation=validation, ended=ended).write(folder)
     return score(validation)
 
 

@@ -20,7 +20,8 @@ class Progress:
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self.plan, self.console = plan, console
-        self.started = time.time()
+        self.started = time.monotonic()
+        self.found = read_statuses(plan.folder)
         self.before = set(self.jobs())
         self.told = set(self.before)
         self.announced = False
@@ -39,7 +40,7 @@ class Progress:
     def jobs(self) -> dict[str, Status]:
         """The jobs that this sweep has begun, and those that had ended before."""
         found = read_statuses(self.plan.folder).items()
-        return {name: s for name, s in found if s.has_ended(self.plan.searches) or s.started >= self.started}
+        return {name: s for name, s in found if s.has_ended(self.plan.searches) or s != self.found.get(name)}
 
     def watch(self) -> None:
         over = False
@@ -57,7 +58,7 @@ class Progress:
             self.announced = True
         new = [name for name, job in jobs.items() if job.status != RUNNING and name not in self.told]
         self.told.update(new)
-        line = progress_line(jobs, self.plan, time.time() - self.started, len(self.told - self.before))
+        line = progress_line(jobs, self.plan, time.monotonic() - self.started, len(self.told - self.before))
         for name in new:
             if jobs[name].status == FAILED:
                 self.print(failure(name, jobs[name], self.plan))
