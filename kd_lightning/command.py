@@ -17,11 +17,11 @@ from kd_lightning.command_line import readable
 from kd_lightning.composition import compose_own_configs_first
 from kd_lightning.config import conf_dir
 from kd_lightning.cpu import wait_as_the_load_suggests
-from kd_lightning.disk import told_by_threads
+from kd_lightning.disk import is_of_the_disk, told_by_threads
 from kd_lightning.errors import DiskFailure, NonFinite, UserError
 from kd_lightning.fast_help import configs_copied_once
 from kd_lightning.interruption import Interrupted, interruption
-from kd_lightning.os_errors import current_folder, disk_failure, is_of_the_disk, refusal
+from kd_lightning.os_errors import current_folder, disk_failure, refusal
 from kd_lightning.resolvers import register_resolvers
 from kd_lightning.run_folder import discard_empty_run, sweep_goes_on
 from kd_lightning.terminal import is_first_rank

@@ -1,8 +1,10 @@
 """Files that a disk does not take: it is full, over its quota, read-only or failing, and who says so in which words."""
 
 import errno
+import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +19,7 @@ REMEDIES = {  # whatever raised it, in a thread or in another process too
     errno.ESTALE: "mount it again",
     errno.EREMOTEIO: "look after the disk",
 }
+BY_NOBODYS_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # whatever path is given
 OF_A_WRITER = {  # where it is known that somebody writes
     errno.EACCES: "make it writable",
     errno.EPERM: "make it writable",
@@ -60,9 +63,12 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def told_by_threads() -> Iterator[list[BaseException]]:
-    """The exceptions of threads that a disk is the reason of, which Python would print; TensorBoard writes in one."""
+    """The exceptions of threads that a disk is the reason of, which Python would print; TensorBoard writes in one.
+
+    Of logs that cannot be written, such as those of Weights & Biases, nothing is printed either.
+    """
     told: list[BaseException] = []
-    before = threading.excepthook
+    before, before_of_logs = threading.excepthook, logging.Handler.handleError
 
     def hook(arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_value is None or failure_of(arguments.exc_value) is None:
@@ -70,11 +76,21 @@ def told_by_threads() -> Iterator[list[BaseException]]:
         else:
             told.append(arguments.exc_value)
 
-    threading.excepthook = hook
+    def hook_of_logs(handler: logging.Handler, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if error is None or failure_of(error) is None:
+            before_of_logs(handler, record)
+
+    threading.excepthook, logging.Handler.handleError = hook, hook_of_logs  # type: ignore[assignment,method-assign]
     try:
         yield told
     finally:
-        threading.excepthook = before
+        threading.excepthook, logging.Handler.handleError = before, before_of_logs  # type: ignore[method-assign]
+
+
+def is_of_the_disk(error: BaseException | None) -> bool:
+    """Whether nothing is wrong with what was given, but the disk takes no more."""
+    return isinstance(error, OSError) and error.errno in BY_NOBODYS_FAULT
 
 
 def remedy(failure: OSError) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from kd_lightning.disk import failure_of, remedy
+from kd_lightning.disk import BY_NOBODYS_FAULT, failure_of, remedy
 from kd_lightning.errors import DiskFailure, UserError
 
 REMEDIES = {
@@ -25,7 +25,6 @@ REMEDIES = {
     errno.ELOOP: "links lead in a circle; check the path",
     errno.EINVAL: "give another path",
 }
-BY_NOBODYS_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # whatever path is given
 LONGEST = 255  # bytes of a name
 SHOWN = 80  # characters of a value
 
@@ -97,11 +96,6 @@ def disk_failure(error: BaseException, run: Path | None, goes_on: str) -> DiskFa
     )
     told.__cause__ = error
     return told
-
-
-def is_of_the_disk(error: BaseException | None) -> bool:
-    """Whether nothing is wrong with what was given, but the disk takes no more."""
-    return isinstance(error, OSError) and error.errno in BY_NOBODYS_FAULT
 
 
 def output_that_is_full() -> str | None:

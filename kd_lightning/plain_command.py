@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from kd_lightning.disk import is_of_the_disk
 from kd_lightning.errors import UserError
 
 
@@ -23,12 +24,12 @@ def run(task: Callable[[], int]) -> NoReturn:
         code = task()
         sys.stdout.flush()
     except UserError as error:
-        code = told(str(error), 2)
+        code = told(str(error), 1 if is_of_the_disk(error.__cause__) else 2)
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        from kd_lightning.os_errors import current_folder, disk_failure, refusal
+        from kd_lightning.os_errors import current_folder, disk_failure, refusal  # which imports Hydra
 
         try:
             current_folder()

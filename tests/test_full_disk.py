@@ -1,6 +1,7 @@
 """A disk that takes no more: one line that says how the command goes on, and then it ends as it would have."""
 
 import errno
+import logging
 import os
 import resource
 import shutil
@@ -146,7 +147,7 @@ def test_what_tensorboard_writes_in_a_thread_ends_a_run_with_one_line(command: C
 def test_what_the_page_is_shown_in_is_told(command: Command, run_folder: Path) -> None:
     with no_file_above(10**6):
         stopped = command("kd-report", str(run_folder))
-    assert_one_line(stopped, LARGE, "then run the same command again")
+    assert_one_line(stopped, LARGE, "report.html")
 
 
 @pytest.mark.parametrize("error", TextsOfOthers, ids=lambda error: str(error)[:30])
@@ -201,6 +202,16 @@ def torch_saved(path: Path) -> None:
         torch.save({"weights": torch.rand(10_000)}, temporary)
 
 
+def test_a_log_that_cannot_be_written_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OSError, match=FULL), open("/dev/full", "w") as full, told_by_threads():
+        handler = logging.StreamHandler(full)
+        handler.handle(logging.makeLogRecord({"msg": "what nobody reads"}))
+        handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
+    said = capfd.readouterr().err
+    assert "no number" in said
+    assert FULL not in said
+
+
 class Shut(Dataset[int]):
     """Writes what there is no room for."""
 
@@ -220,7 +231,10 @@ def test_what_a_worker_of_a_data_loader_could_not_write_is_told() -> None:
     assert str(told) == f"a file: cannot be written ({FULL}); make room, then go on"
 
 
-def test_what_a_thread_could_not_write_is_kept_and_other_errors_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_thread_could_not_write_is_kept_and_other_errors_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", shown.append)
+
     def fail(error: Exception) -> None:
         raise error
 
@@ -230,7 +244,7 @@ def test_what_a_thread_could_not_write_is_kept_and_other_errors_are_shown(capfd:
             thread.start()
             thread.join()
     assert [type(error) for error in told] == [OSError]
-    assert "of something else" in capfd.readouterr().err
+    assert [one.exc_type for one in shown] == [ValueError]
 
 
 def test_a_file_of_records_with_holes_is_read_on_a_full_disk(
