@@ -63,3 +63,8 @@ def test_lines_that_were_cut_off_or_have_no_header_are_left_out(tmp_path: Path) 
     assert read_rows(path) == [{"epoch": "0", "step": "1", "train/loss": "0.5"}]
     path.write_text("0,1,0.5\n0,3,0.4\n")
     assert read_rows(path) == []
+
+
+def test_a_row_whose_last_number_was_cut_short_is_none(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,train/loss\n0,0.25\n1,0.125")
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.csv")] == ["0"]

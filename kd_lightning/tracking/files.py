@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
     It is locked meanwhile; what a process that was killed wrote for the same place is not any more, and is removed.
     Raises `NotWritten` for whatever the disk says to it.
     """
-    for other in path.parent.glob(f".{glob.escape(path.name)}.*"):
+    for other in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 32}"):
         _remove_abandoned(other)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with writing(path, temporary):

@@ -13,8 +13,9 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a file, without a line that was only half written; none where it is not there."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        return [row for row in csv.DictReader(file) if is_whole(row)]
+    text = path.read_text(encoding="utf-8", errors="replace")
+    whole = text[: text.rfind("\n") + 1]  # a number that was cut short is one, too
+    return [row for row in csv.DictReader(io.StringIO(whole, newline="")) if is_whole(row)]
 
 
 def is_whole(row: Row) -> bool:
