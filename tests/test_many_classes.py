@@ -4,16 +4,21 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from kd_lightning import losses
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.answers import check_cache
 from kd_lightning.metrics import Agreement
 from kd_lightning.metrics import test_metrics as all_metrics
 from kd_lightning.predictions import Predictions
@@ -65,6 +70,29 @@ def test_what_is_measured_has_no_number_for_each_pair_of_classes() -> None:
     assert {name: value.item() for name, value in measured.items()} == pytest.approx(oracle(logits, target), abs=1e-5)
     assert found["confusions"][:, 2].sum() == 120
     assert sum(value.numel() for value in found.values()) < 10**5
+
+
+TARGETED = (losses.DKD, losses.WSLD)
+BY_LOGITS = (losses.SoftTarget, losses.HardLabel, losses.MeanSquaredLogits, losses.DIST, losses.MLKD, *TARGETED)
+
+
+@pytest.mark.parametrize("kind", BY_LOGITS)
+def test_no_loss_takes_memory_for_each_pair_of_classes(kind: type[torch.nn.Module]) -> None:
+    logits, target = answers(CLASSES, 24)
+    views = [part.requires_grad_() for part in logits.split(6)]
+    given = [*views[:2], target[:6]] if kind in TARGETED else views if kind is losses.MLKD else views[:2]
+    with Largest() as largest:
+        kind()(*given).backward()
+    assert 0 < largest.bytes < MOST
+    assert views[0].grad is not None
+    assert views[0].grad.isfinite().all()
+
+
+def test_of_more_classes_than_16_bits_tell_apart_no_largest_logits_are_kept() -> None:
+    config = OmegaConf.create({"teacher": {"cache": "logits", "cache_bits": 16, "cache_top_k": 10}})
+    data: Any = SimpleNamespace(num_classes=2**16 + 1)
+    with pytest.raises(UserError, match=r"cache_top_k=10: the data have 65,537 classes"):
+        check_cache(config, data, {"logits"})
 
 
 def exact(logits: Tensor, target: Tensor) -> np.ndarray:

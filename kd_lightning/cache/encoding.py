@@ -45,12 +45,15 @@ class Whole:
         return _as_floats(words, self.bits)
 
 
+MOST_CLASSES = 2**16  # that a word of 16 bits tells apart
+
+
 @dataclass(frozen=True)
 class TopK:
     """The k largest logits with their classes, and the log-sum-exp of all others, which are taken to be equal.
 
     What is kept has the exact probability of each of the k classes at T = 1, and of the others together. Takes logits
-    (B, C) with k < C ≤ 65536.
+    (B, C) with k < C ≤ `MOST_CLASSES`.
     """
 
     classes: int

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kd_lightning import __version__
 from kd_lightning.cache import Answers, TopK, Whole
-from kd_lightning.cache.encoding import Encoding
+from kd_lightning.cache.encoding import MOST_CLASSES, Encoding
 from kd_lightning.callbacks.prefill import check_length
 from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
@@ -48,6 +48,11 @@ def check_cache(config: DictConfig, data: ImageDataModule, taken: set[str]) -> N
         raise UserError(
             f"teacher.cache_top_k={top_k}: with teacher.cache=logits, a whole number from 1 to below the "
             f"{data.num_classes} classes; else null"
+        )
+    if top_k is not None and data.num_classes > MOST_CLASSES:
+        raise UserError(
+            f"teacher.cache_top_k={top_k}: the data have {data.num_classes:,} classes, and {MOST_CLASSES:,} at most "
+            "are told apart; use null, which keeps all logits"
         )
     if config.teacher.get("batch_statistics"):
         raise UserError(

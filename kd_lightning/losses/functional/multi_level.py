@@ -13,11 +13,14 @@ from kd_lightning.losses.functional.samples import check_logits
 def class_correlation(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
     """‖P_sᵀP_s - P_tᵀP_t‖²_F / C, P = softmax(logits/T): which classes are taken for one another over the batch.
 
-    Jin, Wang, Lin 2023 (CVPR). Shapes: both (B, C). Returns a scalar. Memory: C².
+    Jin, Wang, Lin 2023 (CVPR). Shapes: both (B, C). Returns a scalar. Memory: B², for with D = P_s - P_t the norm is
+    that of P_sᵀD + DᵀP_t, which is ⟨P_sP_sᵀ + P_tP_tᵀ, DDᵀ⟩ + 2⟨P_sDᵀ, DP_tᵀ⟩.
     """
     check_logits(student, teacher)
     p_student, p_teacher = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
-    return (p_student.T @ p_student - p_teacher.T @ p_teacher).square().sum() / student.shape[1]
+    apart = p_student - p_teacher
+    squares = (p_student @ p_student.T + p_teacher @ p_teacher.T) * (apart @ apart.T)
+    return (squares + 2 * (p_student @ apart.T) * (apart @ p_teacher.T)).sum() / student.shape[1]
 
 
 def batch_correlation(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
@@ -48,7 +51,7 @@ def mlkd(
     - KD_strong compares the weak views again at temperatures outside `strong_temperatures`, so there at 2 and 6.
       With `strong_temperatures` equal to `temperatures` it always compares the strong ones.
     - The correlations of the strong views are not in the sum.
-    Shapes: all (B, C). Returns a scalar. Memory: C² + B².
+    Shapes: all (B, C). Returns a scalar. Memory: B².
     """
     check_logits(student, teacher, student_strong, teacher_strong)
     weak, strong = (student, teacher), (student_strong, teacher_strong)
