@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kd_lightning import losses
+from kd_lightning.cache.records import RecordFile
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.answers import check_cache
 from kd_lightning.metrics import Agreement
@@ -93,6 +94,17 @@ def test_of_more_classes_than_16_bits_tell_apart_no_largest_logits_are_kept() ->
     data: Any = SimpleNamespace(num_classes=2**16 + 1)
     with pytest.raises(UserError, match=r"cache_top_k=10: the data have 65,537 classes"):
         check_cache(config, data, {"logits"})
+
+
+def test_answers_are_looked_through_a_part_at_a_time(tmp_path: Path) -> None:
+    file, rows = RecordFile(tmp_path / "answers.bin", 1_000, CLASSES), torch.arange(1, 1_000, 2)
+    for part in rows.split(50):
+        file.write(part, part[:, None].expand(-1, CLASSES).to(torch.int16))
+    with Largest() as largest:
+        found, held = file.filled(), file.holds(torch.arange(1_000))
+    assert torch.equal(found, rows)
+    assert torch.equal(held.nonzero().flatten(), rows)
+    assert 0 < largest.bytes < MOST
 
 
 def exact(logits: Tensor, target: Tensor) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 from kd_lightning.hashing import MASK, scramble
 
 CHECK_WORDS = 2  # of 16 bits each, behind a record's own
-READ_ROWS = 2**16  # at a time
+READ_WORDS = 2**21  # at a time, whose checksums take 8 bytes for each of them
 
 
 class RecordFile:
@@ -67,9 +67,14 @@ class RecordFile:
         found, after = [torch.empty(0, dtype=torch.int64)], 0
         for start, end in self._extents():
             first, after = max(after, start // self._record_bytes), min(self.rows, -(-end // self._record_bytes))
-            for rows in torch.arange(first, after).split(READ_ROWS):
-                found.append(rows[self.read(rows)[1]])
+            rows = torch.arange(first, after)
+            found.append(rows[self.holds(rows)])
         return torch.cat(found)
+
+    def holds(self, rows: Tensor) -> Tensor:
+        """Whether each row is there: bool (B,). However many and wide, a part of them is in memory at a time."""
+        parts = rows.split(max(1, READ_WORDS // self.words))
+        return torch.cat([self.read(part)[1] for part in parts])
 
     def close(self) -> None:
         """Give the file back to the system, as is also done once nobody has this object any more."""
