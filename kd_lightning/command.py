@@ -20,11 +20,11 @@ from kd_lightning.cpu import wait_as_the_load_suggests
 from kd_lightning.disk import is_of_the_disk, told_by_threads
 from kd_lightning.errors import DiskFailure, NonFinite, UserError
 from kd_lightning.fast_help import configs_copied_once
-from kd_lightning.interruption import Interrupted, interruption
+from kd_lightning.interruption import Interrupted, interruption, leave
 from kd_lightning.os_errors import current_folder, disk_failure, refusal
+from kd_lightning.peers import peers
 from kd_lightning.resolvers import register_resolvers
 from kd_lightning.run_folder import discard_empty_run, sweep_goes_on
-from kd_lightning.terminal import is_first_rank
 
 compose_own_configs_first()
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -61,15 +61,19 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
         @functools.wraps(task)
         def main() -> None:
+            peers.follow_parent()
             failures = run(task, config_name)
-            if failures and os.environ.get(FULL_ERROR) == "1":
-                raise failures[0]
-            for failure in failures:
-                if not isinstance(failure, NonFinite) or is_first_rank():  # numbers go wrong on all ranks at once
+            if not failures:
+                peers.close()
+                return
+            went_wrong = isinstance(failures[0], (NonFinite, DiskFailure)) or is_of_the_disk(failures[0].__cause__)
+            code = 1 if went_wrong else 2
+            if peers.tells(code):
+                if os.environ.get(FULL_ERROR) == "1":
+                    raise failures[0]
+                for failure in failures:
                     print(f"error: {one_line(failure)}", file=sys.stderr)
-            if failures:
-                went_wrong = isinstance(failures[0], (NonFinite, DiskFailure))
-                sys.exit(1 if went_wrong or is_of_the_disk(failures[0].__cause__) else 2)
+            sys.exit(code)
 
         return main
 
@@ -99,7 +103,13 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             failures.append(error)
             return None
         except Exception as error:
-            failure = refused(error)
+            failure = refusal_of(error)
+            if failure is None:
+                if isinstance(error, RuntimeError):
+                    peers.because_of_others()
+                if not peers.tells(1):
+                    leave(1)
+                raise
             if not isinstance(failure, DiskFailure):
                 discard_empty_run()
             elif is_sweep_job():  # the other jobs would fail as well
@@ -119,6 +129,8 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
         except Stopped as stopped:
             failures.append(stopped.failure)
         except Interrupted:
+            if interruption.asked is not None:
+                peers.interrupted(interruption.asked)
             if not interruption.is_told and interruption.asked is not None:
                 interruption.tell(interruption.asked)
             raise
@@ -138,14 +150,6 @@ class Stopped(SystemExit):
     def __init__(self, line: str) -> None:
         super().__init__(line)
         self.failure = DiskFailure(line)
-
-
-def refused(error: Exception) -> Exception:
-    """The line of what a job raised; raises it again where neither a disk nor a path that was given is to blame."""
-    found = refusal_of(error)
-    if found is None:
-        raise error
-    return found
 
 
 def refusal_of(error: BaseException) -> Exception | None:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
+
+from kd_lightning.terminal import is_first_rank
 
 
 class Interrupted(SystemExit):
@@ -21,7 +24,7 @@ class Interruption:
     """What becomes of the signals of this process.
 
     They end what runs by `Interrupted`, at once, or where it `waits` once it has come to a good place. A second Ctrl-C
-    ends the process as it is.
+    ends the process as it is. Several ranks hear of a second one by `Peers`.
     """
 
     def __init__(self) -> None:
@@ -36,7 +39,7 @@ class Interruption:
         self.run: Path | None = None  # the folder of a run that has begun
         self.remedy = ""  # how the command goes on
         self.is_told = False  # somebody else says how it ended
-        self.end_all: Callable[[int], None] | None = None  # of several ranks, which cannot meet any more
+        self.end_all: Callable[[int], None] | None = None  # of several ranks, where they do not come to a good place
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -71,10 +74,10 @@ class Interruption:
             return
         again, self.asked = self.asked is not None, number
         if self.end_all is not None:
-            if not again:
+            if not (again or self.waits):
                 self.end_all(number)
         elif again and number == signal.SIGINT:
-            leave(number)
+            leave(128 + number)
         elif not self.waits:
             raise Interrupted(number)
 
@@ -86,9 +89,13 @@ class Interruption:
     def tell(self, number: int) -> None:
         """One line: what ended the command, and how it goes on."""
         self.is_told = True
+        if is_first_rank():
+            print(self.line(number), file=sys.stderr)
+
+    def line(self, number: int) -> str:
         line = f"interrupted by {signal.Signals(number).name}"
         line += f", {self.place}" if self.place else ""
-        print(f"{line}; {self.remedy}" if self.remedy else line, file=sys.stderr)
+        return f"{line}; {self.remedy}" if self.remedy else line
 
 
 def signals() -> list[signal.Signals]:
@@ -97,11 +104,11 @@ def signals() -> list[signal.Signals]:
     return [signal.SIGTERM, signal.SIGINT, *of_slurm]
 
 
-def leave(number: int) -> None:
+def leave(code: int) -> NoReturn:
     """End the process as it is, whatever it is about to do."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(128 + number)
+    os._exit(code)
 
 
 interruption = Interruption()

@@ -24,6 +24,7 @@ from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
 from kd_lightning.predictions import Predictions
+from kd_lightning.ranks import mean_of_ranks
 from kd_lightning.schedules import Progress
 from kd_lightning.sharing import check_apart, check_terms_apart
 from kd_lightning.signals import connect, resolve_taps, taken_from, takes_strong_view, with_view
@@ -202,10 +203,13 @@ class DistillationModule(LightningModule):
         return self.global_step == 0 or self.trainer._logger_connector.should_update_logs
 
     def _show(self, value: ObjectiveValue, progress: Progress, batch_size: int) -> None:
-        shown = {"loss": value.total.detach()} | {name: raw.detach() for name, raw in value.raw.items()}
-        further = {f"{name}_weighted": weighted.detach() for name, weighted in value.weighted.items()}
-        further |= self.objective.changing(progress)
-        for name, entry in (shown | further).items():
+        """Log the terms, of several ranks their mean, which is what these minimise together."""
+        terms = [name for name, _ in self.objective.items()]
+        values = {"loss": value.total, **value.raw, **{f"{name}_weighted": it for name, it in value.weighted.items()}}
+        shown = ["loss", *terms]
+        names = [*shown, *(f"{name}_weighted" for name in terms)]
+        means = mean_of_ranks({name: entry.detach() for name, entry in values.items()}, names)
+        for name, entry in {**means, **self.objective.changing(progress)}.items():
             self.log(f"train/{name}", entry, prog_bar=name in shown, batch_size=batch_size)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:

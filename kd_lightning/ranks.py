@@ -1,5 +1,7 @@
 """What several processes that train together agree on."""
 
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -28,3 +30,35 @@ def first_of_ranks(found: list[Any]) -> Any:
         torch.distributed.all_gather_object(parts, found)
         found = [one for part in parts for one in part]
     return min(found)
+
+
+def mean_of_ranks(values: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, Tensor]:
+    """Scalars as the mean over the ranks that have them, in one operation, which a device does by itself.
+
+    `names` are all that any rank may have. With one process the values are returned as they are.
+    """
+    if processes() == 1 or not values:
+        return values
+    like = next(iter(values.values()))
+    zero, one = like.new_zeros(()), like.new_ones(())
+    sums = torch.stack([values[name].to(like) if name in values else zero for name in names])
+    counts = torch.stack([one if name in values else zero for name in names])
+    torch.distributed.all_reduce(both := torch.stack([sums, counts]))
+    means = dict(zip(names, both[0] / both[1], strict=True))
+    return {name: means[name] for name in values}
+
+
+def processes() -> int:
+    """How many processes train together."""
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def hosts() -> Any:
+    """A group of all processes over their hosts, so that nothing waits for a device; made by all of them together."""
+    return _hosts(torch.distributed.group.WORLD)
+
+
+@lru_cache(maxsize=1)
+def _hosts(world: object) -> Any:
+    return torch.distributed.new_group(backend="gloo")

@@ -1,8 +1,7 @@
 """What a training does of which a signal asks that it ends."""
 
-import os
+import math
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -11,18 +10,21 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from kd_lightning.callbacks.agreement import AgreedSignal
 from kd_lightning.callbacks.resumption import at_first_batch_of_validation
-from kd_lightning.interruption import Interrupted, interruption, leave
-from kd_lightning.terminal import is_first_rank
+from kd_lightning.interruption import Interrupted, interruption
+from kd_lightning.peers import peers
+from kd_lightning.ranks import hosts, on_any_rank
 
-LAUNCHED = "hydra.job.name=train_ddp_process_"  # what Lightning gives the ranks that it starts
+ENDING = 20.0  # seconds until those that were saved have ended
 
 
 class SavedWhenInterrupted(Callback):
     """Saves a checkpoint at the end of the batch in which a signal came, between optimizer steps, and ends.
 
-    In a validation it saves what was before it. Several ranks end at once instead, and all of them: with the checkpoint
-    that there is. `requeues`: what Lightning does at SIGUSR1 in a job of SLURM, it does once the checkpoint is there.
+    In a validation it saves what was before it. Several ranks agree on a signal first, see `AgreedSignal`, and end
+    without saving where that takes too long. `requeues`: what Lightning does at SIGUSR1 in a job of SLURM, it does once
+    the checkpoint is there.
     """
 
     def __init__(self, checkpoint: Path, requeues: bool = False) -> None:
@@ -31,31 +33,47 @@ class SavedWhenInterrupted(Callback):
         self._is_saved = False
         self._is_between_steps = False
         self._before_validation: dict[str, Any] | None = None  # how far the loops were
+        self._agreed: AgreedSignal | None = None  # of several ranks
+        self._shared = 0  # batches of a validation, which each rank has
         self._requeue: Callable[[int, FrameType | None], Any] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.requeues and interruption.handles(signal.SIGUSR1):
             signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # Lightning takes only what nobody has
+        if trainer.world_size > 1:
+            peers.connect(hosts())
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a signal has come, to one of the ranks, and all know of it."""
+        return interruption.asked is not None if self._agreed is None else self._agreed.is_asked
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._take(trainer)
+        self._agreed = AgreedSignal() if trainer.world_size > 1 else None
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._take(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._agreed is not None:
+            self._agreed.begin()  # a batch of the training may take much longer
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._take(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._end(trainer)
-        interruption.waits = trainer.world_size == 1
+        interruption.waits = True
         self._is_between_steps, self._before_validation = False, None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if self._agreed is not None:
+            self._agreed.count()
         self._is_between_steps = can_be_saved(trainer, batch_idx)
-        if self._is_between_steps and interruption.asked is not None:
+        if self._is_between_steps and self.is_asked:
             self._save(trainer)
 
     def on_validation_batch_start(
@@ -65,14 +83,20 @@ class SavedWhenInterrupted(Callback):
             return
         if batch_idx == dataloader_idx == 0:
             self._before_validation = at_first_batch_of_validation(trainer)
-        if interruption.asked is not None:
+        if self._agreed is not None and dataloader_idx == 0:
+            self._agree_in_validation(trainer, self._agreed, batch_idx)
+        if self.is_asked:
             self._save(trainer)
         self._end(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if interruption.asked is not None and not self.checkpoint.exists():
+        if self._agreed is not None:
+            self._agreed.ask()
+        if self.is_asked and not on_any_rank(self.checkpoint.exists()):
             self._save(trainer)
         interruption.waits = False
+        if self._agreed is not None and interruption.asked is not None and not self.is_asked:
+            peers.end_by_signal(interruption.asked)  # it came a moment too late
         interruption.end_if_asked()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -92,19 +116,28 @@ class SavedWhenInterrupted(Callback):
         if self.requeues and callable(handler) and handler is not interruption:
             self._requeue = handler
         if trainer.world_size > 1:
-            interruption.end_all = lambda number: end_all_ranks(trainer, number)
+            interruption.end_all = peers.end_by_signal
         interruption.take()
+
+    def _agree_in_validation(self, trainer: Trainer, agreed: AgreedSignal, batch_idx: int) -> None:
+        if batch_idx == 0:
+            agreed.begin()
+            self._shared = agreed.ask(trainer.num_val_batches[0])
+        elif batch_idx < self._shared:
+            agreed.count()
 
     def _save(self, trainer: Trainer) -> None:
         if self._is_saved:
             return
+        peers.allow(math.inf)
         trainer.save_checkpoint(self.checkpoint)
+        peers.allow(ENDING)
         self._is_saved = True
         interruption.place = f"saved after step {trainer.global_step}"
 
     def _end(self, trainer: Trainer) -> None:
         """End a training that was saved."""
-        if interruption.asked is None or not self._is_saved:
+        if interruption.asked is None or not (self.is_asked and self._is_saved):
             return
         if self._requeue is not None and interruption.asked == signal.SIGUSR1:
             self._requeue(interruption.asked, None)
@@ -121,14 +154,3 @@ def can_be_saved(trainer: Trainer, batch_idx: int) -> bool:
     is_before_validation = bool(every) and (count + 1) % every == 0  # type: ignore[operator]
     is_last = epoch_loop.batch_progress.is_last_batch
     return not (trainer.fit_loop._should_accumulate() or is_last or is_before_validation)
-
-
-def end_all_ranks(trainer: Trainer, number: int) -> None:
-    """End this process at once, and by it the others: the ranks that it launched, or the first, which launched it."""
-    if is_first_rank():
-        for process in getattr(trainer.strategy.launcher, "procs", []):
-            process.kill()
-        interruption.tell(number)
-    elif any(argument.startswith(LAUNCHED) for argument in sys.argv):
-        os.kill(os.getppid(), number)
-    leave(number)

@@ -135,11 +135,19 @@ def build_optimization(config: DictConfig) -> dict[str, Any]:
     }
 
 
-def build_module(config: DictConfig, data: ImageDataModule, teacher: nn.Module | None) -> DistillationModule:
-    """The module that a config describes; its student's random weights come from the seed alone."""
+def build_module(
+    config: DictConfig, data: ImageDataModule, teacher: nn.Module | None, began: DictConfig | None = None
+) -> DistillationModule:
+    """The module that a config describes; its student's random weights come from the seed alone.
+
+    Its checkpoints keep the config, or the one that its training `began` with.
+    """
     seed_everything(config.seed, workers=True, verbose=False)
     student = build_network("student", config.student, data, adapted_to(teacher, config))
-    return module_around(student, config, data, teacher, config.loss)
+    module = module_around(student, config, data, teacher, config.loss)
+    if began is not None:
+        module.save_hyperparameters({"config": dict(without_secrets(plain(began)))}, logger=False)
+    return module
 
 
 def module_around(

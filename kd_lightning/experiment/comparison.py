@@ -48,18 +48,21 @@ from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb import one_wandb_run
 
 
-def compare(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
-    """Run a checked config in its folder; returns the summary, which is written there last."""
+def compare(config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig) -> dict[str, Any]:
+    """Run a checked config in its folder; returns the summary, which is written there last.
+
+    `began` is the config that the run began with, on other devices perhaps.
+    """
     read(data, config)
     rehearse(config, data, folder)
     forget_peaks()  # those of a sweep's earlier jobs
-    teacher = obtain_teacher(config, data, folder) if has_teacher(config) else None
+    teacher = obtain_teacher(config, data, folder, began) if has_teacher(config) else None
     network = None if teacher is None else teacher.network
-    module = build_module(config, data, network)
-    scratch = once.obtain("scratch", config, data, folder) if teacher and config.scratch else None
+    module = build_module(config, data, network, began)
+    scratch = once.obtain("scratch", config, data, folder, began) if teacher and config.scratch else None
     say("student", f"{model_name(config.student)}, {' + '.join(name for name, _ in module.objective.items())}")
     if config.initialization:
-        initialise(module, config, data, network, folder)
+        initialise(module, config, data, network, folder, began)
     with one_wandb_run():
         done = fit(config, module, data, folder, folder, role="student")
         student, selected = measure_student(done, module, data, folder, config.test)
@@ -87,13 +90,13 @@ def read(data: ImageDataModule, config: DictConfig) -> None:
         raise UserError(f"{setting('data', config)}: cannot be read: {reason_of(error)}; {SEE_ALL}") from error
 
 
-def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path) -> TestedNetwork:
+def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig) -> TestedNetwork:
     """The teacher: trained first, once, or from weights that exist, or a class of the user's own."""
     if is_own_teacher(config):
         say("teacher", model_name(config.teacher))
         return measure_alone(config, build_own_teacher(config, data), data)
     if config.teacher.weights == "train":
-        return once.obtain("teacher", config, data, folder)
+        return once.obtain("teacher", config, data, folder, began)
     say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")
     seed_everything(config.seed, workers=True, verbose=False)  # for random weights
     return measure_once(config.teacher, build_network("teacher", config.teacher, data), config, data)

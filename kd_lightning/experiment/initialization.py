@@ -20,7 +20,12 @@ KEPT_CALLBACKS = ("checkpoint_last", "checkpoint_timed", "progress_bar")
 
 
 def initialise(
-    module: DistillationModule, config: DictConfig, data: ImageDataModule, teacher: nn.Module | None, folder: Path
+    module: DistillationModule,
+    config: DictConfig,
+    data: ImageDataModule,
+    teacher: nn.Module | None,
+    folder: Path,
+    began: DictConfig,
 ) -> None:
     """Train what `initialization.loss` reaches, at a constant learning rate and without validation.
 
@@ -35,7 +40,7 @@ def initialise(
         INITIALIZATION,
         f"{config.initialization.epochs} epochs, {' + '.join(name for name, _ in first.objective.items())}",
     )
-    values = without_secrets(plain(config))  # what a resumed run is compared with
+    values = without_secrets(plain(began))  # what a resumed run is compared with
     first.save_hyperparameters({"config": dict(values)}, logger=False)
     fit(short, first, data, folder / INITIALIZATION, folder / INITIALIZATION, "student")
     own = module.objective.state_dict()

@@ -55,14 +55,17 @@ SHAPELESS_CALLBACKS = (
 PLAIN_CROSS_ENTROPY = OmegaConf.create({"_target_": "kd_lightning.losses.CrossEntropy"})
 
 
-def obtain(role: str, config: DictConfig, data: ImageDataModule, folder: Path) -> TestedNetwork:
+def obtain(
+    role: str, config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig | None = None
+) -> TestedNetwork:
     """The teacher, or as `scratch` the student alone: found, or trained now with its logs in the run's folder.
 
-    Of several runs that need the same one, the first trains it and the others wait.
+    It is the one that the run `began` with, if on other devices. Of several runs that need the same one, the first
+    trains it and the others wait.
     """
     key, title = ("teacher", "teacher") if role == "teacher" else ("student", "student alone")
     settings = config[key]
-    shape = shaped_by(settings, config, data)
+    shape = shaped_by(settings, began or config, data)
     home = home_of(KIND, shape, config)
     with first_rank_holds(lock_beside(home)) as refused:
         found = all_ranks_agree((home / "record.json").exists())
@@ -96,7 +99,11 @@ def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
         "seed": config.seed,
         **({} if config.get("on_nonfinite", "stop") == "stop" else {"on_nonfinite": config.on_nonfinite}),
         "data": data.fingerprint(),
-        "batches": {"size": data.batch_size, "drop_last": data.drop_last, "seed": data.seed},
+        "batches": {
+            "size": config.data.get("batch_size", data.batch_size),
+            "drop_last": data.drop_last,
+            "seed": data.seed,
+        },
         "statistics": {"mean": list(data.mean), "std": list(data.std)},
         "own_code": own_code(
             settings.model, cross_entropy(config), config.optimizer, config.scheduler, callbacks, config.data

@@ -11,6 +11,8 @@ from kd_lightning.checkpoints import usable
 from kd_lightning.config import plain
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.once import SHAPELESS
+from kd_lightning.experiment.shares import DEVICES, as_it_began, shares_of
+from kd_lightning.experiment.training import make_trainer
 from kd_lightning.run_folder import finished
 from kd_lightning.secrets import without_secrets
 from kd_lightning.stored_config import RESOLVED, stored_values
@@ -21,27 +23,53 @@ INITIALIZATION = "initialization"  # the folder of the training before the train
 FREE = ("paths", "hydra", "logger", "callbacks", "test", "on_nonfinite", *(f"trainer.{name}" for name in SHAPELESS))
 
 
-def same_config(config: DictConfig, folder: Path) -> None:
-    """Raise `UserError` if the folder holds a run of another config, naming the first key that differs."""
-    stored = config_of(folder)
+def same_config(config: DictConfig, folder: Path, batch_size: int) -> DictConfig:
+    """The config as the folder's run began with it: on other devices perhaps, which share as large a batch.
+
+    Raises `UserError` if the folder holds a run of another config, naming the first key that differs.
+    """
+    is_finished = finished(folder) is not None and (folder / RESOLVED).exists()
+    last = None if is_finished else last_checkpoint(folder)
+    stored = stored_values(folder) if is_finished else config_in(last)
     if stored is None:
-        return
-    for key, before, after in differences(stored, without_secrets(plain(config))):
+        return config
+    began, ranks = shares_of(last or {}), make_trainer(config, [], []).world_size
+    found = [*differences(stored, without_secrets(plain(config)))]
+    is_elsewhere = began is not None and ranks != began.ranks
+    if is_finished:  # and nothing is trained
+        is_elsewhere = any(key.startswith("trainer.") and key in DEVICES for key, _, _ in found)
+    for key, before, after in found:
+        if is_elsewhere and key in DEVICES:
+            continue
         raise UserError(
             f"hydra.run.dir={folder}: holds a run with {key}={before}, not {after}; give the same config to take it up "
             "again, or another folder"
         )
+    if began is None or not is_elsewhere:
+        return config
+    began.on(ranks, batch_size)
+    return as_it_began(config, stored)
 
 
 def config_of(folder: Path) -> Mapping[str, Any] | None:
     """The config of a folder's run, or None where it is neither finished nor can be taken up."""
     if finished(folder) is not None and (folder / RESOLVED).exists():
         return stored_values(folder)
+    return config_in(last_checkpoint(folder))
+
+
+def config_in(checkpoint: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    stored: Mapping[str, Any] | None = None if checkpoint is None else checkpoint["hyper_parameters"]["config"]
+    return stored
+
+
+def last_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """What the run in a folder goes on from, or None."""
     last = usable(folder / "checkpoints") or usable(folder / INITIALIZATION / "checkpoints")
     if last is None:
         return None
-    stored: Mapping[str, Any] = torch.load(last, map_location="cpu", weights_only=True)["hyper_parameters"]["config"]
-    return stored
+    checkpoint: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)
+    return checkpoint
 
 
 def differences(

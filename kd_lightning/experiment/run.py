@@ -15,11 +15,11 @@ from kd_lightning.stored_config import save_config
 
 def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
     """The summary of a checked config's run; raises `UserError` if the folder holds a run of another config."""
-    same_config(config, folder)
+    began = same_config(config, folder, data.batch_size)
     summary = finished(folder)
     if summary is None:
-        save_config(config, folder)
-        summary = compare(config, data, folder)
+        save_config(began, folder)
+        summary = compare(config, data, folder, began)
     elif not (folder / PAGE).exists():  # a kill came between the summary and the page
         write_run_page(folder)
     return summary

@@ -34,9 +34,11 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.build import example_input
 from kd_lightning.experiment.description import describe
+from kd_lightning.experiment.launcher import launch_with_peers
 from kd_lightning.experiment.making import make
 from kd_lightning.experiment.memory_format import use_channels_last
 from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.shares import KeptShares, as_before
 from kd_lightning.experiment.unreached import without_unreached
 from kd_lightning.interruption import Interrupted, interruption
 from kd_lightning.module import DistillationModule
@@ -159,11 +161,14 @@ def fit(
         use_channels_last(module, example_input(data))
     callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config, folder)]
     trainer = make_trainer(config, callbacks, of_this_training(make_loggers(config, logs), role))
+    launch_with_peers(trainer)
     last = usable(folder / "checkpoints")
     if last is not None:
         warn_of_damage(last)
         stored = torch.load(last, map_location="cpu", weights_only=True)
         say("resuming", f"after step {stored['global_step']}, in epoch {stored['epoch']}")
+    shares, data = as_before(trainer, data, {} if last is None else stored)
+    trainer.callbacks.append(KeptShares(shares))  # type: ignore[attr-defined]
     training = describe(config, role, data, logs if role == "student" else logs.parent)
     describe_training(trainer.loggers, training, folder, last is not None)
     seed_everything(config.seed, workers=True, verbose=False)

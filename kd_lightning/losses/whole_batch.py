@@ -1,12 +1,13 @@
 """The batches of all processes as one, for losses on the relations between its examples."""
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kd_lightning.ranks import hosts, processes
 
 
 class BatchRelations(nn.Module):
@@ -39,12 +40,6 @@ def whole_batch(*values: Tensor) -> tuple[Tensor, ...]:
     return tuple(_interleaved(value, sizes) for value in values)
 
 
-def processes() -> int:
-    """How many processes train together."""
-    distributed = torch.distributed
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
 def _interleaved(values: Tensor, sizes: list[int]) -> Tensor:
     padding = max(sizes) - len(values)
     padded = F.pad(values, (*(0, 0) * (values.ndim - 1), 0, padding)) if padding else values
@@ -73,11 +68,5 @@ class _AllGather(torch.autograd.Function):
 def _sizes(own: int) -> list[int]:
     """How many examples each process has; told among the hosts, so that no device is waited for."""
     sizes = [torch.zeros(1, dtype=torch.long) for _ in range(processes())]
-    torch.distributed.all_gather(sizes, torch.tensor([own]), group=_hosts(torch.distributed.group.WORLD))
+    torch.distributed.all_gather(sizes, torch.tensor([own]), group=hosts())
     return [int(size) for size in sizes]
-
-
-@lru_cache(maxsize=1)
-def _hosts(world: object) -> Any:
-    """A group of the same processes over their hosts, made once for each process group."""
-    return torch.distributed.new_group(backend="gloo")
