@@ -27,10 +27,11 @@ OF_A_WRITER = {  # where it is known that somebody writes
     errno.ENODEV: "look after the disk",
     errno.ETIMEDOUT: "look after the disk",
 }
+SHARED_MEMORY = re.compile(r"</torch_\w+>|out of shared memory")  # through which data loaders' workers send batches
 NUMBERED = re.compile(r"\[Errno (\d+)\] [^\n:]*(?:: '([^'\n]+)')?|os error (\d+)\)")
 WITHOUT_A_REASON = re.compile(  # of torch, C++, numpy, SQLite, Python's tempfile
     r"PytorchStreamWriter|unexpected pos \d+ vs|iostream error|\d+ requested and \d+ written"
-    r"|database or disk is full|disk I/O error|unable to write to file|No usable temporary directory"
+    r"|database or disk is full|disk I/O error|No usable temporary directory"
 )
 TRIED = 2**16  # bytes
 
@@ -114,9 +115,10 @@ def _own_failure(error: BaseException) -> OSError | None:
         number = int(found[1] or found[3])
         if number in REMEDIES:
             return OSError(number, os.strerror(number), found[2])
-    number = next((one for one in REMEDIES if os.strerror(one) in text), 0)
+    place = "/dev/shm" if SHARED_MEMORY.search(text) else None
+    number = next((one for one in REMEDIES if os.strerror(one) in text), errno.ENOSPC if place else 0)
     if number:
-        return OSError(number, os.strerror(number))
+        return OSError(number, os.strerror(number), place)
     return OSError(" ".join(text.split())) if WITHOUT_A_REASON.search(text) else None
 
 

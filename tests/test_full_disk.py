@@ -37,6 +37,10 @@ TextsOfOthers = [
     RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
     RuntimeError("basic_ios::clear: iostream error"),
     RuntimeError("unable to write to file </torch_17_42_0>: No space left on device (28)"),
+    RuntimeError(
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
+        "out of shared memory. Please try to raise your shared memory limit."
+    ),
     OSError("1000000 requested and 4096 written"),
     sqlite3.OperationalError("database or disk is full"),
     sqlite3.OperationalError("disk I/O error"),

@@ -22,6 +22,7 @@ from kd_lightning import os_errors
 from kd_lightning.bad_input import BAD_INPUT
 from kd_lightning.callbacks import SeededBatches
 from kd_lightning.data import ImageDataModule, InMemoryDataModule
+from kd_lightning.disk import failure_of
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.blame import Tried, refusal
 from kd_lightning.experiment.build import (
@@ -139,6 +140,8 @@ def rehearse_training(training: Training, data: ImageDataModule, place: Path) ->
         raise
     except Exception as error:
         if isinstance(error, OSError) and os_errors.refusal(error, sys.argv[1:]) is not None:
+            raise
+        if failure_of(error) is not None:
             raise
 
         def again(trainer: DictConfig) -> None:
