@@ -101,8 +101,10 @@ def disk_failure(error: BaseException, run: Path | None, goes_on: str) -> DiskFa
 def output_that_is_full() -> str | None:
     """The channel that goes to a file which takes no more, and from now on goes nowhere; None where that is none."""
     for name, stream in (("standard output", sys.stdout), ("standard error", sys.stderr)):
+        if stream.isatty():
+            continue
         try:
-            stream.flush()
+            print(file=stream, flush=True)
         except (OSError, ValueError):
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -301,3 +301,15 @@ def test_an_archive_of_something_else_is_named(tmp_path):
         tar.add(tmp_path / "train", "cifar-100-python/train")
     assert "refused" in message(CIFAR100DataModule(root=archive).setup)
     assert not Attack.trace.exists()
+
+
+def test_what_a_killed_download_left_is_removed_a_day_later(tmp_path):
+    for name, age in (("old", 2 * cifar.DAY), ("new", 60)):
+        folder = tmp_path / f".cifar10-download-{name}"
+        folder.mkdir()
+        (folder / "part").write_bytes(b"1")
+        then = folder.stat().st_mtime - age
+        os.utime(folder, (then, then))
+    (tmp_path / "cifar10-mine").mkdir()
+    cifar.remove_abandoned(tmp_path, ".cifar10-download-")
+    assert sorted(os.listdir(tmp_path)) == [".cifar10-download-new", "cifar10-mine"]

@@ -7,6 +7,7 @@ import resource
 import shutil
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -260,3 +261,12 @@ def test_a_file_of_records_with_holes_is_read_on_a_full_disk(
     with small_disk(0) as place:
         records = RecordFile(place / "records", 10**6, 3)
         assert not records.read(torch.arange(0, 10**6, 1000))[1].any(), "a mapping would have ended the process"
+
+
+def test_output_that_goes_to_a_full_disk_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kd_lightning.commands.cache", "--dir", str(tmp_path), "ls"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with open("/dev/full", "w") as full:
+        told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    line = f"error: standard output: cannot be written ({FULL}); make room, then run the same command again"
+    assert (told.returncode, told.stderr.split("\n")) == (1, [line, ""])

@@ -1,6 +1,8 @@
 """CIFAR-10 and CIFAR-100 in their original layout, downloaded or found."""
 
 import os
+import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +19,7 @@ from kd_lightning.data.module import Sources
 from kd_lightning.data.pickles import as_integers, as_text, load_archive, load_arrays
 from kd_lightning.data.values import check_flag
 from kd_lightning.errors import UserError
+from kd_lightning.tracking.files import DAY
 
 LATEST: dict[Any, Sources] = {}  # what this process read last, by the state of its files
 PIXELS = 3 * 32 * 32
@@ -37,6 +40,13 @@ def state_of(file: Path) -> tuple[str, int, int]:
     """What changes whenever the file does."""
     now = file.stat()
     return file.name, now.st_size, now.st_mtime_ns
+
+
+def remove_abandoned(holder: Path, prefix: str) -> None:
+    """Remove the folders of downloads that were killed more than a day ago."""
+    for folder in holder.glob(f"{prefix}*"):
+        if time.time() - folder.stat().st_mtime > DAY:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class CIFAR10DataModule(InMemoryDataModule):
@@ -116,7 +126,9 @@ class CIFAR10DataModule(InMemoryDataModule):
         holder = self.folder.parent
         try:
             holder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=holder, prefix=f"{self.name}-") as scratch:
+            prefix = f".{self.name}-download-"
+            remove_abandoned(holder, prefix)
+            with TemporaryDirectory(dir=holder, prefix=prefix) as scratch:
                 download_and_extract_archive(
                     self.archive.url, scratch, filename=self.archive.filename, md5=self.archive.tgz_md5
                 )
