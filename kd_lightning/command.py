@@ -96,6 +96,9 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             with environment(FULL_ERROR, asked):  # for the ranks that a strategy launches
                 return task(config)
         except BAD_INPUT as error:
+            if is_sweep_job() and is_of_the_disk(error.__cause__):
+                goes_on = sweep_goes_on(HydraConfig.get().sweep.dir)
+                raise Stopped(f"{one_line(error)}, then {goes_on}") from error
             discard_empty_run()
             failures.append(error)
             return None

@@ -90,8 +90,12 @@ def told_by_threads() -> Iterator[list[BaseException]]:
 
 
 def is_of_the_disk(error: BaseException | None) -> bool:
-    """Whether nothing is wrong with what was given, but the disk takes no more."""
-    return isinstance(error, OSError) and error.errno in BY_NOBODYS_FAULT
+    """Whether nothing is wrong with what was given, but the disk takes no more: by an exception, or its causes."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in BY_NOBODYS_FAULT:
+            return True
+        error = error.__cause__
+    return False
 
 
 def remedy(failure: OSError) -> str:

@@ -26,6 +26,7 @@ from kd_lightning.os_errors import disk_failure
 from kd_lightning.tracking.arrays import write_arrays
 from kd_lightning.tracking.files import replacing, write_text
 from tests.conftest import Command, Outcome
+from tests.test_data_folder import tree
 from tests.test_kills import outcome
 
 SMALL = (
@@ -140,6 +141,17 @@ def test_a_sweep_ends_with_one_line_and_goes_on(command: Command) -> None:
     went_on = command("kd-train", *arguments)
     assert went_on.code == 0, went_on.errors
     assert "2/2 done" in went_on.output
+
+
+def test_decoded_images_that_cannot_be_kept_end_a_run_and_a_sweep(command: Command) -> None:
+    tree(Path("pets"), "train", "val")
+    arguments = ("data=small_folder", "data.root=pets", "data.image_size=64", "data.batch_size=4", "teacher=none")
+    for folder in ((), ("-m", "seed=0,1")):
+        with no_file_above(50_000):
+            stopped = command("kd-train", *arguments, *folder)
+        assert_one_line(stopped, "data.cache=", f"decoded images there ({LARGE}); make room")
+        assert not list(stopped.folder.rglob("1/status.json"))
+    assert_one_line(stopped, "make room or choose another folder, then the same command with hydra.sweep.dir=")
 
 
 def test_what_tensorboard_writes_in_a_thread_ends_a_run_with_one_line(command: Command) -> None:

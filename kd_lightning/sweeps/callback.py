@@ -14,6 +14,7 @@ from rich.console import Console
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.command import at_end
+from kd_lightning.disk import is_of_the_disk
 from kd_lightning.interruption import interruption
 from kd_lightning.os_errors import disk_failure, refusal
 from kd_lightning.run_folder import RECORD_OF_A_SWEEP, sweep_goes_on
@@ -51,7 +52,7 @@ class Sweep(Callback):
             if refused is None:
                 raise
             print(f"error: {one_line(refused)}", file=sys.stderr)
-            sys.exit(2)
+            sys.exit(1 if is_of_the_disk(refused) else 2)
         self.console = Console(file=sys.stdout, **AS_IT_IS)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
         self.completed = False

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.bad_input import BAD_INPUT, one_line
 from kd_lightning.config import as_typed
-from kd_lightning.disk import failure_of
+from kd_lightning.disk import failure_of, is_of_the_disk
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.check import check
 from kd_lightning.experiment.run import run
@@ -55,7 +55,7 @@ def job_in(folder: Path, config: DictConfig) -> float:
         try:
             summary = run_job(config, folder)
         except Exception as error:
-            if not isinstance(error, BAD_INPUT) and failure_of(error) is not None:
+            if is_of_the_disk(error.__cause__) if isinstance(error, BAD_INPUT) else failure_of(error) is not None:
                 raise  # and the sweep ends; the job is run again once there is room
             traceback.print_exc()
             ended = started + time.monotonic() - began
