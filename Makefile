@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long lint format bench clean install
+.PHONY: demo test test-long torture lint format bench clean install
 
 demo: install ## make .venv, install, run kd-train: teacher, student alone, distilled student, one table
 	$(BIN)/kd-train
@@ -12,6 +12,9 @@ test: lint ## all but what takes long by nature; under ten minutes on two cores
 
 test-long: install ## kills, processes, many seeds, real data: what `make test` leaves out
 	$(BIN)/pytest --numprocesses 2 -m slow
+
+torture: install ## kills, damages, full disks, ranks, other people's folders, random configs: by the dozen, in a table
+	$(BIN)/python -m tests.torture $(KINDS)
 
 lint: install
 	$(BIN)/ruff check

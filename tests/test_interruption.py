@@ -12,7 +12,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from tests.conftest import Command
-from tests.test_kills import RUN, finish, outcome, start
+from tests.run_process import RUN, finish, outcome, start
 
 SMALL = (*RUN, "teacher=none", "trainer.max_epochs=3")
 LAST = "checkpoints/last.ckpt"

@@ -67,6 +67,9 @@ class Sweep(Callback):
             from kd_lightning.sweeps.end import conclude
 
             complete = conclude(self.plan, self.console)
+        except BAD_INPUT as error:
+            print(f"error: {one_line(error)}", file=sys.stderr)
+            sys.exit(2)
         except Exception as error:
             end_if_the_disk_is_why(error, self.plan.folder)
             traceback.print_exc()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.torture import kills
+from tests.torture import configs, foreign, kills
 from tests.torture.forked import import_all
 from tests.torture.trial import show
 
-KINDS = {"kills": kills}
+KINDS = {"kills": kills, "foreign": foreign, "configs": configs}
 
 
 def main() -> None:

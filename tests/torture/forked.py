@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+OUTPUT, ERRORS = "output.txt", "errors.txt"
 COMMANDS = {
     "kd-train": "train",
     "kd-eval": "evaluate",
@@ -32,10 +33,10 @@ def import_all() -> None:
 
 @dataclass
 class Process:
-    """A command that runs as the first of a session, with its output in a file."""
+    """A command that runs as the first of a session in a folder, with what it says in two files there."""
 
     pid: int
-    log: Path
+    folder: Path
     code: int | None = None  # -9 of one that was killed
 
     def has_ended(self) -> bool:
@@ -65,7 +66,11 @@ class Process:
 
     @property
     def output(self) -> str:
-        return self.log.read_text(errors="replace")
+        return (self.folder / OUTPUT).read_text(errors="replace")
+
+    @property
+    def errors(self) -> str:
+        return (self.folder / ERRORS).read_text(errors="replace")
 
 
 def start(
@@ -73,16 +78,15 @@ def start(
 ) -> Process:
     """A command in a folder; with `imports` in a fresh interpreter, as a user's."""
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "log.txt"
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
-        become(command, arguments, folder, log, environment, imports)
-    return Process(pid, log)
+        become(command, arguments, folder, environment, imports)
+    return Process(pid, folder)
 
 
 def become(
-    command: str, arguments: tuple[str, ...], folder: Path, log: Path, environment: Mapping[str, str], imports: bool
+    command: str, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str], imports: bool
 ) -> None:
     """Be the command, and end with it."""
     code = 1
@@ -93,16 +97,15 @@ def become(
         os.environ.update({"WANDB_MODE": "offline", "WANDB_SILENT": "true", **environment})
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        for number, name in ((1, OUTPUT), (2, ERRORS)):
+            os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666), number)
         module = f"kd_lightning.commands.{COMMANDS[command]}"
         if imports:
             os.environ["PYTHONPATH"] = str(REPOSITORY)
             os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
         sys.argv = [command, *arguments]
-        sys.path.insert(0, str(REPOSITORY))
+        sys.path[:] = [str(REPOSITORY), *(path for path in sys.path if path)]
         importlib.import_module(module).main()
         code = 0
     except SystemExit as end:

@@ -90,8 +90,8 @@ def undisturbed(scenario: Scenario, folder: Path) -> Whole:
         events += watch.next(0.01)
     seconds = time.monotonic() - begin
     watch.close()
-    assert process.code == 0, process.output[-3000:]
-    return Whole(all_left(folder), seconds, [event for event in events if "log.txt" not in event])
+    assert process.code == 0, process.errors[-3000:]
+    return Whole(all_left(folder), seconds, [event for event in events if "/" in event])
 
 
 class Moment:
@@ -148,12 +148,12 @@ def killed(scenario: Scenario, whole: Whole, chance: random.Random, folder: Path
         told.append(str(moment) if process.kill(scenario.kills_all) else f"{moment}: over before, {process.code}")
         watch.close()
         if process.code not in (0, -9):
-            return f"{'; '.join(told)}: exit code {process.code}: {process.output[-2000:]}"
+            return f"{'; '.join(told)}: exit code {process.code}: {process.errors[-2000:]}"
     process = scenario.start(folder)
     if process.wait(LIMIT) != 0:
-        return f"{'; '.join(told)}: exit code {process.code}: {process.output[-2000:]}"
-    if "Traceback" in process.output:
-        return f"{'; '.join(told)}: {process.output[-2000:]}"
+        return f"{'; '.join(told)}: exit code {process.code}: {process.errors[-2000:]}"
+    if "Traceback" in process.errors:
+        return f"{'; '.join(told)}: {process.errors[-2000:]}"
     found = difference(whole.left, all_left(folder))
     return found and f"killed {', '.join(told)}: {found}; all is in {folder}"
 
