@@ -26,8 +26,8 @@ from kd_lightning.os_errors import disk_failure
 from kd_lightning.tracking.arrays import write_arrays
 from kd_lightning.tracking.files import replacing, write_text
 from tests.conftest import Command, Outcome
+from tests.run_process import outcome
 from tests.test_data_folder import tree
-from tests.test_kills import outcome
 
 SMALL = (
     *("teacher=none", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu"),

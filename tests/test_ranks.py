@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from kd_lightning.tracking.metrics_rows import read_rows
+from tests.run_process import finish, outcome, start
 from tests.test_interruption import LAST, SMALL, sent
-from tests.test_kills import finish, outcome, start
 
 RANKS = (*SMALL, "trainer=ddp", "trainer.accelerator=cpu")
 ENDLESS = "trainer.max_epochs=40000"
