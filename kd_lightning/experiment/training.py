@@ -4,7 +4,7 @@ import copy
 import logging
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,7 @@ def fit(
     several = trainer.world_size > 1
     try:
         reached = without_unreached(module, example_input(data).to(module.device)) if several else nullcontext()
-        with interruption.handled(), reached:
+        with interruption.handled(), reached, nullcontext() if module.teacher is None else closing(module.teacher):
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     except NonFinite as error:
         raise NonFinite(f"{role}: {error}") from error
