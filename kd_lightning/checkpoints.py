@@ -9,11 +9,11 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from kd_lightning.errors import UserError
-from kd_lightning.models.checksums import archive_is_damaged
+from kd_lightning.records import archive_is_damaged
 from kd_lightning.terminal import warn
 from kd_lightning.tracking.files import remove_unfinished, replacing, synced
 
-LAST, BEFORE = "last.ckpt", "last.before.ckpt"
+LAST, BEFORE, BEST = "last.ckpt", "last.before.ckpt", "best.ckpt"
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -37,8 +37,11 @@ class CheckpointFiles(TorchCheckpointIO):
 def usable(folder: Path) -> Path | None:
     """The checkpoint to go on from: the last, or the one before where that is damaged; None of none.
 
-    Raises `UserError` where both are damaged.
+    Raises `UserError` where both are damaged, or where a folder has the name of one.
     """
+    for name in (LAST, BEFORE, BEST):
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name}: a folder stands where a checkpoint has to be; remove it")
     remove_unfinished(folder)
     found = [folder / name for name in (LAST, BEFORE) if (folder / name).exists()]
     if not found:

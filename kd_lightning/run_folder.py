@@ -1,6 +1,5 @@
 """The folder of a run: found, looked at, removed where nothing was made."""
 
-import json
 import os
 import shlex
 import shutil
@@ -14,11 +13,32 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, read_write
 
 from kd_lightning.errors import UserError
+from kd_lightning.records import NONE, NUMBER, Each, archive_is_damaged, read_record, sound_record, warn_once
 from kd_lightning.terminal import are_started_outside, is_first_rank
 from kd_lightning.tracking.files import remove_unfinished
 
 RECORD_OF_A_SWEEP = "multirun.yaml"  # which Hydra writes beside the jobs
 STATUS_OF_A_JOB = "status.json"
+SUMMARY = "summary.json"
+NETWORK = Each((*NUMBER, NONE), {"model": str})
+OF_A_RUN = {
+    "data": {
+        "name": str,
+        "classes": [str],
+        "num_classes": int,
+        "images": Each((int, NONE)),
+        "validates_on": str,
+        "selected_checkpoint": str,
+        "tested": bool,
+    },
+    "seed": int,
+    "teacher": (NETWORK, NONE),
+    "scratch": (NETWORK, NONE),
+    "student": Each((*NUMBER, NONE), {"model": str, "top1": (*NUMBER, NONE), "top1_validation": (*NUMBER, NONE)}),
+    "objective": Each({"loss": str, "weight": NUMBER}),
+    "time": Each(NUMBER, {"fit_s": NUMBER, "images_per_s": NUMBER}),
+    "memory": Each((*NUMBER, NONE)),
+}
 ORPHANED = 7.0  # seconds: data loader workers of a run that was killed hold its lock for 5
 RUNNING = ".running"  # a lock; while it is there no other process removes the folder
 BEFORE_THE_FIRST_CHECKPOINT = {
@@ -84,16 +104,26 @@ def one_run_in(folder: Path) -> Iterator[None]:
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """The summary of a run that is complete, or None."""
-    summary = folder / "summary.json"
-    return json.loads(summary.read_text()) if summary.exists() else None
+    """The summary of a run that is complete, or None, and with a warning where what it measured has to be made anew."""
+    found: dict[str, Any] | None = sound_record(folder / SUMMARY, OF_A_RUN, "it is made anew")
+    arrays = folder / "evaluation.npz"
+    if found is not None and archive_is_damaged(arrays) and (folder / "checkpoints" / "last.ckpt").exists():
+        warn_once(f"{arrays}: is damaged, or not there; it is made anew")
+        return None
+    return found
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that is complete, or None. Raises `Damaged` with the remedy."""
+    found: dict[str, Any] | None = read_record(folder / SUMMARY, OF_A_RUN, remedy=f"to make it anew, {goes_on(folder)}")
+    return found
 
 
 def checkpoint_name(wanted: str | None, folder: Path) -> str:
     """The checkpoint asked for, which must be there; for None the one that the run's own table shows."""
     if wanted not in (None, "best", "last"):
         raise UserError(f"checkpoint={wanted}: must be best, last or null")
-    summary = finished(folder)
+    summary = read_summary(folder)
     name = wanted or (summary["data"]["selected_checkpoint"] if summary else "last")
     if not (folder / "checkpoints" / f"{name}.ckpt").exists():
         raise UserError(f"run={folder}: has no checkpoints/{name}.ckpt; let kd-train finish in this folder first")

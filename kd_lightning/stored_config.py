@@ -11,10 +11,22 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.config import cache_dir, plain
 from kd_lightning.errors import UserError
 from kd_lightning.moved_paths import moved
+from kd_lightning.records import NONE, Each, read_record, sealed_yaml
+from kd_lightning.run_folder import goes_on
 from kd_lightning.secrets import without_secrets
 from kd_lightning.tracking.files import write_text
 
 AS_COMPOSED, RESOLVED = ".hydra/config.yaml", ".hydra/resolved.yaml"
+CONFIG = {
+    "paths": Each(object, {"output_dir": str}),
+    "seed": int,
+    "data": Each(object),
+    "student": Each(object, {"model": object}),
+    "teacher": (Each(object), NONE),
+    "loss": Each(object),
+    "optimizer": Each(object),
+    "trainer": Each(object),
+}
 OWN_RUNS = "runs"  # a folder of the user's store, with a file for each config of a run that began here
 
 
@@ -28,27 +40,23 @@ def save_config(config: DictConfig, folder: Path) -> None:
     record.mkdir(parents=True, exist_ok=True)
     write_text(folder / AS_COMPOSED, OmegaConf.to_yaml(config))
     write_text(record / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_config})))
-    write_text(record / "overrides.yaml", OmegaConf.to_yaml(hydra_config.overrides.task))
+    write_text(record / "overrides.yaml", sealed_yaml(OmegaConf.to_yaml(hydra_config.overrides.task)))
     values = yaml.safe_dump(without_secrets(plain(config)), sort_keys=False, allow_unicode=True)
-    write_text(folder / RESOLVED, values)
+    write_text(folder / RESOLVED, sealed_yaml(values))
     remember(values)
 
 
 def stored_values(folder: Path) -> dict[str, Any] | None:
     """The values of a run's config, as they were written; None where the folder has none.
 
-    Raises `UserError` for a file that is damaged.
+    Raises `Damaged` for a file that is damaged, or no config of kd-train's.
     """
-    path = next((folder / name for name in (RESOLVED, AS_COMPOSED) if (folder / name).exists()), None)
-    if path is None:
-        return None
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if isinstance(values["paths"]["output_dir"], str):
+    for name in (RESOLVED, AS_COMPOSED):
+        remedy = f"to write it anew, {goes_on(folder)}"
+        values: dict[str, Any] | None = read_record(folder / name, CONFIG, yaml.safe_load, remedy)
+        if values is not None:
             return values
-    except (ValueError, yaml.YAMLError, TypeError, KeyError):
-        pass
-    raise UserError(f"{path}: is damaged, or no config of kd-train's")
+    return None
 
 
 def run_config(run: str | Path, trust: bool = False) -> DictConfig:

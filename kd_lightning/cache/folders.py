@@ -2,7 +2,6 @@
 decoded images.
 """
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,26 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from kd_lightning.checksums import safetensors_fault
 from kd_lightning.errors import UserError
+from kd_lightning.records import Damaged, Each, read_record
 
-DESCRIBED_BY = {
-    "networks": "record.json",
-    "answers": "cache.json",
-    "measurements": "record.json",
-    "images": "images.json",
+NETWORK = {"model": (str, Each(object)), "data": {"name": str}}
+KINDS: dict[str, tuple[str, Any, str]] = {  # the file that describes each, its shape, and what else there is
+    "networks": ("record.json", {"shaped_by": {**NETWORK, "seed": int}}, "weights.safetensors"),
+    "answers": (
+        "cache.json",
+        {"of": str, "teacher": {"model": str}, "data": {"name": str, "views": int}},
+        "answers.bin",
+    ),
+    "measurements": ("record.json", {"decided_by": NETWORK}, "evaluation.npz"),
+    "images": ("images.json", {"images": int, "root": str, "image_size": int}, "pixels.npy"),
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A folder of the cache; `kind` is a key of DESCRIBED_BY."""
+    """A folder of the cache; `kind` is a key of KINDS."""
 
     path: Path
     kind: str
@@ -36,17 +42,22 @@ class Entry:
 
     def last_written(self) -> float:
         """Seconds since 1970."""
-        return max((file.stat().st_mtime for file in self.path.rglob("*")), default=self.path.stat().st_mtime)
+        return max((file.lstat().st_mtime for file in self.path.rglob("*")), default=self.path.stat().st_mtime)
 
     def description(self) -> str:
         """The network and the data, and of answers what is kept of them."""
-        file = self.path / DESCRIBED_BY[self.kind]
-        if not file.exists():
-            return "unfinished"
+        name, shape, holds = KINDS[self.kind]
         try:
-            return self._described(json.loads(file.read_text()))
-        except (ValueError, KeyError, TypeError):
-            return f"damaged; kd-cache rm {self.name}"
+            stored = read_record(self.path / name, shape)
+        except Damaged:
+            return f"{name} is damaged; kd-cache rm {self.name}"
+        if stored is None:
+            return "unfinished"
+        if self.kind == "networks" and safetensors_fault(self.path / holds, whole=False) is not None:
+            return f"{holds} is damaged; kd-cache rm {self.name}"
+        if not (self.path / holds).is_file():
+            return f"{holds} is not there; kd-cache rm {self.name}"
+        return self._described(stored)
 
     def _described(self, stored: dict[str, Any]) -> str:
         if self.kind == "images":
@@ -62,7 +73,7 @@ class Entry:
 
 def entries(cache: Path) -> list[Entry]:
     """All folders of a cache, by kind and name."""
-    found = ((kind, path) for kind in DESCRIBED_BY for path in sorted((cache / kind).glob("*")) if path.is_dir())
+    found = ((kind, path) for kind in KINDS for path in sorted((cache / kind).glob("*")) if path.is_dir())
     return [Entry(path, kind) for kind, path in found]
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.hashing import MASK, scramble
+from kd_lightning.records import warn_once
 
 CHECK_WORDS = 2  # of 16 bits each, behind a record's own
 READ_WORDS = 2**21  # at a time, whose checksums take 8 bytes for each of them
@@ -51,7 +52,10 @@ class RecordFile:
                 os.preadv(file, [read[start:end].data], int(numbers[start]) * self._record_bytes)
         records = torch.from_numpy(read.view(np.int16))
         words, check = records[:, : self.words], records[:, self.words :]
-        return words.contiguous(), (check == self._checksum(rows, words)).all(dim=1)
+        found = (check == self._checksum(rows, words)).all(dim=1)
+        if bool((check.any(dim=1) & ~found).any()):
+            warn_once(f"{self.path}: some of its records are damaged; they are taken for absent")
+        return words.contiguous(), found
 
     def write(self, rows: Tensor, words: Tensor) -> None:
         """Keep words int16 (B, W) in rows int64 (B,). Raises OSError where the disk takes no more."""

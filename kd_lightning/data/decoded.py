@@ -19,10 +19,12 @@ from kd_lightning.data.images import DECODING
 from kd_lightning.data.memory import MemoryImages
 from kd_lightning.errors import UserError
 from kd_lightning.locks import held
+from kd_lightning.records import Damaged, read_record, warn_once
 from kd_lightning.tracking.files import write_json
 
 AT_A_TIME = 256  # images in memory while they are decoded
 PIXELS, DESCRIPTION = "pixels.npy", "images.json"
+DIGEST = "sha256"  # in the description, of pixels and labels
 
 
 def decoded(files: FileImages, cache: Path) -> MemoryImages:
@@ -31,23 +33,23 @@ def decoded(files: FileImages, cache: Path) -> MemoryImages:
     Raises UserError naming a file that cannot be read, and where the cache's folder takes no more.
     """
     home = cache / "images" / state(files)[:16]
-    pixels = stored(home, files)
+    images = stored(home, files)
     try:
-        if pixels is None:
+        if images is None:
             home.parent.mkdir(parents=True, exist_ok=True)
             with held(FileLock(lock_beside(home)), str(home)):
-                pixels = stored(home, files)
-                if pixels is None:
+                images = stored(home, files)
+                if images is None:
                     decode(files, home)
-                    pixels = stored(home, files)
+                    images = stored(home, files)
     except OSError as error:
         size = len(files.names) * 3 * files.image_size**2 / 1e6
         raise UserError(
             f"data.cache={cache}: cannot keep {size:.0f} MB of decoded images there ({error.strerror or error}); "
             "make room or choose another folder"
         ) from error
-    assert pixels is not None
-    return MemoryImages(torch.from_numpy(pixels), files.targets)
+    assert images is not None
+    return images
 
 
 def state(files: FileImages) -> str:
@@ -55,13 +57,30 @@ def state(files: FileImages) -> str:
     return hashlib.sha256(f"{DECODING} {files.image_size} {files.resize_size} {files.digest()}".encode()).hexdigest()
 
 
-def stored(home: Path, files: FileImages) -> np.ndarray | None:
-    """uint8 (N, 3, H, W), mapped; None where there is none, or one cut short."""
-    try:
-        pixels = np.load(home / PIXELS, mmap_mode="c")  # torch wants it writable; what is written stays in memory
-    except (OSError, ValueError, EOFError):
+def stored(home: Path, files: FileImages) -> MemoryImages | None:
+    """uint8 (N, 3, H, W), mapped; None where there is none, and with a warning where it is not as it was written.
+
+    The checksum costs nothing more: the same digest names whatever is kept of these images.
+    """
+    if not home.exists():
         return None
-    return pixels if pixels.shape == shape(files) else None
+    try:
+        about = read_record(home / DESCRIPTION, {DIGEST: str})
+        images = None if about is None else MemoryImages(torch.from_numpy(mapped(home / PIXELS)), files.targets)
+        if images is not None and images.images.shape == shape(files) and images.digest == about[DIGEST]:
+            return images
+        reason = "its checksum is another"
+    except Damaged as error:
+        reason = str(error)
+    except Exception as error:  # a damaged file can raise anything
+        reason = str(error)
+    warn_once(f"{home}: is damaged ({reason}); the images are decoded anew")
+    return None
+
+
+def mapped(path: Path) -> np.ndarray:
+    pixels: np.ndarray = np.load(path, mmap_mode="c")  # torch wants it writable; what is written stays in memory
+    return pixels
 
 
 def shape(files: FileImages) -> tuple[int, int, int, int]:
@@ -92,7 +111,8 @@ def decode(files: FileImages, home: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         about = {"root": str(files.root), "images": len(files.names), "image_size": files.image_size}
-        write_json(unfinished / DESCRIPTION, about)
+        digest = MemoryImages(torch.from_numpy(mapped(unfinished / PIXELS)), files.targets).digest
+        write_json(unfinished / DESCRIPTION, {**about, DIGEST: digest})
         os.replace(unfinished, home)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)

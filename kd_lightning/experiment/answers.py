@@ -20,6 +20,7 @@ from kd_lightning.experiment.kept import home_of
 from kd_lightning.experiment.own_code import own_code
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.models import stored_normalization
+from kd_lightning.records import Each, sound_record
 from kd_lightning.secrets import without_secrets
 from kd_lightning.stored_config import remember
 from kd_lightning.taps import TapReader, dry_run, find_inner_taps, find_taps
@@ -28,6 +29,7 @@ from kd_lightning.terminal import warn
 from kd_lightning.tracking.files import write_json
 
 KEPT = {"logits": ("logits",), "prefill": ("logits",), "pooled": ("logits", "pooled")}
+OF_ANSWERS = {"config": Each(object), "of": str, "precision": str, "teacher": Each(object), "data": Each(object)}
 LARGEST_FILE = 2**43  # bytes, of which only what is written takes up space
 
 
@@ -97,7 +99,7 @@ def with_answers(
     folder = home_of("answers", described, config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "cache.json").exists():
+        if sound_record(folder / "cache.json", OF_ANSWERS, "it is written anew") is None:
             rebuilt_from = {"config": without_secrets(plain(config)), "made_in": os.getcwd()}
             remember(json.dumps(rebuilt_from["config"], sort_keys=True))
             write_json(folder / "cache.json", {**described, **rebuilt_from})

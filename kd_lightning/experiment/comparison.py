@@ -40,7 +40,7 @@ from kd_lightning.experiment.training import Fit, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.page import write_run_page
-from kd_lightning.terminal import say
+from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.arrays import Arrays, write_evaluation
 from kd_lightning.tracking.environment import environment
 from kd_lightning.tracking.files import write_json
@@ -113,6 +113,8 @@ def measure_student(
     best = student_weights(folder, "best")
     if best is not None:
         weights["best"] = best
+    elif "best.ckpt" in [Path(getattr(one, "best_model_path", "")).name for one in done.trainer.checkpoint_callbacks]:
+        warn(f"{folder / 'checkpoints' / 'best.ckpt'}: is not there any more; the last weights are reported")
     selected = selected_checkpoint(data, folder)
     metrics: Metrics = dict.fromkeys(UNTESTED)
     arrays: Arrays = {}

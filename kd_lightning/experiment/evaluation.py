@@ -20,6 +20,7 @@ from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.testing import student_weights, test, test_student
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
+from kd_lightning.records import Damaged, archive_is_damaged
 from kd_lightning.reporting.caution import part
 from kd_lightning.reporting.page import write_run_page
 from kd_lightning.run_folder import checkpoint_name, finished
@@ -75,6 +76,9 @@ def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[Distillation
     data.check()
     data.prepare_data()
     teacher = find_teacher(run, data)
+    if archive_is_damaged(checkpoint):
+        other = "last" if checkpoint.stem == "best" else "best"
+        raise Damaged(f"{checkpoint}: is damaged; checkpoint={other} tests the other one")
     settings = DictConfig({**run.student, "weights": str(checkpoint), "weights_key": None})
     student = build_network("student", settings, data, adapted_to_its_like(run, data))
     module = DistillationModule(
@@ -101,8 +105,7 @@ def find_teacher(run: DictConfig, data: ImageDataModule) -> nn.Module | None:
     if is_own_teacher(run):
         return build_own_teacher(run, data)
     if run.teacher.weights == "train":
-        found = once.find(run.teacher, run, data)
-        network = None if found is None else found.network
+        network = once.find(run.teacher, run, data)
     elif is_file(run.teacher.weights) and not Path(run.teacher.weights).expanduser().exists():
         network = None
     else:

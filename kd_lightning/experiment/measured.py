@@ -1,6 +1,5 @@
 """Networks that need no training, measured once for all runs."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,15 @@ from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.build import logits_tap, named_logits
 from kd_lightning.experiment.kept import home_of
-from kd_lightning.experiment.once import trainer_shape
+from kd_lightning.experiment.once import ANEW, trainer_shape
 from kd_lightning.experiment.own_code import own_code
 from kd_lightning.experiment.ranks import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.testing import Metrics, TestedNetwork, holds_all, is_sound, measure_alone
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights import state_sha256
+from kd_lightning.records import NONE, NUMBER, Each, sound_record
 from kd_lightning.terminal import is_first_rank, say, warn
-from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
+from kd_lightning.tracking.arrays import NAME, sound_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 
 
@@ -32,8 +32,9 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
     decided = decided_by(settings, network, config, data)
     home = home_of("measurements", decided, config)
     with first_rank_holds(lock_beside(home)):
-        kept, arrays = read_kept(home), read_arrays(home / NAME)
-        if all_ranks_agree(kept is not None and holds_all(kept, arrays, data)):
+        kept = read_kept(home)
+        arrays = {} if kept is None else sound_arrays(home / NAME, ANEW)
+        if all_ranks_agree(bool(kept is not None and arrays and holds_all(kept, arrays, data))):
             assert kept is not None
             say("teacher", f"measured before ({home.name})")
             return TestedNetwork(network, kept, arrays=arrays)
@@ -44,10 +45,9 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
 
 
 def read_kept(home: Path) -> Metrics | None:
-    """The metrics in a folder, or None."""
-    record = home / "record.json"
-    kept: Metrics | None = json.loads(record.read_text())["test"] if record.exists() else None
-    return kept
+    """The metrics in a folder, or None, and with a warning where they are damaged."""
+    record = sound_record(home / "record.json", {"test": Each((*NUMBER, NONE))}, ANEW)
+    return None if record is None else record["test"]
 
 
 def keep(measured: TestedNetwork, home: Path, decided: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Networks trained once, ever: kept under a fingerprint of everything that shaped them."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,9 +12,11 @@ from typing import Any
 from hydra.utils import instantiate
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from kd_lightning import __version__
 from kd_lightning.cache.folders import lock_beside
+from kd_lightning.checksums import safetensors_fault
 from kd_lightning.config import is_file, plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite, UserError
@@ -35,13 +36,16 @@ from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
+from kd_lightning.records import NONE, NUMBER, Each, sound_record
 from kd_lightning.terminal import is_first_rank, say, warn
-from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
+from kd_lightning.tracking.arrays import NAME, sound_arrays, write_arrays
 from kd_lightning.tracking.files import write_json
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb import one_wandb_run
 
-KIND = "networks"
+KIND, WEIGHTS, RECORD = "networks", "weights.safetensors", "record.json"
+OF_A_NETWORK = {"test": Each((*NUMBER, NONE)), "time": Each(NUMBER), "shaped_by": Each(object)}
+ANEW = "it is measured anew"
 # All of trainer and callbacks shapes the numbers, but for where it runs and what it shows or keeps.
 SHAPELESS = ("accelerator", "log_every_n_steps", "enable_model_summary", "enable_progress_bar", "profiler")
 SHAPELESS_CALLBACKS = (
@@ -68,7 +72,7 @@ def obtain(
     shape = shaped_by(settings, began or config, data)
     home = home_of(KIND, shape, config)
     with first_rank_holds(lock_beside(home)) as refused:
-        found = all_ranks_agree((home / "record.json").exists())
+        found = all_ranks_agree(is_kept(home))
         if refused is not None and not found:
             raise UserError(
                 f"paths.cache_dir={home.parent.parent}: cannot be written ({refused.strerror or refused}), and has no "
@@ -77,7 +81,7 @@ def obtain(
             ) from refused
         say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
         if found:
-            return all_measured(title, load(key, settings, data, home), settings, config, data, home)
+            return all_measured(title, load(key, settings, data, home), settings, config, data, home, shape)
         return train(key, settings, config, data, home, folder / role, shape)
 
 
@@ -126,38 +130,70 @@ def trainer_shape(config: DictConfig) -> dict[str, Any]:
     return {name: value for name, value in plain(config.trainer).items() if name not in SHAPELESS}
 
 
-def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> TestedNetwork | None:
-    """The teacher as an earlier run trained it, or None."""
+def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+    """The teacher as an earlier run trained it, or None, and with a warning where that is damaged."""
     home = home_of(KIND, shaped_by(settings, config, data), config)
-    return load("teacher", settings, data, home) if (home / "record.json").exists() else None
+    if not (home / RECORD).exists():
+        return None
+    if (fault := safetensors_fault(home / WEIGHTS)) is not None:
+        warn(f"{home / WEIGHTS}: is damaged ({fault}); the same kd-train trains it anew")
+        return None
+    return from_home("teacher", settings, data, home)
 
 
 def is_trained(key: str, config: DictConfig, data: ImageDataModule) -> bool:
     """Whether an earlier run has trained the `teacher`, or the `student` alone, of this config."""
-    return (home_of(KIND, shaped_by(config[key], config, data), config) / "record.json").exists()
+    home = home_of(KIND, shaped_by(config[key], config, data), config)
+    return safetensors_fault(home / WEIGHTS) is None
+
+
+def is_kept(home: Path) -> bool:
+    """Whether a folder holds a trained network; one whose weights are damaged is removed, with a warning."""
+    if not home.exists():
+        return False
+    fault = safetensors_fault(home / WEIGHTS)
+    if fault is None:
+        return True
+    if is_first_rank():
+        warn(f"{home / WEIGHTS}: is damaged ({fault}); the network is trained anew")
+        shutil.rmtree(home, ignore_errors=True)
+    return False
+
+
+def from_home(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> nn.Module:
+    """A network with the weights in its folder."""
+    return build_network(key, DictConfig({**settings, "weights": str(home / WEIGHTS), "weights_key": None}), data)
 
 
 def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> TestedNetwork:
-    """A network from its folder."""
-    stored = DictConfig({**settings, "weights": str(home / "weights.safetensors"), "weights_key": None})
-    record = json.loads((home / "record.json").read_text())
-    network = build_network(key, stored, data)
-    return TestedNetwork(network, record["test"], record["time"], read_arrays(home / NAME))
+    """A network from its folder, without metrics where what holds them is damaged or not there."""
+    record = sound_record(home / RECORD, OF_A_NETWORK, ANEW)
+    arrays = sound_arrays(home / NAME, ANEW)
+    network = from_home(key, settings, data, home)
+    if record is None or not arrays:
+        return TestedNetwork(network, {})
+    return TestedNetwork(network, record["test"], record["time"], arrays)
 
 
 def all_measured(
-    title: str, found: TestedNetwork, settings: DictConfig, config: DictConfig, data: ImageDataModule, home: Path
+    title: str,
+    found: TestedNetwork,
+    settings: DictConfig,
+    config: DictConfig,
+    data: ImageDataModule,
+    home: Path,
+    shape: dict[str, Any],
 ) -> TestedNetwork:
-    """A found network as it is, or where a metric is newer than its record measured anew, and kept so."""
+    """A found network as it is, or where its record is damaged or older than a metric measured anew, and kept so."""
     if all_ranks_agree(holds_all(found.test, found.arrays, data)):
         return found
-    say(title, "measured anew: a metric is newer than its record")
+    reason = "a metric is newer than its record" if found.test else "its record is not whole"
+    say(title, f"measured anew: {reason}")
     measured = measure_alone(config, found.network, data, logits_tap("teacher", settings))
     if is_first_rank():
         try:
             write_arrays(home / NAME, measured.arrays)
-            record = json.loads((home / "record.json").read_text())
-            write_json(home / "record.json", {**record, "test": measured.test})
+            write_json(home / RECORD, {"test": measured.test, "time": found.time, "shaped_by": shape})
         except OSError as error:
             warn(f"paths.cache_dir: {home} cannot be written ({error.strerror or error}); its metrics are not kept")
     return replace(measured, time=found.time)
@@ -183,10 +219,10 @@ def train(
             raise NonFinite(f"{key}: its logits on the test set are not finite, so it is not kept")
         trained = TestedNetwork(module.student, metrics, done.time, arrays)
         if done.trainer.is_global_zero:
-            save_weights(module.student, unfinished / "weights.safetensors", file_metadata(settings, module.student))
+            save_weights(module.student, unfinished / WEIGHTS, file_metadata(settings, module.student))
             write_arrays(unfinished / NAME, arrays)
             record = {"test": metrics, "time": done.time, "shaped_by": shape}
-            write_json(unfinished / "record.json", record)
+            write_json(unfinished / RECORD, record)
             log_results(done.trainer.loggers, logs.name, metrics, arrays, data.class_names)
             shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
             os.replace(unfinished, home)

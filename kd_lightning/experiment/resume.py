@@ -13,6 +13,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.once import SHAPELESS
 from kd_lightning.experiment.shares import DEVICES, as_it_began, shares_of
 from kd_lightning.experiment.training import make_trainer
+from kd_lightning.records import Damaged, Each, damaged, fault, warn_once
 from kd_lightning.run_folder import finished
 from kd_lightning.secrets import without_secrets
 from kd_lightning.stored_config import RESOLVED, stored_values
@@ -54,7 +55,10 @@ def same_config(config: DictConfig, folder: Path, batch_size: int) -> DictConfig
 def config_of(folder: Path) -> Mapping[str, Any] | None:
     """The config of a folder's run, or None where it is neither finished nor can be taken up."""
     if finished(folder) is not None and (folder / RESOLVED).exists():
-        return stored_values(folder)
+        try:
+            return stored_values(folder)
+        except Damaged as error:
+            warn_once(f"{error}; the config in the checkpoint counts")
     return config_in(last_checkpoint(folder))
 
 
@@ -64,11 +68,13 @@ def config_in(checkpoint: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """What the run in a folder goes on from, or None."""
+    """What the run in a folder goes on from, or None. Raises `Damaged` where it is no checkpoint of a run."""
     last = usable(folder / "checkpoints") or usable(folder / INITIALIZATION / "checkpoints")
     if last is None:
         return None
     checkpoint: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)
+    if (wrong := fault(checkpoint, {"hyper_parameters": {"config": Each(object)}})) is not None:
+        raise damaged(last, wrong)
     return checkpoint
 
 

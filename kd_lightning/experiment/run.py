@@ -8,9 +8,10 @@ from omegaconf import DictConfig
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.comparison import compare
 from kd_lightning.experiment.resume import finished, same_config
+from kd_lightning.records import Damaged
 from kd_lightning.reporting.page import NAME as PAGE
 from kd_lightning.reporting.page import write_run_page
-from kd_lightning.stored_config import save_config
+from kd_lightning.stored_config import save_config, stored_values
 
 
 def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
@@ -20,6 +21,24 @@ def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, An
     if summary is None:
         save_config(began, folder)
         summary = compare(config, data, folder, began)
-    elif not (folder / PAGE).exists():  # a kill came between the summary and the page
-        write_run_page(folder)
+    else:
+        mend(began, folder)
     return summary
+
+
+def mend(config: DictConfig, folder: Path) -> None:
+    """Write anew what a kill or damage took of a finished run's config and page."""
+    try:
+        stored_values(folder)
+    except Damaged:  # which was told where the configs were compared
+        save_config(config, folder)
+    if not is_whole(folder / PAGE):
+        write_run_page(folder)
+
+
+def is_whole(page: Path) -> bool:
+    """Whether a page has its end, in blanks or none."""
+    try:
+        return page.read_bytes().rstrip().endswith(b"</html>")
+    except OSError:
+        return False

@@ -22,6 +22,7 @@ from kd_lightning.metrics import test_metrics
 from kd_lightning.module import DistillationModule
 from kd_lightning.predictions import ARRAYS
 from kd_lightning.profile import Profile, profile_models
+from kd_lightning.records import Damaged, archive_is_damaged
 from kd_lightning.teachers import LogitsOf, Teacher
 from kd_lightning.terminal import console, is_first_rank
 from kd_lightning.tracking.arrays import Arrays
@@ -152,10 +153,13 @@ def as_network(network: nn.Module) -> nn.Module:
 
 
 def student_weights(folder: Path, which: str) -> Weights | None:
-    """The student in a folder's `best` or `last` checkpoint; None where there is none."""
+    """The student in a folder's `best` or `last` checkpoint; None where there is none. Raises `Damaged`."""
     checkpoint = folder / "checkpoints" / f"{which}.ckpt"
     if not checkpoint.exists():
         return None
+    if archive_is_damaged(checkpoint):
+        remedy = f"remove it to have the weights of the other checkpoint reported, or {checkpoint.parent} to train anew"
+        raise Damaged(f"{checkpoint}: is damaged; {remedy}")
     stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     return {name.removeprefix("student."): stored[name] for name in stored if name.startswith("student.")}
 

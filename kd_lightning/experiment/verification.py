@@ -18,11 +18,12 @@ from kd_lightning.cache import Answers, TopK, Whole
 from kd_lightning.cache.encoding import Encoding, divergence
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.answers import with_answers
+from kd_lightning.experiment.answers import OF_ANSWERS, with_answers
 from kd_lightning.experiment.build import example_input, model_name
 from kd_lightning.experiment.evaluation import find_teacher
 from kd_lightning.foreign import check_foreign
 from kd_lightning.inspection import given_taps
+from kd_lightning.records import read_record
 from kd_lightning.stored_config import is_remembered
 from kd_lightning.teachers import CachedTeacher, FrozenTeacher
 from kd_lightning.terminal import console
@@ -58,10 +59,9 @@ def verify(folder: Path, sample: int = SAMPLE, trust: bool = False) -> Verificat
     unless `trust`, or a run of this user's made the answers, where something foreign would be built: `check_foreign`.
     """
     folder = folder.resolve()
-    description = folder / "cache.json"
-    if not description.exists():
+    stored = read_record(folder / "cache.json", OF_ANSWERS, remedy=f"kd-cache rm {folder.name}")
+    if stored is None:
         raise UserError(f"no run has described it; kd-cache rm {folder.name}")
-    stored = json.loads(description.read_text())
     if not trust and not is_remembered(json.dumps(stored["config"], sort_keys=True)):
         check_foreign(stored["config"], folder.name)
     config = config_of(stored, folder)

@@ -15,8 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from kd_lightning.checksums import safetensors_fault
 from kd_lightning.errors import UserError
-from kd_lightning.models.checksums import archive_is_damaged, safetensors_are_damaged
+from kd_lightning.records import archive_is_damaged
 
 Value = TypeVar("Value")
 
@@ -77,7 +78,7 @@ def _read_safetensors(path: Path, key: str) -> Group:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
-        if safetensors_are_damaged(path, metadata):
+        if safetensors_fault(path) is not None:
             raise _unreadable(path, key, "safetensors file")
         return Group("", tensors, metadata)
     except (SafetensorError, OSError) as error:

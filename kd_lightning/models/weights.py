@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from kd_lightning.checksums import with_checksum
 from kd_lightning.errors import UserError
 from kd_lightning.models.checkpoint_files import Group, plain_names, read_file
-from kd_lightning.models.checksums import with_checksum
 from kd_lightning.models.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.normalization import note_training, read_normalization
 from kd_lightning.models.readings import Reading, readings, usual

@@ -2,7 +2,7 @@
 
 from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.content import Notice
-from kd_lightning.reporting.runs import MISSING, UNFINISHED, Run
+from kd_lightning.reporting.runs import DAMAGED, MISSING, UNFINISHED, Run
 from kd_lightning.sweeps.status import FAILED, RUNNING
 
 LISTED = 12  # jobs that did not finish; the table has all
@@ -12,6 +12,7 @@ STATES = {
     RUNNING: "running, or killed",
     UNFINISHED: "begun and not finished",
     MISSING: "not begun",
+    DAMAGED: "damaged",
 }
 
 

@@ -1,17 +1,19 @@
 """From folders to the runs in them: one run, several, or all jobs of a sweep."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kd_lightning.errors import UserError
+from kd_lightning.records import NONE, Each, sound_record
 from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.runs import MISSING, Run, is_run, read_run, split
 from kd_lightning.run_folder import RECORD_OF_A_SWEEP
 from kd_lightning.sweeps.record import number_of_trials, planned_jobs
 from kd_lightning.sweeps.status import in_order, job_folders
+
+RECORD = {"jobs": int, "selected": ({"overrides": Each(object), "jobs": [str]}, NONE)}
 
 
 def read(paths: Sequence[Path]) -> Collection:
@@ -38,8 +40,9 @@ def read_sweep(folder: Path) -> Collection | None:
     begun = [*(job_folders(folder) if recorded else (path for path in folder.iterdir() if is_run(path)))]
     if is_run(folder) or not (begun or recorded):
         return None
-    path = folder / "sweep.json"
-    record = json.loads(path.read_text()) if path.exists() else None
+    record = sound_record(
+        folder / "sweep.json", RECORD, "what was selected is not shown; the same kd-train -m makes it anew"
+    )
     places = sorted((path.relative_to(folder) for path in begun), key=in_order)
     runs = [read_run(folder / place, str(place)) for place in places]
     planned = planned_jobs(folder)

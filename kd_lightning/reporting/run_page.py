@@ -1,9 +1,9 @@
 """What is shown of one run."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kd_lightning.records import Each, sound_record
 from kd_lightning.reporting.content import Card, Cell, Content, Notice, Section, Table, section
 from kd_lightning.reporting.figures.calibration import reliability
 from kd_lightning.reporting.figures.classes import EXTREMES, MANY, WHOLE, WORST, confusions, gain_by_class
@@ -11,7 +11,7 @@ from kd_lightning.reporting.figures.cost import accuracy_over_cost
 from kd_lightning.reporting.figures.curves import loss_terms, validation
 from kd_lightning.reporting.figures.knowledge import beyond_the_label
 from kd_lightning.reporting.page_tables import commonest_confusions, comparison, objective
-from kd_lightning.reporting.runs import Run
+from kd_lightning.reporting.runs import DAMAGED, Run
 from kd_lightning.reporting.terminal_tables import caption
 from kd_lightning.sweeps.status import FAILED
 
@@ -19,7 +19,8 @@ from kd_lightning.sweeps.status import FAILED
 def run_page(run: Run) -> Content:
     """A run's page, of whatever has been written so far."""
     if run.summary is None:
-        text = f"This run {'failed' if run.status == FAILED else 'has not finished'}; its curves end where it stopped."
+        stands = {FAILED: "failed", DAMAGED: "cannot be read as a whole"}.get(run.status, "has not finished")
+        text = f"This run {stands}; its curves end where it stopped."
         return Content(run.name, choices(run), [], curves(run), Notice(text, [run.error] if run.error else []))
     networks = comparison([run])
     sections = section("comparison", "Comparison", caption(run.summary), [networks])
@@ -90,12 +91,10 @@ def cost_of_training(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def environment(run: Run) -> Table | None:
     """environment.json, a line for each of its values."""
-    path = run.folder / "environment.json"
-    if not path.exists():
+    found = sound_record(run.folder / "environment.json", Each(object), "what it ran on is left out")
+    if found is None:
         return None
-    rows = [
-        [Cell(name), Cell(text)] for name, value in json.loads(path.read_text()).items() if (text := one_line(value))
-    ]
+    rows = [[Cell(name), Cell(text)] for name, value in found.items() if (text := one_line(value))]
     return Table(["", "environment"], [False, False], rows)
 
 

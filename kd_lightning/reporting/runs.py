@@ -1,6 +1,5 @@
 """A run's folder, read."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,20 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
+import yaml
 
 from kd_lightning.command_line import unquoted
-from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
+from kd_lightning.records import Damaged, sound_record, warn_once
 from kd_lightning.reporting.caution import with_parts
+from kd_lightning.run_folder import goes_on, read_summary
 from kd_lightning.stored_config import stored_values
 from kd_lightning.sweeps.status import FINISHED, read_status
 from kd_lightning.tracking.arrays import NAME as EVALUATION
-from kd_lightning.tracking.arrays import read_arrays
+from kd_lightning.tracking.arrays import sound_arrays
 from kd_lightning.tracking.metrics_rows import NAME as METRICS
 from kd_lightning.tracking.metrics_rows import read_rows
 
-UNFINISHED, MISSING = "unfinished", "not begun"
+UNFINISHED, MISSING, DAMAGED = "unfinished", "not begun", "damaged"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,11 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The values that it was given, as they were written; empty where these are not there."""
-        return stored_values(self.folder) or {}
+        try:
+            return stored_values(self.folder) or {}
+        except Damaged as error:
+            warn_once(f"{error}; of what it was given, the command line alone is shown")
+            return {}
 
     def metric(self, role: str, name: str) -> float | None:
         """A number of the summary; None where the run has none."""
@@ -72,23 +76,32 @@ class Run:
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        """evaluation.npz; empty where there is none."""
-        return read_arrays(self.folder / EVALUATION)
+        """evaluation.npz; empty where there is none, and with a warning where it is damaged."""
+        found = sound_arrays(
+            self.folder / EVALUATION, f"its figures are left out; to make it anew, {goes_on(self.folder)}"
+        )
+        return found if "class_names" in found else {}
 
 
 def read_run(folder: Path, name: str | None = None) -> Run:
     """The run in a folder; raises `UserError` where there is none."""
     if not is_run(folder):
         raise UserError(f"{folder}: holds no run; give a folder that kd-train printed, or a multirun's")
-    path, status = folder / "summary.json", read_status(folder)
-    summary = with_parts(json.loads(path.read_text())) if path.exists() else None
+    status = read_status(folder)
+    overrides = read_overrides(folder) if status is None else split(status.overrides)
+    name = name or folder.resolve().name
+    try:
+        summary = read_summary(folder)
+    except Damaged as error:
+        warn_once(str(error))
+        return Run(folder, name, DAMAGED, overrides, error=str(error))
+    summary = None if summary is None else with_parts(summary)
     if status is None:
-        state = UNFINISHED if summary is None else FINISHED
-        return Run(folder, name or folder.resolve().name, state, read_overrides(folder), summary)
+        return Run(folder, name, UNFINISHED if summary is None else FINISHED, overrides, summary)
     seconds = None if status.ended is None else max(0.0, status.ended - status.started)
     state = UNFINISHED if status.status == FINISHED and summary is None else status.status
     shown = summary if state == FINISHED else None
-    return Run(folder, name or folder.name, state, split(status.overrides), shown, status.error, seconds)
+    return Run(folder, name, state, overrides, shown, status.error, seconds)
 
 
 def is_run(folder: Path) -> bool:
@@ -98,7 +111,7 @@ def is_run(folder: Path) -> bool:
 def read_overrides(folder: Path) -> dict[str, str]:
     """What the command line gave a run."""
     path = folder / ".hydra" / "overrides.yaml"
-    return split(as_typed(OmegaConf.load(path))) if path.exists() else {}
+    return split(sound_record(path, [str], "what the command line gave is not shown", yaml.safe_load) or [])
 
 
 def split(overrides: list[str]) -> dict[str, str]:

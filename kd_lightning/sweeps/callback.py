@@ -45,6 +45,7 @@ class Sweep(Callback):
             at_end.callback(discard_empty_sweep, folder)
             self.plan = make_plan(config)
             # As Hydra's own sweeper does, but not others.
+            set_aside_folder(folder / RECORD_OF_A_SWEEP)
             write_text(folder / RECORD_OF_A_SWEEP, OmegaConf.to_yaml(config))
         except (*BAD_INPUT, OSError) as error:
             end_if_the_disk_is_why(error, folder)

@@ -19,7 +19,7 @@ from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.check import check
 from kd_lightning.experiment.run import run
 from kd_lightning.locks import held
-from kd_lightning.run_folder import one_run_in, run_folder
+from kd_lightning.run_folder import finished, one_run_in, run_folder
 from kd_lightning.sweeps.devices import one_device
 from kd_lightning.sweeps.guard import job_lock
 from kd_lightning.sweeps.plan import searches
@@ -48,7 +48,8 @@ def job_in(folder: Path, config: DictConfig) -> float:
     before = read_status(folder)
     if before is not None:
         refuse_another_job(before, status, folder)
-        if before.has_ended(searches(hydra.sweeper)):
+        has_results = before.status != FINISHED or finished(folder) is not None
+        if before.has_ended(searches(hydra.sweeper)) and has_results:
             return score(before.validation)
     status.write(folder)
     with output_to(folder / LOG):

@@ -12,9 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
+from kd_lightning.records import Each, sound_record
 from kd_lightning.run_folder import RECORD_OF_A_SWEEP, remove_folder
 from kd_lightning.sweeps.guard import LOCK
 from kd_lightning.sweeps.status import job_folders
+
+RECORD = {"hydra": {"sweeper": Each(object), "overrides": {"task": [str]}}}
 
 
 @dataclass(frozen=True)
@@ -86,16 +89,26 @@ def given(hydra: DictConfig) -> list[str]:
 
 def refuse_another_sweep(config: DictConfig, folder: Path) -> None:
     """Raise `UserError` if the folder holds jobs of a sweep with other overrides."""
-    record = folder / RECORD_OF_A_SWEEP
-    if not record.exists() or not has_begun(folder):
+    before, now = read_plan(folder) if has_begun(folder) else None, config.hydra
+    if before is None:
         return
-    before, now = OmegaConf.load(record).hydra, config.hydra
     typed = as_typed(before.overrides.task)
     if typed != as_typed(now.overrides.task) or sweeper_values(before) != sweeper_values(now):
         raise UserError(
             f"hydra.sweep.dir={folder}: holds the sweep {' '.join(typed)}; give the same overrides in "
             "the same order to go on with it, or another folder"
         )
+
+
+def read_plan(folder: Path) -> DictConfig | None:
+    """Hydra's part of a sweep's record; None where there is none, and with a warning where it is damaged."""
+    found = sound_record(folder / RECORD_OF_A_SWEEP, RECORD, "the sweep is known by its jobs alone", parsed)
+    return None if found is None else DictConfig(found).hydra
+
+
+def parsed(text: str) -> Any:
+    """The plain values of a config's text; nothing in it is resolved."""
+    return OmegaConf.to_container(OmegaConf.create(text))
 
 
 def sweeper_values(hydra: DictConfig) -> dict[str, Any]:

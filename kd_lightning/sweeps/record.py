@@ -4,31 +4,23 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.run_folder import RECORD_OF_A_SWEEP
-from kd_lightning.sweeps.plan import given, grid, searches
+from kd_lightning.errors import UserError
+from kd_lightning.sweeps.plan import given, grid, read_plan, searches
 
 
 def planned_jobs(folder: Path) -> list[list[str]]:
     """The overrides of every job of a grid, in the jobs' order; none where only the sweeper knew them."""
-    hydra = read_record(folder)
+    hydra = read_plan(folder)
     if hydra is None or searches(hydra.sweeper):
         return []
     try:
         return grid(OverridesParser.create().parse_overrides(given(hydra)))
-    except HydraException:  # a choice of configs by pattern, which only the run itself can look up
+    except (HydraException, UserError):  # a choice of configs by pattern, which only the run itself can look up
         return []
 
 
 def number_of_trials(folder: Path) -> int | None:
     """How many jobs a search has; None for a grid."""
-    hydra = read_record(folder)
-    return hydra.sweeper.n_trials if hydra is not None and searches(hydra.sweeper) else None
-
-
-def read_record(folder: Path) -> DictConfig | None:
-    """Hydra's part of the record; None where there is none."""
-    path = folder / RECORD_OF_A_SWEEP
-    found: DictConfig | None = OmegaConf.load(path).hydra if path.exists() else None
-    return found
+    hydra = read_plan(folder)
+    return int(hydra.sweeper.n_trials) if hydra is not None and searches(hydra.sweeper) else None

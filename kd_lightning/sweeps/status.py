@@ -1,15 +1,16 @@
 """status.json: what became of one job of a sweep."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kd_lightning.command_line import unquoted
+from kd_lightning.records import NONE, NUMBER, sound_record
 from kd_lightning.run_folder import STATUS_OF_A_JOB
 from kd_lightning.tracking.files import write_json
 
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
+SHAPE = {"status": str, "overrides": [str], "started": NUMBER, "ended": (*NUMBER, NONE), "validation": (*NUMBER, NONE)}
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Status:
 
 
 def read_status(folder: Path) -> Status | None:
-    """The status of the job in a folder, or None where none has begun."""
-    path = folder / STATUS_OF_A_JOB
-    return Status(**json.loads(path.read_text())) if path.exists() else None
+    """The status of the job in a folder, or None where none has begun, and with a warning where it is damaged."""
+    found = sound_record(folder / STATUS_OF_A_JOB, SHAPE, "taken for a job that has not begun")
+    return None if found is None else Status(**{name: found.get(name) for name in Status.__dataclass_fields__})
 
 
 def read_statuses(folder: Path) -> dict[str, Status]:

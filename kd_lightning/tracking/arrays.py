@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_lightning.tracking.files import replacing
+from kd_lightning.records import Damaged, damaged, unreadable, warn_once
+from kd_lightning.tracking.files import replacing, set_aside_folder
 
 NAME = "evaluation.npz"
 ROLES = ("teacher", "scratch", "student")
@@ -14,16 +15,31 @@ Arrays = dict[str, np.ndarray]
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write in one rename, so that a half-written file never exists."""
+    set_aside_folder(path)
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # numpy declares an option among the arrays
 
 
 def read_arrays(path: Path) -> Arrays:
-    """All arrays of a file; none where it is not there."""
-    if not path.exists():
+    """All arrays of a file; none where it is not there. Raises `Damaged`: its parts carry checksums."""
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
         return {}
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}
+    except OSError as error:
+        raise damaged(path, unreadable(error)) from error
+    except Exception as error:  # a damaged archive can raise anything
+        raise damaged(path, "cannot be read as arrays") from error
+
+
+def sound_arrays(path: Path, consequence: str) -> Arrays:
+    """The same; none, with a warning that ends with the consequence, where the file is damaged."""
+    try:
+        return read_arrays(path)
+    except Damaged as error:
+        warn_once(f"{error}; {consequence}")
+        return {}
 
 
 def write_evaluation(folder: Path, class_names: Sequence[str], roles: Mapping[str, Mapping[str, np.ndarray]]) -> None:

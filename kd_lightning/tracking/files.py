@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.disk import writing
+from kd_lightning.records import sealed_json
 
 DAY = 24 * 60 * 60.0  # seconds
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write in one rename; numbers that JSON has not become null."""
-    write_text(path, json.dumps(finite(record), indent=2, allow_nan=False) + "\n")
+    """Write in one rename, with a checksum; numbers that JSON has not become null."""
+    set_aside_folder(path)
+    write_text(path, sealed_json(json.dumps(finite(record), indent=2, allow_nan=False) + "\n"))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -98,6 +100,12 @@ def _is_open_as(file: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
         return False
+
+
+def set_aside_folder(path: Path) -> None:
+    """Give a folder another name where it stands in a file's place."""
+    if path.is_dir():
+        os.replace(path, path.with_name(f"{path.name}.{uuid.uuid4().hex}"))
 
 
 def synced(path: Path) -> None:

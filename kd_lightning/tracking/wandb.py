@@ -1,6 +1,5 @@
 """Weights & Biases: one run for one training."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.errors import UserError
+from kd_lightning.records import Each, sound_record
 from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.description import Description
 from kd_lightning.tracking.files import write_json
@@ -77,10 +77,9 @@ class TrainingWandbLogger(WandbLogger):
 
     def take_up(self, folder: Path) -> bool:
         """Go on in the run of the training in `folder`; False where that had none."""
-        record = folder / RECORD
-        if record.exists():
-            self._wandb_init |= json.loads(record.read_text())
-        return record.exists()
+        record = sound_record(folder / RECORD, Each(object), "it goes on in a run of its own there")
+        self._wandb_init |= record or {}
+        return record is not None
 
     @property
     @rank_zero_experiment
