@@ -12,6 +12,7 @@ from kd_lightning.records import Damaged
 from kd_lightning.reporting.page import NAME as PAGE
 from kd_lightning.reporting.page import write_run_page
 from kd_lightning.stored_config import save_config, stored_values
+from kd_lightning.tracking.files import set_aside_folder
 
 
 def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def mend(config: DictConfig, folder: Path) -> None:
     except Damaged:  # which was told where the configs were compared
         save_config(config, folder)
     if not is_whole(folder / PAGE):
+        set_aside_folder(folder / PAGE)
         write_run_page(folder)
 
 

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.disk import writing
-from kd_lightning.tracking.files import synced, write_text
+from kd_lightning.tracking.files import set_aside_folder, synced, write_text
 from kd_lightning.tracking.metrics_rows import NAME, Row, columns_of, read_rows, text_of
 
 
@@ -77,6 +77,7 @@ class MetricsFile(Logger):
         self._columns = columns_of(rows)
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            set_aside_folder(self.path)
         write_text(self.path, text_of(rows, self._columns, header=True) if rows else "")
 
 
