@@ -22,7 +22,7 @@ from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import discard_empty_sweep, make_plan, searches
 from kd_lightning.sweeps.progress import Progress
 from kd_lightning.terminal import AS_IT_IS
-from kd_lightning.tracking.files import write_text
+from kd_lightning.tracking.files import set_aside_folder, write_text
 
 TALKERS = ("hydra", "hydra_plugins", "alembic")
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended

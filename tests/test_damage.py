@@ -1,0 +1,244 @@
+"""A damaged file costs only itself: it is made anew with a warning that names it, or one line says what to do."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from kd_lightning.cache import RecordFile
+from kd_lightning.checksums import safetensors_fault
+from kd_lightning.data.decoded import decoded
+from kd_lightning.models import save_weights
+from kd_lightning.records import NONE, NUMBER, Damaged, Each, fault, read_record, sealed_yaml, warn_once
+from kd_lightning.tracking.arrays import read_arrays
+from kd_lightning.tracking.files import write_json
+from tests.conftest import SHORT, Command
+from tests.test_data_small_folder import counted, picture
+from tests.torture import damage
+
+RECORD = {"student": {"model": "digits_cnn_4", "top1": 0.5625}, "seeds": [0, 1]}
+BREAKING = (damage.emptied, damage.truncated, damage.holed, damage.a_list, damage.null, damage.no_text, damage.a_folder)
+QUICK = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu")
+CHANCE = random.Random(0)
+
+
+@pytest.fixture(autouse=True)
+def _told_again() -> None:
+    warn_once.cache_clear()
+
+
+def flips(content: bytes) -> list[bytes]:
+    """The content with each of its bits flipped."""
+    found = [bytearray(content) for _ in range(8 * len(content))]
+    for number, each in enumerate(found):
+        each[number // 8] ^= 1 << number % 8
+    return [bytes(each) for each in found]
+
+
+def test_each_flipped_bit_of_a_record_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, RECORD)
+    assert json.loads(path.read_text()) == RECORD, "other readers see no key that is not theirs"
+    assert read_record(path, {}) == RECORD
+    end = len(json.dumps(RECORD, indent=2))
+    for place, content in enumerate(flips(path.read_bytes())):
+        path.write_bytes(content)
+        try:
+            found = read_record(path, {})
+        except Damaged:
+            continue
+        assert place // 8 > end, "of the checksum alone, which is none any more"
+        assert found == RECORD
+
+
+def test_a_flipped_bit_of_a_config_is_seen_or_changes_nothing(tmp_path: Path) -> None:
+    path, seen = tmp_path / "config.yaml", 0
+    path.write_text(sealed_yaml(yaml.safe_dump(RECORD)))
+    for content in flips(path.read_bytes()):
+        path.write_bytes(content)
+        try:
+            assert read_record(path, {}, yaml.safe_load).items() >= RECORD.items()
+        except Damaged:
+            seen += 1
+    assert seen > 7 * len(yaml.safe_dump(RECORD))
+
+
+def test_a_file_that_others_wrote_anew_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "record.json", RECORD)
+    changed = json.loads((tmp_path / "record.json").read_text()) | {"seeds": [2]}
+    for text in (json.dumps(changed), json.dumps(changed, indent=2) + "\n"):
+        (tmp_path / "record.json").write_text(text)
+        assert read_record(tmp_path / "record.json", {"seeds": [int]}) == changed
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "words"),
+    [
+        ([], {"a": int}, "it is []"),
+        (None, {"a": int}, "it is None"),
+        ({"a": "x"}, {"a": NUMBER}, "a is 'x'"),
+        ({"a": {"b": None}}, {"a": {"b": str}}, "a.b is None"),
+        ({"a": {}}, {"a": {"b": str}}, "a.b is missing"),
+        ({"a": [1, "x"]}, {"a": [int]}, "a[1] is 'x'"),
+        ({"a": 1, "b": []}, Each((*NUMBER, NONE), {"a": int}), "b is []"),
+    ],
+)
+def test_what_is_of_another_shape_is_named(value: Any, shape: Any, words: str) -> None:
+    assert fault(value, shape) == words
+
+
+def test_what_is_of_a_shape_is_sound() -> None:
+    assert fault({"a": 1, "b": None, "c": 2.5}, Each((*NUMBER, NONE), {"a": int})) is None
+    assert fault({"a": None, "more": []}, {"a": (Each(int), NONE)}) is None
+
+
+def test_each_flipped_bit_of_weights_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(nn.Linear(2, 1), path, {"mean": "[0.5]"})
+    content = path.read_bytes()
+    assert safetensors_fault(path) is None
+    name, padding = content.index(b'"sha256"'), len(content[8:]) - len(content[8:].rstrip())
+    assert padding < 8
+    for place, changed in enumerate(flips(content)):
+        path.write_bytes(changed)
+        is_of_no_number = name < place // 8 < name + 8  # the name of the checksum, which is then not told
+        assert is_of_no_number or safetensors_fault(path) is not None, place
+    assert "mean" in content.decode(errors="replace")
+
+
+@pytest.mark.parametrize("how", [*BREAKING, damage.without_a_key, damage.of_another_type])
+def test_a_report_tells_a_summary_that_is_damaged(how: damage.Damage, run_folder: Path, command: Command) -> None:
+    how(run_folder / "summary.json", CHANCE)
+    outcome = command("kd-report", "run", "--format=csv")
+    assert outcome.code == 0, outcome.errors
+    assert "Traceback" not in outcome.errors
+    if "damaged" in (run_folder / "report.csv").read_text():
+        assert f"warning: run/summary.json: is damaged ({''}" in outcome.errors
+        assert "goes on" in outcome.errors
+    else:  # a key that nobody reads
+        assert how in (damage.without_a_key, damage.of_another_type)
+
+
+@pytest.mark.parametrize("file", ["summary.json", "evaluation.npz"])
+def test_what_was_measured_is_made_anew(file: str, run_folder: Path, command: Command) -> None:
+    before = json.loads((run_folder / "summary.json").read_text())
+    arrays = read_arrays(run_folder / "evaluation.npz")
+    content = bytearray((run_folder / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (run_folder / file).write_bytes(content)
+    outcome = command("kd-train", *SHORT, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    assert f"{file}: is damaged" in outcome.errors
+    assert "made anew" in outcome.errors
+    after = json.loads((run_folder / "summary.json").read_text())
+    assert damage.without_times(after) == damage.without_times(before)
+    assert arrays.keys() == read_arrays(run_folder / "evaluation.npz").keys()
+
+
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [
+        ("summary.json", damage.flipped),
+        (".hydra/resolved.yaml", damage.flipped),
+        (".hydra/resolved.yaml", damage.null),
+        (".hydra/resolved.yaml", damage.a_folder),
+        ("checkpoints/best.ckpt", damage.holed),
+        ("checkpoints/best.ckpt", damage.emptied),
+    ],
+)
+def test_a_run_that_cannot_be_tested_is_one_line(
+    file: str, how: damage.Damage, run_folder: Path, command: Command
+) -> None:
+    how(run_folder / file, random.Random(3))
+    outcome = command("kd-eval", "run=run")
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1, outcome.errors
+    assert f"run/{file}: is damaged" in outcome.error_lines[0]
+    assert "; " in outcome.error_lines[0], "the remedy"
+
+
+def test_a_sweeps_report_shows_the_good_jobs_and_names_the_others(
+    sweep: Path, tmp_path: Path, command: Command
+) -> None:
+    folder = shutil.copytree(sweep, tmp_path / "copy")
+    damaged = ("0/summary.json", "1/status.json", "multirun.yaml", "sweep.json", "2/.hydra/resolved.yaml")
+    for number, file in enumerate(damaged):
+        BREAKING[number](folder / file, CHANCE)
+    outcome = command("kd-report", "copy", "--format=html,csv,markdown")
+    assert outcome.code == 0, outcome.errors
+    for file in damaged[:4]:
+        assert f"copy/{file}: is damaged" in outcome.errors
+    states = [line.count("finished") for line in (folder / "report.csv").read_text().splitlines()[1:]]
+    assert states.count(1) == 15
+    assert "1 damaged" in (folder / "report.md").read_text()
+
+
+def test_what_the_cache_keeps_is_made_anew(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The teacher's weights and the student's metrics are damaged, and answers: the next run gives the same."""
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    options = (*QUICK, "callbacks.progress_bar=null", "teacher.model=digits_cnn_8", "teacher.cache=logits")
+    first = command("kd-train", *options, "hydra.run.dir=first")
+    assert first.code == 0, first.errors
+    homes = {
+        json.loads((home / "record.json").read_text())["shaped_by"]["model"]: home
+        for home in tmp_path.glob("cache/networks/*[!k]")
+        if home.is_dir()
+    }
+    teacher, student = homes["digits_cnn_8"], homes["digits_cnn_4"]
+    damage.flipped(teacher / "weights.safetensors", random.Random(1))
+    damage.flipped(student / "record.json", random.Random(1))
+    (described,) = tmp_path.glob("cache/answers/*/cache.json")
+    damage.truncated(described, CHANCE)
+    listed = command("kd-cache", "ls")
+    assert listed.code == 0
+    assert listed.output.count("damaged") == 2
+    second = command("kd-train", *options, "hydra.run.dir=second")
+    assert second.code == 0, second.errors
+    for named in (teacher / "weights.safetensors", student / "record.json", described):
+        assert f"{named}: is damaged" in second.errors
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("first", "second")]
+    assert damage.without_times(summaries[0]) == damage.without_times(summaries[1])
+    assert "is damaged" not in command("kd-train", *options, "hydra.run.dir=third").errors
+
+
+@pytest.mark.parametrize("file", ["pixels.npy", "images.json"])
+def test_a_flipped_bit_of_decoded_images_is_seen(file: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for number in range(8):
+        picture(tmp_path / "photos" / "train" / ("ant" if number < 4 else "bee") / f"{number % 4}.png", number)
+    cache = tmp_path / "cache"
+    images = decoded(counted(tmp_path / "photos"), cache).images.clone()
+    (home,) = (path for path in cache.glob("images/*") if path.is_dir())
+    damage.flipped(home / file, random.Random(2))
+    again = counted(tmp_path / "photos")
+    assert torch.equal(decoded(again, cache).images, images)
+    assert sorted(again.rows) == [*range(8)]
+    assert f"{home}: is damaged" in capfd.readouterr().err
+    unharmed = counted(tmp_path / "photos")
+    decoded(unharmed, cache)
+    assert unharmed.rows == []
+
+
+def test_damaged_answers_are_named_and_absent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    records = RecordFile(tmp_path / "answers.bin", 4, 6)
+    records.write(torch.arange(4), torch.ones(4, 6, dtype=torch.int16))
+    content = bytearray((tmp_path / "answers.bin").read_bytes())
+    content[3] ^= 4
+    (tmp_path / "answers.bin").write_bytes(content)
+    assert RecordFile(tmp_path / "answers.bin", 4, 6).read(torch.arange(4))[1].tolist() == [False, True, True, True]
+    assert f"warning: {tmp_path / 'answers.bin'}: some of its records are damaged" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_each_file_with_each_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole table: whatever reads a damaged file gives the same, with a warning, or is one line."""
+    monkeypatch.setenv("COLUMNS", os.environ.get("COLUMNS", "80"))  # which the trials change, as the cache's place
+    whole = damage.prepared(tmp_path / "whole")
+    problems = [damage.problem(attempt, whole, tmp_path / "damaged") for attempt in damage.attempts()]
+    assert [problem for problem in problems if problem] == []
