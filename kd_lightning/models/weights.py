@@ -20,7 +20,7 @@ from kd_lightning.models.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.normalization import note_training, read_normalization
 from kd_lightning.models.readings import Reading, readings, usual
 from kd_lightning.terminal import say_once
-from kd_lightning.tracking.files import replacing, synced
+from kd_lightning.tracking.files import replacing, set_aside_folder, synced
 
 LISTED = 3
 LISTED_ADDRESSES = 6
@@ -85,6 +85,7 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, obje
     entries = {name: value.to("cpu", copy=True).contiguous() for name, value in _plain_state(model).items()}
     # Not safetensors' own save_file, which makes files that only their owner can read.
     content = with_checksum(save(entries, {name: str(value) for name, value in (metadata or {}).items()}))
+    set_aside_folder(path)
     with replacing(path) as unfinished:
         unfinished.write_bytes(content)
         synced(unfinished)
