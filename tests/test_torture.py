@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.torture import __main__ as torture
 from tests.torture.trial import Trial, show
 
-SHORT = {"kills": 14, "foreign": 8, "configs": 12}
+SHORT = {"kills": 14, "damage": 20, "foreign": 8, "configs": 12}
 
 
 @pytest.mark.slow

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.torture import configs, foreign, kills
+from tests.torture import configs, damage, foreign, kills
 from tests.torture.forked import import_all
 from tests.torture.trial import show
 
-KINDS = {"kills": kills, "foreign": foreign, "configs": configs}
+KINDS = {"kills": kills, "damage": damage, "foreign": foreign, "configs": configs}
 
 
 def main() -> None:
