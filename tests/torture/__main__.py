@@ -1,17 +1,19 @@
 """python -m tests.torture [KIND …] [--count N] [--seed N]: a table of what was tried, and what failed."""
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.torture import configs, damage, foreign, kills
+from tests.torture import configs, damage, disks, foreign, kills, ranks
 from tests.torture.forked import import_all
 from tests.torture.trial import show
 
-KINDS = {"kills": kills, "damage": damage, "foreign": foreign, "configs": configs}
+# Damage is last: its commands run in this process, which the others fork.
+KINDS = {"kills": kills, "disks": disks, "ranks": ranks, "foreign": foreign, "configs": configs, "damage": damage}
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
     print(file=sys.stderr)
     if not show(trials, Console()):
         sys.exit(1)
-    folder.rmdir()
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

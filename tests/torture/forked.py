@@ -4,11 +4,13 @@ import atexit
 import importlib
 import os
 import pkgutil
+import resource
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +61,10 @@ class Process:
     def kill(self, all_of_it: bool = True) -> bool:
         """SIGKILL, to the data loader's workers, too, or not; whether it came before the end."""
         if not self.has_ended():
-            (os.killpg if all_of_it else os.kill)(self.pid, signal.SIGKILL)
+            if all_of_it:
+                with suppress(ProcessLookupError):  # it has not come to make its session
+                    os.killpg(self.pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)
             _, status = os.waitpid(self.pid, 0)
             self.code = os.waitstatus_to_exitcode(status)
         return self.code == -signal.SIGKILL
@@ -74,13 +79,21 @@ class Process:
 
 
 def start(
-    command: str, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str], *, imports: bool = False
+    command: str,
+    arguments: tuple[str, ...],
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    imports: bool = False,
+    largest_file: int | None = None,
 ) -> Process:
-    """A command in a folder; with `imports` in a fresh interpreter, as a user's."""
+    """A command in a folder; with `imports` in a fresh interpreter, as a user's; a file may be limited in bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
         become(command, arguments, folder, environment, imports)
     return Process(pid, folder)
 
