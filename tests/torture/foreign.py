@@ -83,7 +83,9 @@ def prepare(folder: Path) -> None:
         process = run("kd-train", arguments, folder)
         assert process.wait(LIMIT) == 0, process.errors
     for path in folder.glob("sweep/*/summary.json"):
-        path.write_text(path.read_text().replace('"tested": true', '"tested": false'))
+        summary = json.loads(path.read_text())
+        summary["data"]["tested"] = False
+        path.write_text(json.dumps(summary))
     harm = f"from pathlib import Path\nPath({HARM!r}).mkdir(exist_ok=True)\nclass Net: pass\ndef function(): pass\n"
     for name in ("mine.py", "hubconf.py"):
         (folder / name).write_text(harm)
@@ -91,7 +93,7 @@ def prepare(folder: Path) -> None:
 
 
 def run(command: str, arguments: tuple[str, ...], folder: Path) -> Process:
-    secret = {"TORTURE_API_KEY": SECRET, "COLUMNS": "300"}
+    secret = {"TORTURE_API_KEY": SECRET, "COLUMNS": "1000"}
     return start(command, arguments, folder, {"KD_LIGHTNING_CACHE": str(folder / "cache"), **secret})
 
 
@@ -131,7 +133,7 @@ def ran_code(command: str, folder: Path, chance: random.Random) -> str | None:
         return None if code == 0 else f"{told}exit code {code}, {process.errors[-300:]}"
     said = (process.errors + process.output).splitlines()
     lines = [line for line in said if any(f"_target_={name}" in line for name in (target, "torch.nn.Linear"))]
-    wanted = 1 if command == "kd-cache" else 2
+    wanted = 2 if command == "kd-eval" else 1
     return None if code == wanted and len(lines) == 1 else f"{told}exit code {code}, {lines or said[-1:]}"
 
 
