@@ -17,9 +17,7 @@ def trials(count: int, seed: int, folder: Path) -> Iterator[Trial]:
     """So many runs, each with one change of its config."""
     place = folder / "configs"
     for draw in islice(draws(seed), count):
-        yield tried(
-            "configs", f"{draw.group}: a value of its", lambda draw=draw: problem(draw, place, folder / "cache")
-        )
+        yield tried("configs", f"a value of {draw.group}", lambda draw=draw: problem(draw, place, folder / "cache"))
     shutil.rmtree(place, ignore_errors=True)
 
 
