@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.torture import __main__ as torture
 from tests.torture.trial import Trial, show
 
-SHORT = {"kills": 13, "disks": 4, "ranks": 1, "foreign": 8, "configs": 8, "damage": 20}
+SHORT = {"kills": 9, "disks": 3, "ranks": 1, "foreign": 4, "configs": 4, "damage": 8}
 
 
 @pytest.mark.slow
