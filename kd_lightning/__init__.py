@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from kd_lightning.lazy_names import lazy
 
 if TYPE_CHECKING:
+    from kd_lightning.models import projectors
     from kd_lightning.module import DistillationModule
     from kd_lightning.objective import Objective, Term
 
-__all__ = ["DistillationModule", "Objective", "Term", "__version__"]
+__all__ = ["DistillationModule", "Objective", "Term", "__version__", "projectors"]
 
 try:
     __version__ = version("kd-lightning")
@@ -22,5 +23,6 @@ __getattr__, __dir__ = lazy(
         "DistillationModule": "kd_lightning.module",
         "Objective": "kd_lightning.objective",
         "Term": "kd_lightning.objective",
+        "projectors": "kd_lightning.models",
     },
 )

@@ -1,5 +1,8 @@
 """The exceptions that commands tell in one line: bad input, and a training that went wrong."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class UserError(ValueError):
     """Bad input: one line that names the key, its value and the remedy.
@@ -20,3 +23,9 @@ class DiskFailure(RuntimeError):  # noqa: N818
 
     The commands print it without a traceback and exit with code 1.
     """
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The closest of the names as a question, or nothing."""
+    close = get_close_matches(name, list(names), n=1)
+    return f"did you mean {close[0]}? " if close else ""

@@ -12,25 +12,36 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kd_lightning import metrics
-from kd_lightning.batch import Batch, Constants, as_batch, check_labels, example_batch, of_strong_view
+from kd_lightning.batch import Batch, Constants, as_batch, example_batch, of_strong_view
+from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.errors import UserError
-from kd_lightning.learning_rate import LearningRateSchedule
-from kd_lightning.length import Length, begin_next_epoch, is_unlimited, length_of, refuse_without_length
 from kd_lightning.losses import CrossEntropy, functional
-from kd_lightning.metrics import ByLoader, check_classified, of_loader
 from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.models.normalization import stored_normalization
-from kd_lightning.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
-from kd_lightning.predictions import Predictions
+from kd_lightning.tasks.predictions import Predictions
 from kd_lightning.ranks import mean_of_ranks
-from kd_lightning.schedules import Progress
-from kd_lightning.sharing import check_apart, check_terms_apart
-from kd_lightning.signals import connect, resolve_taps, taken_from, takes_strong_view, with_view
+from kd_lightning.schedules.progress import Progress
+from kd_lightning.sources.sharing import check_apart
+from kd_lightning.sources.sharing import check_terms_apart
+from kd_lightning.signals import taken_from
+from kd_lightning.signals import takes_strong_view
+from kd_lightning.signals import with_view
+from kd_lightning.schedules.learning_rate import LearningRateSchedule
+from kd_lightning.schedules.length import Length
+from kd_lightning.schedules.length import begin_next_epoch
+from kd_lightning.schedules.length import is_unlimited
+from kd_lightning.schedules.length import length_of
+from kd_lightning.schedules.torch_schedule import TorchSchedule
+from kd_lightning.schedules.torch_schedule import scheduled
+from kd_lightning.sources import FrozenTeacher
+from kd_lightning.sources import Teacher
 from kd_lightning.taps import TapReader, dry_run
-from kd_lightning.teachers import FrozenTeacher, Teacher
-from kd_lightning.torch_schedule import TorchSchedule, scheduled
+from kd_lightning.taps.resolving import resolve_taps
+from kd_lightning.tasks import metrics
+from kd_lightning.tasks.labels import check_labels
+from kd_lightning.tasks.metrics import ByLoader, check_classified, of_loader
+from kd_lightning.tasks.predictions import Predictions
 
 
 class DistillationModule(LightningModule):
@@ -92,12 +103,12 @@ class DistillationModule(LightningModule):
                 )
             self.teacher = teacher
         elif teacher is not None:
-            found = resolve_taps("teacher", teacher, teacher_taps, self.objective, example_input, num_classes)
+            found = resolve_taps("teacher", teacher, teacher_taps, self.objective.names(), example_input, num_classes)
             self.teacher = FrozenTeacher(teacher, found, num_classes=num_classes)
         self.training_set = Constants(training_set or {})
         self.num_classes = num_classes
         self._example_input = example_input
-        found = resolve_taps("student", student, student_taps, self.objective, example_input, num_classes)
+        found = resolve_taps("student", student, student_taps, self.objective.names(), example_input, num_classes)
         self._connect(found, example_input)
         # What is equal on all ranks by itself is not sent anew before every step.
         self._ddp_params_and_buffers_to_ignore = [
@@ -113,16 +124,17 @@ class DistillationModule(LightningModule):
     def _connect(self, student_taps: Mapping[str, str], example_input: Tensor | None) -> None:
         """Attach the taps that the terms take, and build the parts of terms from the signals of one dry run."""
         teacher_taps = None if self.teacher is None else self.teacher.signals
-        connect(self.objective, student_taps, teacher_taps, self.training_set.names())
-        wanted = taken_from("student", self.objective)
+        self.objective.connect(student_taps, teacher_taps, self.training_set.names())
+        names = self.objective.names()
+        wanted = taken_from("student", names)
         self._student_has_terms = bool(wanted)
-        self._takes_strong_view = takes_strong_view(self.objective)
+        self._takes_strong_view = takes_strong_view(names)
         self._heads_apart = "logits_distilled" in wanted
         train_heads_apart(self.student, self._heads_apart)
         read = {tap: student_taps[tap] for tap in sorted(wanted | {"logits"})}
         self._read_student = TapReader(self.student, read, "student", self.num_classes)
         if self.teacher is not None:
-            self.teacher.request(taken_from("teacher", self.objective))
+            self.teacher.request(taken_from("teacher", names))
         if self.objective.is_built_from_examples:
             if example_input is None:
                 raise UserError(
@@ -165,7 +177,7 @@ class DistillationModule(LightningModule):
 
     def on_fit_start(self) -> None:
         if is_unlimited(self.trainer):
-            refuse_without_length(self.objective)
+            self.objective.refuse_without_length()
         train_heads_apart(self.student, self._heads_apart)  # another module of the same student may have set it
         only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
         if only_the_teacher_is_in_eval_mode:

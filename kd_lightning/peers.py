@@ -15,7 +15,7 @@ from multiprocessing.connection import Client, Connection, Listener, wait
 from subprocess import Popen, TimeoutExpired
 from typing import Any
 
-from kd_lightning.interruption import interruption, leave, signals
+from kd_lightning.system.interruption import interruption, leave, signals
 
 LAUNCHED = "hydra.job.name=train_ddp_process_"  # what Lightning gives the ranks that it starts
 NAMES = {number.value: number.name for number in signal.Signals}

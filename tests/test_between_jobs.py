@@ -11,8 +11,8 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from kd_lightning.cache import RecordFile
-from kd_lightning.reporting.runs import read_run
+from kd_lightning.store import RecordFile
+from kd_lightning.runs.run import read_run
 from tests.conftest import Command
 
 QUICK = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "teacher.weights=null", "scratch=false")

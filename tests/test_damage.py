@@ -12,15 +12,15 @@ import torch
 import yaml
 from torch import nn
 
-from kd_lightning.cache import RecordFile
+from kd_lightning.store import RecordFile
 from kd_lightning.checksums import safetensors_fault
-from kd_lightning.data.decoded import decoded
+from kd_lightning.data.folders.decoded import decoded
 from kd_lightning.models import save_weights
 from kd_lightning.records import NONE, NUMBER, Damaged, Each, fault, read_record, sealed_yaml, warn_once
 from kd_lightning.tracking.arrays import read_arrays
-from kd_lightning.tracking.files import write_json
+from kd_lightning.system.files import write_json
 from tests.conftest import SHORT, Command
-from tests.test_data_small_folder import counted, picture
+from tests.data.test_small_folder import counted, picture
 from tests.torture import damage
 
 RECORD = {"student": {"model": "digits_cnn_4", "top1": 0.5625}, "seeds": [0, 1]}

@@ -17,20 +17,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kd_lightning import losses
-from kd_lightning.cache.records import RecordFile
+from kd_lightning.store.records import RecordFile
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.answers import check_cache
-from kd_lightning.metrics import Agreement
-from kd_lightning.metrics import test_metrics as all_metrics
-from kd_lightning.predictions import Predictions
-from kd_lightning.reporting.content import Content, Table
-from kd_lightning.reporting.reading import read
-from kd_lightning.reporting.run_page import run_page
+from kd_lightning.experiment.storage.answers import check_cache
+from kd_lightning.tasks.metrics import Agreement
+from kd_lightning.tasks.metrics import test_metrics as all_metrics
+from kd_lightning.tasks.predictions import Predictions
+from kd_lightning.reporting.pages.content import Content, Table
+from kd_lightning.runs.reading import read
+from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.tracking.arrays import write_evaluation
 from kd_lightning.tracking.confusions import Confusions
-from kd_lightning.tracking.figures import confusion_figure
-from kd_lightning.tracking.wandb_results import confusion_chart
-from tests.test_metrics import oracle, softmax
+from kd_lightning.tracking.tensorboard.figures import confusion_figure
+from kd_lightning.tracking.wandb.results import confusion_chart
+from tests.tasks.test_metrics import oracle, softmax
 
 CLASSES = 10_000
 NAMES = [f"class {label}" for label in range(CLASSES)]

@@ -17,7 +17,7 @@ from torch import nn
 
 from kd_lightning.tracking.metrics_rows import read_rows
 from tests.run_process import finish, outcome, start
-from tests.test_interruption import LAST, SMALL, sent
+from tests.cli.test_interruption import LAST, SMALL, sent
 
 RANKS = (*SMALL, "trainer=ddp", "trainer.accelerator=cpu")
 ENDLESS = "trainer.max_epochs=40000"

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kd_lightning.tracking.files import remove_unfinished, replacing, write_text
+from kd_lightning.system.files import remove_unfinished, replacing, write_text
 from tests.conftest import Command
 
 WRITE = """
 import sys, time
 from pathlib import Path
-from kd_lightning.tracking.files import replacing
+from kd_lightning.system.files import replacing
 with replacing(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     print("writing", flush=True)

@@ -9,7 +9,7 @@ import torch
 from benchmarks.speed.settings import Pair
 from benchmarks.speed.timing import Row, now
 from kd_lightning.models import create_model
-from kd_lightning.profile import count_flops
+from kd_lightning.models.profile import count_flops
 
 SIDE = {"cpu": 3072, "cuda": 8192}  # of the matrices, large enough for the device's best
 REPEATS = 15

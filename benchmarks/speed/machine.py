@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from kd_lightning import cpu
+from kd_lightning.system import cpu
 
 
 def machine() -> dict[str, Any]:

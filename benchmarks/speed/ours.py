@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.speed.settings import ALPHA, BATCH_SIZE, LEARNING_RATE, MOMENTUM, TEMPERATURE, WEIGHT_DECAY, Pair
 from benchmarks.speed.timing import now
-from kd_lightning.config import conf_dir
-from kd_lightning.experiment.build import build_module, build_network
-from kd_lightning.experiment.check import check
+from kd_lightning.config.resolvers import register_resolvers
+from kd_lightning.experiment.checks.config import check
+from kd_lightning.experiment.config import conf_dir
+from kd_lightning.experiment.networks.build import build_module, build_network
 from kd_lightning.experiment.training import fit, quiet
-from kd_lightning.resolvers import register_resolvers
 
 
 def composed(pair: Pair, root: Path, overrides: Sequence[str]) -> DictConfig:

@@ -10,7 +10,7 @@ from benchmarks.speed.ours import Ours, composed
 from benchmarks.speed.settings import ALPHA, PAIRS, TEMPERATURE, Pair
 from benchmarks.speed.timing import Effort, Row, alternate, median_ratio, say, stepwise
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.build import build_network, build_optimization
+from kd_lightning.experiment.networks.build import build_network, build_optimization
 from kd_lightning.losses import functional
 
 EFFORT = Effort(steps=4, warm_up=1, repeats=5)

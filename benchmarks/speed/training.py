@@ -14,7 +14,7 @@ from benchmarks.speed.reference_loop import reference_steps
 from benchmarks.speed.settings import BATCH_SIZE, LARGE_TEACHER, PAIRS, Pair
 from benchmarks.speed.timing import Contestant, Effort, Row, alternate, median_ratio, say, stepwise
 from benchmarks.speed.torchdistill_loop import torchdistill_steps
-from kd_lightning.cpu import multiplies_bfloat16
+from kd_lightning.system.cpu import multiplies_bfloat16
 
 VARIANTS: dict[str, list[str]] = {  # what a user adds to kd-train
     "float32": [],

@@ -5,7 +5,7 @@ import time
 import torch
 from torch import distributed
 
-from kd_lightning.interruption import interruption
+from kd_lightning.system.interruption import interruption
 from kd_lightning.peers import peers
 from kd_lightning.ranks import hosts
 

@@ -1,5 +1,7 @@
 """Compiled networks for the length of a training."""
 
+from typing import Any
+
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -7,7 +9,6 @@ from torch._dynamo.exc import TorchDynamoException
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.module import DistillationModule
 from kd_lightning.terminal import say
 
 
@@ -27,8 +28,7 @@ class Compilation(Callback):
     def __init__(self, mode: str = "default") -> None:
         self.mode = mode
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, DistillationModule)
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         pl_module.student.compile(mode=self.mode)
         if pl_module.teacher is not None:
             pl_module.teacher.compile(mode=self.mode)
@@ -45,7 +45,7 @@ class Compilation(Callback):
         for part in pl_module.modules():
             part._compiled_call_impl = None
 
-    def _run_once(self, module: DistillationModule, shape: tuple[int, ...]) -> None:
+    def _run_once(self, module: Any, shape: tuple[int, ...]) -> None:
         """The student forward and backward, the teacher forward."""
         devices = [module.device] if module.device.type == "cuda" else []
         buffers = {name: value.clone() for name, value in module.student.named_buffers()}

@@ -14,13 +14,12 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kd_lightning.cache.folders import lock_beside
 from kd_lightning.data import ImageDataModule
 from kd_lightning.data.batches import ImageSet, ShardedBatches
 from kd_lightning.data.views import view_of
 from kd_lightning.errors import UserError
-from kd_lightning.module import DistillationModule
-from kd_lightning.teachers import CachedTeacher
+from kd_lightning.sources import CachedTeacher
+from kd_lightning.store.folders import lock_beside
 from kd_lightning.terminal import say
 
 TURN = 60.0  # seconds to wait for another run before the ranks meet: less than any time limit on their meeting
@@ -35,9 +34,8 @@ class Prefill(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(pl_module, DistillationModule)
         assert isinstance(data, ImageDataModule)
-        teacher = pl_module.teacher
+        teacher = getattr(pl_module, "teacher", None)
         if not isinstance(teacher, CachedTeacher):  # it is the teacher that is trained, or the student alone
             return
         images, sampler = training_batches(trainer.train_dataloader, data)

@@ -6,8 +6,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from kd_lightning.hashing import fold
-from kd_lightning.moved_paths import moved
+from kd_lightning.runs.moved_paths import moved
+from kd_lightning.store.hashing import fold
 
 
 class SeededBatches(Callback):

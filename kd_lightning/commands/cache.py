@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kd_lightning.config import cache_dir
+from kd_lightning.cli.plain_command import Parser, run
 from kd_lightning.errors import UserError
-from kd_lightning.plain_command import Parser, run
+from kd_lightning.store.folders import cache_dir
 
 if TYPE_CHECKING:
-    from kd_lightning.cache.folders import Entry
+    from kd_lightning.store.folders import Entry
 
 
 def main() -> None:
@@ -47,9 +47,9 @@ def list_entries(arguments: argparse.Namespace) -> int:
     from rich.filesize import decimal
     from rich.table import Table
 
-    from kd_lightning.cache.folders import entries
+    from kd_lightning.store.folders import entries
     from kd_lightning.terminal import show
-    from kd_lightning.tracking.files import remove_unfinished
+    from kd_lightning.system.files import remove_unfinished
 
     remove_unfinished(arguments.dir)
     table, total = Table("name", "kind", "what", box=SIMPLE_HEAD), 0
@@ -68,8 +68,8 @@ def list_entries(arguments: argparse.Namespace) -> int:
 
 
 def remove_entries(arguments: argparse.Namespace) -> int:
-    from kd_lightning.cache.folders import entries, named, remove
-    from kd_lightning.tracking.files import remove_unfinished
+    from kd_lightning.store.folders import entries, named, remove
+    from kd_lightning.system.files import remove_unfinished
 
     if bool(arguments.names) == arguments.all:
         raise UserError("kd-cache rm: give names, as kd-cache ls shows them, or --all")
@@ -82,8 +82,8 @@ def remove_entries(arguments: argparse.Namespace) -> int:
 
 
 def verify_entries(arguments: argparse.Namespace) -> int:
-    from kd_lightning.cache.folders import entries, named
-    from kd_lightning.command import prepare_process
+    from kd_lightning.cli.command import prepare_process
+    from kd_lightning.store.folders import entries, named
 
     prepare_process()  # for the user's own classes, as where the answers were made
     chosen = [named(arguments.dir, name) for name in arguments.names] or entries(arguments.dir)
@@ -93,7 +93,7 @@ def verify_entries(arguments: argparse.Namespace) -> int:
 
 def is_right(entry: "Entry", trust: bool) -> bool:
     """Verify some answers and say what came of it; those that cannot be verified are not right."""
-    from kd_lightning.experiment.verification import verify
+    from kd_lightning.experiment.storage.verification import verify
 
     try:
         result = verify(entry.path, trust=trust)
@@ -112,7 +112,7 @@ def is_right(entry: "Entry", trust: bool) -> bool:
 
 def reason(error: Exception) -> str:
     """An error on one line; its kind too, unless it is one that this package words for users."""
-    from kd_lightning.bad_input import BAD_INPUT, one_line
+    from kd_lightning.experiment.bad_input import BAD_INPUT, one_line
 
     return one_line(error) if isinstance(error, BAD_INPUT) else f"{type(error).__name__}: {one_line(error)}"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kd_lightning.command import command
-from kd_lightning.run_folder import checkpoint_name
-from kd_lightning.stored_config import run_config
+from kd_lightning.cli.command import command
+from kd_lightning.experiment.folder.stored_config import run_config
+from kd_lightning.runs.folder import checkpoint_name
 
 
 @command("eval")
@@ -16,7 +16,7 @@ def main(config: DictConfig) -> None:
     checkpoint_name(config.checkpoint, Path(run.paths.output_dir))
 
     from kd_lightning.experiment.evaluation import evaluate
-    from kd_lightning.reporting.terminal_tables import metrics_table
+    from kd_lightning.reporting.tables.terminal_tables import metrics_table
     from kd_lightning.terminal import say, show
 
     tested, stored, checkpoint = evaluate(config)

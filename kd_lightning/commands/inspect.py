@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from kd_lightning.command import command
+from kd_lightning.cli.command import command
 from kd_lightning.errors import UserError
 
 
@@ -13,11 +13,12 @@ def main(config: DictConfig) -> None:
 
     from rich.console import Console
 
-    from kd_lightning.config import plain
-    from kd_lightning.inspection import Inspection, given_taps, input_size, inspect_model
+    from kd_lightning.experiment.config import plain
+    from kd_lightning.experiment.networks.settings import given_taps, input_size
     from kd_lightning.models import check_model_name
-    from kd_lightning.reporting.taps import further, stages, taps_table, unpaired
+    from kd_lightning.reporting.tables.taps import further, stages, taps_table, unpaired
     from kd_lightning.taps import pair_taps
+    from kd_lightning.taps.inspection import Inspection, inspect_model
     from kd_lightning.terminal import AS_IT_IS
 
     def look(role: str) -> Inspection:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kd_lightning.cli.plain_command import Parser, run
 from kd_lightning.errors import UserError
-from kd_lightning.plain_command import Parser, run
-from kd_lightning.tracking.files import write_text
+from kd_lightning.system.files import write_text
 
 if TYPE_CHECKING:
-    from kd_lightning.reporting.collection import Collection
+    from kd_lightning.runs.collection import Collection
 
 SUFFIXES = {"html": "html", "csv": "csv", "markdown": "md"}
 
@@ -50,7 +50,7 @@ def report(paths: list[Path], formats: str, output: Path | None) -> list[Path]:
     is_file = output is not None and output.suffix.lstrip(".") in SUFFIXES.values()
     if is_file and len(names) > 1:
         raise UserError(f"--output={output}: is one file; give a folder for {formats}")
-    from kd_lightning.reporting.reading import read
+    from kd_lightning.runs.reading import read
 
     runs = read(paths)
     folder = output or (paths[0] if len(paths) == 1 else Path())
@@ -70,7 +70,8 @@ def write(target: Path, text: str) -> None:
 
 def writer(name: str) -> "Callable[[Collection], str]":
     """What makes a format's text."""
-    from kd_lightning.reporting import export, page
+    from kd_lightning.reporting.pages import page
+    from kd_lightning.reporting.tables import export
 
     return {"html": page.page, "csv": export.as_csv, "markdown": export.as_markdown}[name]
 

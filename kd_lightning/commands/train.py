@@ -5,10 +5,10 @@ from contextlib import nullcontext
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kd_lightning.command import command, is_sweep_job
-from kd_lightning.config import as_typed
-from kd_lightning.interruption import interruption
-from kd_lightning.run_folder import goes_on, one_run_in, refuse_folders_of_ranks, run_folder, sweep_of
+from kd_lightning.cli.command import command, is_sweep_job
+from kd_lightning.experiment.config import as_typed
+from kd_lightning.runs.folder import goes_on, one_run_in, refuse_folders_of_ranks, run_folder, sweep_of
+from kd_lightning.system.interruption import interruption
 
 
 @command("train")
@@ -17,19 +17,19 @@ def main(config: DictConfig) -> float | None:
 
     Returns the distilled student's best validation accuracy, for sweepers to maximise.
     """
-    from kd_lightning.experiment.check_values import check_values
+    from kd_lightning.experiment.checks.values import check_values
 
     if not is_sweep_job():
         refuse_folders_of_ranks(config)
         check_values(config)  # first, for torch takes seconds to import
 
-    from kd_lightning.experiment.check import check
-    from kd_lightning.experiment.introduction import introduce
-    from kd_lightning.experiment.resume import finished
+    from kd_lightning.experiment.checks.config import check
+    from kd_lightning.experiment.checks.unused import refuse_unused, set_for_nothing
+    from kd_lightning.experiment.folder.introduction import introduce
+    from kd_lightning.experiment.folder.resume import finished
     from kd_lightning.experiment.run import run
-    from kd_lightning.experiment.unused import refuse_unused, set_for_nothing
-    from kd_lightning.reporting.page import NAME as PAGE
-    from kd_lightning.reporting.terminal_tables import caption, comparison
+    from kd_lightning.reporting.pages.page import NAME as PAGE
+    from kd_lightning.reporting.tables.terminal_tables import caption, comparison
     from kd_lightning.sweeps.job import sweep_job
     from kd_lightning.terminal import say, show, warn
 

@@ -4,10 +4,10 @@ from kd_lightning.data.augment import Augmentation, CropFlip, Identity
 from kd_lightning.data.batches import Batch, Draw, FixedBatches, Images, ImageSet, ShardedBatches
 from kd_lightning.data.cifar import CIFAR10DataModule, CIFAR100DataModule
 from kd_lightning.data.digits import DigitsDataModule
-from kd_lightning.data.folder import ImageFolderDataModule
+from kd_lightning.data.folders.folder import ImageFolderDataModule
+from kd_lightning.data.folders.small_folder import SmallFolderDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import ImageDataModule, Sources
-from kd_lightning.data.small_folder import SmallFolderDataModule
 from kd_lightning.data.strong import RandAugment
 from kd_lightning.data.views import view_of
 

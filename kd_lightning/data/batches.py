@@ -12,7 +12,7 @@ from kd_lightning.batch import Batch
 from kd_lightning.data.strong import STRONG_VIEWS, StrongView
 from kd_lightning.data.views import view_of
 from kd_lightning.errors import UserError
-from kd_lightning.hashing import fold
+from kd_lightning.store.hashing import fold
 
 STRONG_EPOCHS = 2**32  # added to an epoch's number, so that its two views are drawn apart
 

@@ -19,7 +19,7 @@ from kd_lightning.data.module import Sources
 from kd_lightning.data.pickles import as_integers, as_text, load_archive, load_arrays
 from kd_lightning.data.values import check_flag
 from kd_lightning.errors import UserError
-from kd_lightning.tracking.files import DAY
+from kd_lightning.system.files import DAY
 
 LATEST: dict[Any, Sources] = {}  # what this process read last, by the state of its files
 PIXELS = 3 * 32 * 32

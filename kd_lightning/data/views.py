@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from kd_lightning.hashing import MASK, fold, scramble
+from kd_lightning.store.hashing import MASK, fold, scramble
 
 
 def view_of(seed: int, epoch: int, index: Tensor, num_views: int) -> Tensor:

@@ -7,12 +7,14 @@ from typing import Any
 from lightning import seed_everything
 from omegaconf import DictConfig
 
-from kd_lightning.bad_input import BAD_INPUT
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment import once
-from kd_lightning.experiment.blame import SEE_ALL, reason_of, setting
-from kd_lightning.experiment.build import (
+from kd_lightning.experiment.bad_input import BAD_INPUT
+from kd_lightning.experiment.checks.blame import SEE_ALL, reason_of, setting
+from kd_lightning.experiment.checks.rehearsal import rehearse
+from kd_lightning.experiment.folder.memory import forget_peaks
+from kd_lightning.experiment.initialization import initialise
+from kd_lightning.experiment.networks.build import (
     build_module,
     build_network,
     file_metadata,
@@ -20,11 +22,9 @@ from kd_lightning.experiment.build import (
     is_own_teacher,
     model_name,
 )
-from kd_lightning.experiment.initialization import initialise
-from kd_lightning.experiment.measured import measure_once
-from kd_lightning.experiment.memory import forget_peaks
-from kd_lightning.experiment.own_teacher import build_own_teacher
-from kd_lightning.experiment.rehearsal import rehearse
+from kd_lightning.experiment.networks.own_teacher import build_own_teacher
+from kd_lightning.experiment.storage import networks
+from kd_lightning.experiment.storage.measurements import measure_once
 from kd_lightning.experiment.summary import summarise
 from kd_lightning.experiment.testing import (
     UNTESTED,
@@ -39,13 +39,14 @@ from kd_lightning.experiment.testing import (
 from kd_lightning.experiment.training import Fit, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
-from kd_lightning.reporting.page import write_run_page
-from kd_lightning.terminal import say, warn
+from kd_lightning.reporting.pages.page import write_run_page
+from kd_lightning.terminal import say
+from kd_lightning.terminal import warn
+from kd_lightning.system.files import write_json
 from kd_lightning.tracking.arrays import Arrays, write_evaluation
 from kd_lightning.tracking.environment import environment
-from kd_lightning.tracking.files import write_json
 from kd_lightning.tracking.results import log_results
-from kd_lightning.tracking.wandb import one_wandb_run
+from kd_lightning.tracking.wandb.logger import one_wandb_run
 
 
 def compare(config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig) -> dict[str, Any]:
@@ -59,15 +60,15 @@ def compare(config: DictConfig, data: ImageDataModule, folder: Path, began: Dict
     teacher = obtain_teacher(config, data, folder, began) if has_teacher(config) else None
     network = None if teacher is None else teacher.network
     module = build_module(config, data, network, began)
-    scratch = once.obtain("scratch", config, data, folder, began) if teacher and config.scratch else None
+    scratch = networks.obtain("scratch", config, data, folder, began) if teacher and config.scratch else None
     say("student", f"{model_name(config.student)}, {' + '.join(name for name, _ in module.objective.items())}")
     if config.initialization:
         initialise(module, config, data, network, folder, began)
     with one_wandb_run():
         done = fit(config, module, data, folder, folder, role="student")
         student, selected = measure_student(done, module, data, folder, config.test)
-        networks = {"teacher": teacher, "scratch": scratch, "student": student}
-        summary = summarise(config, data, module.objective, networks, selected)
+        compared = {"teacher": teacher, "scratch": scratch, "student": student}
+        summary = summarise(config, data, module.objective, compared, selected)
         if config.on_nonfinite == "skip":
             summary["skipped_steps"] = module.finite.skipped
         if done.trainer.is_global_zero:
@@ -75,7 +76,7 @@ def compare(config: DictConfig, data: ImageDataModule, folder: Path, began: Dict
             save_weights(student.network, weights, file_metadata(config.student, student.network))
             log_results(done.trainer.loggers, "student", summary, student.arrays, data.class_names, weights)
     if done.trainer.is_global_zero:
-        write_files(folder, summary, {role: network.arrays for role, network in networks.items() if network})
+        write_files(folder, summary, {role: network.arrays for role, network in compared.items() if network})
     return summary
 
 
@@ -96,7 +97,7 @@ def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path, bega
         say("teacher", model_name(config.teacher))
         return measure_alone(config, build_own_teacher(config, data), data)
     if config.teacher.weights == "train":
-        return once.obtain("teacher", config, data, folder, began)
+        return networks.obtain("teacher", config, data, folder, began)
     say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")
     seed_everything(config.seed, workers=True, verbose=False)  # for random weights
     return measure_once(config.teacher, build_network("teacher", config.teacher, data), config, data)

@@ -9,25 +9,34 @@ from lightning import Trainer, seed_everything
 from omegaconf import DictConfig
 from torch import nn
 
-from kd_lightning.config import is_file
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment import once
-from kd_lightning.experiment.build import adapted_to_its_like, build_network, has_teacher, is_own_teacher, logits_tap
-from kd_lightning.experiment.late_results import log_later
-from kd_lightning.experiment.own_teacher import build_own_teacher
+from kd_lightning.experiment.config import is_file
+from kd_lightning.experiment.folder.stored_config import run_config
+from kd_lightning.experiment.networks.build import (
+    adapted_to_its_like,
+    build_network,
+    has_teacher,
+    is_own_teacher,
+    logits_tap,
+)
+from kd_lightning.experiment.networks.own_teacher import build_own_teacher
 from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.storage import networks
+from kd_lightning.experiment.storage.late_results import log_later
 from kd_lightning.experiment.testing import student_weights, test, test_student
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
-from kd_lightning.records import Damaged, archive_is_damaged
-from kd_lightning.reporting.caution import part
-from kd_lightning.reporting.page import write_run_page
-from kd_lightning.run_folder import checkpoint_name, finished
-from kd_lightning.stored_config import run_config
+from kd_lightning.records import Damaged
+from kd_lightning.records import archive_is_damaged
+from kd_lightning.runs.caution import part
+from kd_lightning.reporting.pages.page import write_run_page
+from kd_lightning.runs.folder import checkpoint_name
+from kd_lightning.runs.folder import finished
+from kd_lightning.experiment.folder.stored_config import run_config
+from kd_lightning.system.files import write_json
 from kd_lightning.terminal import say
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
-from kd_lightning.tracking.files import write_json
 
 
 def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
@@ -105,7 +114,7 @@ def find_teacher(run: DictConfig, data: ImageDataModule) -> nn.Module | None:
     if is_own_teacher(run):
         return build_own_teacher(run, data)
     if run.teacher.weights == "train":
-        network = once.find(run.teacher, run, data)
+        network = networks.find(run.teacher, run, data)
     elif is_file(run.teacher.weights) and not Path(run.teacher.weights).expanduser().exists():
         network = None
     else:

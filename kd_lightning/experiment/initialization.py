@@ -5,15 +5,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import nn
 
-from kd_lightning.config import plain
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.answers import is_cached
-from kd_lightning.experiment.build import module_around
+from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.folder.resume import INITIALIZATION
+from kd_lightning.experiment.folder.secrets import without_secrets
+from kd_lightning.experiment.networks.build import module_around
 from kd_lightning.experiment.recipe import as_the_others
-from kd_lightning.experiment.resume import INITIALIZATION
+from kd_lightning.experiment.storage.answers import is_cached
 from kd_lightning.experiment.training import fit
 from kd_lightning.module import DistillationModule
-from kd_lightning.secrets import without_secrets
 from kd_lightning.terminal import say
 
 KEPT_CALLBACKS = ("checkpoint_last", "checkpoint_timed", "progress_bar")

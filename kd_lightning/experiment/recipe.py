@@ -5,8 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kd_lightning.config import plain
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.config import plain
 
 PARTS = ("optimizer", "scheduler", "trainer")
 

@@ -8,12 +8,12 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.build import model_name
-from kd_lightning.experiment.memory import peak_memory
+from kd_lightning.experiment.folder.memory import peak_memory
+from kd_lightning.experiment.networks.build import model_name
 from kd_lightning.experiment.testing import TestedNetwork, costs
+from kd_lightning.models.profile import Profile
 from kd_lightning.objective import Objective
-from kd_lightning.profile import Profile
-from kd_lightning.schedules import Progress
+from kd_lightning.schedules.progress import Progress
 
 
 def summarise(

@@ -1,23 +1,27 @@
 """Losses: small modules that take tensors and return a scalar, each over a pure function in `functional`."""
 
 from kd_lightning.losses import functional
-from kd_lightning.losses.boundaries import OFD, ActivationBoundary
-from kd_lightning.losses.classifiers import CATKD, SRRL, SimKD
-from kd_lightning.losses.contrastive import CRD
-from kd_lightning.losses.factors import FactorTransfer, Paraphrase
-from kd_lightning.losses.features import FSP, NST, AttentionTransfer, FitNet
-from kd_lightning.losses.logits import DIST, DKD, WSLD, CrossEntropy, HardLabel, MeanSquaredLogits, SoftTarget
-from kd_lightning.losses.logits_composed import MLKD, CurriculumTemperature, LogitStandardization
-from kd_lightning.losses.ofa import OFA
-from kd_lightning.losses.relations import (
+from kd_lightning.losses.features.boundaries import OFD, ActivationBoundary
+from kd_lightning.losses.features.classifiers import CATKD, SRRL, SimKD
+from kd_lightning.losses.features.factors import FactorTransfer, Paraphrase
+from kd_lightning.losses.features.maps import FSP, NST, AttentionTransfer, FitNet
+from kd_lightning.losses.features.review import ReviewKD
+from kd_lightning.losses.features.variational import VID
+from kd_lightning.losses.logits.decoupled import DKD
+from kd_lightning.losses.logits.multi_level import MLKD
+from kd_lightning.losses.logits.one_for_all import OFA
+from kd_lightning.losses.logits.pearson import DIST
+from kd_lightning.losses.logits.standardization import LogitStandardization
+from kd_lightning.losses.logits.targets import WSLD, CrossEntropy, HardLabel, MeanSquaredLogits, SoftTarget
+from kd_lightning.losses.logits.temperature import CurriculumTemperature
+from kd_lightning.losses.relations.contrastive import CRD
+from kd_lightning.losses.relations.similarities import (
     PKT,
     RKD,
     CorrelationCongruenceAdjacent,
     CorrelationCongruenceKernel,
     SimilarityPreserving,
 )
-from kd_lightning.losses.review import ReviewKD
-from kd_lightning.losses.variational import VID
 
 __all__ = [
     "CATKD",

@@ -1,6 +1,5 @@
 """Models by name, their weights and their normalisation."""
 
-from kd_lightning.models.bias_free import bias_free_classifier
 from kd_lightning.models.catalog import (
     check_model_name,
     default_input_size,
@@ -15,12 +14,9 @@ from kd_lightning.models.normalization import (
     stored_normalization,
     trained_with,
 )
-from kd_lightning.models.reused_classifier import ReusedClassifier
-from kd_lightning.models.weights import load_weights, save_weights, state_sha256
+from kd_lightning.models.weights.weights import load_weights, save_weights, state_sha256
 
 __all__ = [
-    "ReusedClassifier",
-    "bias_free_classifier",
     "check_model_name",
     "create_model",
     "default_input_size",

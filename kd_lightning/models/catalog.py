@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from kd_lightning.errors import UserError
-from kd_lightning.models.zoo import CIFAR, DIGITS, ZOO
+from kd_lightning.models.zoo.names import CIFAR, DIGITS, ZOO
 
 ModelName: TypeAlias = str | Mapping[str, Any]
 IMAGENET_SIZE = (3, 224, 224)

@@ -16,7 +16,7 @@ from kd_lightning.models.catalog import (
     torchvision_weights,
 )
 from kd_lightning.models.normalization import note_training
-from kd_lightning.models.zoo import ZOO
+from kd_lightning.models.zoo.names import ZOO
 
 DOWNLOADERS = {"huggingface_hub", "httpx", "httpcore", "requests", "urllib3"}
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from kd_lightning.command import environment
+from kd_lightning.system.process import environment
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 

@@ -12,14 +12,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from kd_lightning.bad_input import BAD_INPUT, one_line
-from kd_lightning.composition import raise_missing_key
-from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.check import check
-from kd_lightning.experiment.check_values import check_values
-from kd_lightning.experiment.unused import given, is_taken, unused
-from kd_lightning.sweeps.status import read_status
+from kd_lightning.experiment.bad_input import BAD_INPUT, one_line, raise_missing_key
+from kd_lightning.experiment.checks.config import check
+from kd_lightning.experiment.checks.unused import given, is_taken, unused
+from kd_lightning.experiment.checks.values import check_values
+from kd_lightning.experiment.config import as_typed
+from kd_lightning.runs.status import read_status
 
 LONGEST = 255  # bytes of a name in most file systems
 ON_THIS_MACHINE = ("hydra._internal.", "hydra_plugins.hydra_joblib_launcher.", "LocalLauncher")

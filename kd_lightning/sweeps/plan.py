@@ -10,12 +10,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
-from kd_lightning.records import Each, sound_record
-from kd_lightning.run_folder import RECORD_OF_A_SWEEP, remove_folder
+from kd_lightning.records import Each
+from kd_lightning.records import sound_record
+from kd_lightning.runs.folder import RECORD_OF_A_SWEEP
+from kd_lightning.runs.folder import remove_folder
+from kd_lightning.experiment.config import as_typed
+from kd_lightning.runs.status import job_folders
 from kd_lightning.sweeps.guard import LOCK
-from kd_lightning.sweeps.status import job_folders
 
 RECORD = {"hydra": {"sweeper": Each(object), "overrides": {"task": [str]}}}
 
@@ -120,7 +122,7 @@ def sweeper_values(hydra: DictConfig) -> dict[str, Any]:
 
 def refuse_search_on_test(config: DictConfig) -> None:
     """Raise `UserError` if there is no validation split for a search to maximise on."""
-    from kd_lightning.experiment.check import check_data
+    from kd_lightning.experiment.checks.config import check_data
 
     if check_data(config).validates_on != "validation":
         raise UserError("data.val_fraction=0: a search would select on the test set; set data.val_fraction above 0")

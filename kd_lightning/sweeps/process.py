@@ -13,10 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from kd_lightning.command_line import quoted
-from kd_lightning.config import as_typed
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.resume import finished
+from kd_lightning.experiment.config import as_typed
+from kd_lightning.experiment.folder.resume import finished
+from kd_lightning.runs.overrides import quoted
 
 # Names the launchers' own processes to Lightning, which would take the job for one of them.
 OF_THE_LAUNCHER = ("SLURM_NTASKS", "SLURM_JOB_NAME")

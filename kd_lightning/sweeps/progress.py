@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from kd_lightning.runs.status import FAILED, FINISHED, RUNNING, Status, read_statuses, text
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.sweeps.selection import by_configuration
-from kd_lightning.sweeps.status import FAILED, FINISHED, RUNNING, Status, read_statuses, text
 
 INTERVAL_S = 1.0
 

@@ -6,7 +6,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from kd_lightning.errors import UserError
-from kd_lightning.sweeps.plan import given, grid, read_plan, searches
+from kd_lightning.sweeps.plan import given
+from kd_lightning.sweeps.plan import grid
+from kd_lightning.sweeps.plan import read_plan
+from kd_lightning.sweeps.plan import searches
+from kd_lightning.runs.folder import RECORD_OF_A_SWEEP
 
 
 def planned_jobs(folder: Path) -> list[list[str]]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from kd_lightning.runs.status import FAILED, FINISHED, Status
 from kd_lightning.sweeps.plan import Plan
-from kd_lightning.sweeps.status import FAILED, FINISHED, Status
-from kd_lightning.tracking.files import write_json
+from kd_lightning.system.files import write_json
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Taps: named outputs inside any model, read by hooks; no model is edited."""
 
+from kd_lightning.models.dry_run import dry_run, evaluating
 from kd_lightning.taps.address import check_taps
-from kd_lightning.taps.dry_run import dry_run, evaluating
-from kd_lightning.taps.finding import FOUND, find_taps
-from kd_lightning.taps.inner import find_inner_taps
+from kd_lightning.taps.finding.finding import FOUND, find_taps
+from kd_lightning.taps.finding.inner import find_inner_taps
 from kd_lightning.taps.outputs import logits_of
 from kd_lightning.taps.pairing import pair_taps
 from kd_lightning.taps.reader import TapReader, shapes_of, tap_values, taps_of

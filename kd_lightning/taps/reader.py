@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kd_lightning.errors import UserError
+from kd_lightning.models.dry_run import dry_run
 from kd_lightning.taps.address import Address, find_module, first_tensor, parameter_of, parse_address, to_layout
-from kd_lightning.taps.dry_run import dry_run
 from kd_lightning.taps.outputs import is_own_output, logits_of
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kd_lightning import cpu
+from kd_lightning.system import cpu
 
 PACKAGES = ("kd-lightning", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "torchmetrics", "timm")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
-from kd_lightning.tracking import tensorboard
 from kd_lightning.tracking.description import Description
 from kd_lightning.tracking.metrics_file import MetricsFile
-from kd_lightning.tracking.wandb import TrainingWandbLogger, is_of_an_agent
+from kd_lightning.tracking.tensorboard import logger as tensorboard
+from kd_lightning.tracking.wandb.logger import TrainingWandbLogger, is_of_an_agent
 
 
 def of_this_training(loggers: Sequence[Logger], role: str) -> list[Logger]:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
-from kd_lightning.tracking import tensorboard, wandb_results
 from kd_lightning.tracking.arrays import ROLES
 from kd_lightning.tracking.outcome import COST, Outcome
+from kd_lightning.tracking.tensorboard import logger as tensorboard
+from kd_lightning.tracking.wandb import results as wandb
 
 VALIDATED = "_validation"
 
@@ -37,7 +38,7 @@ def log_results(
     outcome = Outcome(own_metrics(role, record), networks, arrays, class_names, data, weights)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            wandb_results.log(logger, outcome)
+            wandb.log(logger, outcome)
         elif isinstance(logger, TensorBoardLogger):
             tensorboard.log_outcome(logger, outcome)
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.losses import CRD, contrastive, functional, memory_bank, training_images
-from kd_lightning.losses.memory_bank import MemoryBank
-from kd_lightning.losses.training_images import TrainingImages
+from kd_lightning.losses import CRD, functional
+from kd_lightning.losses.relations import contrastive, memory_bank, training_images
+from kd_lightning.losses.relations.memory_bank import MemoryBank
+from kd_lightning.losses.relations.training_images import TrainingImages
 from tests.losses.oracles.contrastive import contrastive_nce
 
 INDEX = torch.tensor([12, 3, 40, 7, 21, 9, 30, 16, 2, 55])  # not sorted, with gaps: a part of a data set trains

@@ -17,7 +17,7 @@ from kd_lightning.losses import (
     SimilarityPreserving,
     functional,
 )
-from kd_lightning.losses.functional import relations
+from kd_lightning.losses.functional.relations import similarities
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 LOSSES: dict[str, Loss] = {
@@ -119,7 +119,7 @@ def test_rkd_does_not_depend_on_its_slices(monkeypatch: pytest.MonkeyPatch) -> N
     student, teacher = torch.randn(7, 5, dtype=torch.float64), torch.randn(7, 6, dtype=torch.float64)
     whole = value_and_gradient(functional.rkd, student, teacher)
     for elements in (1, 7 * 7 * 2, 7 * 7 * 3):  # 1, 2 and 3 pivots at a time
-        monkeypatch.setattr(relations, "SLICE_ELEMENTS", elements)
+        monkeypatch.setattr(similarities, "SLICE_ELEMENTS", elements)
         assert all(
             torch.allclose(a, b, rtol=1e-12)
             for a, b in zip(value_and_gradient(functional.rkd, student, teacher), whole, strict=True)
@@ -209,4 +209,4 @@ def test_the_family_asks_the_device_for_nothing() -> None:
         student = torch.randn(6, 4, device="meta", requires_grad=True)
         loss(student, torch.randn(6, 4, device="meta")).backward()
         assert student.grad is not None
-    assert ".cuda" not in Path(relations.__file__).read_text()
+    assert ".cuda" not in Path(similarities.__file__).read_text()

@@ -1,4 +1,4 @@
-"""Random configs: a run finishes, or one line says why not; see tests/test_fuzzing.py."""
+"""Random configs: a run finishes, or one line says why not; see tests/cli/test_fuzzing.py."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from tests.conftest import Outcome
-from tests.test_fuzzing import FAILED, Draw, draws, judged
+from tests.cli.test_fuzzing import FAILED, Draw, draws, judged
 from tests.torture.forked import start
 from tests.torture.trial import Trial, tried
 

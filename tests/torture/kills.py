@@ -21,7 +21,7 @@ QUICK = (
 )
 STUDENT = (*QUICK, "scratch=false")
 ALONE = (*QUICK, "teacher=none")
-DROPOUT = "student.model={_target_: tests.test_resume.Forgetful}"
+DROPOUT = "student.model={_target_: tests.runs.test_resume.Forgetful}"
 BY_STEPS = ("+callbacks.checkpoint_last.every_n_train_steps=2",)
 BY_TIME = ("callbacks.checkpoint_timed.every_minutes=1e-6",)  # after every step
 ACCUMULATED = ("trainer.accumulate_grad_batches=2", "+trainer.val_check_interval=3")  # within epochs

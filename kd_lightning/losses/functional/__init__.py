@@ -5,27 +5,27 @@ They compute in the precision that they are given; a term gives float32 whatever
 Shapes: B batch, C classes or channels, H and W height and width, N tokens.
 """
 
-from kd_lightning.losses.functional.boundaries import activation_boundary, margin_relu_margin, ofd_partial_l2
-from kd_lightning.losses.functional.classifiers import cat_kd, class_activation_maps, simkd, srrl
-from kd_lightning.losses.functional.contrastive import contrastive_nce
-from kd_lightning.losses.functional.curriculum import reverse_gradient
-from kd_lightning.losses.functional.decoupled import dkd
-from kd_lightning.losses.functional.factors import factor_transfer
-from kd_lightning.losses.functional.features import attention_transfer, fitnet, fsp, nst
-from kd_lightning.losses.functional.logits import cross_entropy, hard_label, kd, mean_squared_logits, wsld
-from kd_lightning.losses.functional.multi_level import batch_correlation, class_correlation, mlkd
-from kd_lightning.losses.functional.one_for_all import ofa
-from kd_lightning.losses.functional.pearson import dist
-from kd_lightning.losses.functional.relations import (
+from kd_lightning.losses.functional.features.boundaries import activation_boundary, margin_relu_margin, ofd_partial_l2
+from kd_lightning.losses.functional.features.classifiers import cat_kd, class_activation_maps, simkd, srrl
+from kd_lightning.losses.functional.features.factors import factor_transfer
+from kd_lightning.losses.functional.features.maps import attention_transfer, fitnet, fsp, nst
+from kd_lightning.losses.functional.features.review import hcl
+from kd_lightning.losses.functional.features.variational import variational_information
+from kd_lightning.losses.functional.logits.decoupled import dkd
+from kd_lightning.losses.functional.logits.multi_level import batch_correlation, class_correlation, mlkd
+from kd_lightning.losses.functional.logits.one_for_all import ofa
+from kd_lightning.losses.functional.logits.pearson import dist
+from kd_lightning.losses.functional.logits.standardization import logit_standardization_kd, standardize
+from kd_lightning.losses.functional.logits.targets import cross_entropy, hard_label, kd, mean_squared_logits, wsld
+from kd_lightning.losses.functional.logits.temperature import reverse_gradient
+from kd_lightning.losses.functional.relations.contrastive import contrastive_nce
+from kd_lightning.losses.functional.relations.similarities import (
     correlation_congruence_adjacent,
     correlation_congruence_kernel,
     pkt,
     rkd,
     similarity_preserving,
 )
-from kd_lightning.losses.functional.review import hcl
-from kd_lightning.losses.functional.standardization import logit_standardization_kd, standardize
-from kd_lightning.losses.functional.variational import variational_information
 
 __all__ = [
     "activation_boundary",

@@ -1,7 +1,7 @@
 """Whether a network is as sure as it is right."""
 
 from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, panels
-from kd_lightning.reporting.runs import Run
+from kd_lightning.runs.run import Run
 from kd_lightning.tracking.arrays import ROLES, arrays_of
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from kd_lightning.reporting.figures.style import COLOURS, SCALE, TITLES, Figure, as_text, axis, figure, panels, subtitle
-from kd_lightning.reporting.runs import Run
+from kd_lightning.runs.run import Run
 from kd_lightning.tracking.arrays import ROLES, arrays_of
 from kd_lightning.tracking.confusions import Confusions
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, logarithmic, panels
-from kd_lightning.reporting.runs import Run
+from kd_lightning.runs.run import Run
 from kd_lightning.tracking.arrays import ROLES
 
 COSTS = {"params": "parameters", "flops": "FLOPs of one image", "latency_ms": "latency of one image, ms"}

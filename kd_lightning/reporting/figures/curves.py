@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.figures.style import COLOURS, OTHERS, TITLES, Figure, as_text, axis, epochs, figure, panels
-from kd_lightning.reporting.runs import Run, read_curves
+from kd_lightning.runs.collection import Collection
+from kd_lightning.runs.run import Run, read_curves
 
 FURTHER = ("loss", "gradient_norm", "images_per_s", "memory_gib")  # logged while training, beside the terms
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from kd_lightning.reporting.figures.classes import class_names
 from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, panels
-from kd_lightning.reporting.runs import Run
+from kd_lightning.runs.run import Run
 from kd_lightning.tracking.arrays import ROLES, arrays_of
 
 PAIRS = 12

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from kd_lightning.reporting.collection import Collection
 from kd_lightning.reporting.figures.style import LOW_TO_HIGH, Figure, as_text, figure, mixed, subtitle
-from kd_lightning.reporting.runs import Run
-from kd_lightning.reporting.values import in_order, numbers
+from kd_lightning.runs.collection import Collection
+from kd_lightning.runs.run import Run
+from kd_lightning.runs.values import in_order, numbers
 
 BAND = 0.5  # of the room between two values: lines through the same value fan out in it, the best on top
 FEW = 12  # labels of an axis; more numbers stand on a linear one

@@ -1,0 +1,1 @@
+"""Commands: how they read what was typed, and say what is wrong."""

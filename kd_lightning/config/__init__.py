@@ -1,0 +1,1 @@
+"""How Hydra composes configs here."""

@@ -1,0 +1,132 @@
+"""How Hydra composes configs here: a user's own come first, and a multirun knows the groups that it sweeps over."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.bad_input import raise_missing_key
+from kd_lightning.experiment.config import as_typed, conf_dir
+
+OWN = ("command-line", "hydra.searchpath in command-line", "hydra.searchpath in main")  # what Hydra calls these sources
+
+
+@cache
+def compose_own_configs_first() -> None:
+    """Change Hydra for this process, once: launchers compose their jobs in processes of their own."""
+    initialize, initialize_caching = ConfigRepository.initialize_sources, CachingConfigRepository.initialize_sources
+    load = ConfigLoaderImpl.load_configuration
+
+    def own_first(self: ConfigRepository, config_search_path: ConfigSearchPath) -> None:
+        initialize(self, config_search_path)
+        if any(Path(source.path) == conf_dir() for source in self.sources):
+            self.sources.sort(key=lambda source: source.provider not in OWN)
+
+    def found_anew(self: CachingConfigRepository, config_search_path: ConfigSearchPath) -> None:
+        initialize_caching(self, config_search_path)
+        self.cache.clear()  # the root config may be among those that `hydra.searchpath` adds
+
+    def with_swept_groups(
+        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode, **options: Any
+    ) -> DictConfig:
+        chosen = first_choices(self, overrides) if run_mode == RunMode.MULTIRUN else overrides
+        try:
+            config = load(self, config_name, chosen, run_mode, **options)
+        except HydraException as error:
+            if chosen != overrides:
+                raise_missing_key(error, chosen, "job 0")
+            raise
+        if config_name is not None:
+            check_own_configs(config)
+        if chosen != overrides:
+            with open_dict(config.hydra):
+                typed = dict(zip(chosen, overrides, strict=True))
+                config.hydra.overrides.task = [typed.get(line, line) for line in as_typed(config.hydra.overrides.task)]
+        return config
+
+    ConfigRepository.initialize_sources = own_first  # type: ignore[method-assign]
+    CachingConfigRepository.initialize_sources = found_anew  # type: ignore[method-assign]
+    setattr(ConfigLoaderImpl, "load_configuration", with_swept_groups)  # noqa: B010
+
+
+def first_choices(loader: ConfigLoaderImpl, overrides: list[str]) -> list[str]:
+    """The same overrides with the first of its values for each group that is swept over.
+
+    What all jobs of a multirun share is composed with them, so that other overrides may set the groups' keys.
+    """
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+    return [first_choice(loader, override) or line for line, override in zip(overrides, parsed, strict=True)]
+
+
+def first_choice(loader: ConfigLoaderImpl, override: Override) -> str | None:
+    """The first value of a swept group as an override; None for whatever else."""
+    if override.is_hydra_override():  # which Hydra refuses to sweep over
+        return None
+    if not override.is_sweep_override() or not loader.repository.group_exists(override.key_or_group):
+        return None
+    if not (isinstance(override.value(), ChoiceSweep) or override.is_discrete_sweep()):
+        return None
+    first = next(iter(override.sweep_string_iterator()), None)
+    return None if first is None else f"{override.get_key_element()}={first}"
+
+
+def check_own_configs(config: DictConfig) -> None:
+    """Raise `UserError` where a user's own file takes the place of a packaged one and leaves out what is needed.
+
+    Needed are the keys of a group of settings, such as `student`; of what is instantiated, `_target_` alone.
+    """
+    hydra = config.hydra
+    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.provider in OWN]
+    root = str(hydra.job.config_name)
+    refuse_incomplete(root, needed_at_root, config, folders)
+    for group, name in hydra.runtime.choices.items():
+        part = config.get(group) if isinstance(group, str) and "/" not in group else None
+        if isinstance(part, DictConfig) and isinstance(name, str) and "_target_" not in part:
+            refuse_incomplete(f"{group}/{name}", needed_in_group, part, folders)
+
+
+def refuse_incomplete(name: str, needed: Callable[[str], list[str]], part: DictConfig, folders: list[Path]) -> None:
+    """Raise `UserError` where the config of this name is a user's own and lacks a needed key."""
+    own = next((file for folder in folders if (file := folder / f"{name}.yaml").exists()), None)
+    missing = [key for key in needed(name) if key not in part] if own is not None else []
+    if missing:
+        raise UserError(
+            f"{own}: takes the place of the packaged {name}.yaml and leaves out {', '.join(missing)}; set them too, or "
+            f"give the file another name and begin it with defaults: [{name.rpartition('/')[2]}, _self_]"
+        )
+
+
+def packaged(name: str) -> dict[str, Any]:
+    """A packaged config as it is written; empty where there is none."""
+    file = conf_dir() / f"{name}.yaml"
+    values: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file.exists() else {}
+    return values if isinstance(values, dict) else {}
+
+
+def needed_at_root(name: str) -> list[str]:
+    """The keys of a root config, and the groups that it composes by default."""
+    values = packaged(name)
+    groups = [group for entry in values.get("defaults", []) if isinstance(entry, dict) for group in entry.items()]
+    return [*(str(group) for group, choice in groups if choice and group != "hydra"), *without_defaults(values)]
+
+
+def needed_in_group(name: str) -> list[str]:
+    """The keys of a group's value; of what is instantiated `_target_` alone, of terms and callbacks by name none."""
+    keys = without_defaults(packaged(name))
+    if "_target_" in keys:
+        return ["_target_"]
+    return [] if name.partition("/")[0] in ("loss", "callbacks", "logger") else keys
+
+
+def without_defaults(values: dict[str, Any]) -> list[str]:
+    return [str(key) for key in values if key != "defaults"]

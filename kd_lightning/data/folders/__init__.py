@@ -1,0 +1,1 @@
+"""Images in folders: listed, decoded, cropped, kept decoded."""

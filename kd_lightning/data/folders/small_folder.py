@@ -1,0 +1,43 @@
+"""Image folders whose pixels, at the size that networks see, are decoded once."""
+
+from pathlib import Path
+from typing import Any
+
+from kd_lightning.data.augment import CropFlip
+from kd_lightning.data.folders.decoded import decoded
+from kd_lightning.data.folders.folder import ImageFolderDataModule
+from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
+from kd_lightning.data.values import as_folder
+from kd_lightning.store.folders import cache_dir
+
+
+class SmallFolderDataModule(InMemoryDataModule, ImageFolderDataModule):
+    """The folders of ImageFolderDataModule, trained on as a data set in memory.
+
+    Each image's short side is resized to `resize_size` and its centre cut out, for training too, which varies them by
+    `augment` on the device. The pixels are kept in the folder `cache` (None: the store's, `cache_dir`), where every later
+    run finds them unless a file was changed.
+    """
+
+    usual_augmentation = CropFlip(padding=8, flip=True)
+
+    def __init__(
+        self,
+        *,
+        name: str = "small_folder",
+        image_size: int = 64,
+        resize_size: int = 64,
+        cache: str | Path | None = None,
+        **common: Any,
+    ) -> None:
+        super().__init__(name=name, image_size=image_size, resize_size=resize_size, **common)
+        self.cache = as_folder("data.cache", cache) or cache_dir()
+
+    def source(self, split: str) -> MemoryImages:
+        return decoded(self.list_split(split), self.cache)
+
+    def fingerprint(self) -> dict[str, Any]:
+        base = super().fingerprint()
+        if self.has_validation and isinstance(self.val_set.images, MemoryImages):
+            base["content"]["val"] = self.val_set.images.digest
+        return base

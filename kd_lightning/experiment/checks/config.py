@@ -1,0 +1,111 @@
+"""Checking a composed config before anything is trained or downloaded."""
+
+from omegaconf import DictConfig
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.bad_input import BAD_INPUT
+from kd_lightning.experiment.checks.arguments import check_arguments
+from kd_lightning.experiment.checks.blame import SEE_ALL, reason_of
+from kd_lightning.experiment.checks.networks import (
+    check_classes,
+    check_models,
+    check_network,
+    check_own_teacher,
+    check_weights,
+)
+from kd_lightning.experiment.checks.overrides import culprit_override
+from kd_lightning.experiment.checks.training import (
+    check_compilation,
+    check_devices,
+    check_precision,
+    check_training,
+)
+from kd_lightning.experiment.checks.values import check_values
+from kd_lightning.experiment.networks.build import roles
+from kd_lightning.experiment.networks.instantiation import make
+from kd_lightning.experiment.recipe import of_student
+
+RECIPE = ("optimizer", "scheduler", "trainer")
+PARTS = ("data", "student", "teacher", "loss", "initialization", "callbacks", "logger")
+
+
+def check(config: DictConfig) -> ImageDataModule:
+    """The data module of a sound config, still without data; raises `UserError` for the first thing that is wrong."""
+    try:
+        return check_all(config)
+    except (*BAD_INPUT, OSError):
+        raise
+    except Exception as error:  # of a value that no check knows of
+        override = culprit_override(check_all) or "the config"
+        raise UserError(f"{override}: the config cannot be checked: {reason_of(error)}; {SEE_ALL}") from error
+
+
+def check_all(config: DictConfig) -> ImageDataModule:
+    """The same, where a value that no check knows of may raise anything."""
+    check_values(config)
+    for role in roles(config):
+        check_network(role, config[role])
+    check_own_teacher(config)
+    check_compilation(config)
+    for group in PARTS:
+        check_arguments(config[group], group)
+    check_recipe(config)
+    check_recipe_of_student(config)
+    data = check_data(config)
+    check_classes(config, data)
+    check_models(config, data)
+    check_weights(config, data)
+    return data
+
+
+def check_recipe(config: DictConfig) -> None:
+    """Optimizer, schedule and trainer are sound, and train at least one step."""
+    for key in ("max_epochs", "max_steps"):
+        if config.trainer.get(key) == 0:
+            raise UserError(f"trainer.{key}=0: nothing to train; give at least one epoch and one step")
+    if config.trainer.get("limit_test_batches") == 0:
+        raise UserError(
+            "trainer.limit_test_batches=0: networks are compared by a test; give at least 1, or test=false, which "
+            "leaves out the student's"
+        )
+    check_precision(config)
+    for group in RECIPE:
+        check_arguments(config[group], group)
+    check_devices(config.trainer)
+    check_training(config)
+
+
+def check_recipe_of_student(config: DictConfig) -> None:
+    """The same of what the distilled student has of its own."""
+    student = of_student(config)
+    if student is config:
+        return
+    try:
+        check_recipe(student)
+    except UserError as error:
+        raise UserError(f"student.{error}") from error
+
+
+def check_data(config: DictConfig) -> ImageDataModule:
+    """The data module, whose own check finds nothing wrong, and whose validation data are there for what selects."""
+    data: object = make(config.data, "data")
+    if not isinstance(data, ImageDataModule):
+        raise UserError(
+            f"data._target_={config.data.get('_target_')}: kd-train needs to know classes, shape and normalisation of "
+            "the data beforehand; make it a subclass of kd_lightning.data.ImageDataModule, or use DistillationModule "
+            "with it in a script"
+        )
+    data.check()
+    if data.validates_on == "test" and (config.callbacks or {}).get("early_stopping"):
+        raise UserError(
+            "data.val_fraction=0: early stopping would select on the test set; set data.val_fraction above 0, or "
+            "callbacks.early_stopping=null"
+        )
+    watched = str((config.scheduler or {}).get("monitor") or "")
+    if data.validates_on == "test" and watched.startswith("val/"):
+        raise UserError(
+            f"data.val_fraction=0: scheduler.monitor={watched} would set the learning rate by the test set; set "
+            "data.val_fraction above 0, or watch train/loss"
+        )
+    return data

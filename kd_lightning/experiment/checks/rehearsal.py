@@ -1,0 +1,227 @@
+"""One real step of each training on copies, before the first of them begins: what would fail later fails here."""
+
+import copy
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder, LearningRateMonitor, ProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf import DictConfig
+from torch import nn
+
+from kd_lightning.callbacks import SeededBatches
+from kd_lightning.data import ImageDataModule, InMemoryDataModule
+from kd_lightning.disk import failure_of
+from kd_lightning.errors import NonFinite
+from kd_lightning.experiment.bad_input import BAD_INPUT
+from kd_lightning.experiment.checks.batches import check_batches
+from kd_lightning.experiment.checks.blame import Tried, refusal
+from kd_lightning.experiment.folder.resume import INITIALIZATION, config_of
+from kd_lightning.experiment.initialization import as_training
+from kd_lightning.experiment.networks.build import (
+    build_module,
+    build_network,
+    example_input,
+    has_teacher,
+    is_own_teacher,
+    module_around,
+)
+from kd_lightning.experiment.networks.memory_format import use_channels_last
+from kd_lightning.experiment.networks.own_teacher import build_own_teacher
+from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.storage.networks import is_trained, module_alone
+from kd_lightning.experiment.storage.source_code import RELEASED
+from kd_lightning.experiment.training import at, make_callbacks, quiet
+from kd_lightning.module import DistillationModule
+from kd_lightning.system import os_errors
+from kd_lightning.terminal import console, is_first_rank
+
+APART = (ProgressBar, LearningRateFinder, BatchSizeFinder)  # callbacks that show, or that train by themselves
+
+
+class Training(NamedTuple):
+    """What is trained, by which config, and what makes its module."""
+
+    name: str
+    config: DictConfig
+    make: Callable[[], DistillationModule]
+
+
+def rehearse(config: DictConfig, data: ImageDataModule, folder: Path) -> None:
+    """Raise `UserError` for what would end one of the run's trainings in its first step, validation or test.
+
+    Networks, optimizers and data are copies, of which nothing is left; the random state is afterwards as it was. A run
+    that has begun before is not rehearsed, nor are the ranks that follow the first.
+    """
+    if not is_first_rank() or config_of(folder) is not None:
+        return
+    quiet()
+    data.setup()
+    with isolate_rng(), warnings.catch_warnings(), console.capture(), TemporaryDirectory() as place:
+        warnings.simplefilter("ignore")
+        for training in trainings(config, data, Path(place)):
+            rehearse_training(training, data, Path(place))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def trainings(config: DictConfig, data: ImageDataModule, place: Path) -> Iterator[Training]:
+    """The trainings that are to come, as far as no earlier run has done them; they write below `place`."""
+    short = on_copies(config, place)
+    for key, name in (("teacher", "teacher"), ("student", "student alone")):
+        if trains_alone(key, config) and not is_trained(key, config, data):
+            yield Training(name, short, lambda key=key: module_alone(key, short[key], short, data))  # type: ignore[misc]
+    if config.initialization:
+        yield Training(INITIALIZATION, as_training(short), lambda: initialization(short, data))
+    yield Training("student", of_student(short), lambda: build_module(short, data, teacher_of(short, data)))
+
+
+def trains_alone(key: str, config: DictConfig) -> bool:
+    """Whether the run trains the `teacher`, or the `student`, with cross-entropy alone."""
+    if not has_teacher(config):
+        return False
+    return bool(config.scratch) if key == "student" else config.teacher.get("weights") == "train"
+
+
+def teacher_of(config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+    """The teacher, with random weights where it is to be trained."""
+    if not has_teacher(config):
+        return None
+    if is_own_teacher(config):
+        return build_own_teacher(config, data)
+    return build_network("teacher", config.teacher, data)
+
+
+def initialization(config: DictConfig, data: ImageDataModule) -> DistillationModule:
+    teacher = teacher_of(config, data)
+    student = build_module(config, data, teacher).student
+    return module_around(student, as_training(config), data, teacher, config.initialization.loss)
+
+
+def on_copies(config: DictConfig, place: Path) -> DictConfig:
+    """The config with all that it writes below `place`, where the teacher is asked for one batch alone."""
+    config = at(config, place)
+    config.paths.cache_dir = str(place / "cache")
+    if config.teacher.get("cache") == "prefill":
+        config.teacher.cache = "logits"
+    return config
+
+
+def bare_trainer(config: DictConfig) -> Trainer:
+    """The config's trainer without anything that writes or shows."""
+    trainer: Trainer = instantiate(
+        config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    return trainer
+
+
+def first_device(trainer: Trainer) -> Any:
+    """The first of a trainer's devices, as an argument of another one's."""
+    return [trainer.device_ids[0]] if trainer.strategy.root_device.type == "cuda" else 1
+
+
+def rehearse_training(training: Training, data: ImageDataModule, place: Path) -> None:
+    """One optimizer step, one batch of validation and one of the test."""
+    tried = Tried()
+    try:
+        attempt(training, data, place, tried)
+    except NonFinite:  # which the training itself tells, with its step and its batch
+        return
+    except BAD_INPUT:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and os_errors.refusal(error, sys.argv[1:]) is not None:
+            raise
+        if failure_of(error) is not None:
+            raise
+
+        def again(trainer: DictConfig) -> None:
+            changed = copy.deepcopy(training.config)
+            changed.trainer = trainer
+            attempt(training._replace(config=changed), data, place, Tried())
+
+        raise refusal(error, training.name, training.config, tried, again) from error
+
+
+def attempt(training: Training, data: ImageDataModule, place: Path, tried: Tried) -> None:
+    """The same; `tried` holds what was made of the config until then."""
+    made = make_callbacks(training.config, place)
+    tried.callbacks |= {name: callback for name, callback in made.items() if is_rehearsed(callback)}
+    tried.module = module = training.make()
+    real = bare_trainer(training.config)
+    validates = check_batches(real, data)
+    trainer = make_trainer(training.config, tried.callbacks, place, first_device(real))
+    trainer.limit_val_batches = min(1, trainer.limit_val_batches) if validates else 0
+    if training.config.channels_last:
+        use_channels_last(module, example_input(data))
+    trainer.fit(module, datamodule=one_process(data))
+    if training.name != INITIALIZATION:
+        trainer.test(module, datamodule=one_process(data), verbose=False)
+
+
+def is_rehearsed(callback: Callback) -> bool:
+    """Whether a callback leaves nothing behind; what one of the user's own does is not known."""
+    return type(callback).__module__.startswith(RELEASED) and not isinstance(callback, APART)
+
+
+def make_trainer(config: DictConfig, callbacks: dict[str, Callback], place: Path, device: Any) -> Trainer:
+    """The config's trainer, which ends after its first step and writes no checkpoint, on one device."""
+    logger = [CSVLogger(place)] if any((config.logger or {}).values()) else False
+    kept = [one for one in callbacks.values() if logger or not isinstance(one, LearningRateMonitor)]
+    trainer: Trainer = instantiate(
+        config.trainer,
+        devices=device,
+        num_nodes=1,
+        strategy="auto",
+        callbacks=[*kept, SeededBatches(config.seed), OneStep()],
+        logger=logger,
+        profiler=None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.save_checkpoint = Discarded(trainer)  # type: ignore[method-assign]
+    loop: Any = trainer.fit_loop
+    loop.min_epochs = loop.epoch_loop.min_steps = None  # else it would not stop after one
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs or -1
+    if every is not None and every > 1 and (epochs == -1 or every <= epochs):
+        trainer.check_val_every_n_epoch = 1
+    trainer.accumulate_grad_batches = min(1, trainer.accumulate_grad_batches)
+    trainer.limit_test_batches = min(1, trainer.limit_test_batches)
+    return trainer
+
+
+class OneStep(Callback):
+    """Ends a training after its first optimizer step."""
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step > 0
+
+
+class Discarded:
+    """Makes a trainer's checkpoints as they would be written, and writes nothing."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def __call__(self, filepath: Any, weights_only: bool | None = None, storage_options: Any = None) -> None:
+        checkpoint = self.trainer._checkpoint_connector.dump_checkpoint(bool(weights_only))
+        with open(os.devnull, "wb") as nothing:
+            torch.save(checkpoint, nothing)
+
+
+def one_process(data: ImageDataModule) -> ImageDataModule:
+    """The data with loaders of this process's own, which leave nothing on a device."""
+    data = copy.copy(data)
+    data.num_workers = 0
+    if isinstance(data, InMemoryDataModule):
+        data.resident = False
+    return data

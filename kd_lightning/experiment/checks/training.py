@@ -1,0 +1,109 @@
+"""Checking how a run is trained: devices, precision, optimizer and its schedule."""
+
+import os
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import LearningRateFinder
+from omegaconf import DictConfig
+
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.networks.build import build_terms
+from kd_lightning.experiment.networks.instantiation import make
+from kd_lightning.experiment.training import make_callbacks, make_loggers, make_trainer, quiet
+from kd_lightning.objective import Objective
+from kd_lightning.schedules.learning_rate import LearningRateSchedule
+from kd_lightning.schedules.length import is_unlimited, unlimited
+from kd_lightning.schedules.torch_schedule import needing
+from kd_lightning.system.cpu import multiplies_bfloat16
+from kd_lightning.terminal import warn
+
+GPU = ("gpu", "cuda")
+COMPILE_MODES = (False, True, *torch._inductor.list_mode_options())
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "32")
+
+
+def check_devices(trainer: DictConfig) -> None:
+    """No more devices than there are."""
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    gpus = torch.cuda.device_count()
+    if accelerator in GPU and gpus == 0:
+        raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; use trainer=cpu")
+    on_gpu = accelerator in GPU or (accelerator == "auto" and gpus > 0)
+    if accelerator not in (*GPU, "auto", "cpu") or not isinstance(devices, int):
+        return
+    available, kind = (gpus, "GPUs") if on_gpu else (os.cpu_count() or 1, "CPU cores")
+    if devices > available:
+        raise UserError(f"trainer.devices={devices}: this machine has {available} {kind}; use at most that many")
+    if devices == 0 or devices < -1:
+        raise UserError(f"trainer.devices={devices}: must be at least 1, or -1 for all")
+
+
+def check_compilation(config: DictConfig) -> None:
+    """A mode that torch.compile knows."""
+    if not isinstance(config.compile, (bool, str)) or config.compile not in COMPILE_MODES:
+        raise UserError(f"compile={config.compile}: must be one of {', '.join(map(str, COMPILE_MODES)).lower()}")
+
+
+def check_training(config: DictConfig) -> None:
+    """The optimizer, its schedule, callbacks, loggers and trainer can be made with the values that they are given."""
+    quiet()
+    optimizer = make(config.optimizer, "optimizer", lambda part: instantiate(part)([new_weight()]))
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise UserError(f"optimizer._target_={config.optimizer._target_}: makes no optimizer; name one of torch.optim")
+    if config.scheduler:
+        make(config.scheduler, "scheduler", lambda part: schedule_of(part, optimizer))
+    folder = Path(config.paths.output_dir)
+    callbacks = make_callbacks(config, folder)
+    for name, callback in callbacks.items():
+        if isinstance(callback, LearningRateFinder):
+            raise UserError(
+                f"callbacks.{name}={type(callback).__name__}: changes an attribute `lr` of the module, and here the "
+                "learning rate is optimizer.lr; sweep over that"
+            )
+    trainer = make_trainer(config, list(callbacks.values()), make_loggers(config, folder))
+    if getattr(trainer.strategy, "_start_method", "popen") != "popen":
+        raise UserError(
+            f"trainer.strategy={config.trainer.strategy}: trains in forked processes, from which nothing comes back to "
+            "be tested; use ddp"
+        )
+    if config.trainer.get("sync_batchnorm") and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+        raise UserError(
+            "trainer.sync_batchnorm=true: batch normalisation is synchronised on GPUs alone; leave it false"
+        )
+    if is_unlimited(trainer):
+        check_without_length(config)
+
+
+def new_weight() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.zeros(1))
+
+
+def schedule_of(part: DictConfig, optimizer: torch.optim.Optimizer) -> object:
+    schedule = instantiate(part)
+    return schedule(optimizer, 100) if isinstance(schedule, LearningRateSchedule) else schedule(optimizer)
+
+
+def check_without_length(config: DictConfig) -> None:
+    """Nothing depends on the training's length, where neither epochs nor steps limit it."""
+    schedule = instantiate(config.scheduler) if config.scheduler else None
+    if isinstance(schedule, LearningRateSchedule) and schedule.needs_length:
+        raise UserError(unlimited(needing(schedule)))
+    Objective(build_terms(config.loss)).refuse_without_length()
+
+
+def check_precision(config: DictConfig) -> None:
+    """A precision that training knows; says where the CPU has none of it."""
+    precision, trainer = str(config.trainer.get("precision", "32-true")), config.trainer
+    if precision not in PRECISIONS:
+        raise UserError(f"trainer.precision={precision}: must be one of {', '.join(PRECISIONS)}")
+    if precision == "16-mixed" and config.optimizer.get("fused") and trainer.get("gradient_clip_val"):
+        raise UserError(
+            f"trainer.gradient_clip_val={trainer.gradient_clip_val}: a fused optimizer unscales 16-mixed gradients too "
+            "late for it; set optimizer.fused=false, or trainer.precision=bf16-mixed"
+        )
+    on_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    on_cpu = trainer.get("accelerator") == "cpu" or not on_gpu
+    if precision == "bf16-mixed" and on_cpu and not multiplies_bfloat16():
+        warn("trainer.precision=bf16-mixed: this CPU does not multiply bfloat16 by itself; 32-true is faster here")

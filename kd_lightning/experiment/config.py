@@ -1,0 +1,35 @@
+"""Where conf/ is, what stands in it, and its values in plain Python."""
+
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from omegaconf import OmegaConf
+
+
+def conf_dir() -> Path:
+    """conf/ inside the installed package, or at the top of the clone."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def options(group: str) -> list[str]:
+    """The values of a config group."""
+    folder = conf_dir() / group
+    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+
+
+def plain(value: Any) -> Any:
+    """A config's value as plain Python."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def as_typed(overrides: Any) -> list[str]:
+    """The overrides of a command line that Hydra records, with what refers to other keys as it was typed."""
+    typed: Any = OmegaConf.to_container(overrides, resolve=False)
+    return [str(override) for override in typed]
+
+
+def is_file(weights: str | None) -> TypeGuard[str]:
+    """Whether `weights` names a file rather than a way to get them."""
+    return weights not in (None, "train", "pretrained")

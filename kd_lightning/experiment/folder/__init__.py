@@ -1,0 +1,1 @@
+"""What an experiment writes into its run's folder, and reads from there."""

@@ -1,0 +1,93 @@
+"""What a training is called where runs are looked at together: its name, its group, its tags, its flat config."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.folder.secrets import without_secrets
+from kd_lightning.experiment.networks.build import has_teacher, model_name
+from kd_lightning.runs.folder import sweep_of
+from kd_lightning.tracking.description import Description
+
+OF_DISTILLATION = ("temperature", "alpha", "loss", "initialization")
+PLACES = ("paths", "hydra", "logger", "callbacks")
+
+
+def describe(config: DictConfig, role: str, data: ImageDataModule, folder: Path) -> Description:
+    """The training of the `teacher`, `scratch` or `student` that belongs to the run in `folder`."""
+    method = method_name(config)
+    return Description(
+        role=role,
+        name=run_name(config, role, method),
+        group=group_name(folder),
+        tags=[method, data.name] if role == "student" else [data.name],
+        config={**flat_config(config, role), "data.name": data.name},
+    )
+
+
+def method_name(config: DictConfig) -> str:
+    """The published method that was chosen, else the names of the terms."""
+    return chosen("method") or "+".join(str(name) for name, term in config.loss.items() if term)
+
+
+def chosen(group: str) -> str | None:
+    """The value of a config group on the command line or in the defaults; None outside of Hydra."""
+    return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
+
+
+def run_name(config: DictConfig, role: str, method: str) -> str:
+    """A name that a person can read, such as `resnet8 ← resnet20, ce+kd, T=4 α=0.9, seed 0`."""
+    seed = f"seed {config.seed}"
+    if role != "student":
+        network = config.teacher if role == "teacher" else config.student
+        return ", ".join((f"{model_name(network)} {'as teacher' if role == 'teacher' else 'alone'}", seed))
+    student = model_name(config.student)
+    if has_teacher(config):
+        student += f" ← {model_name(config.teacher)}"
+    return ", ".join(part for part in (student, method, soft_target_values(config), seed) if part)
+
+
+def soft_target_values(config: DictConfig) -> str:
+    """The temperature and alpha, as far as the terms take them."""
+    terms = str(OmegaConf.to_container(config.loss, resolve=False))
+    values = {"T": "temperature", "α": "alpha"}  # noqa: RUF001
+    return " ".join(f"{sign}={config[key]:g}" for sign, key in values.items() if f"${{{key}}}" in terms)
+
+
+def group_name(folder: Path) -> str:
+    """The name of a sweep's folder, or of a single run's; with the day in front where that is the folder around it."""
+    folder = folder.resolve()
+    group = sweep_of(folder) or folder
+    day = group.parent.name
+    return f"{day}/{group.name}" if re.fullmatch(r"\d{4}-\d{2}-\d{2}", day) else group.name
+
+
+def flat_config(config: DictConfig, role: str) -> dict[str, Any]:
+    """The config with dotted keys, without what has no part in this training.
+
+    A network trained by itself has no temperature: where jobs are compared over it, it would stand among them.
+    """
+    values: dict[str, Any] = without_secrets(plain(config))
+    if role != "student":
+        other = "student" if role == "teacher" else "teacher"
+        values = {name: value for name, value in values.items() if name not in (*OF_DISTILLATION, other)}
+    flat = flatten({name: value for name, value in values.items() if name not in PLACES})
+    named = [network for network in ("student", "teacher") if network in values and values[network].get("model")]
+    return flat | {f"{network}.model": model_name(values[network]) for network in named}
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, their keys joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,99 @@
+"""Taking up a run again in its own folder."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from kd_lightning.callbacks.checkpoint_files import usable
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.storage.networks import SHAPELESS
+from kd_lightning.experiment.shares import DEVICES
+from kd_lightning.experiment.shares import as_it_began
+from kd_lightning.experiment.shares import shares_of
+from kd_lightning.experiment.training import make_trainer
+from kd_lightning.records import Damaged
+from kd_lightning.records import Each
+from kd_lightning.records import damaged
+from kd_lightning.records import fault
+from kd_lightning.records import warn_once
+from kd_lightning.runs.folder import finished
+from kd_lightning.experiment.folder.secrets import without_secrets
+from kd_lightning.experiment.folder.stored_config import RESOLVED
+from kd_lightning.experiment.folder.stored_config import stored_values
+from kd_lightning.experiment.config import plain
+
+INITIALIZATION = "initialization"  # the folder of the training before the training
+
+# What may differ when a run is taken up again: where it runs, what it shows and what it measures.
+FREE = ("paths", "hydra", "logger", "callbacks", "test", "on_nonfinite", *(f"trainer.{name}" for name in SHAPELESS))
+
+
+def same_config(config: DictConfig, folder: Path, batch_size: int) -> DictConfig:
+    """The config as the folder's run began with it: on other devices perhaps, which share as large a batch.
+
+    Raises `UserError` if the folder holds a run of another config, naming the first key that differs.
+    """
+    is_finished = finished(folder) is not None and (folder / RESOLVED).exists()
+    last = None if is_finished else last_checkpoint(folder)
+    stored = stored_values(folder) if is_finished else config_in(last)
+    if stored is None:
+        return config
+    began, ranks = shares_of(last or {}), make_trainer(config, [], []).world_size
+    found = [*differences(stored, without_secrets(plain(config)))]
+    is_elsewhere = began is not None and ranks != began.ranks
+    if is_finished:  # and nothing is trained
+        is_elsewhere = any(key.startswith("trainer.") and key in DEVICES for key, _, _ in found)
+    for key, before, after in found:
+        if is_elsewhere and key in DEVICES:
+            continue
+        raise UserError(
+            f"hydra.run.dir={folder}: holds a run with {key}={before}, not {after}; give the same config to take it up "
+            "again, or another folder"
+        )
+    if began is None or not is_elsewhere:
+        return config
+    began.on(ranks, batch_size)
+    return as_it_began(config, stored)
+
+
+def config_of(folder: Path) -> Mapping[str, Any] | None:
+    """The config of a folder's run, or None where it is neither finished nor can be taken up."""
+    if finished(folder) is not None and (folder / RESOLVED).exists():
+        try:
+            return stored_values(folder)
+        except Damaged as error:
+            warn_once(f"{error}; the config in the checkpoint counts")
+    return config_in(last_checkpoint(folder))
+
+
+def config_in(checkpoint: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    stored: Mapping[str, Any] | None = None if checkpoint is None else checkpoint["hyper_parameters"]["config"]
+    return stored
+
+
+def last_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """What the run in a folder goes on from, or None. Raises `Damaged` where it is no checkpoint of a run."""
+    last = usable(folder / "checkpoints") or usable(folder / INITIALIZATION / "checkpoints")
+    if last is None:
+        return None
+    checkpoint: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)
+    if (wrong := fault(checkpoint, {"hyper_parameters": {"config": Each(object)}})) is not None:
+        raise damaged(last, wrong)
+    return checkpoint
+
+
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """The dotted keys with different values in two configs, but for those that a resumed run may change."""
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if f"{prefix}{name}" in FREE:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}", old, new

@@ -1,0 +1,103 @@
+"""The config of a run in its folder: written with every value resolved, read without resolving anything."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from kd_lightning.errors import UserError
+from kd_lightning.runs.moved_paths import moved
+from kd_lightning.records import NONE
+from kd_lightning.records import Each
+from kd_lightning.records import read_record
+from kd_lightning.records import sealed_yaml
+from kd_lightning.runs.folder import goes_on
+from kd_lightning.experiment.folder.secrets import without_secrets
+from kd_lightning.system.files import write_text
+from kd_lightning.experiment.config import plain
+from kd_lightning.store.folders import cache_dir
+
+AS_COMPOSED, RESOLVED = ".hydra/config.yaml", ".hydra/resolved.yaml"
+CONFIG = {
+    "paths": Each(object, {"output_dir": str}),
+    "seed": int,
+    "data": Each(object),
+    "student": Each(object, {"model": object}),
+    "teacher": (Each(object), NONE),
+    "loss": Each(object),
+    "optimizer": Each(object),
+    "trainer": Each(object),
+}
+OWN_RUNS = "runs"  # a folder of the user's store, with a file for each config of a run that began here
+
+
+def save_config(config: DictConfig, folder: Path) -> None:
+    """Write `.hydra/`, as Hydra itself would before the config is checked: over that of an earlier run.
+
+    Beside the config as it was composed stands what it came to, without the secrets of the environment.
+    """
+    hydra_config = HydraConfig.get()
+    record = folder / ".hydra"
+    record.mkdir(parents=True, exist_ok=True)
+    write_text(folder / AS_COMPOSED, OmegaConf.to_yaml(config))
+    write_text(record / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_config})))
+    write_text(record / "overrides.yaml", sealed_yaml(OmegaConf.to_yaml(hydra_config.overrides.task)))
+    values = yaml.safe_dump(without_secrets(plain(config)), sort_keys=False, allow_unicode=True)
+    write_text(folder / RESOLVED, sealed_yaml(values))
+    remember(values)
+
+
+def stored_values(folder: Path) -> dict[str, Any] | None:
+    """The values of a run's config, as they were written; None where the folder has none.
+
+    Raises `Damaged` for a file that is damaged, or no config of kd-train's.
+    """
+    for name in (RESOLVED, AS_COMPOSED):
+        remedy = f"to write it anew, {goes_on(folder)}"
+        values: dict[str, Any] | None = read_record(folder / name, CONFIG, yaml.safe_load, remedy)
+        if values is not None:
+            return values
+    return None
+
+
+def run_config(run: str | Path, trust: bool = False) -> DictConfig:
+    """A run's config, its paths where the run is now; nothing in it is resolved but the folder's own path.
+
+    Raises `UserError` where the folder holds no run, and unless `trust`, or the run began in this user's store, where
+    something foreign would be built from it; see `check_foreign`.
+    """
+    from kd_lightning.experiment.folder.foreign import check_foreign
+
+    if not isinstance(run, (str, Path)):
+        raise UserError(f"run={run}: must be the path of a run's folder, such as run=outputs/DATE/TIME")
+    folder = Path(run).expanduser()
+    values = stored_values(folder)
+    if values is None:
+        raise UserError(f"run={folder}: no run's folder; give one that kd-train printed, such as run=outputs/DATE/TIME")
+    if not trust and not is_remembered(yaml.safe_dump(values, sort_keys=False, allow_unicode=True)):
+        check_foreign(values, f"run={folder}")
+    config = OmegaConf.create(moved(values, values["paths"]["output_dir"], "${paths.output_dir}"))
+    config.paths.output_dir = str(folder)
+    return config
+
+
+def remember(text: str) -> None:
+    """Note that a run with this config began here; a store that cannot be written notes nothing."""
+    note = _note(text)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    except OSError:
+        return
+
+
+def is_remembered(text: str) -> bool:
+    """Whether a run with exactly this config began here."""
+    return _note(text).exists()
+
+
+def _note(text: str) -> Path:
+    return cache_dir() / OWN_RUNS / hashlib.sha256(text.encode()).hexdigest()

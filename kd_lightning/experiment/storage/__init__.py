@@ -1,0 +1,1 @@
+"""What an experiment takes from the store, or puts there."""

@@ -1,0 +1,170 @@
+"""The file of a teacher's answers, named by everything that decides them."""
+
+import json
+import math
+import os
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from kd_lightning import __version__
+from kd_lightning.store import Answers
+from kd_lightning.store import TopK
+from kd_lightning.store import Whole
+from kd_lightning.store.encoding import MOST_CLASSES
+from kd_lightning.store.encoding import Encoding
+from kd_lightning.callbacks.prefill import check_length
+from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.folder.secrets import without_secrets
+from kd_lightning.experiment.folder.stored_config import remember
+from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.storage.keys import home_of
+from kd_lightning.experiment.storage.source_code import own_code
+from kd_lightning.models import stored_normalization
+from kd_lightning.records import Each
+from kd_lightning.records import sound_record
+from kd_lightning.experiment.folder.secrets import without_secrets
+from kd_lightning.experiment.folder.stored_config import remember
+from kd_lightning.sources import CachedTeacher
+from kd_lightning.sources import FrozenTeacher
+from kd_lightning.store import Answers
+from kd_lightning.store import TopK
+from kd_lightning.store import Whole
+from kd_lightning.store.encoding import Encoding
+from kd_lightning.system.files import write_json
+from kd_lightning.taps import TapReader, dry_run, find_inner_taps, find_taps
+from kd_lightning.terminal import warn
+
+KEPT = {"logits": ("logits",), "prefill": ("logits",), "pooled": ("logits", "pooled")}
+OF_ANSWERS = {"config": Each(object), "of": str, "precision": str, "teacher": Each(object), "data": Each(object)}
+LARGEST_FILE = 2**43  # bytes, of which only what is written takes up space
+
+
+def is_cached(config: DictConfig) -> bool:
+    return config.teacher.get("cache") in KEPT
+
+
+def check_cache(config: DictConfig, data: ImageDataModule, taken: set[str]) -> None:
+    """Raise UserError where the teacher's answers cannot be kept, or are not all that the terms take."""
+    cache, bits, top_k = (config.teacher.get(name) for name in ("cache", "cache_bits", "cache_top_k"))
+    if cache not in (*KEPT, "off", False, None):
+        raise UserError(f"teacher.cache={cache}: must be off, logits, pooled or prefill")
+    if not is_cached(config):
+        return
+    if bits not in (16, 32):
+        raise UserError(f"teacher.cache_bits={bits}: must be 16 or 32")
+    if top_k is not None and (cache == "pooled" or not isinstance(top_k, int) or not 1 <= top_k < data.num_classes):
+        raise UserError(
+            f"teacher.cache_top_k={top_k}: with teacher.cache=logits, a whole number from 1 to below the "
+            f"{data.num_classes} classes; else null"
+        )
+    if top_k is not None and data.num_classes > MOST_CLASSES:
+        raise UserError(
+            f"teacher.cache_top_k={top_k}: the data have {data.num_classes:,} classes, and {MOST_CLASSES:,} at most "
+            "are told apart; use null, which keeps all logits"
+        )
+    if config.teacher.get("batch_statistics"):
+        raise UserError(
+            f"teacher.cache={cache}: with teacher.batch_statistics=true an answer depends on the other images of its "
+            "batch, and cannot be kept; use teacher.cache=off"
+        )
+    if cache == "prefill":
+        trainer = of_student(config).trainer
+        max_epochs = trainer.get("max_epochs")
+        if max_epochs is None and trainer.get("max_time"):
+            max_epochs = -1  # as Lightning has it
+        check_length(max_epochs, trainer.get("max_steps", -1))
+    for tap in sorted(taken - set(KEPT[cache])):
+        raise UserError(
+            f"teacher.cache={cache}: keeps {' and '.join(KEPT[cache])}, and a term takes teacher.{tap}; use "
+            "teacher.cache=off"
+        )
+
+
+def with_answers(
+    teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, example: Tensor
+) -> FrozenTeacher | CachedTeacher:
+    """The teacher behind its answers, where the config keeps them."""
+    if not is_cached(config):
+        return teacher
+    data.setup()
+    classifier, width = None, data.num_classes
+    if config.teacher.cache == "pooled":
+        classes = data.num_classes
+        found = find_taps(teacher.network, example, teacher.taps["logits"], classes)
+        teacher = FrozenTeacher(teacher.network, {**found, **teacher.taps}, teacher.name, num_classes=classes)
+        classifier, width = classifier_of(teacher, example)
+    encoding = encoding_of(config, width)
+    images = len(data.train_set.images.targets)
+    size = images * data.num_views * 2 * encoding.words
+    if size > LARGEST_FILE:
+        raise UserError(
+            f"data.views={data.num_views}: the teacher's answers to each view of {images:,} images may be too large; "
+            "take fewer views, such as data.views=10, or teacher.cache=off"
+        )
+    described = describe(teacher, config, data, encoding)
+    folder = home_of("answers", described, config)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if sound_record(folder / "cache.json", OF_ANSWERS, "it is written anew") is None:
+            rebuilt_from = {"config": without_secrets(plain(config)), "made_in": os.getcwd()}
+            remember(json.dumps(rebuilt_from["config"], sort_keys=True))
+            write_json(folder / "cache.json", {**described, **rebuilt_from})
+        answers = Answers(folder / "answers.bin", images, data.num_views, encoding)
+    except OSError as error:
+        reason = error.strerror or error
+        warn(f"teacher.cache={config.teacher.cache}: {folder} cannot be written ({reason}); nothing is kept")
+        return teacher
+    return CachedTeacher(teacher, answers, classifier)
+
+
+def encoding_of(config: DictConfig, width: int) -> Encoding:
+    bits, top_k = config.teacher.cache_bits, config.teacher.cache_top_k
+    return Whole(width, bits) if top_k is None else TopK(width, top_k, bits)
+
+
+def describe(teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, encoding: Encoding) -> dict[str, Any]:
+    """Everything that decides an answer, as plain values."""
+    seen = data.fingerprint()
+    if "content" not in seen:
+        raise UserError(
+            f"teacher.cache={config.teacher.cache}: the fingerprint of the data {data.name} does not tell their "
+            "content; let it, or use teacher.cache=off"
+        )
+    of_images = ("name", "input_shape", "augmentation", "views")
+    return {
+        "teacher": {
+            **teacher.identity(),
+            **stored_normalization(teacher.network),
+            "built_from": plain(config.teacher.model),
+            "taps": {tap: teacher.taps[tap] for tap in KEPT[config.teacher.cache]},
+        },
+        "data": {**{name: seen[name] for name in of_images}, "content": seen["content"]["train"]},
+        "decoding": seen.get("decoding"),
+        "own_code": own_code(config.teacher.model, config.data),
+        "version": __version__,
+        "kept": repr(encoding),
+        "of": "pooled" if config.teacher.cache == "pooled" else "logits",
+        "precision": str(of_student(config).trainer.get("precision", "32-true")),
+    }
+
+
+def classifier_of(teacher: FrozenTeacher, example: Tensor) -> tuple[nn.Module, int]:
+    """The teacher's last layer, and the width of what it takes. Raises UserError unless it makes logits of `pooled`."""
+    inner = find_inner_taps(teacher.network, example, teacher.taps["logits"], teacher.num_classes)
+    path = inner.get("classifier_weight", ":").partition(":")[0]
+    layer = teacher.network.get_submodule(path) if path else None
+    if isinstance(layer, nn.Linear) and "pooled" in teacher.taps:
+        taps = {"pooled": teacher.taps["pooled"], "logits": teacher.taps["logits"]}
+        with dry_run(teacher.network, example), torch.no_grad():
+            seen = TapReader(teacher.network, taps, num_classes=teacher.num_classes)(example)
+            if torch.allclose(layer(seen["pooled"]), seen["logits"], rtol=1e-4, atol=1e-5):
+                return layer, math.prod(seen["pooled"].shape[1:])
+    raise UserError(
+        f"teacher.cache=pooled: the logits of {teacher.name} are not a linear layer of what it pools; use "
+        "teacher.cache=logits"
+    )

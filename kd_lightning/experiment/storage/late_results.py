@@ -1,0 +1,28 @@
+"""Results that come after a run's end: a sweep tests the run that it selected."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from kd_lightning.experiment.training import make_loggers
+from kd_lightning.tracking.loggers import taken_up
+from kd_lightning.tracking.results import log_results
+from kd_lightning.tracking.wandb.logger import one_wandb_run
+
+
+def log_later(
+    config: DictConfig,
+    folder: Path,
+    summary: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+) -> None:
+    """Show the summary of a finished run where the run was logged, in the same Weights & Biases run."""
+    with one_wandb_run():
+        loggers = taken_up(make_loggers(config, folder), folder)
+        log_results(loggers, "student", summary, arrays, class_names)
+        for logger in loggers:
+            logger.finalize("success")

@@ -1,0 +1,90 @@
+"""Networks that need no training, measured once for all runs."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import nn
+
+from kd_lightning import __version__
+from kd_lightning.data import ImageDataModule
+from kd_lightning.experiment.networks.build import logits_tap
+from kd_lightning.experiment.networks.build import named_logits
+from kd_lightning.experiment.storage.keys import home_of
+from kd_lightning.experiment.storage.networks import ANEW
+from kd_lightning.experiment.storage.networks import trainer_shape
+from kd_lightning.experiment.storage.source_code import own_code
+from kd_lightning.experiment.storage.ranks import all_ranks_agree
+from kd_lightning.experiment.storage.ranks import first_rank_holds
+from kd_lightning.experiment.testing import Metrics
+from kd_lightning.experiment.testing import TestedNetwork
+from kd_lightning.experiment.testing import holds_all
+from kd_lightning.experiment.testing import is_sound
+from kd_lightning.experiment.testing import measure_alone
+from kd_lightning.models import stored_normalization
+from kd_lightning.models.weights.weights import state_sha256
+from kd_lightning.records import NONE
+from kd_lightning.records import NUMBER
+from kd_lightning.records import Each
+from kd_lightning.records import sound_record
+from kd_lightning.terminal import is_first_rank
+from kd_lightning.terminal import say
+from kd_lightning.terminal import warn
+from kd_lightning.tracking.arrays import NAME
+from kd_lightning.tracking.arrays import sound_arrays
+from kd_lightning.tracking.arrays import write_arrays
+from kd_lightning.tracking.arrays import read_arrays
+from kd_lightning.system.files import write_json
+from kd_lightning.experiment.config import plain
+from kd_lightning.store.folders import lock_beside
+
+
+def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> TestedNetwork:
+    """Metrics of the network that `settings` describe, as an earlier run measured them, or measured now.
+
+    Of several runs that need the same ones, the first measures and the others wait.
+    """
+    decided = decided_by(settings, network, config, data)
+    home = home_of("measurements", decided, config)
+    with first_rank_holds(lock_beside(home)):
+        kept = read_kept(home)
+        arrays = {} if kept is None else sound_arrays(home / NAME, ANEW)
+        if all_ranks_agree(bool(kept is not None and arrays and holds_all(kept, arrays, data))):
+            assert kept is not None
+            say("teacher", f"measured before ({home.name})")
+            return TestedNetwork(network, kept, arrays=arrays)
+        measured = measure_alone(config, network, data, logits_tap("teacher", settings))
+        if is_first_rank() and is_sound(measured.test):
+            keep(measured, home, decided)
+    return measured
+
+
+def read_kept(home: Path) -> Metrics | None:
+    """The metrics in a folder, or None, and with a warning where they are damaged."""
+    record = sound_record(home / "record.json", {"test": Each((*NUMBER, NONE))}, ANEW)
+    return None if record is None else record["test"]
+
+
+def keep(measured: TestedNetwork, home: Path, decided: dict[str, Any]) -> None:
+    """Write what was measured into its folder; a full disk is a warning."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        write_arrays(home / NAME, measured.arrays)
+        record = {"test": measured.test, "decided_by": decided}
+        write_json(home / "record.json", record)
+    except OSError as error:
+        warn(f"paths.cache_dir: {home} takes no more ({error.strerror or error}); the teacher's metrics are not kept")
+
+
+def decided_by(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
+    """Everything that decides the metrics, as plain values."""
+    return {
+        "model": plain(settings.model),
+        "weights": state_sha256(network),
+        "normalization": stored_normalization(network),
+        "trainer": trainer_shape(config),
+        "data": data.fingerprint(),
+        **named_logits("teacher", settings),
+        "own_code": own_code(settings.model, config.data),
+        "version": __version__,
+    }

@@ -1,0 +1,268 @@
+"""Networks trained once, ever: kept under a fingerprint of everything that shaped them."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning import seed_everything
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from kd_lightning import __version__
+from kd_lightning.store.folders import lock_beside
+from kd_lightning.checksums import safetensors_fault
+from kd_lightning.experiment.config import is_file
+from kd_lightning.experiment.config import plain
+from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import NonFinite, UserError
+from kd_lightning.experiment.config import is_file, plain
+from kd_lightning.experiment.networks.build import (
+    build_network,
+    build_optimization,
+    file_metadata,
+    logits_tap,
+    model_name,
+    named_logits,
+)
+from kd_lightning.experiment.storage.keys import home_of
+from kd_lightning.experiment.storage.ranks import all_ranks_agree, first_rank_holds
+from kd_lightning.experiment.storage.source_code import own_code
+from kd_lightning.experiment.testing import TestedNetwork, holds_all, is_sound, load_selected, measure, measure_alone
+from kd_lightning.experiment.training import at, fit
+from kd_lightning.models import save_weights
+from kd_lightning.module import DistillationModule
+from kd_lightning.objective import Term
+from kd_lightning.records import NONE
+from kd_lightning.records import NUMBER
+from kd_lightning.records import Each
+from kd_lightning.records import sound_record
+from kd_lightning.terminal import is_first_rank
+from kd_lightning.terminal import say
+from kd_lightning.terminal import warn
+from kd_lightning.tracking.arrays import NAME
+from kd_lightning.tracking.arrays import sound_arrays
+from kd_lightning.tracking.arrays import write_arrays
+from kd_lightning.tracking.arrays import read_arrays
+from kd_lightning.system.files import write_json
+from kd_lightning.store.folders import lock_beside
+from kd_lightning.tracking.results import log_results
+from kd_lightning.tracking.wandb.logger import one_wandb_run
+
+KIND, WEIGHTS, RECORD = "networks", "weights.safetensors", "record.json"
+OF_A_NETWORK = {"test": Each((*NUMBER, NONE)), "time": Each(NUMBER), "shaped_by": Each(object)}
+ANEW = "it is measured anew"
+# All of trainer and callbacks shapes the numbers, but for where it runs and what it shows or keeps.
+SHAPELESS = ("accelerator", "log_every_n_steps", "enable_model_summary", "enable_progress_bar", "profiler")
+SHAPELESS_CALLBACKS = (
+    "progress_bar",
+    "learning_rate",
+    "gradient_norm",
+    "device_memory",
+    "checkpoint_last",
+    "checkpoint_timed",
+)
+PLAIN_CROSS_ENTROPY = OmegaConf.create({"_target_": "kd_lightning.losses.CrossEntropy"})
+
+
+def obtain(
+    role: str, config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig | None = None
+) -> TestedNetwork:
+    """The teacher, or as `scratch` the student alone: found, or trained now with its logs in the run's folder.
+
+    It is the one that the run `began` with, if on other devices. Of several runs that need the same one, the first
+    trains it and the others wait.
+    """
+    key, title = ("teacher", "teacher") if role == "teacher" else ("student", "student alone")
+    settings = config[key]
+    shape = shaped_by(settings, began or config, data)
+    home = home_of(KIND, shape, config)
+    with first_rank_holds(lock_beside(home)) as refused:
+        found = all_ranks_agree(is_kept(home))
+        if refused is not None and not found:
+            raise UserError(
+                f"paths.cache_dir={home.parent.parent}: cannot be written ({refused.strerror or refused}), and has no "
+                f"{model_name(settings)} trained as the {title} ({KIND}/{home.name}); choose another folder, there or "
+                "in the environment as KD_LIGHTNING_CACHE"
+            ) from refused
+        say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
+        if found:
+            return all_measured(title, load(key, settings, data, home), settings, config, data, home, shape)
+        return train(key, settings, config, data, home, folder / role, shape)
+
+
+def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
+    """Everything that shapes a network which is trained by itself, as plain values."""
+    weights = settings.weights
+    callbacks = without_places(plain(at(config, Path()).callbacks) or {})
+    return {
+        "model": plain(settings.model),
+        "weights": hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest() if is_file(weights) else weights,
+        "weights_key": settings.get("weights_key"),
+        "normalization": plain(settings.normalization),
+        **named_logits("teacher", settings),
+        "loss": plain(cross_entropy(config)),
+        "optimizer": plain(config.optimizer),
+        "scheduler": plain(config.scheduler),
+        "trainer": trainer_shape(config),
+        "callbacks": {name: value for name, value in callbacks.items() if name not in SHAPELESS_CALLBACKS},
+        "seed": config.seed,
+        **({} if config.get("on_nonfinite", "stop") == "stop" else {"on_nonfinite": config.on_nonfinite}),
+        "data": data.fingerprint(),
+        "batches": {
+            "size": config.data.get("batch_size", data.batch_size),
+            "drop_last": data.drop_last,
+            "seed": data.seed,
+        },
+        "statistics": {"mean": list(data.mean), "std": list(data.std)},
+        "own_code": own_code(
+            settings.model, cross_entropy(config), config.optimizer, config.scheduler, callbacks, config.data
+        ),
+        "version": __version__,
+    }
+
+
+def without_places(callbacks: dict[str, Any]) -> dict[str, Any]:
+    """Callbacks without the folders that they write into, which a stored config has as they were."""
+    kept: dict[str, Any] = {}
+    for name, arguments in callbacks.items():
+        is_mapping = isinstance(arguments, dict)
+        kept[name] = {key: value for key, value in arguments.items() if key != "dirpath"} if is_mapping else arguments
+    return kept
+
+
+def trainer_shape(config: DictConfig) -> dict[str, Any]:
+    """The trainer's arguments that shape numbers."""
+    return {name: value for name, value in plain(config.trainer).items() if name not in SHAPELESS}
+
+
+def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+    """The teacher as an earlier run trained it, or None, and with a warning where that is damaged."""
+    home = home_of(KIND, shaped_by(settings, config, data), config)
+    if not (home / RECORD).exists():
+        return None
+    if (fault := safetensors_fault(home / WEIGHTS)) is not None:
+        warn(f"{home / WEIGHTS}: is damaged ({fault}); the same kd-train trains it anew")
+        return None
+    return from_home("teacher", settings, data, home)
+
+
+def is_trained(key: str, config: DictConfig, data: ImageDataModule) -> bool:
+    """Whether an earlier run has trained the `teacher`, or the `student` alone, of this config."""
+    home = home_of(KIND, shaped_by(config[key], config, data), config)
+    return safetensors_fault(home / WEIGHTS) is None
+
+
+def is_kept(home: Path) -> bool:
+    """Whether a folder holds a trained network; one whose weights are damaged is removed, with a warning."""
+    if not home.exists():
+        return False
+    fault = safetensors_fault(home / WEIGHTS)
+    if fault is None:
+        return True
+    if is_first_rank():
+        warn(f"{home / WEIGHTS}: is damaged ({fault}); the network is trained anew")
+        shutil.rmtree(home, ignore_errors=True)
+    return False
+
+
+def from_home(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> nn.Module:
+    """A network with the weights in its folder."""
+    return build_network(key, DictConfig({**settings, "weights": str(home / WEIGHTS), "weights_key": None}), data)
+
+
+def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> TestedNetwork:
+    """A network from its folder, without metrics where what holds them is damaged or not there."""
+    record = sound_record(home / RECORD, OF_A_NETWORK, ANEW)
+    arrays = sound_arrays(home / NAME, ANEW)
+    network = from_home(key, settings, data, home)
+    if record is None or not arrays:
+        return TestedNetwork(network, {})
+    return TestedNetwork(network, record["test"], record["time"], arrays)
+
+
+def all_measured(
+    title: str,
+    found: TestedNetwork,
+    settings: DictConfig,
+    config: DictConfig,
+    data: ImageDataModule,
+    home: Path,
+    shape: dict[str, Any],
+) -> TestedNetwork:
+    """A found network as it is, or where its record is damaged or older than a metric measured anew, and kept so."""
+    if all_ranks_agree(holds_all(found.test, found.arrays, data)):
+        return found
+    reason = "a metric is newer than its record" if found.test else "its record is not whole"
+    say(title, f"measured anew: {reason}")
+    measured = measure_alone(config, found.network, data, logits_tap("teacher", settings))
+    if is_first_rank():
+        try:
+            write_arrays(home / NAME, measured.arrays)
+            write_json(home / RECORD, {"test": measured.test, "time": found.time, "shaped_by": shape})
+        except OSError as error:
+            warn(f"paths.cache_dir: {home} cannot be written ({error.strerror or error}); its metrics are not kept")
+    return replace(measured, time=found.time)
+
+
+def train(
+    key: str,
+    settings: DictConfig,
+    config: DictConfig,
+    data: ImageDataModule,
+    home: Path,
+    logs: Path,
+    shape: dict[str, Any],
+) -> TestedNetwork:
+    """Train a network with cross-entropy alone and keep it; an interrupted training is taken up again."""
+    module = module_alone(key, settings, config, data)
+    unfinished = home.with_suffix(".unfinished")
+    with one_wandb_run(), nothing_half_begun(unfinished):
+        done = fit(config, module, data.without_strong_views(), unfinished, logs, role=logs.name)
+        load_selected(module, data, unfinished)
+        metrics, arrays = measure(done.trainer, module, data)
+        if not is_sound(metrics):
+            raise NonFinite(f"{key}: its logits on the test set are not finite, so it is not kept")
+        trained = TestedNetwork(module.student, metrics, done.time, arrays)
+        if done.trainer.is_global_zero:
+            save_weights(module.student, unfinished / WEIGHTS, file_metadata(settings, module.student))
+            write_arrays(unfinished / NAME, arrays)
+            record = {"test": metrics, "time": done.time, "shaped_by": shape}
+            write_json(unfinished / RECORD, record)
+            log_results(done.trainer.loggers, logs.name, metrics, arrays, data.class_names)
+            shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
+            os.replace(unfinished, home)
+    return trained
+
+
+def module_alone(key: str, settings: DictConfig, config: DictConfig, data: ImageDataModule) -> DistillationModule:
+    """What trains the network of `settings` by itself; its random weights come from the seed alone."""
+    seed_everything(config.seed, workers=True, verbose=False)
+    return DistillationModule(
+        student=build_network(key, settings, data),
+        terms={"ce": Term(instantiate(cross_entropy(config)), ["student.logits", "target"])},
+        **build_optimization(config),
+        student_taps=logits_tap(key, settings),
+        num_classes=data.num_classes,
+    )
+
+
+@contextmanager
+def nothing_half_begun(folder: Path) -> Iterator[None]:
+    """Remove the folder if the block fails before there is a checkpoint to go on from."""
+    try:
+        yield
+    except BaseException:
+        if not list(folder.glob("checkpoints/*.ckpt")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def cross_entropy(config: DictConfig) -> DictConfig:
+    """The run's own cross-entropy, or the plain one where the run has none."""
+    return config.loss.ce.loss if config.loss.get("ce") else PLAIN_CROSS_ENTROPY

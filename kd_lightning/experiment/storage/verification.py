@@ -1,0 +1,164 @@
+"""Asking a teacher again what it has answered, to see that what is kept is right."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.storage.answers import OF_ANSWERS
+from kd_lightning.experiment.storage.answers import with_answers
+from kd_lightning.experiment.networks.build import example_input
+from kd_lightning.experiment.networks.build import model_name
+from kd_lightning.experiment.evaluation import find_teacher
+from kd_lightning.experiment.folder.foreign import check_foreign
+from kd_lightning.records import read_record
+from kd_lightning.experiment.folder.stored_config import is_remembered
+from kd_lightning.sources import CachedTeacher
+from kd_lightning.sources import FrozenTeacher
+from kd_lightning.experiment.networks.settings import given_taps
+from kd_lightning.store import Answers
+from kd_lightning.store import TopK
+from kd_lightning.store import Whole
+from kd_lightning.store.encoding import Encoding
+from kd_lightning.store.encoding import divergence
+from kd_lightning.terminal import console
+
+SAMPLE = 256
+# Of the largest number of an answer: its rounding, and what another batch size or device makes of the same sums.
+TOLERANCE = {"16": 2**-10, "32": 2**-14}
+MIXED_TOLERANCE = 2**-5
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How many answers are kept, how many were asked for again, and the largest difference, relative to an answer.
+
+    `divergence` is the mean KL in nats of what is kept from the teacher's answers, where more than rounding is lost.
+    """
+
+    kept: int
+    asked: int
+    difference: float
+    tolerance: float
+    divergence: float | None
+
+    @property
+    def is_right(self) -> bool:
+        return self.difference <= self.tolerance
+
+
+def verify(folder: Path, sample: int = SAMPLE, trust: bool = False) -> Verification:
+    """Compare a sample of the answers in a folder with what the teacher says now. Reads alone, and downloads no data.
+
+    Raises UserError where the teacher or the data are not on this machine any more, or not the same. It is also raised
+    unless `trust`, or a run of this user's made the answers, where something foreign would be built: `check_foreign`.
+    """
+    folder = folder.resolve()
+    stored = read_record(folder / "cache.json", OF_ANSWERS, remedy=f"kd-cache rm {folder.name}")
+    if stored is None:
+        raise UserError(f"no run has described it; kd-cache rm {folder.name}")
+    if not trust and not is_remembered(json.dumps(stored["config"], sort_keys=True)):
+        check_foreign(stored["config"], folder.name)
+    config = config_of(stored, folder)
+    with working_in(stored.get("made_in")):
+        data: ImageDataModule = instantiate(config.data)
+        data.setup()  # without prepare_data(), which may download
+        teacher = rebuilt(folder, config, data)
+        tolerance = MIXED_TOLERANCE if is_mixed(stored) else TOLERANCE[str(config.teacher.cache_bits)]
+        return compare(teacher, data, sample, tolerance, mixed=is_mixed(stored))
+
+
+def config_of(stored: dict[str, Any], folder: Path) -> DictConfig:
+    """The config of the run that made the answers, changed to ask for them again."""
+    config = DictConfig(stored["config"])
+    config.paths.output_dir, config.paths.cache_dir = str(folder), str(folder.parent.parent)
+    config.teacher.cache = stored["of"]
+    if "download" in config.data:
+        config.data.download = False
+    return config
+
+
+@contextmanager
+def working_in(folder: str | None) -> Iterator[None]:
+    """Relative paths mean what they meant in this folder, where it still is."""
+    before = Path.cwd()
+    try:
+        if folder is not None and Path(folder).is_dir():
+            os.chdir(folder)
+        yield
+    finally:
+        os.chdir(before)
+
+
+def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule) -> CachedTeacher:
+    """The teacher whose answers a folder holds. Raises UserError where it is not there, or not what it was."""
+    with console.capture():  # it says what that means for a test
+        network = find_teacher(config, data)
+    if network is None:
+        raise UserError(f"its teacher is not on this machine any more; kd-cache rm {folder.name}")
+    assert isinstance(network, nn.Module)
+    example = example_input(data)
+    taps = given_taps("teacher", config.teacher.taps)
+    with TemporaryDirectory() as elsewhere:  # another teacher gets no folder in the cache
+        config.paths.cache_dir = elsewhere
+        teacher = with_answers(FrozenTeacher(network, taps, model_name(config.teacher)), config, data, example)
+    assert isinstance(teacher, CachedTeacher)
+    made = teacher.answers
+    if made.records.path.parent.name != folder.name:
+        raise UserError(f"the teacher, or the data, are not what they were; kd-cache rm {folder.name}")
+    teacher.answers = Answers(folder / "answers.bin", made.records.rows // made.views, made.views, made.encoding)
+    teacher.request({"logits"})
+    return teacher
+
+
+def compare(
+    teacher: CachedTeacher, data: ImageDataModule, sample: int, tolerance: float, *, mixed: bool
+) -> Verification:
+    """Ask a teacher for a sample of the answers that are kept."""
+    answers, encoding = teacher.answers, teacher.answers.encoding
+    index, view = answers.filled()
+    total = len(index)
+    chosen = torch.randperm(total, generator=torch.Generator().manual_seed(0))[:sample].sort().values
+    index, view = index[chosen], view[chosen]
+    if not len(index):
+        return Verification(0, 0, 0.0, tolerance, None)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        batch = {"input": data.train_set.images.read(index, view), "index": index, "view": view}
+        asked = teacher.teacher(data.on_after_batch_transfer(batch))[teacher.kept].float()
+    difference = relative_difference(encoding, answers.read(index, view)[0], asked)
+    lost = divergence(encoding, asked) if encoding.is_partial else None
+    return Verification(total, len(index), difference, tolerance, lost)
+
+
+def is_mixed(stored: dict[str, Any]) -> bool:
+    return str(stored["precision"]).endswith("mixed")
+
+
+def relative_difference(encoding: Encoding, kept: Tensor, asked: Tensor) -> float:
+    """The largest difference of answers (B, C) from what is kept of them, relative to each one's largest number."""
+    whole = Whole(encoding.classes, encoding.bits) if isinstance(encoding, TopK) else encoding
+    exact = whole.decode(whole.encode(asked))
+    scale = exact.abs().amax(dim=1).clamp(min=1.0)
+    if isinstance(encoding, TopK):
+        # The classes that are kept, not those that would be kept now: where two logits nearly tie, rounding decides
+        # which of them is the k-th.
+        classes = kept.topk(encoding.k, dim=1).indices
+        exact = torch.cat([exact.gather(1, classes), sum_of_others(asked, classes)], dim=1)
+        kept = torch.cat([kept.gather(1, classes), sum_of_others(kept, classes)], dim=1)
+    return float(((kept - exact).abs().amax(dim=1) / scale).max())
+
+
+def sum_of_others(logits: Tensor, classes: Tensor) -> Tensor:
+    """The log-sum-exp of the logits (B, C) of all but these classes (B, k): (B, 1)"""
+    return logits.scatter(1, classes, -torch.inf).logsumexp(dim=1, keepdim=True)

@@ -1,0 +1,1 @@
+"""Losses on features, most between the layers of two networks."""

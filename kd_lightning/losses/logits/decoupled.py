@@ -1,0 +1,28 @@
+"""Decoupled distillation."""
+
+from torch import Tensor, nn
+
+from kd_lightning.losses import functional
+from kd_lightning.losses.arguments import (
+    check_labels,
+    check_not_negative,
+    check_one_label,
+    check_positive,
+    check_same_classes,
+)
+
+
+class DKD(nn.Module):
+    """Decoupled distillation; see `functional.dkd`. Takes both logits (B, C) and target (B,)."""
+
+    def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0) -> None:
+        super().__init__()
+        check_not_negative(alpha=alpha, beta=beta)
+        check_positive(temperature=temperature)
+        self.alpha, self.beta, self.temperature = alpha, beta, temperature
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
+        check_one_label(target)
+        check_labels(student, target)
+        return functional.dkd(student, teacher, target, self.alpha, self.beta, self.temperature)

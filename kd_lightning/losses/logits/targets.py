@@ -1,0 +1,72 @@
+"""Losses that match labels or the teacher's outputs, sample by sample."""
+
+from torch import Tensor, nn
+
+from kd_lightning.errors import UserError
+from kd_lightning.losses import functional
+from kd_lightning.losses.arguments import (
+    check_labels,
+    check_positive,
+    check_same_classes,
+)
+
+
+class CrossEntropy(nn.Module):
+    """Cross-entropy with the labels; see `functional.cross_entropy`. Takes logits (B, C) and target (B,)."""
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"label_smoothing={label_smoothing}: must be at least 0 and below 1")
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        check_labels(logits, target)
+        return functional.cross_entropy(logits, target, self.label_smoothing)
+
+
+class HardLabel(nn.Module):
+    """The teacher's decision as the label; see `functional.hard_label`. Takes both logits (B, C)."""
+
+    soft_target = True  # beside it, too, cross-entropy weighs 1 - alpha
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
+        return functional.hard_label(student, teacher)
+
+
+class SoftTarget(nn.Module):
+    """Hinton's distillation loss; see `functional.kd`. Takes the logits of student and teacher, both (B, C)."""
+
+    soft_target = True  # beside it cross-entropy weighs 1 - alpha
+
+    def __init__(self, temperature: float = 4.0) -> None:
+        super().__init__()
+        check_positive(temperature=temperature)
+        self.temperature = temperature
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
+        return functional.kd(student, teacher, self.temperature)
+
+
+class MeanSquaredLogits(nn.Module):
+    """Squared distance of logits; see `functional.mean_squared_logits`. Takes both logits (B, C)."""
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
+        return functional.mean_squared_logits(student, teacher)
+
+
+class WSLD(nn.Module):
+    """Weighted soft labels; see `functional.wsld`. Takes both logits (B, C) and target (B,)."""
+
+    def __init__(self, temperature: float = 2.0) -> None:
+        super().__init__()
+        check_positive(temperature=temperature)
+        self.temperature = temperature
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        check_same_classes(student, teacher)
+        check_labels(student, target)
+        return functional.wsld(student, teacher, target, self.temperature)

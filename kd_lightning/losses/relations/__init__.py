@@ -1,0 +1,1 @@
+"""Losses on the relations between the samples of a batch, or of the training set."""

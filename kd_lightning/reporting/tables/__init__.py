@@ -1,0 +1,1 @@
+"""Tables, for pages, terminals and files."""

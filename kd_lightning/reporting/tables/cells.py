@@ -1,0 +1,82 @@
+"""Numbers as a table shows them: a text and, to sort by, a value; what is not there is sorted below all others."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kd_lightning.reporting.pages.content import Cell
+from kd_lightning.reporting.tables.terminal_tables import percent
+from kd_lightning.runs.collection import Configuration
+from kd_lightning.runs.run import Run
+from kd_lightning.runs.statistics import Paired, Spread, spread
+from kd_lightning.runs.status import FINISHED, rounded
+
+
+def over_runs(values: Sequence[Any], form: Callable[[Any], str]) -> Cell:
+    """What all runs share; else the mean of numbers with its standard deviation, or all names."""
+    distinct = [*dict.fromkeys(values)]
+    if len(distinct) < 2 or isinstance(distinct[0], str):
+        return Cell(", ".join(map(form, distinct)))
+    found = spread(values)
+    assert found is not None
+    return Cell(found.text(form))
+
+
+def over_seeds(found: Spread | None) -> Cell:
+    """A mean accuracy with its standard deviation, and its interval."""
+    if found is None:
+        return Cell("", -1.0)
+    if found.low is None or found.high is None:
+        return Cell(found.text(percent), found.mean, "one seed")
+    return Cell(found.text(percent), found.mean, f"{percent(found.low)} to {percent(found.high)}")
+
+
+def paired_cells(found: Paired | None) -> list[Cell]:
+    """A difference in points with its interval, and the p-value of the test."""
+    if found is None:
+        return [Cell("", -9.0), Cell("", 2.0)]
+    difference = found.difference
+    mean = f"{100 * difference.mean:+.2f}"
+    if difference.low is None or difference.high is None:
+        return [Cell(mean, difference.mean, "one seed"), Cell("", 2.0)]
+    gain = Cell(mean, difference.mean, f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}")
+    if found.p is None:
+        return [gain, Cell("same in all", 2.0)]
+    return [gain, Cell(p_value(found.p).removeprefix("= "), found.p)]
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def count(configuration: Configuration) -> Cell:
+    """How many runs have finished, of how many."""
+    finished, of = sum(run.status == FINISHED for run in configuration.runs), len(configuration.runs)
+    return Cell(str(of) if finished == of else f"{finished} of {of}", finished)
+
+
+def gain(run: Run, metric: str) -> Cell:
+    """How much higher the student is than the student alone."""
+    student, scratch = run.metric("student", metric), run.metric("scratch", metric)
+    if student is None or scratch is None:
+        return Cell("", -9.0)
+    return Cell(f"{100 * (student - scratch):+.2f}", student - scratch)
+
+
+def accuracy(value: float | None) -> Cell:
+    return Cell("", -1.0) if value is None else Cell(percent(value), value)
+
+
+def time(run: Run) -> Cell:
+    """What the job took, or where that is not known the student's training."""
+    seconds = run.seconds if run.seconds is not None else (run.summary or {}).get("time", {}).get("fit_s")
+    if seconds is None:
+        return Cell("", -1.0)
+    return Cell(f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min", seconds)
+
+
+def choice(value: str) -> Cell:
+    """What a run was given; sorted as a number where it is one."""
+    try:
+        return Cell(rounded(value), float(value))
+    except ValueError:
+        return Cell(value)

@@ -1,0 +1,52 @@
+"""What is about to be run, as a tree of few lines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.text import Text
+from rich.tree import Tree
+
+GROUPS = ("data", "student", "teacher", "loss", "initialization", "optimizer", "scheduler", "trainer")
+OF_THE_TRAINER = ("max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision", "gradient_clip_val")
+USUAL = (None, "auto", -1)  # values that tell nothing
+NAME = max(map(len, GROUPS)) + 2
+
+
+def config_tree(config: Mapping[str, Any], title: str) -> Tree:
+    """A line for each group of a config in plain values, and one for each term of the loss."""
+    values = dict(config)
+    values["trainer"] = {name: values["trainer"].get(name) for name in OF_THE_TRAINER}
+    tree = Tree(Text(title, style="bold"), guide_style="dim")
+    for group in GROUPS:
+        part = values.get(group)
+        if part and group == "loss":
+            branch = tree.add(Text(group, style="bold"))
+            for name, term in part.items():
+                if term:
+                    branch.add(_line(name, f"{_call(term['loss'])}, {_weight(term.get('weight', 1.0))}", NAME - 4))
+        elif part and (told := _call(part)):
+            tree.add(_line(group, told, NAME))
+    return tree
+
+
+def _line(name: str, text: str, width: int) -> Text:
+    return Text.assemble((name.ljust(width), "bold"), text, overflow="fold")
+
+
+def _weight(weight: Any) -> str:
+    return f"weight {weight:g}" if isinstance(weight, (int, float)) else f"weight {_call(weight)}"
+
+
+def _call(part: Any) -> str:
+    """A part of the config on one line: its class, or its model, and the values that are set."""
+    if isinstance(part, list):
+        return f"[{', '.join(map(_call, part))}]"
+    if not isinstance(part, Mapping):
+        return str(part)
+    name = str(part.get("_target_", "")).rsplit(".", 1)[-1]
+    arguments = [
+        f"{key}={_call(value)}"
+        for key, value in part.items()
+        if not key.startswith("_") and value not in USUAL and key != "seed"
+    ]
+    return f"{name}({', '.join(arguments)})" if name else ", ".join(arguments)

@@ -1,0 +1,1 @@
+"""Finished runs and those under way: their folders, their summaries, collections of them, statistics."""

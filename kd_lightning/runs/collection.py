@@ -1,0 +1,145 @@
+"""Runs that are shown together, and the configurations that they are of."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from kd_lightning.runs.run import Run
+from kd_lightning.runs.statistics import Spread, spread
+from kd_lightning.runs.status import FINISHED, text
+from kd_lightning.runs.values import numbers
+
+METRICS = {"top1_validation": "validation top-1 %", "top1": "test top-1 %"}
+# What decides no number: places, and what is shown.
+NOT_COMPARED = ("seed", "test", "trainer.log_every_n_steps", "callbacks.progress_bar")
+GROUPS_NOT_COMPARED = ("hydra", "paths", "logger")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The runs that differ by their seed alone."""
+
+    choices: dict[str, str]
+    runs: list[Run]
+
+    @property
+    def seeds(self) -> list[str]:
+        return list(dict.fromkeys(run.seed for run in self.runs))
+
+    def values(self, role: str, metric: str) -> list[float]:
+        """A metric for each seed that has it: the mean over its runs, for a second run is no second witness."""
+        found: dict[str, list[float]] = {}
+        for run in self.runs:
+            if (value := run.metric(role, metric)) is not None:
+                found.setdefault(run.seed, []).append(value)
+        return [fmean(values) for values in found.values()]
+
+    def pairs(self, metric: str) -> list[tuple[float, float]]:
+        """A metric of student and student alone, for each seed that has both."""
+        both = [run for run in self.runs if None not in (run.metric("student", metric), run.metric("scratch", metric))]
+        paired = Configuration(self.choices, both)
+        return list(zip(paired.values("student", metric), paired.values("scratch", metric), strict=True))
+
+    def spread(self, metric: str) -> Spread | None:
+        """The student's, over seeds."""
+        return spread(self.values("student", metric))
+
+    def __str__(self) -> str:
+        return text(self.choices)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Runs, and what a sweep of them selected.
+
+    `record` is a whole sweep's sweep.json; None for other runs, and where the sweep has not come to its end.
+    `jobs` is how many a sweep has, as far as known.
+    """
+
+    title: str
+    runs: list[Run]
+    is_sweep: bool
+    record: dict[str, Any] | None = None
+    jobs: int | None = None
+
+    @cached_property
+    def finished(self) -> list[Run]:
+        return [run for run in self.runs if run.status == FINISHED]
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """What differs between the runs, but for the seed and the places."""
+        keys = dict.fromkeys(key for run in self.runs for key in run.overrides)
+        compared = [key for key in keys if not (key in NOT_COMPARED or key.partition(".")[0] in GROUPS_NOT_COMPARED)]
+        return [key for key in compared if len({run.value(key) for run in self.runs}) > 1]
+
+    def choices(self, run: Run) -> dict[str, str]:
+        return {key: run.value(key) for key in self.keys}
+
+    @cached_property
+    def configurations(self) -> list[Configuration]:
+        """In the order of their first runs."""
+        found: dict[tuple[str, ...], Configuration] = {}
+        for run in self.runs:
+            choices = self.choices(run)
+            found.setdefault(tuple(choices.values()), Configuration(choices, [])).runs.append(run)
+        return list(found.values())
+
+    @cached_property
+    def selected(self) -> Configuration | None:
+        """The configuration that the sweep selected on validation data."""
+        chosen = (self.record or {}).get("selected")
+        if chosen is None:
+            return None
+        names = {str(name) for name in chosen["jobs"]}
+        return next((one for one in self.configurations if names & {run.name for run in one.runs}), None)
+
+    @cached_property
+    def best(self) -> Configuration | None:
+        """The configuration with the highest mean of what is compared, of those whose seeds all have it."""
+        measured = [(found, one) for one in self.configurations if (found := one.spread(self.selects_on))]
+        whole = [(found, one) for found, one in measured if found.n == len(one.seeds)]
+        return max(whole or measured, key=lambda pair: pair[0].mean)[1] if measured else None
+
+    @property
+    def shown(self) -> Configuration | None:
+        """What is shown first."""
+        return self.selected or self.best
+
+    @cached_property
+    def selects_on(self) -> str:
+        """What the runs are compared by: the metric's name in the summaries."""
+        validated = [run.metric("student", "top1_validation") is not None for run in self.finished]
+        return "top1" if validated and not any(validated) else "top1_validation"
+
+    @property
+    def measure(self) -> str:
+        """What the runs are compared by, in words."""
+        return METRICS[self.selects_on]
+
+    @cached_property
+    def measured(self) -> list[tuple[Run, float]]:
+        """The finished runs with what they are compared by."""
+        values = [(run, run.metric("student", self.selects_on)) for run in self.finished]
+        return [(run, value) for run, value in values if value is not None]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row for each run: what it was given, its state, and all of its numbers."""
+        table = pd.DataFrame([self._row(run) for run in self.runs])
+        for key in (*self.keys, "seed"):
+            if numbers(table[key]) is not None:
+                table[key] = pd.to_numeric(table[key])
+        return table
+
+    def _row(self, run: Run) -> dict[str, Any]:
+        row: dict[str, Any] = {"run": run.name, **self.choices(run), "seed": run.seed, "status": run.status}
+        for role in ("student", "scratch", "teacher"):
+            network = (run.summary or {}).get(role) or {}
+            row |= {f"{role}_{name}": value for name, value in network.items()}
+        time = (run.summary or {}).get("time", {})
+        selected = self.selected is not None and run in self.selected.runs
+        return row | time | {"selected": selected, "seconds": run.seconds, "error": run.error}

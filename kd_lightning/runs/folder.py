@@ -1,0 +1,160 @@
+"""The folder of a run: found, looked at, removed where nothing was made."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, read_write
+
+from kd_lightning.errors import UserError
+from kd_lightning.records import NONE
+from kd_lightning.records import NUMBER
+from kd_lightning.records import Each
+from kd_lightning.records import archive_is_damaged
+from kd_lightning.records import read_record
+from kd_lightning.records import sound_record
+from kd_lightning.records import warn_once
+from kd_lightning.system.files import remove_unfinished
+from kd_lightning.terminal import are_started_outside, is_first_rank
+
+RECORD_OF_A_SWEEP = "multirun.yaml"  # which Hydra writes beside the jobs
+STATUS_OF_A_JOB = "status.json"
+SUMMARY = "summary.json"
+NETWORK = Each((*NUMBER, NONE), {"model": str})
+OF_A_RUN = {
+    "data": {
+        "name": str,
+        "classes": [str],
+        "num_classes": int,
+        "images": Each((int, NONE)),
+        "validates_on": str,
+        "selected_checkpoint": str,
+        "tested": bool,
+    },
+    "seed": int,
+    "teacher": (NETWORK, NONE),
+    "scratch": (NETWORK, NONE),
+    "student": Each((*NUMBER, NONE), {"model": str, "top1": (*NUMBER, NONE), "top1_validation": (*NUMBER, NONE)}),
+    "objective": Each({"loss": str, "weight": NUMBER}),
+    "time": Each(NUMBER, {"fit_s": NUMBER, "images_per_s": NUMBER}),
+    "memory": Each((*NUMBER, NONE)),
+}
+ORPHANED = 7.0  # seconds: data loader workers of a run that was killed hold its lock for 5
+RUNNING = ".running"  # a lock; while it is there no other process removes the folder
+BEFORE_THE_FIRST_CHECKPOINT = {
+    *(".hydra", "checkpoints", "initialization", "metrics.csv", "scratch", "teacher", "tensorboard", "wandb")
+}
+
+
+def run_folder() -> Path:
+    """The folder of this run, which ranks that a strategy launches are told by its name."""
+    hydra_config: Any = HydraConfig.get()
+    with read_write(hydra_config):
+        hydra_config.run.dir = hydra_config.runtime.output_dir
+    return Path(hydra_config.run.dir)
+
+
+def refuse_folders_of_ranks(config: DictConfig) -> None:
+    """Raise `UserError` where ranks that Lightning does not start itself have no folder in common."""
+    given = [override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.hydra]
+    if "hydra.run.dir" not in given and (are_started_outside(os.environ) or config.trainer.get("num_nodes", 1) != 1):
+        raise UserError(
+            "hydra.run.dir: several ranks are started from outside, and each would make a folder of its own; give all "
+            "of them the same one, such as hydra.run.dir=outputs/NAME"
+        )
+
+
+def goes_on(folder: Path) -> str:
+    """How the run in a folder is taken up again."""
+    return f"the same command with hydra.run.dir={shlex.quote(str(folder))} goes on"
+
+
+def sweep_goes_on(folder: str | Path) -> str:
+    """How the sweep in a folder is taken up again."""
+    return f"the same command with hydra.sweep.dir={shlex.quote(str(Path(folder).absolute()))} goes on"
+
+
+@contextmanager
+def one_run_in(folder: Path) -> Iterator[None]:
+    """No other process runs in a folder meanwhile, and what one that was killed had half written is gone.
+
+    The other ranks of a run follow their first.
+
+    Raises `UserError` if one does.
+    """
+    if not is_first_rank():
+        yield
+        return
+    path = folder / RUNNING
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=ORPHANED)
+    except Timeout:
+        raise UserError(
+            f"hydra.run.dir={folder}: another process runs there; wait for its end, or give another folder"
+        ) from None
+    try:
+        remove_unfinished(folder)
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        lock.release()
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that is complete, or None, and with a warning where what it measured has to be made anew."""
+    found: dict[str, Any] | None = sound_record(folder / SUMMARY, OF_A_RUN, "it is made anew")
+    arrays = folder / "evaluation.npz"
+    if found is not None and archive_is_damaged(arrays) and (folder / "checkpoints" / "last.ckpt").exists():
+        warn_once(f"{arrays}: is damaged, or not there; it is made anew")
+        return None
+    return found
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary of a run that is complete, or None. Raises `Damaged` with the remedy."""
+    found: dict[str, Any] | None = read_record(folder / SUMMARY, OF_A_RUN, remedy=f"to make it anew, {goes_on(folder)}")
+    return found
+
+
+def checkpoint_name(wanted: str | None, folder: Path) -> str:
+    """The checkpoint asked for, which must be there; for None the one that the run's own table shows."""
+    if wanted not in (None, "best", "last"):
+        raise UserError(f"checkpoint={wanted}: must be best, last or null")
+    summary = read_summary(folder)
+    name = wanted or (summary["data"]["selected_checkpoint"] if summary else "last")
+    if not (folder / "checkpoints" / f"{name}.ckpt").exists():
+        raise UserError(f"run={folder}: has no checkpoints/{name}.ckpt; let kd-train finish in this folder first")
+    return name
+
+
+def sweep_of(folder: Path) -> Path | None:
+    """The folder of the sweep that the run in `folder` is a job of, however deep below it; None for any other run."""
+    if not (folder / STATUS_OF_A_JOB).exists():
+        return None
+    return next((above for above in folder.resolve().parents if (above / RECORD_OF_A_SWEEP).exists()), None)
+
+
+def discard_empty_run() -> None:
+    """Remove the folder of a run that ended before its first checkpoint."""
+    folder = Path(HydraConfig.get().runtime.output_dir).resolve()
+    if folder == Path.cwd() or not folder.is_dir() or list(folder.rglob("*.ckpt")):
+        return
+    if {entry.name for entry in folder.iterdir()} <= BEFORE_THE_FIRST_CHECKPOINT:
+        remove_folder(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, and the two around it if they are empty now."""
+    shutil.rmtree(folder)
+    for parent in list(folder.resolve().parents)[:2]:
+        if parent != Path.cwd() and parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()

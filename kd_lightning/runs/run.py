@@ -1,0 +1,131 @@
+"""A run's folder, read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from kd_lightning.runs.overrides import unquoted
+from kd_lightning.errors import UserError
+from kd_lightning.records import Damaged
+from kd_lightning.records import sound_record
+from kd_lightning.records import warn_once
+from kd_lightning.runs.caution import with_parts
+from kd_lightning.runs.folder import goes_on
+from kd_lightning.runs.folder import read_summary
+from kd_lightning.experiment.folder.stored_config import stored_values
+from kd_lightning.runs.status import FINISHED
+from kd_lightning.runs.status import read_status
+from kd_lightning.experiment.config import as_typed
+from kd_lightning.runs.overrides import unquoted
+from kd_lightning.tracking.arrays import NAME as EVALUATION
+from kd_lightning.tracking.arrays import sound_arrays
+from kd_lightning.tracking.metrics_rows import NAME as METRICS
+from kd_lightning.tracking.metrics_rows import read_rows
+
+UNFINISHED, MISSING, DAMAGED = "unfinished", "not begun", "damaged"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its name among those it is shown with, its state, what it was given, and what came out.
+
+    `overrides` are strings, as on the command line; `summary` is None where the run has not finished.
+    """
+
+    folder: Path
+    name: str
+    status: str
+    overrides: Mapping[str, str]
+    summary: dict[str, Any] | None = None
+    error: str | None = None
+    seconds: float | None = None
+
+    @property
+    def seed(self) -> str:
+        """The seed of its summary, else what its command line gave for it, else the one that conf/train.yaml sets."""
+        return str(self.summary["seed"] if self.summary else self.overrides.get("seed", 0))
+
+    def value(self, key: str) -> str:
+        """What it was given for a key: on the command line, else by its config; nothing where it is not there."""
+        if key in self.overrides:
+            return self.overrides[key]
+        value: Any = self.config
+        for name in key.split("."):
+            value = value.get(name, "") if isinstance(value, Mapping) else ""
+        return "null" if value is None else str(value)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The values that it was given, as they were written; empty where these are not there."""
+        try:
+            return stored_values(self.folder) or {}
+        except Damaged as error:
+            warn_once(f"{error}; of what it was given, the command line alone is shown")
+            return {}
+
+    def metric(self, role: str, name: str) -> float | None:
+        """A number of the summary; None where the run has none."""
+        network = (self.summary or {}).get(role) or {}
+        value: float | None = network.get(name)
+        return value
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """metrics.csv with epoch and step; empty where there is none."""
+        return read_curves(self.folder)
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """evaluation.npz; empty where there is none, and with a warning where it is damaged."""
+        found = sound_arrays(
+            self.folder / EVALUATION, f"its figures are left out; to make it anew, {goes_on(self.folder)}"
+        )
+        return found if "class_names" in found else {}
+
+
+def read_run(folder: Path, name: str | None = None) -> Run:
+    """The run in a folder; raises `UserError` where there is none."""
+    if not is_run(folder):
+        raise UserError(f"{folder}: holds no run; give a folder that kd-train printed, or a multirun's")
+    status = read_status(folder)
+    overrides = read_overrides(folder) if status is None else split(status.overrides)
+    name = name or folder.resolve().name
+    try:
+        summary = read_summary(folder)
+    except Damaged as error:
+        warn_once(str(error))
+        return Run(folder, name, DAMAGED, overrides, error=str(error))
+    summary = None if summary is None else with_parts(summary)
+    if status is None:
+        return Run(folder, name, UNFINISHED if summary is None else FINISHED, overrides, summary)
+    seconds = None if status.ended is None else max(0.0, status.ended - status.started)
+    state = UNFINISHED if status.status == FINISHED and summary is None else status.status
+    shown = summary if state == FINISHED else None
+    return Run(folder, name, state, overrides, shown, status.error, seconds)
+
+
+def is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("summary.json", "status.json", ".hydra/config.yaml"))
+
+
+def read_overrides(folder: Path) -> dict[str, str]:
+    """What the command line gave a run."""
+    path = folder / ".hydra" / "overrides.yaml"
+    return split(sound_record(path, [str], "what the command line gave is not shown", yaml.safe_load) or [])
+
+
+def split(overrides: list[str]) -> dict[str, str]:
+    """KEY=VALUE as a dict, without the marks for keys that are added."""
+    pairs = (override.lstrip("+").partition("=") for override in overrides)
+    return {key: unquoted(value) for key, _, value in pairs if not key.startswith("~")}
+
+
+def read_curves(folder: Path) -> pd.DataFrame:
+    """A training's metrics.csv; empty where there is none."""
+    return pd.DataFrame(read_rows(folder / METRICS)).apply(pd.to_numeric, errors="coerce")

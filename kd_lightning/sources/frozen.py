@@ -1,0 +1,59 @@
+"""The plain teacher: one frozen network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from kd_lightning.models.weights.weights import state_sha256
+from kd_lightning.sources.base import Teacher
+from kd_lightning.taps import TapReader, check_taps, taps_of
+
+
+class FrozenTeacher(Teacher):
+    """One network with its taps; it sees the same input as the student.
+
+    Args:
+        network: any module; it is put in eval mode and its parameters stop requiring gradients.
+        taps: names and addresses, as `kd_lightning.taps.find_taps` gives them; `logits` is the output where absent.
+        name: what to call it in checkpoints and summaries; its class's name where None.
+        batch_statistics: whether, while the student learns, batch normalisations take each batch's own statistics, as
+            the authors of OFD have it (Heo et al. 2019, arXiv:1904.01866). Nothing else is in train mode, dropout
+            neither; the running statistics stay as they are, and serve in tests and for a batch of one.
+        num_classes: tells the logits among several outputs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        taps: Mapping[str, str] | None = None,
+        name: str | None = None,
+        *,
+        batch_statistics: bool = False,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.batch_statistics = batch_statistics
+        self.network = network
+        self.taps = {"logits": "", **(taps or {})}
+        self.signals = list(self.taps)
+        self.name = name or type(network).__name__
+        self._sha256 = state_sha256(network)
+        self.num_classes = num_classes
+        with taps_of("teacher"):
+            check_taps(network, self.taps)
+        self._reader = self._reading({"logits"})
+        self.freeze()
+
+    def request(self, signals: set[str]) -> None:
+        self._reader.remove()
+        self._reader = self._reading(signals | {"logits"})
+
+    def _reading(self, signals: set[str]) -> TapReader:
+        return TapReader(self.network, {tap: self.taps[tap] for tap in sorted(signals)}, "teacher", self.num_classes)
+
+    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self._reader(batch["input"])
+
+    def identity(self) -> dict[str, Any]:
+        return {"model": self.name, "sha256": self._sha256}

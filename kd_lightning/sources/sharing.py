@@ -1,0 +1,84 @@
+"""Whether networks that are to stay apart share a module, a parameter or a buffer."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from kd_lightning.errors import UserError
+
+COPY = "give a copy, as copy.deepcopy makes one"
+
+
+def check_apart(name: str, one: Any, other_name: str, other: nn.Module) -> None:
+    """UserError where `one`, a network or whatever holds some, shares anything with the network `other`."""
+    others = {**{id(part): path for path, part in other.named_modules() if _counts(part)}, **_memory(other)}
+    for held in _networks(one, set()):
+        if held is other:
+            raise UserError(f"{name}={type(held).__name__}: is the {other_name} itself; {COPY}")
+        modules = {id(part): path for path, part in held.named_modules() if _counts(part)}
+        shared = next((key for key in (*modules, *_memory(held)) if key in others), None)
+        if shared is not None:
+            path = others[shared] or type(other).__name__
+            raise UserError(f"{name}={type(held).__name__}: shares {path} with the {other_name}; {COPY}")
+
+
+def check_terms_apart(terms: Mapping[str, Any], student: nn.Module, teacher: nn.Module | None) -> None:
+    """UserError for a loss or a projector that holds a network which is trained or frozen beside it."""
+    for name, term in terms.items():
+        parts = {"loss": term.loss, "projector": _held_by(term.projector)}
+        for part, holder in parts.items():
+            check_apart(f"terms.{name}.{part}", holder, "student", student)
+            is_trained = any(p.requires_grad for held in _networks(holder, set()) for p in held.parameters())
+            if teacher is not None and is_trained:
+                check_apart(f"terms.{name}.{part}", holder, "teacher", teacher)
+
+
+def _held_by(projector: Any) -> Any:
+    """What a function that makes a projector brings along."""
+    if isinstance(projector, partial):
+        return [projector.func, *projector.args, *projector.keywords.values()]
+    return [cell.cell_contents for cell in getattr(projector, "__closure__", None) or ()] or projector
+
+
+def _networks(holder: Any, seen: set[int]) -> Iterator[nn.Module]:
+    """The modules in an object: itself, or those in a list, a mapping or an attribute of it."""
+    if id(holder) in seen:
+        return
+    seen.add(id(holder))
+    if isinstance(holder, nn.Module):
+        yield holder
+        for part in holder.modules():  # what stands in a plain list is no child
+            values = [value for value in vars(part).values() if isinstance(value, (list, tuple, dict))]
+            for value in values:
+                if value is not part._modules:
+                    yield from _networks(value, seen)
+    elif isinstance(holder, Mapping):
+        for value in holder.values():
+            yield from _networks(value, seen)
+    elif isinstance(holder, (list, tuple)):
+        for value in holder:
+            yield from _networks(value, seen)
+
+
+def _counts(part: nn.Module) -> bool:
+    """Whether it matters that two networks share a module: not of a layer without state or mode, such as an nn.ReLU."""
+    is_plain = type(part).__module__.startswith("torch.nn.modules.") and not isinstance(part, (_DropoutNd, nn.RReLU))
+    return not is_plain or next(part.children(), None) is not None or any(True for _ in _tensors(part, recurse=False))
+
+
+def _tensors(network: nn.Module, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+    yield from network.named_parameters(recurse=recurse)
+    yield from network.named_buffers(recurse=recurse)
+
+
+def _memory(network: nn.Module) -> dict[int, str]:
+    """Parameters and buffers by identity, and by where they lie, with their names."""
+    found: dict[int, str] = {}
+    for name, tensor in _tensors(network):
+        found[id(tensor)] = name
+        if not nn.parameter.is_lazy(tensor) and not tensor.is_meta and tensor.numel():
+            found[-tensor.data_ptr()] = name
+    return found

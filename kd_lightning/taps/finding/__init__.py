@@ -1,0 +1,1 @@
+"""Taps that are found by following one input through a model."""

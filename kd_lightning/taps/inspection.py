@@ -1,0 +1,131 @@
+"""What a model offers before it has weights: its taps, their shapes, its parameters."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from kd_lightning.errors import UserError
+from kd_lightning.models import create_model
+from kd_lightning.models.profile import count_flops
+from kd_lightning.models.ready import Scripted, ready
+from kd_lightning.taps import dry_run, shapes_of, tap_values
+from kd_lightning.taps.resolving import find_all
+
+Shape = tuple[int, ...]
+Adapt = Callable[[nn.Module, Tensor], nn.Module]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One model seen from outside: `taps` holds names and addresses, `values` examples of them for a batch of two."""
+
+    role: str
+    model: str
+    input_size: Shape
+    params: int
+    taps: dict[str, str]
+    values: dict[str, Tensor]
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Of the taps, without the batch dimension."""
+        return shapes_of({tap: self.values[tap] for tap in self.taps}, self.taps)
+
+
+def inspect_model(
+    role: str,
+    model: Any,
+    input_size: Shape,
+    num_classes: int,
+    taps: Mapping[str, str],
+    taken: Collection[str] | None,
+    adapt: Adapt | None = None,
+) -> Inspection:
+    """Build a model without weights, on the meta device where it runs there, and find its taps.
+
+    `role` is the config's key, `model` its value, `taps` are named beside those that are found, of which `taken` need
+    to be found, all where None. `adapt` is what becomes of the model before it is used, given an example. Raises
+    `UserError` where the model does not run on this input, or has no such module as a tap names.
+    """
+    name = model if isinstance(model, str) else str(model["_target_"])
+
+    def inspect(device: str) -> Inspection:
+        network, example = _build(device, role, model, input_size, num_classes, adapt)
+        try:
+            wanted = None if taken is None else {*taken} - {*taps}
+            found = _found(network, example, wanted, taps.get("logits", ""), num_classes)
+            values = tap_values(network, example, {**found, **taps}, num_classes)
+        except UserError as error:
+            raise UserError(f"{role}_{error}") from error
+        return Inspection(role, name, input_size, _parameters(network), {**found, **taps}, values)
+
+    try:
+        return _on_meta_or_cpu(inspect)
+    except UserError:
+        raise
+    except Exception as error:
+        shape = "x".join(map(str, input_size))
+        raise UserError(
+            f"{role}.model={name}: does not run on an input of {shape} ({error}); take a model for this size, "
+            f"other data, or in kd-inspect another {role}.input_size"
+        ) from error
+
+
+def _found(
+    network: nn.Module, example: Tensor, wanted: set[str] | None, logits: str, num_classes: int
+) -> dict[str, str]:
+    """The taps that `auto` finds; the output alone where no more is wanted."""
+    if wanted is not None and wanted <= {"logits"}:
+        return {"logits": logits}
+    if isinstance(network, Scripted):
+        raise UserError("taps=auto: TorchScript shows its output alone; use terms that take its logits")
+    return find_all(network, example, wanted, logits, num_classes)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, and operations of one input, a multiply-add counted as 2."""
+
+    params: int
+    flops: int
+
+
+def cost_of(role: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None = None) -> Cost:
+    """The cost of a model that runs on this input, on the meta device where it runs there; see `inspect_model`."""
+
+    def cost(device: str) -> Cost:
+        network, example = _build(device, role, model, input_size, num_classes, adapt)
+        with dry_run(network, example):
+            return Cost(_parameters(network), count_flops(network, example[:1]))
+
+    return _on_meta_or_cpu(cost)
+
+
+def _build(
+    device: str, role: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None
+) -> tuple[nn.Module, Tensor]:
+    """The network, adapted, and an example (2, C, H, W), both on a device."""
+    with torch.device(device):
+        example = torch.zeros(2, *input_size)
+        network = ready(create_model(model, num_classes, input_size[0], key=f"{role}.model"), example)
+        return (network if adapt is None else adapt(network, example)), example
+
+
+def _on_meta_or_cpu(run: Callable[[str], Result]) -> Result:
+    """What comes of it without memory; of a network that does not run so, on the CPU."""
+    try:
+        return run("meta")
+    except UserError as error:
+        if error.__cause__ is None:
+            raise
+    except Exception:
+        pass
+    return run("cpu")  # where what a class of the user's own raises is no fault of the meta device
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,47 @@
+"""Which taps of a network a training reads: those that are named, and those that are found."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor, nn
+
+from kd_lightning.errors import UserError
+from kd_lightning.signals import taken_from
+from kd_lightning.taps.address import check_taps
+from kd_lightning.taps.finding.finding import FOUND, find_taps
+from kd_lightning.taps.finding.inner import find_inner_taps
+from kd_lightning.taps.reader import taps_of
+
+
+def resolve_taps(
+    role: str,
+    network: nn.Module,
+    taps: Mapping[str, str] | str,
+    names: Iterable[str],
+    example_input: Tensor | None,
+    num_classes: int | None = None,
+) -> dict[str, str]:
+    """Names and addresses of a network's taps; found with `example_input` only where a term takes more than logits."""
+    if taps != "auto" and not isinstance(taps, Mapping):
+        raise UserError(f"{role}_taps={taps}: give auto, or a mapping such as {{'stage3': 'layer3.2'}}")
+    taken, given = taken_from(role, names), {} if isinstance(taps, str) else dict(taps)
+    with taps_of(role):
+        check_taps(network, given)
+    if taken <= {"logits", *given} or (given and example_input is None):
+        return {"logits": "", **given}
+    if example_input is None:
+        raise UserError(
+            f"{role}_taps=auto: to find {', '.join(sorted(taken - {'logits'}))}, give DistillationModule an "
+            "example_input, or name the taps' modules"
+        )
+    with taps_of(role):
+        found = find_all(network, example_input, taken - set(given), given.get("logits", ""), num_classes)
+    return {**found, **given}
+
+
+def find_all(
+    network: nn.Module, example: Tensor, taken: set[str] | None, logits: str = "", num_classes: int | None = None
+) -> dict[str, str]:
+    """The taps that `auto` finds; those inside the stages only where one of them is taken, or all are (None)."""
+    takes_inner = taken is None or not all(FOUND.fullmatch(tap) for tap in taken)
+    inner = find_inner_taps(network, example, logits, num_classes) if takes_inner else {}
+    return {**find_taps(network, example, logits, num_classes), **inner}

@@ -1,0 +1,1 @@
+"""What good means: the metrics of a task, and what its predictions tell."""

@@ -1,0 +1,68 @@
+"""A batch, whatever the loader gave."""
+
+from collections import UserDict
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from kd_lightning.batch import as_batch
+from kd_lightning.errors import UserError
+from kd_lightning.tasks.labels import check_labels
+
+X, Y, INDEX = torch.randn(2, 3), torch.tensor([0, 1]), torch.tensor([5, 9])
+
+
+class Pair(NamedTuple):
+    images: Tensor
+    labels: Tensor
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (X, {"input": X}),
+        ((X,), {"input": X}),
+        ([X], {"input": X}),
+        ((X, Y), {"input": X, "target": Y}),
+        ([X, Y], {"input": X, "target": Y}),
+        (Pair(X, Y), {"input": X, "target": Y}),
+        ((X, None), {"input": X}),
+        ({"input": X}, {"input": X}),
+        ({"input": X, "target": None, "index": INDEX}, {"input": X, "index": INDEX}),
+        ({"target": Y, "view": INDEX, "input": X}, {"input": X, "target": Y, "view": INDEX}),
+        (UserDict({"input": X, "target": Y}), {"input": X, "target": Y}),
+    ],
+)
+def test_what_a_loader_may_give(given: Any, expected: dict[str, Tensor]) -> None:
+    batch = as_batch(given)
+    assert type(batch) is dict
+    assert batch.keys() == expected.keys()
+    assert all(batch[name] is value for name, value in expected.items())
+
+
+def test_the_loaders_own_mapping_is_left_alone() -> None:
+    given = {"input": X, "target": None}
+    as_batch(given)["more"] = Y
+    assert given == {"input": X, "target": None}
+
+
+@pytest.mark.parametrize("given", [{"image": X}, {}, (), (X, Y, INDEX), "input", 3, None])
+def test_what_it_may_not(given: Any) -> None:
+    with pytest.raises(UserError, match=f"^batch of type {type(given).__name__}: give \\(input, target\\)"):
+        as_batch(given)
+
+
+@pytest.mark.parametrize("given", [(X.numpy(), Y), [[X, Y], [X, Y]], {"input": [X]}])
+def test_inputs_are_tensors(given: Any) -> None:
+    """As of numpy, or of two loaders side by side."""
+    with pytest.raises(
+        UserError, match=r"^batch of type \w+, its input of type (ndarray|list): give .* of tensors and"
+    ):
+        as_batch(given)
+
+
+def test_labels_are_a_tensor() -> None:
+    with pytest.raises(UserError, match=r"^target of type list: give a tensor of class indices"):
+        check_labels({"input": X, "target": ["cat", "dog"]}, num_classes=2)  # type: ignore[dict-item]

@@ -1,0 +1,99 @@
+"""Nothing in a training step waits for the device: seen in the source, with fake tensors, and on a GPU where one is."""
+
+import ast
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+
+import kd_lightning
+from kd_lightning.data import CropFlip
+from kd_lightning.module import DistillationModule
+from kd_lightning.schedules.length import Length
+from tests.experiment.test_methods import METHODS, modules
+
+PACKAGE = Path(kd_lightning.__file__).parent
+FOLDERS = ("losses", "losses/functional", "projectors", "teachers")
+STEP = (
+    "batch.py",
+    "finite.py",
+    "length.py",
+    "module.py",
+    "objective.py",
+    "schedules.py",
+    "signals.py",
+    "data/augment.py",
+    "data/views.py",
+    "models/normalization.py",
+    "taps/address.py",
+    "taps/reader.py",
+    *(str(file.relative_to(PACKAGE)) for folder in FOLDERS for file in sorted((PACKAGE / folder).glob("*.py"))),
+)
+WAITS = {"item", "tolist", "numpy", "cpu", "nonzero", "unique", "is_nonzero", "equal", "allclose", "masked_select"}
+ALLOWED = {
+    ("finite.py", "tolist"),  # of weights, before they are saved
+    ("models/normalization.py", "tolist"),  # of statistics that go into a file
+    ("teachers/cached.py", "cpu"),  # answers that the file lacks
+}
+
+
+def waiting(file: str) -> Iterator[tuple[str, str]]:
+    """The file and the name of each call that gives a number of the device to Python."""
+    for node in ast.walk(ast.parse((PACKAGE / file).read_text())):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in WAITS | {"print"}:
+                yield file, name
+
+
+def test_no_code_of_a_step_asks_for_a_number() -> None:
+    assert {call for file in STEP for call in waiting(file)} == ALLOWED
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_needs_a_number_to_go_on(method: str) -> None:
+    for module, data in modules(method):
+        module.length = Length(max_epochs=10, max_steps=math.inf, steps_from={0: 1})
+        batch = next(iter(data.train_dataloader()))
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            fake = {name: mode.from_tensor(value) for name, value in batch.items()}
+            step(module, data.on_after_batch_transfer(fake))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("method", METHODS)
+def test_no_step_waits_for_the_gpu(method: str) -> None:
+    for module, data in modules(method):
+        module.length = Length(max_epochs=10, max_steps=math.inf, steps_from={0: 1})
+        module.cuda()
+        batch = {name: value.cuda() for name, value in next(iter(data.train_dataloader())).items()}
+        step(module, data.on_after_batch_transfer(batch))
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            step(module, data.on_after_batch_transfer(batch))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def step(module: DistillationModule, batch: dict[str, torch.Tensor]) -> None:
+    module.objective(module.signals(batch), module.progress()).total.backward()
+
+
+def test_a_number_would_be_noticed() -> None:
+    with FakeTensorMode():
+        values = torch.rand(3)
+        with pytest.raises(DataDependentOutputException):
+            values.sum().item()
+        with pytest.raises(DynamicOutputShapeException):
+            values[values > 0.5]
+        with pytest.raises(DataDependentOutputException):
+            bool(values.sum() > 0)
+
+
+def test_augmentation_needs_none() -> None:
+    with FakeTensorMode():
+        images, views = torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.zeros(4, dtype=torch.long)
+        assert CropFlip()(images, views).shape == images.shape

@@ -1,0 +1,81 @@
+"""Which signals the terms get: stages expanded, and what is missing named before the training."""
+
+import pytest
+import torch
+from torch import nn
+
+from kd_lightning.errors import UserError
+from kd_lightning.losses import AttentionTransfer, CrossEntropy, FitNet, SoftTarget
+from kd_lightning.objective import Objective, Term
+from kd_lightning.signals import taken_from
+from kd_lightning.taps.resolving import resolve_taps
+
+TAPS = ["stage1", "stage2", "pooled", "logits"]
+
+
+def attention(*signals: str | list[str]) -> Objective:
+    return Objective({"attention": Term(AttentionTransfer(), signals or ["student.stages", "teacher.stages"])})
+
+
+def test_stages_stand_for_all_of_a_network() -> None:
+    objective = attention()
+    objective.connect(TAPS, ["logits", "stage3", "stage4"])
+    ((_, term),) = objective.items()
+    assert term.signals == [["student.stage1", "student.stage2"], ["teacher.stage3", "teacher.stage4"]]
+    assert taken_from("student", objective.names()) == {"stage1", "stage2"}
+    assert taken_from("teacher", objective.names()) == {"stage3", "stage4"}
+
+
+def test_a_student_alone_needs_no_teacher() -> None:
+    objective = Objective({"ce": Term(CrossEntropy(), ["student.logits", "target"])})
+    objective.connect(TAPS, None)
+    assert objective.names() == {"student.logits", "target"}
+
+
+@pytest.mark.parametrize(
+    ("objective", "teacher", "parts"),
+    [
+        (
+            Objective({"hint": Term(FitNet(), ["student.stage9", "teacher.stage2"])}),
+            TAPS,
+            ["terms.hint.signals=student.stage9", "the student has no such tap", "did you mean student.stage2"],
+        ),
+        (
+            Objective({"hint": Term(FitNet(), ["student.stage2", "teacher.pooled"])}),
+            ["logits", "stage1"],
+            [
+                "terms.hint.signals=teacher.pooled",
+                "the teacher has no such tap",
+                "it has logits, stage1",
+                "teacher_taps",
+            ],
+        ),
+        (attention(["student.stage1", "student.stage7"], ["teacher.stage1", "teacher.stage2"]), TAPS, ["stage7"]),
+        (
+            attention(),
+            ["logits", "stage1"],
+            ["terms.attention.signals=", "[student.stage1, student.stage2]", "[teacher.stage1]", "equal length"],
+        ),
+        (attention(), ["logits"], ["[student.stage1, student.stage2] and []", "equal length"]),
+        (attention(["student.stage1"], ["teacher.stage1", "teacher.stage2"]), TAPS, ["equal length"]),
+        (Objective({"kd": Term(SoftTarget(), ["student.logits", "teacher.logits"])}), None, ["terms.kd", "a teacher"]),
+        (attention(), None, ["terms.attention", "needs a teacher"]),
+    ],
+)
+def test_what_is_missing_is_named(objective: Objective, teacher: list[str] | None, parts: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        objective.connect(TAPS, teacher)
+    assert "\n" not in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_taps_are_searched_only_where_a_term_takes_them() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+    example, kd = torch.randn(2, 3, 8, 8), Objective({"kd": Term(SoftTarget(), ["student.logits", "teacher.logits"])})
+    hint = Objective({"hint": Term(FitNet(), ["student.mine", "teacher.mine"])})
+    assert resolve_taps("student", network, "auto", kd.names(), example) == {"logits": ""}
+    assert resolve_taps("student", network, {"mine": "0"}, hint.names(), example) == {"logits": "", "mine": "0"}
+    assert "stage1" in resolve_taps("student", network, "auto", attention().names(), example)
+    with pytest.raises(UserError, match="student_taps=auto: to find stages, give DistillationModule an example_input"):
+        resolve_taps("student", network, "auto", attention().names(), None)
