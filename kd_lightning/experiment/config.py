@@ -5,10 +5,12 @@ from typing import Any, TypeGuard
 
 from omegaconf import OmegaConf
 
+import kd_lightning
+
 
 def conf_dir() -> Path:
     """conf/ inside the installed package, or at the top of the clone."""
-    package = Path(__file__).resolve().parent
+    package = Path(kd_lightning.__file__).resolve().parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 

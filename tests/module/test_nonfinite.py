@@ -433,7 +433,7 @@ WITH_TEACHER = (*SHORT, "teacher.model=digits_cnn_4")
 def term(name: str, loss: str) -> str:
     return (
         f"+loss.{name}={{_target_: kd_lightning.objective.Term, "
-        f"loss: {{_target_: tests.module.test_nonfinite.{loss}}}, signals: [student.logits], weight: 1.0}"
+        f"loss: {{_target_: tests.module.test_nonfinite.{loss}}}, signals: [student.logits], weight: 1.0}}"
     )
 
 

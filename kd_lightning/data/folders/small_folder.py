@@ -15,8 +15,8 @@ class SmallFolderDataModule(InMemoryDataModule, ImageFolderDataModule):
     """The folders of ImageFolderDataModule, trained on as a data set in memory.
 
     Each image's short side is resized to `resize_size` and its centre cut out, for training too, which varies them by
-    `augment` on the device. The pixels are kept in the folder `cache` (None: the store's, `cache_dir`), where every later
-    run finds them unless a file was changed.
+    `augment` on the device. The pixels are kept in the folder `cache` (None: the store's), where every later run finds
+    them unless a file was changed.
     """
 
     usual_augmentation = CropFlip(padding=8, flip=True)
