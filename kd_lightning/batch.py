@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 
 Batch = dict[str, Tensor]
+INPUT = "input"
+KNOWN = "known."  # begins what sources know of a batch beforehand
 
 
 def as_batch(batch: Any) -> Batch:
@@ -36,20 +38,20 @@ def example_batch(inputs: Tensor) -> Batch:
     return {"input": inputs, "input_strong": inputs, "target": zeros, "index": zeros}
 
 
-def strong_view(batch: Batch) -> Tensor:
-    """The strongly augmented view of the batch's images."""
-    if "input_strong" not in batch:
+def seen_as(batch: Mapping[str, Tensor], input: str) -> Mapping[str, Tensor]:
+    """The batch with another of its inputs as `input`, without what is known of the first; raises `UserError`.
+
+    An input goes by its name, such as `audio`, a view by what follows in it, as `strong` for `input_strong`.
+    """
+    if input == INPUT:
+        return batch
+    value = batch.get(f"{INPUT}_{input}", batch.get(input))
+    if value is None:
         raise UserError(
-            "input_strong: a term compares two views of an image, and the batch has one; let the loader give a second, "
-            "strongly augmented one as 'input_strong'"
+            f"{INPUT}_{input}: a term takes signals of this view or input, and the batch has none; let the loader give "
+            f"it as '{INPUT}_{input}' or '{input}'; it gives {', '.join(batch)}"
         )
-    return batch["input_strong"]
-
-
-def of_strong_view(batch: Batch) -> Batch:
-    """The batch with its strongly augmented images as inputs, without what is known of the others."""
-    known = {"view", *(name for name in batch if name.startswith("teacher."))}
-    return {**{name: value for name, value in batch.items() if name not in known}, "input": strong_view(batch)}
+    return {name: value for name, value in batch.items() if not name.startswith((KNOWN, "view"))} | {INPUT: value}
 
 
 class Constants(nn.Module):

@@ -1,7 +1,7 @@
-"""DistillationModule: a frozen teacher, a trainable student, and the objective between them."""
+"""DistillationModule: sources that give signals, one of which learns, and the objective between them."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kd_lightning.batch import Batch, Constants, as_batch, example_batch, of_strong_view
+from kd_lightning.batch import INPUT, KNOWN, Batch, Constants, as_batch, example_batch
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, functional
-from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
 from kd_lightning.tasks.predictions import Predictions
@@ -24,19 +23,24 @@ from kd_lightning.ranks import mean_of_ranks
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.sources.sharing import check_apart
 from kd_lightning.sources.sharing import check_terms_apart
-from kd_lightning.signals import taken_from
-from kd_lightning.signals import takes_strong_view
-from kd_lightning.signals import with_view
-from kd_lightning.schedules.learning_rate import LearningRateSchedule
-from kd_lightning.schedules.length import Length
-from kd_lightning.schedules.length import begin_next_epoch
-from kd_lightning.schedules.length import is_unlimited
-from kd_lightning.schedules.length import length_of
+from kd_lightning.signals import DETACHED
+from kd_lightning.signals import TRAINING_SET
+from kd_lightning.signals import Signal
+from kd_lightning.signals import requested
+from kd_lightning.schedules.progress.learning_rate import LearningRateSchedule
+from kd_lightning.schedules.progress.length import Length
+from kd_lightning.schedules.progress.length import begin_next_epoch
+from kd_lightning.schedules.progress.length import is_unlimited
+from kd_lightning.schedules.progress.length import length_of
+from kd_lightning.schedules.progress.torch_schedule import TorchSchedule
+from kd_lightning.schedules.progress.torch_schedule import scheduled
+from kd_lightning.sources import FrozenNetwork
+from kd_lightning.sources import Learner
+from kd_lightning.sources import Source
+from kd_lightning.taps import TapReader
+from kd_lightning.taps import dry_run
 from kd_lightning.schedules.torch_schedule import TorchSchedule
 from kd_lightning.schedules.torch_schedule import scheduled
-from kd_lightning.sources import FrozenTeacher
-from kd_lightning.sources import Teacher
-from kd_lightning.taps import TapReader, dry_run
 from kd_lightning.taps.resolving import resolve_taps
 from kd_lightning.tasks import metrics
 from kd_lightning.tasks.labels import check_labels
@@ -49,7 +53,7 @@ class DistillationModule(LightningModule):
 
     Args:
         student: the network to train; takes the batch's input, returns logits (B, C).
-        teacher: a network, which is frozen, or a `Teacher`; None is ordinary supervised training.
+        teacher: a network, which is frozen, or any `Source`; None is ordinary supervised training.
         terms: the objective by name; cross-entropy alone where None.
         optimizer: makes the optimizer from the parameters; stochastic gradient descent where None.
         scheduler: a `LearningRateSchedule`, or what makes a scheduler of torch from the optimizer; see `TorchSchedule`
@@ -66,6 +70,11 @@ class DistillationModule(LightningModule):
     `view`, `input_strong`; whatever else it holds is a signal by its name. A target of -1 or -100 is no label. Raises
     `UserError` for a term that takes a signal which nobody gives, and for networks that share anything.
     """
+
+    student: nn.Module
+    """The network that learns."""
+
+    teacher: Source | None
 
     def __init__(
         self,
@@ -94,22 +103,18 @@ class DistillationModule(LightningModule):
         self.objective = Objective(
             {"ce": Term(CrossEntropy(), ["student.logits", "target"])} if terms is None else terms
         )
-        self.student = student
-        self.teacher: Teacher | None = None
-        if isinstance(teacher, Teacher):
-            if teacher_taps != "auto":
-                raise UserError(
-                    f"teacher_taps={teacher_taps}: a {type(teacher).__name__} has its own signals; leave them out"
-                )
-            self.teacher = teacher
-        elif teacher is not None:
-            found = resolve_taps("teacher", teacher, teacher_taps, self.objective.names(), example_input, num_classes)
-            self.teacher = FrozenTeacher(teacher, found, num_classes=num_classes)
-        self.training_set = Constants(training_set or {})
         self.num_classes = num_classes
         self._example_input = example_input
-        found = resolve_taps("student", student, student_taps, self.objective.names(), example_input, num_classes)
-        self._connect(found, example_input)
+        self.sources: dict[str, Source] = {}
+        if teacher is not None:
+            self.sources["teacher"] = self._source("teacher", teacher, teacher_taps, FrozenNetwork)
+        learner = self._source("student", student, student_taps, Learner)
+        assert isinstance(learner, Learner)
+        self.learner = "student"
+        self.sources = {self.learner: learner, **self.sources}
+        self.student, self.teacher = learner.network, self.sources.get("teacher")
+        self.training_set = Constants(training_set or {})
+        self._connect({"student": None, "teacher": None})
         # What is equal on all ranks by itself is not sent anew before every step.
         self._ddp_params_and_buffers_to_ignore = [
             *(f"training_set.{name}" for name in self.training_set.names()),
@@ -121,29 +126,41 @@ class DistillationModule(LightningModule):
         self.test_predictions = None if num_classes is None else Predictions(num_classes)
         self.tested: dict[str, Tensor] = {}  # what `Predictions` computed in the latest test, of its first loader
 
-    def _connect(self, student_taps: Mapping[str, str], example_input: Tensor | None) -> None:
-        """Attach the taps that the terms take, and build the parts of terms from the signals of one dry run."""
-        teacher_taps = None if self.teacher is None else self.teacher.signals
-        self.objective.connect(student_taps, teacher_taps, self.training_set.names())
+    def _source(
+        self, name: str, given: nn.Module, taps: Mapping[str, str] | str, kind: Callable[..., Source]
+    ) -> Source:
+        """A source as it is given, or one of this kind around a network, with the taps that terms take."""
+        if isinstance(given, Source):
+            if taps != "auto":
+                raise UserError(f"{name}_taps={taps}: a {type(given).__name__} has its own signals; leave them out")
+            return given
+        found = resolve_taps(name, given, taps, self.objective.names(), self._example_input, self.num_classes)
+        return kind(given, found, num_classes=self.num_classes)
+
+    def _connect(self, known: Mapping[str, None]) -> None:
+        """Have the sources give what the terms take, and build the parts of terms from the signals of one dry run.
+
+        `known` are the sources that terms may name, whether they are there or not.
+        """
+        for source in self.sources.values():
+            source.begin(self.sources)
+        signals = {name: source.signals for name, source in self.sources.items()}
+        self.objective.connect({**known, **signals}, self.training_set.names())
         names = self.objective.names()
-        wanted = taken_from("student", names)
-        self._student_has_terms = bool(wanted)
-        self._takes_strong_view = takes_strong_view(names)
-        self._heads_apart = "logits_distilled" in wanted
-        train_heads_apart(self.student, self._heads_apart)
-        read = {tap: student_taps[tap] for tap in sorted(wanted | {"logits"})}
-        self._read_student = TapReader(self.student, read, "student", self.num_classes)
-        if self.teacher is not None:
-            self.teacher.request(taken_from("teacher", names))
+        self._requested = {name: requested(name, names) for name in self.sources}
+        for name, source in self.sources.items():
+            source.request(self._requested[name])
+        self._detached = [name for name in names if name.endswith(DETACHED)]
         if self.objective.is_built_from_examples:
-            if example_input is None:
+            example = self._example_input
+            if example is None:
                 raise UserError(
                     "example_input=None: a term has a projector, or a loss to be built; give a batch of inputs to see "
                     "the shapes"
                 )
-            with dry_run(self.student, example_input):
-                self.objective.build(self.signals(example_batch(example_input)))
-            check_apart("terms", self.objective, "student", self.student)
+            with dry_run(self.student, example):
+                self.objective.build(self.signals(example_batch(example)))
+            check_apart("terms", self.objective, self.learner, self.student)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes some 45 times a step which hook runs; nn.Module would search its parameters for it each time.
@@ -154,31 +171,33 @@ class DistillationModule(LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """The student's logits (B, C)."""
-        return self._read_student(x)["logits"]
+        return self.sources[self.learner]({"input": x})["logits"]
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:
-        """All signals of one step in one flat dict: the batch's own, then `student.*`, `teacher.*` and `train.*`."""
-        signals = {name: value for name, value in batch.items() if not name.startswith("input")}
-        signals |= self._answers(batch)
-        if self._takes_strong_view:
-            strong = self._answers(of_strong_view(batch))
-            signals |= {with_view(name, "strong"): value for name, value in strong.items()}
-        return signals | {f"train.{name}": value for name, value in self.training_set.items()}
+        """All signals of one step in one flat dict: the batch's own, those of the sources, and `train.*`."""
+        signals = {name: value for name, value in batch.items() if not name.startswith((INPUT, KNOWN))}
+        for name, source in self.sources.items():
+            for input in self._inputs(name, source):
+                signals |= self._given(name, source, batch, input)
+        signals |= {name: signals[name.removesuffix(DETACHED)].detach() for name in self._detached}
+        return signals | {f"{TRAINING_SET}.{name}": value for name, value in self.training_set.items()}
 
-    def _answers(self, batch: Batch) -> dict[str, Tensor]:
-        """What student and teacher make of the batch's inputs; no student where no term asks it in training."""
-        answers: dict[str, Tensor] = {}
-        if self._student_has_terms or not self.training:
-            answers |= {f"student.{tap}": value for tap, value in self._read_student(batch["input"]).items()}
-        if self.teacher is not None:
-            given = self.teacher(batch, training=self.training)
-            answers |= {f"teacher.{tap}": value for tap, value in given.items()}
-        return answers
+    def _inputs(self, name: str, source: Source) -> Iterable[str]:
+        """The inputs that a source is asked for; of a learner in training those alone that terms take."""
+        asked = self._requested[name]
+        return asked if source.trained and self.training else {INPUT: None, **asked}
+
+    def _given(self, name: str, source: Source, batch: Batch, input: str = INPUT) -> dict[str, Tensor]:
+        """The signals of a source for one of the batch's inputs."""
+        given = source(batch, input, training=self.training)
+        return {str(Signal(name, tap, input)): value for tap, value in given.items()}
 
     def on_fit_start(self) -> None:
         if is_unlimited(self.trainer):
             self.objective.refuse_without_length()
-        train_heads_apart(self.student, self._heads_apart)  # another module of the same student may have set it
+        for source in self.sources.values():
+            if isinstance(source, Learner):
+                source.train_heads_apart()
         only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
         if only_the_teacher_is_in_eval_mode:
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
@@ -192,18 +211,20 @@ class DistillationModule(LightningModule):
             return batch
         if self.num_classes is not None:
             check_labels(as_batch(batch), self.num_classes)
-        knows_nothing = self.teacher is None or type(self.teacher).before_transfer is Teacher.before_transfer
-        if knows_nothing or not trainer.training:
+        if not trainer.training:
             return batch
-        assert self.teacher is not None
-        return self.teacher.before_transfer(as_batch(batch))
+        for source in self.sources.values():
+            if type(source).before_transfer is not Source.before_transfer:
+                batch = source.before_transfer(as_batch(batch))
+        return batch
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         batch = as_batch(batch)
         progress = self.progress()
         signals = self.signals(batch)
-        if self.num_classes is not None and "student.logits" in signals:
-            check_classified(signals["student.logits"], batch.get("target"), self.num_classes, "student", mixed=True)
+        logits = signals.get(f"{self.learner}.logits")
+        if self.num_classes is not None and logits is not None:
+            check_classified(logits, batch.get("target"), self.num_classes, self.learner, mixed=True)
         value = self.objective(signals, progress)
         self.finite.losses(value)
         if self._is_shown():
@@ -232,19 +253,21 @@ class DistillationModule(LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
-        signals = self._answers(batch)
-        logits = signals["student.logits"]
+        given = {name: source(batch)["logits"] for name, source in self.sources.items() if "logits" in source.signals}
+        logits = given[self.learner]
         if "target" in batch:
             counted = self._counted(logits, batch)
             self._measure("test/", self.test_metrics, counted, batch["target"], dataloader_idx)
             if self.test_predictions is not None and dataloader_idx == 0:
                 self.test_predictions.update(counted, batch["target"])
-        if self.test_agreement is not None and "teacher.logits" in signals:
-            check_classified(signals["teacher.logits"], None, self.num_classes, "teacher")
+        for name, others in given.items():
+            if name == self.learner or self.test_agreement is None:
+                continue
+            check_classified(others, None, self.num_classes, name)
             agreement = self._of_loader(self.test_agreement, dataloader_idx)
-            agreement.update(logits, signals["teacher.logits"])
-            name = f"test/agreement{of_loader(dataloader_idx)}"
-            self.log(name, agreement, batch_size=len(logits), add_dataloader_idx=False)
+            agreement.update(logits, others)
+            logged = f"test/agreement{of_loader(dataloader_idx)}"
+            self.log(logged, agreement, batch_size=len(logits), add_dataloader_idx=False)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """The student's logits (B, C)."""
@@ -285,7 +308,7 @@ class DistillationModule(LightningModule):
 
         The first loader's go by their names alone, for monitors; the others' as Lightning has it.
         """
-        check_classified(logits, target, self.num_classes, "student")
+        check_classified(logits, target, self.num_classes, self.learner)
         logits, target = metrics.labelled(logits, target)
         if not len(target):
             return
@@ -320,8 +343,8 @@ class DistillationModule(LightningModule):
         return [] if self.finite in self.trainer.callbacks else [self.finite]  # type: ignore[attr-defined]
 
     def teardown(self, stage: str) -> None:
-        if self.teacher is not None:
-            self.teacher.close()
+        for source in self.sources.values():
+            source.close()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self._trained())
@@ -331,17 +354,30 @@ class DistillationModule(LightningModule):
 
     def _trained(self) -> list[nn.Parameter]:
         """What is trained: the student, unless no term asks it, and what losses and projectors have of their own."""
-        networks = (self.student, self.objective) if self._student_has_terms else (self.objective,)
-        return [p for part in networks for p in part.parameters() if p.requires_grad]
+        learners = [source for name, source in self.sources.items() if source.trained and self._requested[name]]
+        return [p for part in (*learners, self.objective) for p in part.parameters() if p.requires_grad]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        skipped = self.finite.skipped
+        super().optimizer_step(*args, **kwargs)
+        if self.finite.skipped == skipped:
+            for source in self.sources.values():
+                if type(source).after_step is not Source.after_step:
+                    source.after_step(self.sources, self.progress())
+
+    def _identities(self) -> dict[str, Any]:
+        """What the sources are that no gradient changes."""
+        return {name: source.identity() for name, source in self.sources.items() if not source.trained}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.finite.before_save(checkpoint["state_dict"], checkpoint["global_step"])
-        checkpoint["teacher"] = None if self.teacher is None else self.teacher.identity()
+        checkpoint["sources"] = self._identities()
         checkpoint.update(stored_normalization(self.student))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        stored, own = checkpoint.get("teacher"), None if self.teacher is None else self.teacher.identity()
-        if stored and own and stored != own:
-            raise UserError(f"teacher={own}: the checkpoint was trained with another teacher, {stored}")
+        stored = checkpoint.get("sources", {})
+        for name, own in self._identities().items():
+            if stored.get(name, own) != own:
+                raise UserError(f"{name}={own}: the checkpoint was trained with another {name}, {stored[name]}")
         if self._trainer is not None and "loops" in checkpoint:
             begin_next_epoch(self.trainer, checkpoint["loops"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.schedules.length import unlimited
 from kd_lightning.schedules.progress import Progress, needs_length
-from kd_lightning.signals import ROLES, check_signal, collective_names
+from kd_lightning.signals import TRAINING_SET, check_signal, expanded, requested
 from kd_lightning.term import Signals, Term
 
 __all__ = ["Objective", "ObjectiveValue", "Term", "naming"]
@@ -51,14 +51,18 @@ class Objective(nn.Module):
         """The names of all signals that the terms take."""
         return {signal for _, term in self.items() for signal in term.names()}
 
-    def connect(self, student: Iterable[str], teacher: Iterable[str] | None, training_set: Iterable[str] = ()) -> None:
-        """Expand `student.stages` and its like in the terms, and see that each signal they take exists."""
-        available = {"student": list(student), "teacher": list(teacher or []), "train": list(training_set)}
-        names = {name: taps for role in ROLES for name, taps in collective_names(role, available[role]).items()}
+    def connect(self, sources: Mapping[str, Iterable[str] | None], training_set: Iterable[str] = ()) -> None:
+        """Expand `student.stages` and its like in the terms, and see that each signal they take exists.
+
+        `sources` tells what each can give; None for one that there might be, and is not.
+        """
+        given = {source: list(taps) for source, taps in sources.items() if taps is not None}
+        available = {**given, TRAINING_SET: list(training_set)}
         for name, term in self.items():
-            if teacher is None and any(signal.startswith("teacher.") for signal in term.names()):
-                raise UserError(f"terms.{name}: this term needs a teacher; give one, or leave the term out")
-            term.expand(names)
+            for source in sources.keys() - given.keys():
+                if requested(source, term.names()):
+                    raise UserError(f"terms.{name}: this term needs a {source}; give one, or leave the term out")
+            term.expand({signal: expanded(signal, given) for signal in term.names()})
             _check_lists(name, [signals for signals in term.signals if isinstance(signals, list)])
             for signal in term.names():
                 check_signal(f"terms.{name}.signals={signal}", signal, available)
@@ -110,7 +114,7 @@ class Objective(nn.Module):
         active = [(name, term) for name, term in self.items() if "target" in signals or "target" not in term.names()]
         raw = {name: self._value(name, term, signals) for name, term in active}
         weighted = {name: weights[name] * value for name, value in raw.items()}
-        total = torch.stack(list(weighted.values())).sum() if weighted else signals["student.logits"].sum() * 0.0
+        total = torch.stack(list(weighted.values())).sum() if weighted else _nothing(signals)
         return ObjectiveValue(total, raw, weighted)
 
     def _value(self, name: str, term: Term, signals: Signals) -> Tensor:
@@ -135,6 +139,11 @@ def naming(key: str) -> Iterator[None]:
 
 def _as_signals(progress: Progress) -> dict[str, Tensor]:
     return {"progress.epoch": torch.tensor(progress.epoch), "progress.fraction": torch.tensor(progress.fraction)}
+
+
+def _nothing(signals: Signals) -> Tensor:
+    """0 for a batch that no term takes, with a gradient of 0 for whoever learns."""
+    return next(value for value in signals.values() if value.requires_grad).sum() * 0.0
 
 
 def _check_lists(name: str, lists: list[list[str]]) -> None:

@@ -1,69 +1,116 @@
-"""The names of signals: which there are, what they stand for, and what is wrong with one that there is not."""
+"""The vocabulary of signals: what names there are, what they stand for, and what is wrong with one that is none.
+
+student.stage1            a tap of a source
+student@strong.stage1     the same of another view, or of another input by its name
+student.stage1.detached   without gradient
+student.stages            all stages of a source; student.last_stage the last of them
+target, index             what a batch has besides its inputs
+train.index               the same of all training samples
+progress.fraction         how far the training is
+"""
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
+from kd_lightning.batch import INPUT
 from kd_lightning.errors import UserError, did_you_mean
 
-ROLES = ("student", "teacher")
-PROGRESS = ("epoch", "fraction")
+DETACHED = ".detached"
+PROGRESS, TRAINING_SET, PEERS = "progress", "train", "peers"
+OF_PROGRESS = ("epoch", "fraction")
 STRONG = "strong"
 
 
-def taken_from(role: str, names: Iterable[str]) -> set[str]:
-    """The taps of `student` or `teacher` among the names of signals, without the prefix and the view."""
-    parts = [name.split(".", 1) for name in names]
-    return {tap[0].removeprefix(f"{STRONG}.") for first, *tap in parts if first == role and tap}
+class Signal(NamedTuple):
+    """What a name says: a source's tap, of one of its inputs, with or without its gradient."""
+
+    source: str
+    tap: str
+    input: str = INPUT
+    is_detached: bool = False
+
+    def __str__(self) -> str:
+        source = self.source if self.input == INPUT else f"{self.source}@{self.input}"
+        return f"{source}.{self.tap}{DETACHED if self.is_detached else ''}"
+
+
+def read(name: str) -> Signal | None:
+    """A source's signal by its name; None for what a batch has by itself, whose names have no dot."""
+    first, dot, tap = name.partition(".")
+    if not dot:
+        return None
+    source, _, view = first.partition("@")
+    return Signal(source, tap.removesuffix(DETACHED), view or INPUT, name.endswith(DETACHED))
+
+
+def requested(source: str, names: Iterable[str]) -> dict[str, set[str]]:
+    """The taps of a source among the names of signals, by input."""
+    taps: dict[str, set[str]] = {}
+    for signal in map(read, names):
+        if signal is not None and signal.source == source:
+            taps.setdefault(signal.input, set()).add(signal.tap)
+    return taps
+
+
+def taken_from(source: str, names: Iterable[str]) -> set[str]:
+    """The taps of a source among the names of signals, of whichever input."""
+    return set().union(*requested(source, names).values())
 
 
 def takes_strong_view(names: Iterable[str]) -> bool:
-    """Whether a name is of what a network makes of the strongly augmented view, such as `student.strong.logits`."""
-    return any(name.startswith(f"{role}.{STRONG}.") for name in names for role in ROLES)
+    """Whether a name is of what a network makes of the strongly augmented view, such as `student@strong.logits`."""
+    return any(signal is not None and signal.input == STRONG for signal in map(read, names))
 
 
-def with_view(name: str, view: str) -> str:
-    """`student.logits` of another view: `student.strong.logits`."""
-    role, _, tap = name.partition(".")
-    return f"{role}.{view}.{tap}"
+def expanded(name: str, available: Mapping[str, Iterable[str]]) -> str | list[str]:
+    """The names that a name stands for: a list for numbered taps by their plural, as `student.stages`."""
+    signal = read(name)
+    if signal is None or signal.source not in available:
+        return name
+    numbered: dict[str, list[str]] = {"stages": []}
+    for tap in available[signal.source]:
+        if match := re.fullmatch(r"(.*\D)\d+", tap):
+            numbered.setdefault(f"{match[1]}s", []).append(str(signal._replace(tap=tap)))
+    if signal.tap == "last_stage" and numbered["stages"]:
+        return numbered["stages"][-1]
+    return numbered.get(signal.tap, name)
 
 
-def check_signal(key: str, signal: str, available: Mapping[str, list[str]]) -> None:
-    """UserError for a signal of a role that there is not, or that the role does not give.
+def check_signal(key: str, name: str, available: Mapping[str, list[str]]) -> None:
+    """UserError for a signal of a source that there is not, or that the source does not give.
 
     Names without a dot are the batch's own, which its loader decides.
     """
-    role, dot, tap = signal.partition(".")
-    roles = {**available, "progress": list(PROGRESS)}
-    if role in roles:
-        if tap.removeprefix(f"{STRONG}.") not in roles[role]:
-            raise UserError(_missing(key, signal, role, roles[role]))
-    elif dot or signal.startswith("input"):
-        hint = did_you_mean(role, roles).replace("?", f".{tap}?") if dot else ""
+    sources = {**available, PROGRESS: list(OF_PROGRESS)}
+    signal = Signal(name, "") if name in sources else read(name)
+    if signal is not None and signal.source in sources:
+        if signal.tap not in sources[signal.source]:
+            raise UserError(_missing(key, name, signal, sources[signal.source]))
+    elif signal is not None and signal.source == PEERS:
+        raise UserError(f"{key}: stands for the other learners of a training, and this one has none")
+    elif signal is not None or name.startswith(INPUT):
+        hint = did_you_mean(signal.source, sources).replace("?", f".{signal.tap}?") if signal is not None else ""
+        given = ", ".join(f"{source}.…" for source in sources if source != TRAINING_SET)
         raise UserError(
-            f"{key}: nobody gives this signal; {hint}there are student.…, teacher.…, progress.…, and what a batch has "
-            "besides its input, such as target"
+            f"{key}: nobody gives this signal; {hint}there are {given}, and what a batch has besides its inputs, such "
+            "as target"
         )
 
 
-def collective_names(role: str, taps: list[str]) -> dict[str, str | list[str]]:
-    """Numbered taps by their plural, as `student.stages` for stage1, stage2, …; and `student.last_stage`."""
-    lists: dict[str, list[str]] = {f"{role}.stages": []}
-    for tap in taps:
-        if match := re.fullmatch(r"(.*\D)\d+", tap):
-            lists.setdefault(f"{role}.{match[1]}s", []).append(f"{role}.{tap}")
-    stages = lists[f"{role}.stages"]
-    return {**lists, **({f"{role}.last_stage": stages[-1]} if stages else {})}
-
-
-def _missing(key: str, signal: str, role: str, taps: list[str]) -> str:
-    if role == "train" and not taps:
+def _missing(key: str, name: str, signal: Signal, taps: list[str]) -> str:
+    source = signal.source
+    if source == TRAINING_SET and not taps:
         return (
             f"{key}: this loss remembers all training images; give DistillationModule their index and target as "
             "training_set"
         )
-    close = did_you_mean(signal.rpartition(".")[2], taps)
-    hint = close.replace("did you mean ", f"did you mean {role}.")
+    view, _, tap = signal.tap.partition(".")
+    if tap in taps:
+        return f"{key}: another view or input is written {signal._replace(tap=tap, input=view)}"
+    close = did_you_mean(name.rpartition(".")[2], taps)
+    hint = close.replace("did you mean ", f"did you mean {source}.")
     has = f"it has {', '.join(taps)}"
-    if role not in ROLES:
+    if source in (PROGRESS, TRAINING_SET):
         return f"{key}: there is no such signal; {hint}{has}"
-    return f"{key}: the {role} has no such tap; {hint}{has} (add more with {role}_taps)"
+    return f"{key}: the {source} has no such tap; {hint}{has} (add more with {source}_taps)"

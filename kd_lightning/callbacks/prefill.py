@@ -18,7 +18,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.data.batches import ImageSet, ShardedBatches
 from kd_lightning.data.views import view_of
 from kd_lightning.errors import UserError
-from kd_lightning.sources import CachedTeacher
+from kd_lightning.sources import CachedSource
 from kd_lightning.store.folders import lock_beside
 from kd_lightning.terminal import say
 
@@ -36,7 +36,7 @@ class Prefill(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageDataModule)
         teacher = getattr(pl_module, "teacher", None)
-        if not isinstance(teacher, CachedTeacher):  # it is the teacher that is trained, or the student alone
+        if not isinstance(teacher, CachedSource):  # it is the teacher that is trained, or the student alone
             return
         images, sampler = training_batches(trainer.train_dataloader, data)
         epochs = list(epochs_to_come(trainer))
@@ -50,7 +50,7 @@ class Prefill(Callback):
         rows: Tensor,
         epoch: int,
         images: ImageSet,
-        teacher: CachedTeacher,
+        teacher: CachedSource,
         trainer: Trainer,
         data: ImageDataModule,
     ) -> None:

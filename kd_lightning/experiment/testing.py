@@ -26,7 +26,7 @@ from kd_lightning.models.profile import profile_models
 from kd_lightning.records import Damaged
 from kd_lightning.records import archive_is_damaged
 from kd_lightning.sources import LogitsOf
-from kd_lightning.sources import Teacher
+from kd_lightning.sources import Source
 from kd_lightning.terminal import console, is_first_rank
 from kd_lightning.tracking.arrays import Arrays
 
@@ -151,8 +151,8 @@ def test_student(
 
 
 def as_network(network: nn.Module) -> nn.Module:
-    """A network as it is; a teacher as a network that gives its logits."""
-    return LogitsOf(network) if isinstance(network, Teacher) else network
+    """A network as it is; a source as a network that gives its logits."""
+    return LogitsOf(network) if isinstance(network, Source) else network
 
 
 def student_weights(folder: Path, which: str) -> Weights | None:

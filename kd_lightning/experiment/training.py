@@ -44,7 +44,7 @@ from kd_lightning.experiment.checks.unreached import without_unreached
 from kd_lightning.system.interruption import Interrupted
 from kd_lightning.system.interruption import interruption
 from kd_lightning.module import DistillationModule
-from kd_lightning.sources import CachedTeacher
+from kd_lightning.sources import CachedSource
 from kd_lightning.system.interruption import Interrupted, interruption
 from kd_lightning.terminal import say, show
 from kd_lightning.tracking.loggers import describe_training, of_this_training
@@ -191,7 +191,7 @@ def fit(
         say("skipped", f"{module.finite.skipped} steps of the {role}, which were not finite")
     if trainer.is_global_zero:
         show_profile(trainer)
-    if isinstance(module.teacher, CachedTeacher) and module.teacher.answers.divergence is not None:
+    if isinstance(module.teacher, CachedSource) and module.teacher.answers.divergence is not None:
         say("teacher", f"what is kept differs from its answers by {module.teacher.answers.divergence:.1e} nats")
     throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))  # type: ignore[attr-defined]
     return Fit(trainer, {"fit_s": throughput.fit_s, "images_per_s": throughput.images_per_s})

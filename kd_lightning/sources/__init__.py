@@ -1,9 +1,24 @@
 """Sources: whatever maps a batch to signals; and networks that are rebuilt around another one."""
 
-from kd_lightning.sources.base import LogitsOf, Teacher
 from kd_lightning.sources.bias_free import bias_free_classifier
-from kd_lightning.sources.cached import CachedTeacher
-from kd_lightning.sources.frozen import FrozenTeacher
+from kd_lightning.sources.cached import CachedSource
+from kd_lightning.sources.ensemble import Ensemble
+from kd_lightning.sources.frozen import FrozenNetwork
+from kd_lightning.sources.learner import Learner
+from kd_lightning.sources.moving_average import MovingAverage
 from kd_lightning.sources.reused_classifier import ReusedClassifier
+from kd_lightning.sources.source import FrozenSource, LogitsOf, Source, UntrainedSource
 
-__all__ = ["CachedTeacher", "FrozenTeacher", "LogitsOf", "ReusedClassifier", "Teacher", "bias_free_classifier"]
+__all__ = [
+    "CachedSource",
+    "Ensemble",
+    "FrozenNetwork",
+    "FrozenSource",
+    "Learner",
+    "LogitsOf",
+    "MovingAverage",
+    "ReusedClassifier",
+    "Source",
+    "UntrainedSource",
+    "bias_free_classifier",
+]

@@ -1,55 +1,58 @@
-"""A teacher that answers what it has answered before from a file."""
+"""A source that answers what it has answered before from a file."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from kd_lightning.batch import Batch, as_batch
+from kd_lightning.batch import INPUT, KNOWN, Batch, as_batch
 from kd_lightning.errors import UserError
-from kd_lightning.sources.base import Teacher
+from kd_lightning.sources.source import FrozenSource
 from kd_lightning.store import Answers
 
-KEPT = "teacher.kept"  # what the file had, (B, C), rows of missing answers undefined
-MISSING = "teacher.missing"  # the positions of those rows, (M,)
+NUMBERS = itertools.count()  # one for each cache of this process: a batch may bring the answers of several
 
 
-class CachedTeacher(Teacher):
-    """Another teacher, asked only for the views that `answers` has no answer for; these are kept there.
+class CachedSource(FrozenSource):
+    """Another source, asked only for the views that `answers` has no answer for; these are kept there.
 
     A training batch says by `index` and `view` what its inputs are. Looked up on the CPU, before the batch is moved, so
     that nothing waits for the device once all answers are there. Fresh answers are rounded as kept ones are: a training
     is the same whether its answers were there or not.
 
     Args:
-        teacher: is asked for what is missing, and for inputs that are not views, such as those of a test.
+        source: is asked for what is missing, and for inputs that are not views, such as those of a test.
         answers: logits (B, C), or with a `classifier` what it takes, `pooled` (B, D).
-        classifier: the teacher's last layer, from `pooled` to its logits.
+        classifier: the source's last layer, from `pooled` to its logits.
     """
 
-    def __init__(self, teacher: Teacher, answers: Answers, classifier: nn.Module | None = None) -> None:
+    def __init__(self, source: FrozenSource, answers: Answers, classifier: nn.Module | None = None) -> None:
         super().__init__()
-        if teacher.batch_statistics:
+        if source.batch_statistics:
             raise UserError(
                 "batch_statistics=True: an answer depends on the other images of its batch, and cannot be kept"
             )
-        self.teacher = teacher
+        self.source = source
         self.answers = answers
         self.kept = "logits" if classifier is None else "pooled"
         self.signals = ["logits"] if classifier is None else ["logits", "pooled"]
-        self._classifier = [classifier]  # in a list, for it belongs to the teacher already
+        self._classifier = [classifier]  # in a list, for it belongs to the source already
+        number = next(NUMBERS)
+        self._values = f"{KNOWN}{number}.values"  # what the file had, (B, C), rows of missing answers undefined
+        self._missing = f"{KNOWN}{number}.missing"  # the positions of those rows, (M,)
         self.freeze()
 
-    def request(self, signals: set[str]) -> None:
-        for signal in sorted(signals - set(self.signals)):
+    def request(self, taps: Mapping[str, set[str]]) -> None:
+        for signal in sorted(set().union(*taps.values()) - set(self.signals)):
             raise UserError(
                 f"teacher.cache={self.kept}: keeps {' and '.join(self.signals)}, and a term takes teacher.{signal}; "
                 "use teacher.cache=off"
             )
-        self.teacher.request({"logits", self.kept})
+        self.source.request({input: {"logits", self.kept} for input in {INPUT, *taps}})
 
     def identity(self) -> dict[str, Any]:
-        return self.teacher.identity()
+        return self.source.identity()
 
     def close(self) -> None:
         self.answers.records.close()
@@ -62,14 +65,14 @@ class CachedTeacher(Teacher):
                 "again, mixed ones for example; use teacher.cache=off"
             )
         values, missing = self.answers.read(batch["index"], batch["view"])
-        return {**batch, KEPT: values, MISSING: missing}
+        return {**batch, self._values: values, self._missing: missing}
 
     def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if KEPT not in batch:
-            return self.teacher(batch)
-        kept, missing = batch[KEPT], batch[MISSING]
+        if self._values not in batch:
+            return self.source(batch)
+        kept, missing = batch[self._values], batch[self._missing]
         if len(missing):
-            fresh = self.teacher({**batch, "input": batch["input"][missing]})[self.kept]
+            fresh = self.source({**batch, INPUT: batch[INPUT][missing]})[self.kept]
             index, view = (batch[name][missing].cpu() for name in ("index", "view"))
             kept = kept.clone()
             kept[missing] = self.answers.write(index, view, fresh.cpu()).to(kept.device)

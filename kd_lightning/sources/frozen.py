@@ -1,4 +1,4 @@
-"""The plain teacher: one frozen network."""
+"""A frozen network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from kd_lightning.models.weights.weights import state_sha256
-from kd_lightning.sources.base import Teacher
-from kd_lightning.taps import TapReader, check_taps, taps_of
+from kd_lightning.sources.network import TappedNetwork
+from kd_lightning.sources.source import FrozenSource
 
 
-class FrozenTeacher(Teacher):
-    """One network with its taps; it sees the same input as the student.
+class FrozenNetwork(TappedNetwork, FrozenSource):
+    """One network with its taps, which stays as it is: the plain teacher.
 
     Args:
         network: any module; it is put in eval mode and its parameters stop requiring gradients.
@@ -35,25 +35,13 @@ class FrozenTeacher(Teacher):
         super().__init__()
         self.batch_statistics = batch_statistics
         self.network = network
-        self.taps = {"logits": "", **(taps or {})}
-        self.signals = list(self.taps)
         self.name = name or type(network).__name__
         self._sha256 = state_sha256(network)
-        self.num_classes = num_classes
-        with taps_of("teacher"):
-            check_taps(network, self.taps)
-        self._reader = self._reading({"logits"})
+        self.read_by(taps, "teacher", num_classes)
         self.freeze()
 
-    def request(self, signals: set[str]) -> None:
-        self._reader.remove()
-        self._reader = self._reading(signals | {"logits"})
-
-    def _reading(self, signals: set[str]) -> TapReader:
-        return TapReader(self.network, {tap: self.taps[tap] for tap in sorted(signals)}, "teacher", self.num_classes)
-
     def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return self._reader(batch["input"])
+        return self.reader(batch["input"])
 
     def identity(self) -> dict[str, Any]:
         return {"model": self.name, "sha256": self._sha256}

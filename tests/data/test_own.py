@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kd_lightning.data import CropFlip, InMemoryDataModule, MemoryImages, Sources
 from kd_lightning.errors import UserError
-from kd_lightning.sources import CachedTeacher, FrozenTeacher
+from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.store import Answers, Whole
 
 
@@ -104,7 +104,7 @@ def test_a_batch_without_an_input_is_refused(batch: Any) -> None:
 
 
 def test_a_view_that_is_none_is_no_view(tmp_path: Any) -> None:
-    teacher = CachedTeacher(FrozenTeacher(torch.nn.Flatten()), Answers(tmp_path / "answers", 12, 1, Whole(16)))
+    teacher = CachedSource(FrozenNetwork(torch.nn.Flatten()), Answers(tmp_path / "answers", 12, 1, Whole(16)))
     with pytest.raises(UserError, match="without 'index' and 'view'"):
         teacher.before_transfer({"input": torch.rand(2, 1, 4, 4), "index": torch.tensor([0, 1]), "view": None})  # type: ignore[dict-item]
 

@@ -152,13 +152,13 @@ def test_a_term_takes_what_the_networks_make_of_it() -> None:
     student, teacher = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     terms = {
         "weak": Term(CrossEntropy(), ["student.logits", "target"]),
-        "strong": Term(SoftTarget(1.0), ["student.strong.logits", "teacher.strong.logits"]),
+        "strong": Term(SoftTarget(1.0), ["student@strong.logits", "teacher@strong.logits"]),
     }
     module = DistillationModule(student, teacher, terms)
     batch = {"input": torch.rand(5, 4), "input_strong": torch.rand(5, 4), "target": torch.zeros(5, dtype=torch.long)}
     signals = module.signals(batch)
-    torch.testing.assert_close(signals["student.strong.logits"], student(batch["input_strong"]))
-    torch.testing.assert_close(signals["teacher.strong.logits"], teacher(batch["input_strong"]))
+    torch.testing.assert_close(signals["student@strong.logits"], student(batch["input_strong"]))
+    torch.testing.assert_close(signals["teacher@strong.logits"], teacher(batch["input_strong"]))
     torch.testing.assert_close(signals["student.logits"], student(batch["input"]))
     assert not any(name.startswith("input") for name in signals)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kd_lightning.data import InMemoryDataModule, MemoryImages, Sources
 from kd_lightning.experiment.networks.build import build_module
-from kd_lightning.sources import Teacher
+from kd_lightning.sources import FrozenSource
 from tests.cli.test_configs import composed
 from tests.conftest import Command
 
@@ -77,7 +77,7 @@ l1:
 """
 
 
-class ConstantTeacher(Teacher):
+class ConstantTeacher(FrozenSource):
     """Says the same of every image."""
 
     signals = ["logits"]  # noqa: RUF012

@@ -19,7 +19,7 @@ from kd_lightning.experiment.networks.own_teacher import build_own_teacher
 from kd_lightning.experiment.testing import measure_alone
 from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
 from kd_lightning.models.normalization import note_training
-from kd_lightning.sources import FrozenTeacher, Teacher
+from kd_lightning.sources import FrozenNetwork, FrozenSource
 from tests.cli.test_configs import composed
 from tests.conftest import Command
 from tests.experiment.test_train import summary
@@ -27,7 +27,7 @@ from tests.experiment.test_train import summary
 SHORT = ("trainer.max_epochs=8", "callbacks.progress_bar=null")
 
 
-class Mean(Teacher):
+class Mean(FrozenSource):
     """The mean probability of several networks, from their files."""
 
     signals = ["logits"]  # noqa: RUF012
@@ -84,7 +84,7 @@ def with_teacher(teacher: str) -> tuple[DictConfig, ImageDataModule]:
     return config, instantiate(config.data)
 
 
-class Given(Teacher):
+class Given(FrozenSource):
     """Answers with a function of the images and of its networks."""
 
     signals = ["logits"]  # noqa: RUF012
@@ -99,7 +99,7 @@ class Given(Teacher):
         elif way == "own_layer":
             self.wrapped = nn.Sequential(transforms.Normalize([0.1], [0.2]), self.first)
         elif way == "frozen":
-            self.behind = FrozenTeacher(self.first)
+            self.behind = FrozenNetwork(self.first)
         elif way == "wrapper":
             note_training(self.second, ([0.7], [0.9]))
             self.both = Both(self.first, self.second)
@@ -169,7 +169,7 @@ def test_only_what_gets_images_as_they_are_is_normalised(way: str, normalised: d
     assert found == expected
     images = torch.rand(4, 1, 8, 8)
     plain = Given(way)
-    plain.request({"logits"})
+    plain.request({"input": {"logits"}})
     if set(normalised) == {"first"} and way != "own_hook":
         assert not torch.allclose(teacher({"input": images})["logits"], plain({"input": images})["logits"])
         own = {"plain": 1, "frozen": 1}

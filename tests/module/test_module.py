@@ -117,9 +117,9 @@ def test_a_checkpoint_holds_the_student_and_the_teachers_identity_alone(tmp_path
     checkpoint = torch.load(tmp_path / "run.ckpt", weights_only=True)
     assert {name.partition(".")[0] for name in checkpoint["state_dict"]} == {"student", "objective"}
     assert module.teacher is not None
-    assert checkpoint["teacher"] == module.teacher.identity()
-    assert checkpoint["teacher"]["model"] == "Sequential"
-    assert len(checkpoint["teacher"]["sha256"]) == 64
+    assert checkpoint["sources"] == {"teacher": module.teacher.identity()}
+    assert checkpoint["sources"]["teacher"]["model"] == "Sequential"
+    assert len(checkpoint["sources"]["teacher"]["sha256"]) == 64
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from kd_lightning import DistillationModule, Term
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, SoftTarget
-from kd_lightning.sources import FrozenTeacher
+from kd_lightning.sources import FrozenNetwork
 from kd_lightning.tasks.metrics import selection_metrics
 from kd_lightning.tasks.predictions import Predictions
 
@@ -271,8 +271,8 @@ def test_a_bad_tap_is_named_also_where_no_term_takes_it(taps: Any, words: str) -
 
 
 def test_taps_of_a_teacher_that_has_its_own_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^teacher_taps={'hint': '0'}: a FrozenTeacher has its own signals"):
-        DistillationModule(nn.Linear(6, 3), FrozenTeacher(nn.Linear(6, 3)), KD, teacher_taps={"hint": "0"})
+    with pytest.raises(UserError, match=r"^teacher_taps={'hint': '0'}: a FrozenNetwork has its own signals"):
+        DistillationModule(nn.Linear(6, 3), FrozenNetwork(nn.Linear(6, 3)), KD, teacher_taps={"hint": "0"})
 
 
 def test_metrics_take_what_is_labelled_in_any_integer_type() -> None:

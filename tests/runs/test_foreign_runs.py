@@ -29,7 +29,7 @@ def at(key: str, value: Any) -> dict[str, Any]:
         ("data.augment", "torchvision.transforms.v2.RandomErasing"),
         ("student.model", "torchvision.models.ResNet"),
         ("student.adapt", "kd_lightning.sources.ReusedClassifier"),
-        ("teacher", "kd_lightning.sources.FrozenTeacher"),
+        ("teacher", "kd_lightning.sources.FrozenNetwork"),
         ("loss.kd", "kd_lightning.objective.Term"),
         ("loss.kd.loss", "kd_lightning.losses.SoftTarget"),
         ("loss.kd.weight", "kd_lightning.schedules.Warmup"),

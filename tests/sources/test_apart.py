@@ -14,7 +14,7 @@ from kd_lightning import DistillationModule, Term
 from kd_lightning.errors import UserError
 from kd_lightning.losses import SoftTarget
 from kd_lightning.models.projectors import Regressor
-from kd_lightning.sources import FrozenTeacher, Teacher
+from kd_lightning.sources import FrozenNetwork, FrozenSource
 
 KD = {"kd": Term(SoftTarget(4), ["student.logits", "teacher.logits"])}
 
@@ -23,7 +23,7 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.1), nn.Linear(5, 3))
 
 
-class Mean(Teacher):
+class Mean(FrozenSource):
     """A teacher of one's own, of several networks, in a list that PyTorch sees or in a plain one."""
 
     def __init__(self, networks: list[nn.Module], seen: bool) -> None:
@@ -72,7 +72,7 @@ SHARING: dict[str, tuple[Callable[[nn.Sequential], nn.Module], str]] = {
     "a weight": (tied, "teacher=Sequential: shares 4.weight with the student"),
     "memory": (one_memory, "teacher=Sequential: shares 0.weight with the student"),
     "a buffer": (one_buffer, "teacher=Sequential: shares 1.running_mean with the student"),
-    "in a FrozenTeacher": (FrozenTeacher, "teacher=FrozenTeacher: shares Sequential with the student"),
+    "in a FrozenNetwork": (FrozenNetwork, "teacher=FrozenNetwork: shares Sequential with the student"),
     "in a mean": (lambda s: Mean([network(), s], seen=True), "teacher=Mean: shares Sequential with the student"),
     "in a plain list": (lambda s: Mean([network(), s], seen=False), "teacher=Sequential: is the student itself"),
     "a part in a mean": (lambda s: Mean([network(), tied(s)], seen=True), "teacher=Mean: shares 4.weight with"),

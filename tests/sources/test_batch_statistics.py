@@ -16,7 +16,7 @@ from kd_lightning.experiment.checks.config import check
 from kd_lightning.losses import OFD
 from kd_lightning.models import create_model
 from kd_lightning.models.projectors import ChannelConnector
-from kd_lightning.sources import CachedTeacher, FrozenTeacher
+from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.store import Answers, Whole
 from kd_lightning.taps.resolving import find_all
 from tests.cli.test_configs import composed
@@ -74,7 +74,7 @@ def partial_distance(student: Tensor, teacher: Tensor, normalisation: nn.Module)
 @pytest.mark.parametrize("name", NORMALISATIONS)
 def test_the_value_is_that_of_a_teacher_in_train_mode(name: str) -> None:
     student, teacher = create_model(name, 10).double(), teacher_of_its_own(name)
-    frozen = FrozenTeacher(teacher, find_all(teacher, BATCH[:2], None), batch_statistics=True)
+    frozen = FrozenNetwork(teacher, find_all(teacher, BATCH[:2], None), batch_statistics=True)
     term = {"ofd": Term(OFD(), SIGNALS, projector=lambda *shapes: ChannelConnector(*shapes).double())}
     module = DistillationModule(student, frozen, term, example_input=BATCH[:2])
     connectors = copy.deepcopy(module.objective.terms["ofd"].projections).train()
@@ -98,7 +98,7 @@ def small_network() -> nn.Sequential:
 
 def test_nothing_in_the_teacher_changes_and_dropout_stays_off() -> None:
     network = small_network()
-    teacher = FrozenTeacher(network, batch_statistics=True)
+    teacher = FrozenNetwork(network, batch_statistics=True)
     before = [value.clone() for value in (*network.parameters(), *network.buffers())]
     batch = {"input": BATCH.float().requires_grad_()}
     first, second = (teacher(batch, training=True)["logits"] for _ in range(2))
@@ -116,7 +116,7 @@ def test_nothing_in_the_teacher_changes_and_dropout_stays_off() -> None:
 
 def test_a_batch_of_one_takes_the_running_statistics() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 4), nn.BatchNorm1d(4))
-    answer = FrozenTeacher(network, batch_statistics=True)({"input": BATCH.float()[:1]}, training=True)["logits"]
+    answer = FrozenNetwork(network, batch_statistics=True)({"input": BATCH.float()[:1]}, training=True)["logits"]
     torch.testing.assert_close(answer, network(BATCH.float()[:1]))
 
 
@@ -144,7 +144,7 @@ class TestMeans(DistillationModule):
 def test_every_step_of_a_training_has_them_and_no_test(tmp_path: Path) -> None:
     """Behind a normalisation by its own statistics a batch's mean is 0, also after a validation."""
     width = EXAMPLE[0].numel()
-    teacher = FrozenTeacher(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(width, affine=False)), batch_statistics=True)
+    teacher = FrozenNetwork(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(width, affine=False)), batch_statistics=True)
     means = Means()
     student = nn.Sequential(nn.Flatten(), nn.Linear(width, width))
     module = TestMeans(student, teacher, {"means": Term(means, ["student.logits", "teacher.logits"])})
@@ -169,9 +169,9 @@ def test_its_answers_cannot_be_kept(cache: str) -> None:
 
 
 def test_nor_can_they_in_a_script(tmp_path: Path) -> None:
-    teacher = FrozenTeacher(small_network(), batch_statistics=True)
+    teacher = FrozenNetwork(small_network(), batch_statistics=True)
     with pytest.raises(UserError, match=r"batch_statistics=True"):
-        CachedTeacher(teacher, Answers(tmp_path / "answers.bin", 4, 1, Whole(5, 32)))
+        CachedSource(teacher, Answers(tmp_path / "answers.bin", 4, 1, Whole(5, 32)))
 
 
 def test_an_own_teacher_that_does_not_take_it_is_refused() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.models.weights.weights import state_sha256
-from kd_lightning.sources import FrozenTeacher, Teacher
+from kd_lightning.sources import FrozenNetwork, FrozenSource
 
 BATCH = {"input": torch.randn(4, 3, 8, 8), "index": torch.tensor([2, 0, 3, 1])}
 
@@ -24,13 +24,13 @@ def network() -> nn.Sequential:
 class Pupil(nn.Module):
     """A student beside its teacher, as in a LightningModule."""
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: FrozenSource) -> None:
         super().__init__()
         self.student = nn.Linear(3, 2)
         self.teacher = teacher
 
 
-class Table(Teacher):
+class Table(FrozenSource):
     """A user's own: the answers are looked up, the head is a parameter, another teacher stands behind."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Table(Teacher):
         self.signals = ["logits", "pooled"]
         self.scale = nn.Parameter(torch.tensor(2.0))
         self.table = nn.Embedding(6, 5)
-        self.behind = FrozenTeacher(network())
+        self.behind = FrozenNetwork(network())
         self.freeze()
 
     def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -49,8 +49,8 @@ class Table(Teacher):
         return {"model": "table"}
 
 
-def frozen() -> Teacher:
-    return FrozenTeacher(network())
+def frozen() -> FrozenSource:
+    return FrozenNetwork(network())
 
 
 def values(module: nn.Module) -> list[Tensor]:
@@ -74,7 +74,7 @@ WAYS_TO_TRAIN: dict[str, Callable[[Pupil], object]] = {
 
 @every_teacher
 @pytest.mark.parametrize("way", WAYS_TO_TRAIN)
-def test_answers_in_eval_mode_whoever_calls_train(make: Callable[[], Teacher], way: str) -> None:
+def test_answers_in_eval_mode_whoever_calls_train(make: Callable[[], FrozenSource], way: str) -> None:
     pupil = Pupil(make())
     before, expected = values(pupil.teacher), pupil.teacher(BATCH)
     WAYS_TO_TRAIN[way](pupil)
@@ -92,7 +92,7 @@ def test_the_parents_mode_is_its_own() -> None:
 
 
 @every_teacher
-def test_no_gradient(make: Callable[[], Teacher]) -> None:
+def test_no_gradient(make: Callable[[], FrozenSource]) -> None:
     teacher = make()
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     x = BATCH["input"].clone().requires_grad_()
@@ -102,7 +102,7 @@ def test_no_gradient(make: Callable[[], Teacher]) -> None:
 
 
 @every_teacher
-def test_a_checkpoint_holds_no_teacher(make: Callable[[], Teacher]) -> None:
+def test_a_checkpoint_holds_no_teacher(make: Callable[[], FrozenSource]) -> None:
     pupil = Pupil(make())
     assert dict(pupil.teacher.state_dict()) == {}
     assert set(pupil.state_dict()) == {"student.weight", "student.bias"}
@@ -112,7 +112,7 @@ def test_a_checkpoint_holds_no_teacher(make: Callable[[], Teacher]) -> None:
 @every_teacher
 @pytest.mark.parametrize("assign", [False, True])
 def test_strict_loading_guards_the_student_and_leaves_the_teacher_alone(
-    make: Callable[[], Teacher], assign: bool
+    make: Callable[[], FrozenSource], assign: bool
 ) -> None:
     source, pupil = Pupil(make()), Pupil(make())
     before = values(pupil.teacher)
@@ -130,7 +130,7 @@ def test_strict_loading_guards_the_student_and_leaves_the_teacher_alone(
 
 
 @every_teacher
-def test_a_copy_answers_alike_and_stands_alone(make: Callable[[], Teacher]) -> None:
+def test_a_copy_answers_alike_and_stands_alone(make: Callable[[], FrozenSource]) -> None:
     pupil = Pupil(make())
     expected = pupil.teacher(BATCH)
     twin = copy.deepcopy(pupil)
@@ -146,24 +146,24 @@ def test_a_copy_answers_alike_and_stands_alone(make: Callable[[], Teacher]) -> N
 
 def test_frozen_teacher_gives_the_requested_signals() -> None:
     net = network()
-    teacher = FrozenTeacher(net, {"stage1": "1", "pooled": "4:input"})
+    teacher = FrozenNetwork(net, {"stage1": "1", "pooled": "4:input"})
     assert teacher.signals == ["logits", "stage1", "pooled"]
     assert set(teacher(BATCH)) == {"logits"}
     for wanted in ({"stage1"}, {"logits", "pooled"}):
-        teacher.request(wanted)
+        teacher.request({"input": wanted})
         answer = teacher(BATCH)
         assert set(answer) == wanted | {"logits"}
         torch.testing.assert_close(answer["logits"], net(BATCH["input"]))
-    teacher.request({"stage1"})
+    teacher.request({"input": {"stage1"}})
     torch.testing.assert_close(teacher(BATCH)["stage1"], net[:2](BATCH["input"]))
 
 
 def test_identity_names_the_network_and_its_weights() -> None:
     net = network()
-    identity = FrozenTeacher(net).identity()
+    identity = FrozenNetwork(net).identity()
     assert identity == {"model": "Sequential", "sha256": state_sha256(net)}
-    assert FrozenTeacher(copy.deepcopy(net), {"stage1": "1"}, name="resnet20").identity() == {
+    assert FrozenNetwork(copy.deepcopy(net), {"stage1": "1"}, name="resnet20").identity() == {
         "model": "resnet20",
         "sha256": identity["sha256"],
     }
-    assert FrozenTeacher(network()).identity()["sha256"] != identity["sha256"]
+    assert FrozenNetwork(network()).identity()["sha256"] != identity["sha256"]

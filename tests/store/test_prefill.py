@@ -14,7 +14,7 @@ from kd_lightning.callbacks import Prefill, prefill
 from kd_lightning.data import DigitsDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.models import create_model
-from kd_lightning.sources import CachedTeacher, FrozenTeacher
+from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.sources.cached import MISSING
 from kd_lightning.store import Answers, Whole
 from kd_lightning.store.folders import entries, remove
@@ -64,7 +64,7 @@ def train(cache: Path, checkpoint: Path | None = None, **options: Any) -> Asked:
     """A training of a digits network on prefilled answers below `cache`."""
     torch.manual_seed(0)
     seen = Asked()
-    teacher = CachedTeacher(FrozenTeacher(create_model("digits_cnn_4", 10, 1)), answers_in(cache))
+    teacher = CachedSource(FrozenNetwork(create_model("digits_cnn_4", 10, 1)), answers_in(cache))
     module = DistillationModule(create_model("digits_cnn_4", 10, 1), teacher, KD)
     data = DigitsDataModule(drop_last=True, val_fraction=0.5)
     fitting = trainer(cache, **{"callbacks": [Prefill(), seen], "limit_val_batches": 0, **options})

@@ -13,7 +13,7 @@ from kd_lightning import DistillationModule, Term
 from kd_lightning.batch import Batch
 from kd_lightning.errors import UserError
 from kd_lightning.losses import MLKD
-from kd_lightning.sources import CachedTeacher, FrozenTeacher
+from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.store import Answers, Whole
 from tests.module.test_module import IMAGES, KD, TARGETS, network, trainer
 
@@ -39,7 +39,7 @@ class Losses(lightning.Callback):
         self.seen.append(outputs["loss"].item())
 
 
-class Counted(FrozenTeacher):
+class Counted(FrozenNetwork):
     """Counts the images that it is asked about."""
 
     asked = 0
@@ -71,8 +71,8 @@ def test_off_filled_as_it_goes_and_warm_are_one_training(tmp_path: Path) -> None
     teacher = counted()
     off = losses(tmp_path, teacher)
     first, second = counted(), counted()
-    lazily = losses(tmp_path, CachedTeacher(first, answers(tmp_path)))
-    warm = losses(tmp_path, CachedTeacher(second, answers(tmp_path)))
+    lazily = losses(tmp_path, CachedSource(first, answers(tmp_path)))
+    warm = losses(tmp_path, CachedSource(second, answers(tmp_path)))
     assert (teacher.asked, first.asked, second.asked) == (4 * 24, VIEWS * 24, 0)
     assert lazily == warm
     assert lazily == pytest.approx(off, rel=1e-3)
@@ -81,26 +81,26 @@ def test_off_filled_as_it_goes_and_warm_are_one_training(tmp_path: Path) -> None
 
 def test_thirty_two_bits_change_nothing_at_all(tmp_path: Path) -> None:
     off = losses(tmp_path, counted())
-    assert losses(tmp_path, CachedTeacher(counted(), answers(tmp_path, 32))) == pytest.approx(off, rel=1e-5)
-    assert losses(tmp_path, CachedTeacher(counted(), answers(tmp_path, 32))) == pytest.approx(off, rel=1e-5)
+    assert losses(tmp_path, CachedSource(counted(), answers(tmp_path, 32))) == pytest.approx(off, rel=1e-5)
+    assert losses(tmp_path, CachedSource(counted(), answers(tmp_path, 32))) == pytest.approx(off, rel=1e-5)
 
 
 def test_pooled_answers_go_through_the_teachers_classifier(tmp_path: Path) -> None:
     torch.manual_seed(5)
     net = network(8)
     kept = Answers(tmp_path / "answers", len(IMAGES), VIEWS, Whole(16, 32))
-    teacher = CachedTeacher(FrozenTeacher(net, {"pooled": "4"}), kept, net[5])
+    teacher = CachedSource(FrozenNetwork(net, {"pooled": "4"}), kept, net[5])
     assert losses(tmp_path, teacher) == pytest.approx(losses(tmp_path, counted()), rel=1e-5)
     teacher.request({"pooled"})
     batch = teacher.before_transfer(next(iter(batches())))
     seen = teacher(batch)
     assert not len(batch["teacher.missing"])
-    torch.testing.assert_close(seen["pooled"], FrozenTeacher(net, {"logits": "4"})(batch)["logits"])
+    torch.testing.assert_close(seen["pooled"], FrozenNetwork(net, {"logits": "4"})(batch)["logits"])
 
 
 @pytest.mark.parametrize("lacking", ["index", "view"])
 def test_inputs_that_are_no_views_are_refused(tmp_path: Path, lacking: str) -> None:
-    teacher = CachedTeacher(counted(), answers(tmp_path))
+    teacher = CachedSource(counted(), answers(tmp_path))
     batch = {name: value for name, value in next(iter(batches())).items() if name != lacking}
     with pytest.raises(UserError, match=r"teacher\.cache=logits: a training batch without .* use teacher\.cache=off"):
         teacher.before_transfer(batch)
@@ -108,22 +108,22 @@ def test_inputs_that_are_no_views_are_refused(tmp_path: Path, lacking: str) -> N
 
 def test_a_tap_that_is_not_kept_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"teacher\.cache=logits: keeps logits, and a term takes teacher\.stage1"):
-        CachedTeacher(counted(), answers(tmp_path)).request({"logits", "stage1"})
+        CachedSource(counted(), answers(tmp_path)).request({"logits", "stage1"})
 
 
 def test_a_strong_view_is_answered_by_the_teacher(tmp_path: Path) -> None:
     term = Term(MLKD(), [f"{role}.{view}logits" for view in ("", "strong.") for role in ("student", "teacher")])
-    teacher = CachedTeacher(counted(), answers(tmp_path))
+    teacher = CachedSource(counted(), answers(tmp_path))
     model = DistillationModule(network(4), teacher, {"mlkd": term})
     batch: Batch = {**next(iter(batches())), "input_strong": IMAGES[16:24]}
     for _ in range(2):
         signals = model.signals(teacher.before_transfer(batch))
-        torch.testing.assert_close(signals["teacher.strong.logits"], counted()({"input": IMAGES[16:24]})["logits"])
+        torch.testing.assert_close(signals["teacher@strong.logits"], counted()({"input": IMAGES[16:24]})["logits"])
         torch.testing.assert_close(signals["teacher.logits"], counted()(batch)["logits"], rtol=1e-3, atol=1e-4)
 
 
 def test_a_validation_batch_is_answered_by_the_teacher(tmp_path: Path) -> None:
-    teacher = CachedTeacher(counted(), answers(tmp_path, 32))
+    teacher = CachedSource(counted(), answers(tmp_path, 32))
     model = DistillationModule(network(4), teacher, KD, num_classes=3)
     test = DataLoader([{"input": IMAGES[:8], "target": TARGETS[:8]}], batch_size=None)  # type: ignore[arg-type]
     quiet = trainer(tmp_path)
@@ -132,11 +132,11 @@ def test_a_validation_batch_is_answered_by_the_teacher(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_fill_one_file(tmp_path: Path) -> None:
-    teacher = CachedTeacher(counted(), answers(tmp_path))
+    teacher = CachedSource(counted(), answers(tmp_path))
     losses(tmp_path, teacher, devices=2, strategy="ddp_spawn", use_distributed_sampler=False)
     assert len(answers(tmp_path).filled()[0]) == VIEWS * len(IMAGES)
 
 
 def test_a_checkpoint_holds_no_answers(tmp_path: Path) -> None:
-    model = DistillationModule(network(4), CachedTeacher(counted(), answers(tmp_path)), KD)
+    model = DistillationModule(network(4), CachedSource(counted(), answers(tmp_path)), KD)
     assert not any("teacher" in name for name in model.state_dict())

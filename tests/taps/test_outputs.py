@@ -115,9 +115,9 @@ QUICK = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accel
 OWN_TEACHER = """
 import torch
 
-from kd_lightning.sources import Teacher
+from kd_lightning.sources import FrozenSource
 
-class Constant(Teacher):
+class Constant(FrozenSource):
     signals = ["logits"]
 
     def __init__(self, shape):

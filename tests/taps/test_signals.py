@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from kd_lightning import DistillationModule
 from kd_lightning.errors import UserError
 from kd_lightning.losses import AttentionTransfer, CrossEntropy, FitNet, SoftTarget
 from kd_lightning.objective import Objective, Term
-from kd_lightning.signals import taken_from
+from kd_lightning.signals import Signal, read, requested, taken_from
 from kd_lightning.taps.resolving import resolve_taps
 
 TAPS = ["stage1", "stage2", "pooled", "logits"]
@@ -19,7 +20,7 @@ def attention(*signals: str | list[str]) -> Objective:
 
 def test_stages_stand_for_all_of_a_network() -> None:
     objective = attention()
-    objective.connect(TAPS, ["logits", "stage3", "stage4"])
+    objective.connect({"student": TAPS, "teacher": ["logits", "stage3", "stage4"]})
     ((_, term),) = objective.items()
     assert term.signals == [["student.stage1", "student.stage2"], ["teacher.stage3", "teacher.stage4"]]
     assert taken_from("student", objective.names()) == {"stage1", "stage2"}
@@ -28,7 +29,7 @@ def test_stages_stand_for_all_of_a_network() -> None:
 
 def test_a_student_alone_needs_no_teacher() -> None:
     objective = Objective({"ce": Term(CrossEntropy(), ["student.logits", "target"])})
-    objective.connect(TAPS, None)
+    objective.connect({"student": TAPS, "teacher": None})
     assert objective.names() == {"student.logits", "target"}
 
 
@@ -64,7 +65,7 @@ def test_a_student_alone_needs_no_teacher() -> None:
 )
 def test_what_is_missing_is_named(objective: Objective, teacher: list[str] | None, parts: list[str]) -> None:
     with pytest.raises(UserError) as error:
-        objective.connect(TAPS, teacher)
+        objective.connect({"student": TAPS, "teacher": teacher})
     assert "\n" not in str(error.value)
     for part in parts:
         assert part in str(error.value)
@@ -79,3 +80,48 @@ def test_taps_are_searched_only_where_a_term_takes_them() -> None:
     assert "stage1" in resolve_taps("student", network, "auto", attention().names(), example)
     with pytest.raises(UserError, match="student_taps=auto: to find stages, give DistillationModule an example_input"):
         resolve_taps("student", network, "auto", attention().names(), None)
+
+
+def test_a_signal_is_read_as_it_is_written() -> None:
+    for name in ("student.stage1", "student@strong.logits", "teacher.2.stage1", "student@audio.pooled.detached"):
+        assert str(read(name)) == name
+    assert read("student@strong.stage1.detached") == Signal("student", "stage1", "strong", True)
+    assert read("target") is None
+    names = ["student.stage1", "student@strong.logits", "student.logits.detached", "target", "teacher.logits"]
+    assert requested("student", names) == {"input": {"stage1", "logits"}, "strong": {"logits"}}
+
+
+@pytest.mark.parametrize(
+    ("signal", "words"),
+    [
+        ("student.strong.logits", "another view or input is written student@strong.logits"),
+        ("peers.logits", "the other learners of a training, and this one has none"),
+        ("studnt@strong.logits", "did you mean student.logits"),
+        ("student@strong.stage9", "the student has no such tap"),
+    ],
+)
+def test_what_is_no_signal_is_told_with_what_is(signal: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        Objective({"kd": Term(SoftTarget(), ["student.logits", signal])}).connect({"student": TAPS, "teacher": TAPS})
+
+
+def test_stages_of_another_view_are_those_of_that_view() -> None:
+    objective = attention("student@strong.stages", "teacher.stages.detached")
+    objective.connect({"student": TAPS, "teacher": TAPS})
+    ((_, term),) = objective.items()
+    assert term.signals == [
+        ["student@strong.stage1", "student@strong.stage2"],
+        ["teacher.stage1.detached", "teacher.stage2.detached"],
+    ]
+
+
+def test_a_detached_signal_has_no_gradient_and_a_view_is_seen_by_itself() -> None:
+    network = nn.Linear(6, 3)
+    terms = {"kd": Term(SoftTarget(), ["student@strong.logits", "student.logits.detached"])}
+    module = DistillationModule(network, None, terms)
+    batch = {"input": torch.randn(4, 6), "input_strong": torch.randn(4, 6)}
+    signals = module.signals(batch)
+    assert not signals["student.logits.detached"].requires_grad
+    torch.testing.assert_close(signals["student@strong.logits"], network(batch["input_strong"]))
+    with pytest.raises(UserError, match=r"^input_strong: a term takes signals of this view or input"):
+        module.signals({"input": batch["input"]})

@@ -29,7 +29,7 @@ from kd_lightning.experiment.networks.settings import given_taps
 from kd_lightning.experiment.storage.answers import check_cache
 from kd_lightning.models import check_model_name, has_pretrained, pretrained_num_classes
 from kd_lightning.objective import Objective
-from kd_lightning.signals import taken_from, takes_strong_view, with_view
+from kd_lightning.signals import DETACHED, Signal, read, requested, taken_from, takes_strong_view
 from kd_lightning.taps.inspection import inspect_model
 
 GIVEN = ("student", "teacher", "train", "progress", "target", "index", "view")
@@ -130,14 +130,15 @@ def check_terms(key: str, loss: DictConfig, config: DictConfig, data: ImageDataM
                 "for these"
             )
         taps[role] = seen.taps
-        values |= {f"{role}.{tap}": value.to("meta") for tap, value in seen.values.items()}
+        for input in requested(role, objective.names()):
+            values |= {str(Signal(role, tap, input)): value.to("meta") for tap, value in seen.values.items()}
     if is_own_teacher(config):  # what that one gives is known once it is built
         return
-    objective.connect(taps["student"], taps.get("teacher"), TRAINING_SET)
+    objective.connect({"student": taps["student"], "teacher": taps.get("teacher")}, TRAINING_SET)
     if "teacher" in taps:
         check_cache(config, data, taken_from("teacher", objective.names()))
     if not any(name.startswith("train.") for name in objective.names()):  # the training images are not read yet
-        values |= {with_view(name, "strong"): value for name, value in values.items()}
+        values |= {f"{name}{DETACHED}": value for name, value in values.items()}
         with torch.device("meta"):
             objective.build(values | example_batch(torch.zeros(2)))
 
@@ -149,10 +150,11 @@ def check_signals(objective: Objective, config: DictConfig, data: ImageDataModul
             "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd does"
         )
     for name, term in objective.items():
-        if not has_teacher(config) and any(signal.startswith("teacher.") for signal in term.names()):
+        if not has_teacher(config) and requested("teacher", term.names()):
             raise UserError(f"loss={name}: this term needs a teacher; choose one, or loss=ce with teacher=none")
         for signal in term.names():
-            if signal.partition(".")[0] not in GIVEN:
+            first = read(signal)
+            if (signal if first is None else first.source) not in GIVEN:
                 raise UserError(
                     f"loss.{name}.signals={signal}: nobody gives this signal; names begin with {', '.join(GIVEN)}"
                 )

@@ -22,7 +22,7 @@ from kd_lightning.models import create_model, load_weights, normalize_inputs, st
 from kd_lightning.models.ready import ready
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective, Term
-from kd_lightning.sources import FrozenTeacher, Teacher
+from kd_lightning.sources import FrozenNetwork, Source
 from kd_lightning.taps.inspection import Adapt
 from kd_lightning.taps.resolving import resolve_taps
 
@@ -48,7 +48,7 @@ def adapted_to(teacher: nn.Module | None, config: DictConfig) -> Adapt | None:
     """How the config has its student rebuilt, around a teacher that is one network; None where it stays as it is."""
     if not config.student.get("adapt"):
         return None
-    network = None if isinstance(teacher, Teacher) else teacher
+    network = None if isinstance(teacher, Source) else teacher
     return lambda student, example: instantiate(config.student.adapt)(student, network, example)
 
 
@@ -157,10 +157,10 @@ def module_around(
     """The module that trains this student as a config describes, with these terms."""
     terms = build_terms(loss)
     example = example_input(data)
-    if teacher is not None and not isinstance(teacher, Teacher):
+    if teacher is not None and not isinstance(teacher, Source):
         given = given_taps("teacher", config.teacher.taps)
         taps = resolve_taps("teacher", teacher, given or "auto", Objective(terms).names(), example, data.num_classes)
-        frozen = FrozenTeacher(
+        frozen = FrozenNetwork(
             teacher,
             taps,
             model_name(config.teacher),

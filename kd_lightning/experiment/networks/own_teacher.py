@@ -17,13 +17,13 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import one_line
 from kd_lightning.experiment.networks.normalization import averaged
 from kd_lightning.models import normalize_inputs, stored_normalization, trained_with
-from kd_lightning.sources import Teacher
+from kd_lightning.sources import Source
 from kd_lightning.terminal import say
 
 SLACK = 0.2  # by which resizing may leave [0, 1]
 
 
-def build_own_teacher(config: DictConfig, data: ImageDataModule) -> Teacher:
+def build_own_teacher(config: DictConfig, data: ImageDataModule) -> Source:
     """The teacher of `teacher._target_`, whose networks normalise the images that they are called with.
 
     Its `answer` gets images in [0, 1]. Each network in it that takes them as they are is made to normalise them: with
@@ -31,9 +31,9 @@ def build_own_teacher(config: DictConfig, data: ImageDataModule) -> Teacher:
     """
     target = config.teacher["_target_"]
     teacher = instantiate(config.teacher)
-    if not isinstance(teacher, Teacher):
+    if not isinstance(teacher, Source):
         raise UserError(
-            f"teacher._target_={target}: built {type(teacher).__name__}, not a kd_lightning.sources.Teacher; for a "
+            f"teacher._target_={target}: built {type(teacher).__name__}, not a kd_lightning.sources.Source; for a "
             f"network give teacher.model={{_target_: {target}}}"
         )
     try:
@@ -55,7 +55,7 @@ def build_own_teacher(config: DictConfig, data: ImageDataModule) -> Teacher:
     return teacher
 
 
-def ramps(data: ImageDataModule, teacher: Teacher) -> Tensor:
+def ramps(data: ImageDataModule, teacher: Source) -> Tensor:
     """Two images from black to white: any usual normalisation of them leaves [0, 1], and resizing does not."""
     like = next(teacher.parameters(), torch.empty(0))
     return torch.linspace(0, 1, data.image_size, device=like.device).expand(2, *data.input_shape).contiguous()
@@ -92,12 +92,12 @@ class Call:
         return trained_with(self.module) is not None or bool(stored_normalization(self.module))
 
 
-def networks_in(teacher: Teacher, images: Tensor) -> list[tuple[nn.Module, int]]:
+def networks_in(teacher: Source, images: Tensor) -> list[tuple[nn.Module, int]]:
     """The networks that a teacher calls with images in [0, 1], as far as they do not normalise them, and the channels.
 
     A network is a module that is known to be one, else the outermost module that gets the images.
     """
-    teacher.request({"logits"})
+    teacher.request({"input": {"logits"}})
     with torch.no_grad(), calls() as seen:
         teacher(example_batch(images))
     found: dict[nn.Module, int] = {}
@@ -109,7 +109,7 @@ def networks_in(teacher: Teacher, images: Tensor) -> list[tuple[nn.Module, int]]
 
 def networks_below(seen: list[Call]) -> Iterator[Call]:
     for call in seen:
-        is_holder = isinstance(call.module, Teacher) or any(inner.is_network() for inner in call.all())
+        is_holder = isinstance(call.module, Source) or any(inner.is_network() for inner in call.all())
         if is_holder and not call.is_network():
             yield from networks_below(call.within)
         else:

@@ -29,8 +29,8 @@ from kd_lightning.records import Each
 from kd_lightning.records import sound_record
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.folder.stored_config import remember
-from kd_lightning.sources import CachedTeacher
-from kd_lightning.sources import FrozenTeacher
+from kd_lightning.sources import CachedSource
+from kd_lightning.sources import FrozenNetwork
 from kd_lightning.store import Answers
 from kd_lightning.store import TopK
 from kd_lightning.store import Whole
@@ -86,8 +86,8 @@ def check_cache(config: DictConfig, data: ImageDataModule, taken: set[str]) -> N
 
 
 def with_answers(
-    teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, example: Tensor
-) -> FrozenTeacher | CachedTeacher:
+    teacher: FrozenNetwork, config: DictConfig, data: ImageDataModule, example: Tensor
+) -> FrozenNetwork | CachedSource:
     """The teacher behind its answers, where the config keeps them."""
     if not is_cached(config):
         return teacher
@@ -96,7 +96,7 @@ def with_answers(
     if config.teacher.cache == "pooled":
         classes = data.num_classes
         found = find_taps(teacher.network, example, teacher.taps["logits"], classes)
-        teacher = FrozenTeacher(teacher.network, {**found, **teacher.taps}, teacher.name, num_classes=classes)
+        teacher = FrozenNetwork(teacher.network, {**found, **teacher.taps}, teacher.name, num_classes=classes)
         classifier, width = classifier_of(teacher, example)
     encoding = encoding_of(config, width)
     images = len(data.train_set.images.targets)
@@ -119,7 +119,7 @@ def with_answers(
         reason = error.strerror or error
         warn(f"teacher.cache={config.teacher.cache}: {folder} cannot be written ({reason}); nothing is kept")
         return teacher
-    return CachedTeacher(teacher, answers, classifier)
+    return CachedSource(teacher, answers, classifier)
 
 
 def encoding_of(config: DictConfig, width: int) -> Encoding:
@@ -127,7 +127,7 @@ def encoding_of(config: DictConfig, width: int) -> Encoding:
     return Whole(width, bits) if top_k is None else TopK(width, top_k, bits)
 
 
-def describe(teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, encoding: Encoding) -> dict[str, Any]:
+def describe(teacher: FrozenNetwork, config: DictConfig, data: ImageDataModule, encoding: Encoding) -> dict[str, Any]:
     """Everything that decides an answer, as plain values."""
     seen = data.fingerprint()
     if "content" not in seen:
@@ -153,7 +153,7 @@ def describe(teacher: FrozenTeacher, config: DictConfig, data: ImageDataModule, 
     }
 
 
-def classifier_of(teacher: FrozenTeacher, example: Tensor) -> tuple[nn.Module, int]:
+def classifier_of(teacher: FrozenNetwork, example: Tensor) -> tuple[nn.Module, int]:
     """The teacher's last layer, and the width of what it takes. Raises UserError unless it makes logits of `pooled`."""
     inner = find_inner_taps(teacher.network, example, teacher.taps["logits"], teacher.num_classes)
     path = inner.get("classifier_weight", ":").partition(":")[0]

@@ -24,14 +24,15 @@ from kd_lightning.experiment.evaluation import find_teacher
 from kd_lightning.experiment.folder.foreign import check_foreign
 from kd_lightning.records import read_record
 from kd_lightning.experiment.folder.stored_config import is_remembered
-from kd_lightning.sources import CachedTeacher
-from kd_lightning.sources import FrozenTeacher
 from kd_lightning.experiment.networks.settings import given_taps
 from kd_lightning.store import Answers
 from kd_lightning.store import TopK
 from kd_lightning.store import Whole
 from kd_lightning.store.encoding import Encoding
 from kd_lightning.store.encoding import divergence
+from kd_lightning.experiment.storage.answers import with_answers
+from kd_lightning.sources import CachedSource
+from kd_lightning.sources import FrozenNetwork
 from kd_lightning.terminal import console
 
 SAMPLE = 256
@@ -101,7 +102,7 @@ def working_in(folder: str | None) -> Iterator[None]:
         os.chdir(before)
 
 
-def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule) -> CachedTeacher:
+def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule) -> CachedSource:
     """The teacher whose answers a folder holds. Raises UserError where it is not there, or not what it was."""
     with console.capture():  # it says what that means for a test
         network = find_teacher(config, data)
@@ -112,18 +113,18 @@ def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule) -> CachedTe
     taps = given_taps("teacher", config.teacher.taps)
     with TemporaryDirectory() as elsewhere:  # another teacher gets no folder in the cache
         config.paths.cache_dir = elsewhere
-        teacher = with_answers(FrozenTeacher(network, taps, model_name(config.teacher)), config, data, example)
-    assert isinstance(teacher, CachedTeacher)
+        teacher = with_answers(FrozenNetwork(network, taps, model_name(config.teacher)), config, data, example)
+    assert isinstance(teacher, CachedSource)
     made = teacher.answers
     if made.records.path.parent.name != folder.name:
         raise UserError(f"the teacher, or the data, are not what they were; kd-cache rm {folder.name}")
     teacher.answers = Answers(folder / "answers.bin", made.records.rows // made.views, made.views, made.encoding)
-    teacher.request({"logits"})
+    teacher.request({"input": {"logits"}})
     return teacher
 
 
 def compare(
-    teacher: CachedTeacher, data: ImageDataModule, sample: int, tolerance: float, *, mixed: bool
+    teacher: CachedSource, data: ImageDataModule, sample: int, tolerance: float, *, mixed: bool
 ) -> Verification:
     """Ask a teacher for a sample of the answers that are kept."""
     answers, encoding = teacher.answers, teacher.answers.encoding
@@ -135,7 +136,7 @@ def compare(
         return Verification(0, 0, 0.0, tolerance, None)
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         batch = {"input": data.train_set.images.read(index, view), "index": index, "view": view}
-        asked = teacher.teacher(data.on_after_batch_transfer(batch))[teacher.kept].float()
+        asked = teacher.source(data.on_after_batch_transfer(batch))[teacher.kept].float()
     difference = relative_difference(encoding, answers.read(index, view)[0], asked)
     lost = divergence(encoding, asked) if encoding.is_partial else None
     return Verification(total, len(index), difference, tolerance, lost)

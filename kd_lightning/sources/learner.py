@@ -1,0 +1,52 @@
+"""A network that is trained."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from kd_lightning.batch import INPUT, seen_as
+from kd_lightning.models.heads import train_heads_apart
+from kd_lightning.sources.network import TappedNetwork
+from kd_lightning.sources.source import Source
+
+
+class Learner(TappedNetwork, Source):
+    """One network with its taps, in whatever mode its training has it.
+
+    Args:
+        network: any module; takes one of the batch's inputs, gives logits (B, C).
+        taps: names and addresses, as `kd_lightning.taps.find_taps` gives them; `logits` is the output where absent.
+        name: whose taps they are, for messages.
+        num_classes: tells the logits among several outputs.
+    """
+
+    trained = True
+
+    def __init__(
+        self,
+        network: nn.Module,
+        taps: Mapping[str, str] | None = None,
+        name: str = "student",
+        *,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.has_two_heads = False
+        self.read_by(taps, name, num_classes)
+
+    def request(self, taps: Mapping[str, set[str]]) -> None:
+        super().request(taps)
+        self.has_two_heads = "logits_distilled" in set().union(*taps.values())
+        self.train_heads_apart()
+
+    def train_heads_apart(self) -> None:
+        """Have a model of two heads train them as the terms take them; another training of the same may have set it."""
+        train_heads_apart(self.network, self.has_two_heads)
+
+    def forward(self, batch: Mapping[str, Tensor], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
+        return self.reader(seen_as(batch, input)[INPUT])
+
+    def identity(self) -> dict[str, Any]:
+        return {"model": type(self.network).__name__}

@@ -1,0 +1,60 @@
+"""A moving average of a network that is trained beside it."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kd_lightning.errors import UserError
+from kd_lightning.schedules.progress import Progress
+from kd_lightning.sources.learner import Learner
+from kd_lightning.sources.network import TappedNetwork
+from kd_lightning.sources.source import Source, UntrainedSource
+
+
+class MovingAverage(TappedNetwork, UntrainedSource):
+    """A learner's weights, averaged over its steps: w ← d·w + (1 - d)·w_learner after each; buffers are copied.
+
+    It begins as a copy of the learner, and gives what that gives. The mean teacher of Tarvainen, Valpola 2017,
+    arXiv:1703.01780. Its weights are in checkpoints.
+
+    Args:
+        decay: d, above 0 and below 1.
+        of: the learner's name; None where there is one alone.
+    """
+
+    def __init__(self, decay: float = 0.999, of: str | None = None) -> None:
+        super().__init__()
+        if not 0 < decay < 1:
+            raise UserError(f"decay={decay}: must be above 0 and below 1, such as 0.999")
+        self.decay = decay
+        self.of = of
+
+    def begin(self, sources: Mapping[str, Source]) -> None:
+        """Copy the learner. Raises UserError where there is none of this name, or the choice is open."""
+        learners = {name: one for name, one in sources.items() if isinstance(one, Learner)}
+        name = next(iter(learners)) if self.of is None and len(learners) == 1 else self.of
+        if name not in learners:
+            raise UserError(f"of={self.of}: name the learner to average; there are {', '.join(learners) or 'none'}")
+        learner = learners[name]
+        self.of = name
+        self.network = copy.deepcopy(learner.network)
+        self.read_by(learner.taps, "teacher", learner.num_classes)
+        self.freeze()
+
+    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self.reader(batch["input"])
+
+    @torch.no_grad()
+    def after_step(self, sources: Mapping[str, Source], progress: Progress) -> None:
+        assert self.of is not None
+        learner = sources[self.of]
+        assert isinstance(learner, Learner)
+        torch._foreach_lerp_([*self.network.parameters()], [*learner.network.parameters()], 1 - self.decay)
+        for own, buffer in zip(self.network.buffers(), learner.network.buffers(), strict=True):
+            own.copy_(buffer)
+
+    def identity(self) -> dict[str, Any]:
+        return {"moving_average_of": self.of, "decay": self.decay}

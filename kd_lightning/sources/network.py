@@ -1,0 +1,34 @@
+"""One network that a source reads by its taps."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from kd_lightning.taps import TapReader, check_taps, taps_of
+
+
+class TappedNetwork:
+    """What sources of one network have in common: its taps, of which those are read that terms take.
+
+    `taps` holds names and addresses, as `kd_lightning.taps.find_taps` gives them; `logits` is the output where absent.
+    `num_classes` tells the logits among several outputs.
+    """
+
+    network: nn.Module
+
+    def read_by(self, taps: Mapping[str, str] | None, owner: str, num_classes: int | None) -> None:
+        """Attach the taps to the network. Raises UserError, with the `owner` of the taps, for one that is not there."""
+        self.taps = {"logits": "", **(taps or {})}
+        self.signals = list(self.taps)
+        self.owner = owner
+        self.num_classes = num_classes
+        with taps_of(owner):
+            check_taps(self.network, self.taps)
+        self.reader = self._reader_of({"logits"})
+
+    def request(self, taps: Mapping[str, set[str]]) -> None:
+        self.reader.remove()
+        self.reader = self._reader_of({"logits"}.union(*taps.values()))
+
+    def _reader_of(self, taps: set[str]) -> TapReader:
+        return TapReader(self.network, {tap: self.taps[tap] for tap in sorted(taps)}, self.owner, self.num_classes)

@@ -1,0 +1,120 @@
+"""What every source has in common: it maps a batch to signals."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from kd_lightning.batch import INPUT, Batch, seen_as
+from kd_lightning.models.batch_norm import batch_statistics
+from kd_lightning.schedules.progress import Progress
+
+
+class Source(nn.Module):
+    """Maps a batch to signals: a network that is trained, a frozen one, a moving average, or whatever has an answer.
+
+    A subclass implements `forward` and `identity`, and names in `signals` what it can give. Its parameters and buffers
+    go into checkpoints. `FrozenSource` is the base of those that neither learn nor change.
+    """
+
+    signals: list[str]
+    """What this source can give, such as `logits`, `stage1`; stages from input to output."""
+
+    trained: bool = False
+    """Whether a training's optimizer changes it."""
+
+    def begin(self, sources: Mapping[str, "Source"]) -> None:
+        """See all sources of a training by name, once, before it is asked for anything."""
+
+    def request(self, taps: Mapping[str, set[str]]) -> None:
+        """Learn which signals the terms take of each input; `input` is the batch's first."""
+
+    def before_transfer(self, batch: Batch) -> Batch:
+        """A training batch, still on the CPU, with whatever this source already knows of it."""
+        return batch
+
+    def close(self) -> None:
+        """Give back the files that it holds open; asked again, it opens them anew."""
+
+    def forward(self, batch: Mapping[str, Tensor], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
+        """The requested signals of one of the batch's inputs; `training` says that a learner learns from them."""
+        raise NotImplementedError
+
+    def after_step(self, sources: Mapping[str, "Source"], progress: Progress) -> None:
+        """What follows an optimizer step, such as another step of a moving average."""
+
+    def identity(self) -> dict[str, Any]:
+        """What this source is, in plain values, for checkpoints and summaries."""
+        raise NotImplementedError
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the networks inside in place, each by itself; arguments as of `torch.compile`."""
+        for network in self.children():
+            network.compile(*args, **kwargs)
+
+
+class UntrainedSource(Source):
+    """A source that learns by no gradient: always in eval mode, out of every optimizer's reach.
+
+    A subclass implements `answer` and `identity`, and calls `freeze` once built.
+    """
+
+    batch_statistics: bool = False
+    """Whether batch normalisations take each training batch's own statistics; the running ones stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[nn.Module] | None = None
+
+    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The requested signals for a batch, of which `input` is the input that is asked for."""
+        raise NotImplementedError
+
+    def forward(self, batch: Mapping[str, Tensor], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
+        if self._parts is None:
+            self._parts = list(self.modules())  # to walk the tree in every step would take as long as a layer
+        if any(part.training for part in self._parts):  # somebody called train() on a part of it
+            self.train(False)
+        batch = seen_as(batch, input)
+        own = training and self.batch_statistics and len(batch[INPUT]) > 1  # a single image has no variance
+        with torch.no_grad(), batch_statistics(self) if own else nullcontext():
+            return self.answer(batch)
+
+    def freeze(self) -> None:
+        """Into eval mode, and out of every optimizer's reach."""
+        self._parts = None
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(False)
+
+
+class FrozenSource(UntrainedSource):
+    """A source that never changes, and is never in a checkpoint: its state is empty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_load_state_dict_pre_hook(_keep_own_state)
+
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
+        return {} if destination is None else destination
+
+
+def _keep_own_state(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    # Fills in what a checkpoint leaves out, so that strict loading still guards the student beside this module.
+    state_dict.update(nn.Module.state_dict(module, prefix=prefix))
+
+
+class LogitsOf(nn.Module):
+    """A source as an ordinary network, to be tested like one: inputs (B, …) to its logits (B, C)."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.source({INPUT: inputs})["logits"]
