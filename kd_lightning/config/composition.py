@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from kd_lightning.config.targets import leave_out_replaced, with_new_targets
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import raise_missing_key
 from kd_lightning.experiment.config import as_typed, conf_dir
@@ -39,13 +40,16 @@ def compose_own_configs_first() -> None:
     def with_swept_groups(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode, **options: Any
     ) -> DictConfig:
-        chosen = first_choices(self, overrides) if run_mode == RunMode.MULTIRUN else overrides
+        firsts = first_choices(self, overrides) if run_mode == RunMode.MULTIRUN else overrides
+        parsed = OverridesParser.create(config_loader=self).parse_overrides(firsts)
+        chosen = with_new_targets(firsts, parsed)
         try:
             config = load(self, config_name, chosen, run_mode, **options)
         except HydraException as error:
-            if chosen != overrides:
-                raise_missing_key(error, chosen, "job 0")
+            if firsts != overrides:
+                raise_missing_key(error, firsts, "job 0")
             raise
+        leave_out_replaced(config, parsed)
         if config_name is not None:
             check_own_configs(config)
         if chosen != overrides:

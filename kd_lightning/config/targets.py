@@ -1,0 +1,84 @@
+"""A `_target_` on a command line, which stands for itself: no argument of the class that it replaces reaches it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+TARGET = "_target_"
+OF_THE_PLACE = ("_partial_", "_recursive_", "_convert_")  # an optimizer is made later, of whichever class
+
+
+def with_new_targets(lines: Sequence[str], parsed: Sequence[Override]) -> list[str]:
+    """The same overrides, those below a key whose `_target_` is given as ones that add the key where it is not yet."""
+    new = new_targets(parsed)
+    return [
+        f"++{line}" if is_within(override.get_key_element(), new) else line
+        for line, override in zip(lines, parsed, strict=True)
+    ]
+
+
+def leave_out_replaced(config: DictConfig, parsed: Sequence[Override]) -> None:
+    """Remove from each part of a config whose `_target_` is given what the overrides do not give beside it."""
+    typed: dict[str, Any] = {}
+    for override in plain_ones(parsed):
+        *above, name = override.key_or_group.split(".")
+        place = typed
+        for key in above:
+            inner = place.setdefault(key, {})
+            place = inner if isinstance(inner, dict) else {}
+        value = override.value()
+        place[name] = merged(place.get(name), value) if isinstance(value, Mapping) else value
+    with open_dict(config):
+        for key in new_targets(parsed):
+            part, given = OmegaConf.select(config, key, throw_on_resolution_failure=False), typed
+            for name in key.split("."):
+                given = given[name]
+            if isinstance(part, DictConfig):
+                keep_alone(part, given)
+
+
+def new_targets(parsed: Sequence[Override]) -> set[str]:
+    """The dotted keys whose `_target_` is given."""
+    return {key for override in plain_ones(parsed) for key in targets_in(override.key_or_group, override.value())}
+
+
+def plain_ones(parsed: Sequence[Override]) -> Iterator[Override]:
+    """The overrides that give a key one value."""
+    yield from (one for one in parsed if not (one.is_delete() or one.is_sweep_override() or one.is_hydra_override()))
+
+
+def targets_in(key: str, value: Any) -> Iterator[str]:
+    if key.endswith(f".{TARGET}"):
+        yield key.removesuffix(f".{TARGET}")
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            yield key
+        for name, inner in value.items():
+            yield from targets_in(f"{key}.{name}", inner) if name != TARGET else ()
+
+
+def is_within(key: str, above: set[str]) -> bool:
+    """Whether an override without + or ~ in front has one of these keys, or one below."""
+    return any(key == one or key.startswith(f"{one}.") for one in above)
+
+
+def merged(before: Any, value: Mapping[Any, Any]) -> dict[str, Any]:
+    own = dict(before) if isinstance(before, Mapping) else {}
+    for name, inner in value.items():
+        own[str(name)] = merged(own.get(str(name)), inner) if isinstance(inner, Mapping) else inner
+    return own
+
+
+def keep_alone(part: DictConfig, given: Mapping[str, Any]) -> None:
+    """Of a part of a config the given keys, in every depth, and how its place has it made."""
+    for name in list(part):
+        if name in OF_THE_PLACE:
+            continue
+        if str(name) not in given:
+            del part[name]
+            continue
+        node, value = part._get_node(name), given[str(name)]
+        if isinstance(node, DictConfig) and isinstance(value, Mapping) and not node._is_none():
+            keep_alone(node, value)
