@@ -1,6 +1,6 @@
 """What a training step receives: a mapping of tensors, whatever the loader gave."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,23 +8,30 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 
-Batch = dict[str, Tensor]
+Input = Tensor | Mapping[str, Tensor]
+Batch = dict[str, Any]
 INPUT = "input"
 KNOWN = "known."  # begins what sources know of a batch beforehand
+TARGETS = ("target", "label", "labels")
+OTHERS = ("index", "view")
 
 
 def as_batch(batch: Any) -> Batch:
-    """`input`, and `target` where there is one, from a mapping, an `(input, target)` pair or a lone input."""
+    """`input`, and `target` where there is one, from a mapping, an `(input, target)` pair or a lone input.
+
+    A mapping has an `input`, a tensor or itself a mapping of tensors; or, as of Hugging Face's data sets, it has none:
+    then all tensors but `label` or `labels`, `index` and `view` are the input. Raises `UserError`.
+    """
     if isinstance(batch, Tensor):
-        return {"input": batch}
+        return {INPUT: batch}
     named: Mapping[str, Any] = {}
     if isinstance(batch, Mapping):
-        named = batch
+        named = batch if INPUT in batch else gathered(batch)
     elif isinstance(batch, (tuple, list)) and 1 <= len(batch) <= 2:
-        named = dict(zip(("input", "target"), batch, strict=False))
-    if isinstance(named.get("input"), (Tensor, Mapping)):
+        named = dict(zip((INPUT, "target"), batch, strict=False))
+    if isinstance(named.get(INPUT), (Tensor, Mapping)):
         return {name: value for name, value in named.items() if value is not None}
-    found = named.get("input")
+    found = named.get(INPUT)
     held = "" if found is None else f", its input of type {type(found).__name__}"
     raise UserError(
         f"batch of type {type(batch).__name__}{held}: give (input, target), a lone input, or a mapping with the key "
@@ -32,13 +39,40 @@ def as_batch(batch: Any) -> Batch:
     )
 
 
-def example_batch(inputs: Tensor) -> Batch:
+def gathered(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch without `input`: its tensors as one, named as a network takes them, or where there is one that itself."""
+    target = next((batch[name] for name in TARGETS if name in batch), None)
+    others = {name: batch[name] for name in OTHERS if name in batch}
+    tensors = {name: value for name, value in batch.items() if name not in (*TARGETS, *OTHERS)}
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+        return {}
+    input = next(iter(tensors.values())) if len(tensors) == 1 else tensors
+    return {INPUT: input, "target": target, **others}
+
+
+def call(network: Callable[..., Any], input: Input) -> Any:
+    """What a network makes of an input: `network(input)`, of a mapping `network(**input)`."""
+    return network(**input) if isinstance(input, Mapping) else network(input)
+
+
+def first_tensor_of(input: Input) -> Tensor:
+    """An input, or the first tensor of a mapping: for batch size, shape and device."""
+    return next(iter(input.values())) if isinstance(input, Mapping) else input
+
+
+def size_of(batch: Mapping[str, Any]) -> int:
+    """How many samples a batch has."""
+    return len(first_tensor_of(batch[INPUT]))
+
+
+def example_batch(inputs: Input) -> Batch:
     """A batch of these inputs with target, index and strong view."""
-    zeros = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
-    return {"input": inputs, "input_strong": inputs, "target": zeros, "index": zeros}
+    first = first_tensor_of(inputs)
+    zeros = torch.zeros(len(first), dtype=torch.int64, device=first.device)
+    return {INPUT: inputs, "input_strong": inputs, "target": zeros, "index": zeros}
 
 
-def seen_as(batch: Mapping[str, Tensor], input: str) -> Mapping[str, Tensor]:
+def seen_as(batch: Mapping[str, Any], input: str) -> Mapping[str, Any]:
     """The batch with another of its inputs as `input`, without what is known of the first; raises `UserError`.
 
     An input goes by its name, such as `audio`, a view by what follows in it, as `strong` for `input_strong`.

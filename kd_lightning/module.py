@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kd_lightning.batch import INPUT, KNOWN, Batch, Constants, as_batch, example_batch
+from kd_lightning.batch import INPUT, KNOWN, Batch, Constants, Input, as_batch, example_batch, size_of
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, functional
@@ -86,7 +86,7 @@ class DistillationModule(LightningModule):
         *,
         student_taps: Mapping[str, str] | str = "auto",
         teacher_taps: Mapping[str, str] | str = "auto",
-        example_input: Tensor | None = None,
+        example_input: Input | None = None,
         num_classes: int | None = None,
         training_set: Mapping[str, Tensor] | None = None,
         on_nonfinite: OnNonFinite = "stop",
@@ -169,7 +169,7 @@ class DistillationModule(LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Input) -> Tensor:
         """The student's logits (B, C)."""
         return self.sources[self.learner]({"input": x})["logits"]
 
@@ -228,7 +228,7 @@ class DistillationModule(LightningModule):
         value = self.objective(signals, progress)
         self.finite.losses(value)
         if self._is_shown():
-            self._show(value, progress, len(batch["input"]))
+            self._show(value, progress, size_of(batch))
         return value.total
 
     def _is_shown(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from kd_lightning.batch import as_batch
+from kd_lightning.batch import as_batch, size_of
 
 
 class MeasuredPart(Callback):
@@ -21,7 +21,7 @@ class MeasuredPart(Callback):
         self.images = 0
 
     def on_test_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: Any) -> None:
-        self.images += len(as_batch(batch)["input"])
+        self.images += size_of(as_batch(batch))
 
     def on_test_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._log("test/images", trainer.limit_test_batches, module)
@@ -32,7 +32,7 @@ class MeasuredPart(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        self.images += len(as_batch(batch)["input"])
+        self.images += size_of(as_batch(batch))
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         self._log("val/images", trainer.limit_val_batches, module)

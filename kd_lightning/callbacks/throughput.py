@@ -7,7 +7,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from kd_lightning.batch import as_batch
+from kd_lightning.batch import as_batch, size_of
 from kd_lightning.callbacks.logging_step import is_logged
 
 
@@ -44,7 +44,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.images += len(as_batch(batch)["input"]) * trainer.world_size
+        self.images += size_of(as_batch(batch)) * trainer.world_size
         if is_logged(trainer):
             self._log_rate(pl_module)
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from kd_lightning.batch import Input, first_tensor_of
 
 
 @contextmanager
@@ -20,8 +22,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def dry_run(model: nn.Module, example: Tensor) -> Iterator[None]:
+def dry_run(model: nn.Module, example: Input) -> Iterator[None]:
     """In eval mode and without gradients; the random state is afterwards as it was before."""
-    devices = [example.device] if example.device.type == "cuda" else []
+    device = first_tensor_of(example).device
+    devices = [device] if device.type == "cuda" else []
     with evaluating(model), torch.random.fork_rng(devices), torch.no_grad():
         yield

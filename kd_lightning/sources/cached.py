@@ -67,7 +67,7 @@ class CachedSource(FrozenSource):
         values, missing = self.answers.read(batch["index"], batch["view"])
         return {**batch, self._values: values, self._missing: missing}
 
-    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def answer(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         if self._values not in batch:
             return self.source(batch)
         kept, missing = batch[self._values], batch[self._missing]

@@ -54,7 +54,7 @@ class Ensemble(FrozenSource):
         for member in self.sources().values():
             member.close()
 
-    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def answer(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         each = {name: member(batch) for name, member in self.sources().items()}
         logits = [answers["logits"] for answers in each.values()]
         shapes = {tuple(one.shape) for one in logits}

@@ -40,7 +40,7 @@ class FrozenNetwork(TappedNetwork, FrozenSource):
         self.read_by(taps, "teacher", num_classes)
         self.freeze()
 
-    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def answer(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         return self.reader(batch["input"])
 
     def identity(self) -> dict[str, Any]:

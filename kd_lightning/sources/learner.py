@@ -45,7 +45,7 @@ class Learner(TappedNetwork, Source):
         """Have a model of two heads train them as the terms take them; another training of the same may have set it."""
         train_heads_apart(self.network, self.has_two_heads)
 
-    def forward(self, batch: Mapping[str, Tensor], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
+    def forward(self, batch: Mapping[str, Any], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
         return self.reader(seen_as(batch, input)[INPUT])
 
     def identity(self) -> dict[str, Any]:

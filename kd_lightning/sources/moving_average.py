@@ -44,7 +44,7 @@ class MovingAverage(TappedNetwork, UntrainedSource):
         self.read_by(learner.taps, "teacher", learner.num_classes)
         self.freeze()
 
-    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def answer(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         return self.reader(batch["input"])
 
     @torch.no_grad()

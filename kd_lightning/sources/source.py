@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from kd_lightning.batch import INPUT, Batch, seen_as
+from kd_lightning.batch import INPUT, Batch, Input, seen_as, size_of
 from kd_lightning.models.batch_norm import batch_statistics
 from kd_lightning.schedules.progress import Progress
 
@@ -39,7 +39,7 @@ class Source(nn.Module):
     def close(self) -> None:
         """Give back the files that it holds open; asked again, it opens them anew."""
 
-    def forward(self, batch: Mapping[str, Tensor], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
+    def forward(self, batch: Mapping[str, Any], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
         """The requested signals of one of the batch's inputs; `training` says that a learner learns from them."""
         raise NotImplementedError
 
@@ -69,17 +69,17 @@ class UntrainedSource(Source):
         super().__init__()
         self._parts: list[nn.Module] | None = None
 
-    def answer(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def answer(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The requested signals for a batch, of which `input` is the input that is asked for."""
         raise NotImplementedError
 
-    def forward(self, batch: Mapping[str, Tensor], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
+    def forward(self, batch: Mapping[str, Any], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
         if self._parts is None:
             self._parts = list(self.modules())  # to walk the tree in every step would take as long as a layer
         if any(part.training for part in self._parts):  # somebody called train() on a part of it
             self.train(False)
         batch = seen_as(batch, input)
-        own = training and self.batch_statistics and len(batch[INPUT]) > 1  # a single image has no variance
+        own = training and self.batch_statistics and size_of(batch) > 1  # a single image has no variance
         with torch.no_grad(), batch_statistics(self) if own else nullcontext():
             return self.answer(batch)
 
@@ -116,5 +116,5 @@ class LogitsOf(nn.Module):
         super().__init__()
         self.source = source
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Input) -> Tensor:
         return self.source({INPUT: inputs})["logits"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from kd_lightning.batch import Input, call
 from kd_lightning.errors import UserError
 from kd_lightning.models.dry_run import dry_run
 from kd_lightning.taps.address import Address, find_module, first_tensor, parameter_of, parse_address, to_layout
@@ -102,11 +103,11 @@ class TapReader:
         self._record = _Record()
         self._handles = [self._attach(name, module) for name, module in self._modules.items() if self._is_hooked(name)]
 
-    def __call__(self, *inputs: Any) -> dict[str, Tensor]:
+    def __call__(self, input: Input) -> dict[str, Tensor]:
         record = self._record
         record.active = True
         try:
-            output = self.model(*inputs)
+            output = call(self.model, input)
             with taps_of(self.owner):
                 return {name: self._value(name, address, output) for name, address in self._addresses.items()}
         finally:
@@ -165,7 +166,7 @@ def taps_of(owner: str) -> Iterator[None]:
 
 
 def tap_values(
-    model: nn.Module, example: Tensor, taps: Mapping[str, str], num_classes: int | None = None
+    model: nn.Module, example: Input, taps: Mapping[str, str], num_classes: int | None = None
 ) -> dict[str, Tensor]:
     """The value of each tap for an example."""
     reader = TapReader(model, taps, num_classes=num_classes)

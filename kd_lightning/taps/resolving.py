@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
-from torch import Tensor, nn
+from torch import nn
 
+from kd_lightning.batch import Input
 from kd_lightning.errors import UserError
 from kd_lightning.signals import taken_from
 from kd_lightning.taps.address import check_taps
-from kd_lightning.taps.finding.finding import FOUND, find_taps
-from kd_lightning.taps.finding.inner import find_inner_taps
+from kd_lightning.taps.finding.finding import FOUND, taps_in, traced
+from kd_lightning.taps.finding.inner import inner_taps_in
 from kd_lightning.taps.reader import taps_of
 
 
@@ -17,7 +18,7 @@ def resolve_taps(
     network: nn.Module,
     taps: Mapping[str, str] | str,
     names: Iterable[str],
-    example_input: Tensor | None,
+    example_input: Input | None,
     num_classes: int | None = None,
 ) -> dict[str, str]:
     """Names and addresses of a network's taps; found with `example_input` only where a term takes more than logits."""
@@ -39,9 +40,9 @@ def resolve_taps(
 
 
 def find_all(
-    network: nn.Module, example: Tensor, taken: set[str] | None, logits: str = "", num_classes: int | None = None
+    network: nn.Module, example: Input, taken: set[str] | None, logits: str = "", num_classes: int | None = None
 ) -> dict[str, str]:
     """The taps that `auto` finds; those inside the stages only where one of them is taken, or all are (None)."""
     takes_inner = taken is None or not all(FOUND.fullmatch(tap) for tap in taken)
-    inner = find_inner_taps(network, example, logits, num_classes) if takes_inner else {}
-    return {**find_taps(network, example, logits, num_classes), **inner}
+    trace = traced(network, example, logits, num_classes)
+    return {**taps_in(trace, network, logits), **(inner_taps_in(trace, network) if takes_inner else {})}

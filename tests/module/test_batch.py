@@ -33,6 +33,9 @@ class Pair(NamedTuple):
         ({"input": X, "target": None, "index": INDEX}, {"input": X, "index": INDEX}),
         ({"target": Y, "view": INDEX, "input": X}, {"input": X, "target": Y, "view": INDEX}),
         (UserDict({"input": X, "target": Y}), {"input": X, "target": Y}),
+        ({"image": X, "label": Y}, {"input": X, "target": Y}),
+        ({"pixel_values": X, "labels": Y, "index": INDEX}, {"input": X, "target": Y, "index": INDEX}),
+        ({"pixel_values": X}, {"input": X}),
     ],
 )
 def test_what_a_loader_may_give(given: Any, expected: dict[str, Tensor]) -> None:
@@ -42,13 +45,18 @@ def test_what_a_loader_may_give(given: Any, expected: dict[str, Tensor]) -> None
     assert all(batch[name] is value for name, value in expected.items())
 
 
+def test_several_tensors_without_an_input_are_one() -> None:
+    given = {"input_ids": X, "attention_mask": INDEX, "labels": Y, "view": INDEX}
+    assert as_batch(given) == {"input": {"input_ids": X, "attention_mask": INDEX}, "target": Y, "view": INDEX}
+
+
 def test_the_loaders_own_mapping_is_left_alone() -> None:
     given = {"input": X, "target": None}
     as_batch(given)["more"] = Y
     assert given == {"input": X, "target": None}
 
 
-@pytest.mark.parametrize("given", [{"image": X}, {}, (), (X, Y, INDEX), "input", 3, None])
+@pytest.mark.parametrize("given", [{"labels": Y}, {"image": "a.png"}, {}, (), (X, Y, INDEX), "input", 3, None])
 def test_what_it_may_not(given: Any) -> None:
     with pytest.raises(UserError, match=f"^batch of type {type(given).__name__}: give \\(input, target\\)"):
         as_batch(given)

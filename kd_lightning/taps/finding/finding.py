@@ -2,18 +2,19 @@
 
 import re
 
-from torch import Tensor, nn
+from torch import nn
 
+from kd_lightning.batch import Input
 from kd_lightning.models.dry_run import dry_run
 from kd_lightning.taps.finding.classifier import find_classifier, find_distillation_head, pooled_address
 from kd_lightning.taps.finding.feature_info import stages_by_feature_info
 from kd_lightning.taps.finding.stages import find_stages
-from kd_lightning.taps.finding.trace import record
+from kd_lightning.taps.finding.trace import Trace, record
 
 FOUND = re.compile(r"logits.*|pooled|stages?\d*|last_stage")
 
 
-def find_taps(model: nn.Module, example: Tensor, logits: str = "", num_classes: int | None = None) -> dict[str, str]:
+def find_taps(model: nn.Module, example: Input, logits: str = "", num_classes: int | None = None) -> dict[str, str]:
     """Names and addresses of a model's taps: `logits`, `pooled` and `stage1`, `stage2`, … where it has them.
 
     - `logits` is the model's output; of several, see `logits_of`.
@@ -29,13 +30,22 @@ def find_taps(model: nn.Module, example: Tensor, logits: str = "", num_classes: 
     The model runs once, in eval mode and without gradients; it is left as it was. It may be on the meta device.
 
     Args:
-        model: any module that takes one tensor.
-        example: an input of the shape that the model will see, on the model's device.
+        model: any module.
+        example: an input as the model will get it, on the model's device.
         logits: the address of the logits, where the model's output does not tell them.
         num_classes: tells the logits among several outputs.
     """
+    return taps_in(traced(model, example, logits, num_classes), model, logits)
+
+
+def traced(model: nn.Module, example: Input, logits: str = "", num_classes: int | None = None) -> Trace | None:
+    """One recorded run, from which all taps are found; see `record`."""
     with dry_run(model, example):
-        trace = record(model, example, logits, num_classes)
+        return record(model, example, logits, num_classes)
+
+
+def taps_in(trace: Trace | None, model: nn.Module, logits: str = "") -> dict[str, str]:
+    """Those of `find_taps`, in a recorded run."""
     taps = {"logits": logits}
     if trace is None:
         return taps

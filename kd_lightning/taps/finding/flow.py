@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from kd_lightning.batch import Input, first_tensor_of
+
 
 class Flow(TorchDispatchMode):
     """Numbers the states of all memory that depends on an example, and what each was computed from.
@@ -15,11 +17,11 @@ class Flow(TorchDispatchMode):
     node of the same memory. Nodes are numbered in the order in which they came to be.
     """
 
-    def __init__(self, example: Tensor) -> None:
+    def __init__(self, example: Input) -> None:
         super().__init__()
         self.parents: list[set[int]] = [set()]
         self.made_by = [""]  # the operation, as in aten.mean.dim
-        self.state = {storage_of(example): 0}
+        self.state = {storage_of(first_tensor_of(example)): 0}  # the others, such as masks, enter everywhere
         self._alive: list[Any] = [example]  # so that no address is used twice
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

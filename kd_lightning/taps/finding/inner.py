@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 
-from torch import Tensor, nn
+from torch import nn
 
-from kd_lightning.models.dry_run import dry_run
+from kd_lightning.batch import Input
 from kd_lightning.taps.finding.classifier import find_classifier, find_distillation_head
-from kd_lightning.taps.finding.finding import find_taps
+from kd_lightning.taps.finding.finding import taps_in, traced
 from kd_lightning.taps.finding.resolution import layout_suffix, size
-from kd_lightning.taps.finding.trace import Call, Trace, record
+from kd_lightning.taps.finding.trace import Call, Trace
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
 NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
@@ -19,7 +19,7 @@ POOLING = re.compile(r".*(Pool|Identity|Flatten|Dropout).*")
 
 
 def find_inner_taps(
-    model: nn.Module, example: Tensor, logits: str = "", num_classes: int | None = None
+    model: nn.Module, example: Input, logits: str = "", num_classes: int | None = None
 ) -> dict[str, str]:
     """Names and addresses of a model's further taps, as far as it has them.
 
@@ -35,14 +35,15 @@ def find_inner_taps(
 
     Runs the model as `find_taps` does.
     """
-    stages = [
-        address for tap, address in find_taps(model, example, logits, num_classes).items() if tap.startswith("stage")
-    ]
-    with dry_run(model, example):
-        trace = record(model, example, logits, num_classes)
+    return inner_taps_in(traced(model, example, logits, num_classes), model)
+
+
+def inner_taps_in(trace: Trace | None, model: nn.Module) -> dict[str, str]:
+    """Those of `find_inner_taps`, in a recorded run."""
     taps: dict[str, str] = dict(getattr(model, "taps", {}))
     if trace is None:
         return taps
+    stages = [address for tap, address in taps_in(trace, model).items() if tap.startswith("stage")]
     calls = [trace.last[address.partition(":")[0]] for address in stages]
     if calls and (stem := _stem(trace, calls[0])):
         taps["stem"] = stem

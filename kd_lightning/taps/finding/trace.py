@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from kd_lightning.batch import Input, call, first_tensor_of
 from kd_lightning.taps.address import first_tensor, parse_address
 from kd_lightning.taps.finding.flow import Flow, storage_of
 from kd_lightning.taps.outputs import is_own_output, logits_of
@@ -71,13 +72,14 @@ class Trace:
         return self.last[call.path] is call and self.flow.state.get(call.storage) == call.node
 
 
-def record(model: nn.Module, example: Tensor, logits: str = "", num_classes: int | None = None) -> Trace | None:
+def record(model: nn.Module, example: Input, logits: str = "", num_classes: int | None = None) -> Trace | None:
     """Run a model once; None where its logits depend in no traceable way on the example.
 
     `logits` is the address of these; of what the model returns, they are those that `logits_of` takes.
     """
     flow = Flow(example)
-    root = Call("", model, tuple(example.shape))
+    shape = tuple(first_tensor_of(example).shape)
+    root = Call("", model, shape)
     stack = [root]
     names = {module: name for name, module in model.named_modules()}
 
@@ -96,7 +98,7 @@ def record(model: nn.Module, example: Tensor, logits: str = "", num_classes: int
     handles += [module.register_forward_hook(leave) for module in names if module is not model]
     try:
         with flow:
-            output = model(example)
+            output = call(model, example)
     finally:
         for handle in handles:
             handle.remove()
@@ -106,7 +108,7 @@ def record(model: nn.Module, example: Tensor, logits: str = "", num_classes: int
     else:
         end = next((call for call in reversed(list(root.descendants())) if call.path == address.path), root)
         root.shape, root.node, root.storage = end.shape, end.node, end.storage
-    return None if root.node is None else Trace(root, flow, flow.main_path(root.node), tuple(example.shape))
+    return None if root.node is None else Trace(root, flow, flow.main_path(root.node), shape)
 
 
 def _finish(call: Call, output: Any, flow: Flow) -> None:
