@@ -39,8 +39,8 @@ class CachedSource(FrozenSource):
         self.signals = ["logits"] if classifier is None else ["logits", "pooled"]
         self._classifier = [classifier]  # in a list, for it belongs to the source already
         number = next(NUMBERS)
-        self._values = f"{KNOWN}{number}.values"  # what the file had, (B, C), rows of missing answers undefined
-        self._missing = f"{KNOWN}{number}.missing"  # the positions of those rows, (M,)
+        self.values_key = f"{KNOWN}{number}.values"  # what the file had, (B, C), rows of missing answers undefined
+        self.missing_key = f"{KNOWN}{number}.missing"  # the positions of those rows, (M,)
         self.freeze()
 
     def request(self, taps: Mapping[str, set[str]]) -> None:
@@ -65,12 +65,12 @@ class CachedSource(FrozenSource):
                 "again, mixed ones for example; use teacher.cache=off"
             )
         values, missing = self.answers.read(batch["index"], batch["view"])
-        return {**batch, self._values: values, self._missing: missing}
+        return {**batch, self.values_key: values, self.missing_key: missing}
 
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        if self._values not in batch:
+        if self.values_key not in batch:
             return self.source(batch)
-        kept, missing = batch[self._values], batch[self._missing]
+        kept, missing = batch[self.values_key], batch[self.missing_key]
         if len(missing):
             fresh = self.source({**batch, INPUT: batch[INPUT][missing]})[self.kept]
             index, view = (batch[name][missing].cpu() for name in ("index", "view"))

@@ -24,11 +24,13 @@ from kd_lightning.runs.folder import sweep_goes_on
 from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import discard_empty_sweep, make_plan, searches
 from kd_lightning.sweeps.progress import Progress
+from kd_lightning.system.files import write_text
 from kd_lightning.system.interruption import interruption
 from kd_lightning.system.os_errors import refusal
 from kd_lightning.system.process import at_end
 from kd_lightning.terminal import AS_IT_IS
-from kd_lightning.system.files import set_aside_folder, write_text
+from kd_lightning.system.files import set_aside_folder
+from kd_lightning.system.files import write_text
 
 TALKERS = ("hydra", "hydra_plugins", "alembic")
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended

@@ -1,0 +1,1 @@
+"""What loggers are told, and the environment of a run."""

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from kd_lightning.data.folders.decoded import progress_bar
-from kd_lightning.reporting.pages.content import Table
-from kd_lightning.reporting.tables.export import as_markdown
 from kd_lightning.reporting.figures.style import as_text
+from kd_lightning.reporting.pages.content import Table
 from kd_lightning.reporting.pages.page import render
-from kd_lightning.runs.reading import read
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.reporting.pages.sweep_page import sweep_page
+from kd_lightning.reporting.tables.export import as_markdown
+from kd_lightning.runs.reading import read
 from kd_lightning.terminal import say
 from kd_lightning.tracking.confusions import Confusions
-from kd_lightning.tracking.tensorboard.figures import confusion_figure
 from kd_lightning.tracking.markdown import as_text as in_markdown
+from kd_lightning.tracking.tensorboard.figures import confusion_figure
 from tests.conftest import Command
 from tests.reporting.test_report import selected_run
 

@@ -16,27 +16,28 @@ from kd_lightning.schedules.length import Length
 from tests.experiment.test_methods import METHODS, modules
 
 PACKAGE = Path(kd_lightning.__file__).parent
-FOLDERS = ("losses", "losses/functional", "projectors", "teachers")
+FOLDERS = ("losses", "models/projectors", "sources")
 STEP = (
     "batch.py",
     "finite.py",
-    "length.py",
     "module.py",
     "objective.py",
-    "schedules.py",
+    "schedules/length.py",
+    "schedules/progress.py",
     "signals.py",
+    "term.py",
     "data/augment.py",
     "data/views.py",
     "models/normalization.py",
     "taps/address.py",
     "taps/reader.py",
-    *(str(file.relative_to(PACKAGE)) for folder in FOLDERS for file in sorted((PACKAGE / folder).glob("*.py"))),
+    *(str(file.relative_to(PACKAGE)) for folder in FOLDERS for file in sorted((PACKAGE / folder).rglob("*.py"))),
 )
 WAITS = {"item", "tolist", "numpy", "cpu", "nonzero", "unique", "is_nonzero", "equal", "allclose", "masked_select"}
 ALLOWED = {
     ("finite.py", "tolist"),  # of weights, before they are saved
     ("models/normalization.py", "tolist"),  # of statistics that go into a file
-    ("teachers/cached.py", "cpu"),  # answers that the file lacks
+    ("sources/cached.py", "cpu"),  # answers that the file lacks
 }
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_lightning.tracking.arrays import read_arrays, write_arrays
 from kd_lightning.system.files import replacing, write_json
+from kd_lightning.tracking.arrays import read_arrays, write_arrays
 
 
 def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from kd_lightning.data import DigitsDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.models import create_model
 from kd_lightning.sources import CachedSource, FrozenNetwork
-from kd_lightning.sources.cached import MISSING
 from kd_lightning.store import Answers, Whole
 from kd_lightning.store.folders import entries, remove
 from tests.module.test_module import KD, trainer
@@ -35,7 +34,7 @@ class Asked(lightning.Callback):
         self.before = self.before or kept(pl_module.teacher.answers)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        assert not len(batch[MISSING])
+        assert not len(batch[pl_module.teacher.missing_key])
         self.asked |= pairs(batch["index"], batch["view"])
         self.batches += 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from kd_lightning.callbacks.device_memory import GIB
+from kd_lightning.callbacks.measurements import GIB
 
 PROCESS = Path("/proc/self")  # what Linux tells of this process
 

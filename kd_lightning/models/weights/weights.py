@@ -25,8 +25,11 @@ from kd_lightning.models.weights.checkpoint_files import Group, plain_names, rea
 from kd_lightning.models.weights.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.weights.readings import Reading, readings, usual
 from kd_lightning.store.checksums import with_checksum
+from kd_lightning.system.files import replacing, synced
 from kd_lightning.terminal import say_once
-from kd_lightning.system.files import replacing, set_aside_folder, synced
+from kd_lightning.system.files import replacing
+from kd_lightning.system.files import set_aside_folder
+from kd_lightning.system.files import synced
 
 LISTED = 3
 LISTED_ADDRESSES = 6

@@ -22,7 +22,15 @@ from kd_lightning.reporting.tables.page_tables import comparison
 from kd_lightning.reporting.tables.page_tables import objective
 from kd_lightning.runs.run import DAMAGED
 from kd_lightning.runs.run import Run
+from kd_lightning.reporting.pages.content import Card
+from kd_lightning.reporting.pages.content import Cell
+from kd_lightning.reporting.pages.content import Content
+from kd_lightning.reporting.pages.content import Notice
+from kd_lightning.reporting.pages.content import Section
+from kd_lightning.reporting.pages.content import Table
+from kd_lightning.reporting.pages.content import section
 from kd_lightning.reporting.tables.terminal_tables import caption
+from kd_lightning.runs.run import Run
 from kd_lightning.runs.status import FAILED
 
 

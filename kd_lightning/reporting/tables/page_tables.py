@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from kd_lightning.reporting.tables.cells import accuracy, choice, count, gain, over_runs, over_seeds, paired_cells, time
-from kd_lightning.runs.collection import METRICS, Collection, Configuration
-from kd_lightning.reporting.pages.content import Cell, Table
 from kd_lightning.reporting.figures.classes import WHOLE, confusions_of
 from kd_lightning.reporting.figures.style import TITLES
+from kd_lightning.reporting.pages.content import Cell, Table
+from kd_lightning.reporting.tables.cells import accuracy, choice, count, gain, over_runs, over_seeds, paired_cells, time
+from kd_lightning.reporting.tables.terminal_tables import ROWS
+from kd_lightning.runs.collection import METRICS, Collection, Configuration
 from kd_lightning.runs.run import Run
 from kd_lightning.runs.statistics import paired
-from kd_lightning.reporting.tables.terminal_tables import ROWS
 from kd_lightning.tracking.arrays import ROLES
 
 CONFUSIONS = 20  # rows

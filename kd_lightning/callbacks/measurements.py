@@ -1,4 +1,4 @@
-"""Counting images and seconds of training."""
+"""What a training logs of itself beside its losses: throughput, memory, the size of the gradient."""
 
 import time
 from typing import Any
@@ -6,9 +6,16 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 
 from kd_lightning.batch import as_batch, size_of
-from kd_lightning.callbacks.logging_step import is_logged
+
+
+def is_logged(trainer: Trainer) -> bool:
+    """Whether what is logged in this step goes to a logger: each `trainer.log_every_n_steps`."""
+    return bool(trainer.loggers) and trainer._logger_connector.should_update_logs
 
 
 class Throughput(Callback):
@@ -77,3 +84,41 @@ class Throughput(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.images, self.seconds = state_dict["images"], state_dict["seconds"]
         self._earlier = state_dict["fit_s"]
+
+
+GIB = 2**30
+
+
+class DeviceMemory(Callback):
+    """Logs `train/memory_gib`: the most that tensors took on the GPU so far; nothing on a CPU.
+
+    So far in the run under kd-train, its earlier trainings included; elsewhere in the process.
+    """
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if pl_module.device.type == "cuda" and is_logged(trainer):
+            peak = torch.tensor(torch.cuda.max_memory_allocated(pl_module.device) / GIB)
+            pl_module.log("train/memory_gib", peak, on_step=True, on_epoch=False)
+
+
+class GradientNorm(Callback):
+    """Logs `train/gradient_norm`: the 2-norm of all gradients together, before they are clipped."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        if not is_logged(trainer):
+            return
+        parameters: list[Any] = [weight for group in optimizer.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in parameters if weight.grad is not None]
+        norm = get_total_norm(gradients) / loss_scale(trainer, optimizer)
+        pl_module.log("train/gradient_norm", norm, on_step=True, on_epoch=False)
+
+
+def loss_scale(trainer: Trainer, optimizer: Optimizer) -> Tensor | float:
+    """What the gradients are still multiplied by: in float16, a fused optimizer divides by it itself."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
+        return 1.0
+    scale: Tensor = scaler._scale  # get_scale() would ask the device for it
+    return scale

@@ -1,0 +1,115 @@
+"""The tree says what the architecture is: folders, and the direction of imports."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "kd_lightning"
+# Imports point down this list and never back; on one line they may use those to their right.
+ROWS = (
+    ("commands", "cli", "config"),
+    ("sweeps",),
+    ("experiment",),
+    ("reporting",),
+    ("module", "callbacks"),
+    ("objective", "term", "sources", "tasks", "data"),
+    ("losses", "taps", "models", "schedules", "signals", "batch"),
+    ("store",),
+    ("runs",),
+    ("tracking",),
+    ("finite", "ranks", "system", "terminal", "errors", "lazy_names"),
+)
+PLACE = {room: (row, place) for row, rooms in enumerate(ROWS) for place, room in enumerate(rooms)}
+ABOVE_HYDRA = PLACE["experiment"][0]  # below it nothing knows Hydra
+KNOWS_HYDRA = {"models.factory"}  # makes a model of a `_target_`
+MOST_FILES = 12  # in a folder
+MOST_LINES = 400  # in a file
+
+
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+FILES = {module_name(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+FOLDERS = sorted({file.parent for file in FILES.values()})
+FUNCTIONS = sorted(name for name in FILES if name.startswith("losses.functional."))
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+def imported(module: str) -> Iterator[str]:
+    """What a module imports, at whatever depth; of this package without its name."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (
+                found
+                if (found := f"{node.module}.{alias.name}").removeprefix("kd_lightning.") in FILES
+                else node.module
+                for alias in node.names
+            )
+
+
+def own(module: str) -> set[str]:
+    return {name.removeprefix("kd_lightning.") for name in imported(module) if name.startswith("kd_lightning.")}
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_every_module_stands_in_a_room() -> None:
+    assert {room_of(module) for module in FILES} - {""} == set(PLACE)
+
+
+@pytest.mark.parametrize("module", sorted(FILES.keys() - {""}))
+def test_imports_point_down(module: str) -> None:
+    row, place = PLACE[room_of(module)]
+    for other in own(module):
+        if room_of(other) not in ("", room_of(module)):
+            assert PLACE[room_of(other)] > (row, place), f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("module", sorted(FILES.keys() - {""} - KNOWS_HYDRA))
+def test_nothing_below_the_experiment_knows_hydra(module: str) -> None:
+    if PLACE[room_of(module)][0] > ABOVE_HYDRA:
+        assert not {name.partition(".")[0] for name in imported(module)} & {"hydra", "omegaconf"}
+
+
+@pytest.mark.parametrize("module", FUNCTIONS)
+def test_functional_losses_import_torch_alone_and_lie_where_their_classes_do(module: str) -> None:
+    others = {name.partition(".")[0] for name in imported(module)} - {"torch", *sys.stdlib_module_names}
+    assert others <= {"kd_lightning"}
+    assert all(name.startswith("losses.functional") for name in own(module))
+    shared = {"samples", "sizes", "divergence"}
+    name = module.removeprefix("losses.functional.")
+    assert f"losses.{name}" in FILES or name in shared
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(PACKAGE.parent)))
+def test_a_folder_is_seen_at_a_glance(folder: Path) -> None:
+    assert len([file for file in folder.glob("*.py") if file.name != "__init__.py"]) <= MOST_FILES
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_a_file_has_one_subject(module: str) -> None:
+    text = FILES[module].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MOST_LINES
+    assert ast.get_docstring(tree(module)), "the first line says what it is about"
+
+
+@pytest.mark.parametrize("module", FUNCTIONS)
+def test_public_functions_of_tensors_tell_shapes_and_what_they_give(module: str) -> None:
+    for node in tree(module).body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            told = ast.get_docstring(node) or ""
+            assert re.search(r"\([BNC], ?|\([BN],\)|\(B, \.\.\.\)|scalar|shape", told), node.name
