@@ -18,29 +18,15 @@ from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, functional
 from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
-from kd_lightning.tasks.predictions import Predictions
 from kd_lightning.ranks import mean_of_ranks
+from kd_lightning.schedules.learning_rate import LearningRateSchedule
+from kd_lightning.schedules.length import Length, begin_next_epoch, is_unlimited, length_of
 from kd_lightning.schedules.progress import Progress
-from kd_lightning.sources.sharing import check_apart
-from kd_lightning.sources.sharing import check_terms_apart
-from kd_lightning.signals import DETACHED
-from kd_lightning.signals import TRAINING_SET
-from kd_lightning.signals import Signal
-from kd_lightning.signals import requested
-from kd_lightning.schedules.progress.learning_rate import LearningRateSchedule
-from kd_lightning.schedules.progress.length import Length
-from kd_lightning.schedules.progress.length import begin_next_epoch
-from kd_lightning.schedules.progress.length import is_unlimited
-from kd_lightning.schedules.progress.length import length_of
-from kd_lightning.schedules.progress.torch_schedule import TorchSchedule
-from kd_lightning.schedules.progress.torch_schedule import scheduled
-from kd_lightning.sources import FrozenNetwork
-from kd_lightning.sources import Learner
-from kd_lightning.sources import Source
-from kd_lightning.taps import TapReader
+from kd_lightning.schedules.torch_schedule import TorchSchedule, scheduled
+from kd_lightning.signals import DETACHED, TRAINING_SET, Signal, requested
+from kd_lightning.sources import FrozenNetwork, Learner, Source
+from kd_lightning.sources.sharing import check_apart, check_terms_apart
 from kd_lightning.taps import dry_run
-from kd_lightning.schedules.torch_schedule import TorchSchedule
-from kd_lightning.schedules.torch_schedule import scheduled
 from kd_lightning.taps.resolving import resolve_taps
 from kd_lightning.tasks import metrics
 from kd_lightning.tasks.labels import check_labels

@@ -5,9 +5,9 @@ import time
 import torch
 from torch import distributed
 
-from kd_lightning.system.interruption import interruption
-from kd_lightning.peers import peers
 from kd_lightning.ranks import hosts
+from kd_lightning.system.interruption import interruption
+from kd_lightning.system.peers import peers
 
 PERIOD = 0.5  # seconds between two questions
 COMING = 10.0  # seconds until the ranks that agreed on a signal come to a batch after which they can be saved

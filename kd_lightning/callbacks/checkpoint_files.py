@@ -9,12 +9,9 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from kd_lightning.errors import UserError
-from kd_lightning.records import archive_is_damaged
+from kd_lightning.system.files import remove_unfinished, replacing, synced
+from kd_lightning.system.records import archive_is_damaged
 from kd_lightning.terminal import warn
-from kd_lightning.system.files import remove_unfinished
-from kd_lightning.system.files import replacing
-from kd_lightning.system.files import synced
-from kd_lightning.store.checksums import archive_is_damaged
 
 LAST, BEFORE, BEST = "last.ckpt", "last.before.ckpt", "best.ckpt"
 

@@ -12,13 +12,9 @@ from lightning.pytorch.callbacks import Callback
 
 from kd_lightning.callbacks.agreement import AgreedSignal
 from kd_lightning.callbacks.resumption import at_first_batch_of_validation
-from kd_lightning.system.interruption import Interrupted
-from kd_lightning.system.interruption import interruption
-from kd_lightning.system.interruption import leave
-from kd_lightning.peers import peers
-from kd_lightning.ranks import hosts
-from kd_lightning.ranks import on_any_rank
-from kd_lightning.terminal import is_first_rank
+from kd_lightning.ranks import hosts, on_any_rank
+from kd_lightning.system.interruption import Interrupted, interruption
+from kd_lightning.system.peers import peers
 
 ENDING = 20.0  # seconds until those that were saved have ended
 

@@ -4,9 +4,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import ExitStack
-from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -14,33 +11,21 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from kd_lightning.experiment.bad_input import BAD_INPUT
-from kd_lightning.experiment.bad_input import of_command_line
-from kd_lightning.experiment.bad_input import one_line
 from kd_lightning.cli.command_line import readable
 from kd_lightning.config.composition import compose_own_configs_first
-from kd_lightning.experiment.config import conf_dir
-from kd_lightning.system.cpu import wait_as_the_load_suggests
-from kd_lightning.disk import is_of_the_disk
-from kd_lightning.disk import told_by_threads
-from kd_lightning.errors import DiskFailure
-from kd_lightning.errors import NonFinite
-from kd_lightning.errors import UserError
 from kd_lightning.config.fast_help import configs_copied_once
-from kd_lightning.system.interruption import Interrupted
-from kd_lightning.system.interruption import interruption
-from kd_lightning.system.interruption import leave
-from kd_lightning.system.os_errors import current_folder
-from kd_lightning.system.os_errors import disk_failure
-from kd_lightning.system.os_errors import refusal
-from kd_lightning.system.os_errors import is_full_disk
-from kd_lightning.peers import peers
 from kd_lightning.config.resolvers import register_resolvers
-from kd_lightning.runs.folder import discard_empty_run
+from kd_lightning.errors import DiskFailure, NonFinite, UserError
+from kd_lightning.experiment.bad_input import BAD_INPUT, of_command_line, one_line
+from kd_lightning.experiment.config import conf_dir
+from kd_lightning.experiment.folder.run_folder import discard_empty_run
+from kd_lightning.experiment.os_errors import current_folder, disk_failure, refusal
 from kd_lightning.runs.folder import sweep_goes_on
-from kd_lightning.system.process import at_end
-from kd_lightning.system.process import environment
-from kd_lightning.terminal import is_first_rank
+from kd_lightning.system.cpu import wait_as_the_load_suggests
+from kd_lightning.system.disk import is_of_the_disk, told_by_threads
+from kd_lightning.system.interruption import Interrupted, interruption, leave
+from kd_lightning.system.peers import peers
+from kd_lightning.system.process import at_end, environment
 
 compose_own_configs_first()
 FULL_ERROR = "HYDRA_FULL_ERROR"

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from kd_lightning.disk import is_of_the_disk
 from kd_lightning.errors import UserError
+from kd_lightning.system.disk import is_of_the_disk
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +29,7 @@ def run(task: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        from kd_lightning.system.os_errors import current_folder, disk_failure, refusal  # which imports Hydra
+        from kd_lightning.experiment.os_errors import current_folder, disk_failure, refusal  # which imports Hydra
 
         try:
             current_folder()

@@ -48,8 +48,8 @@ def list_entries(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     from kd_lightning.store.folders import entries
-    from kd_lightning.terminal import show
     from kd_lightning.system.files import remove_unfinished
+    from kd_lightning.terminal import show
 
     remove_unfinished(arguments.dir)
     table, total = Table("name", "kind", "what", box=SIMPLE_HEAD), 0

@@ -7,7 +7,8 @@ from omegaconf import DictConfig
 
 from kd_lightning.cli.command import command, is_sweep_job
 from kd_lightning.experiment.config import as_typed
-from kd_lightning.runs.folder import goes_on, one_run_in, refuse_folders_of_ranks, run_folder, sweep_of
+from kd_lightning.experiment.folder.run_folder import refuse_folders_of_ranks, run_folder
+from kd_lightning.runs.folder import goes_on, one_run_in, sweep_of
 from kd_lightning.system.interruption import interruption
 
 

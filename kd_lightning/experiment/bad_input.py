@@ -17,7 +17,7 @@ from omegaconf.errors import (
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import options
-from kd_lightning.system.os_errors import setting
+from kd_lightning.experiment.os_errors import setting
 
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)
 PLUGINS = {  # configs that an extra of this package brings

@@ -40,9 +40,8 @@ from kd_lightning.experiment.training import Fit, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.pages.page import write_run_page
-from kd_lightning.terminal import say
-from kd_lightning.terminal import warn
 from kd_lightning.system.files import write_json
+from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.arrays import Arrays, write_evaluation
 from kd_lightning.tracking.environment import environment
 from kd_lightning.tracking.results import log_results

@@ -27,14 +27,11 @@ from kd_lightning.experiment.storage.late_results import log_later
 from kd_lightning.experiment.testing import student_weights, test, test_student
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
-from kd_lightning.records import Damaged
-from kd_lightning.records import archive_is_damaged
-from kd_lightning.runs.caution import part
 from kd_lightning.reporting.pages.page import write_run_page
-from kd_lightning.runs.folder import checkpoint_name
-from kd_lightning.runs.folder import finished
-from kd_lightning.experiment.folder.stored_config import run_config
+from kd_lightning.runs.caution import part
+from kd_lightning.runs.folder import checkpoint_name, finished
 from kd_lightning.system.files import write_json
+from kd_lightning.system.records import Damaged, archive_is_damaged
 from kd_lightning.terminal import say
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 

@@ -7,14 +7,12 @@ from omegaconf import DictConfig
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.comparison import compare
-from kd_lightning.experiment.folder.resume import finished
-from kd_lightning.experiment.folder.resume import same_config
-from kd_lightning.records import Damaged
+from kd_lightning.experiment.folder.resume import finished, same_config
+from kd_lightning.experiment.folder.stored_config import save_config, stored_values
 from kd_lightning.reporting.pages.page import NAME as PAGE
 from kd_lightning.reporting.pages.page import write_run_page
-from kd_lightning.experiment.folder.stored_config import save_config
-from kd_lightning.experiment.folder.stored_config import stored_values
 from kd_lightning.system.files import set_aside_folder
+from kd_lightning.system.records import Damaged
 
 
 def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:

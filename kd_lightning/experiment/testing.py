@@ -18,15 +18,12 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.networks.build import example_input
 from kd_lightning.experiment.networks.memory_format import use_channels_last, use_contiguous
 from kd_lightning.experiment.training import quiet
-from kd_lightning.tasks.metrics import test_metrics
+from kd_lightning.models.profile import Profile, profile_models
 from kd_lightning.module import DistillationModule
+from kd_lightning.sources import LogitsOf, Source
+from kd_lightning.system.records import Damaged, archive_is_damaged
+from kd_lightning.tasks.metrics import test_metrics
 from kd_lightning.tasks.predictions import ARRAYS
-from kd_lightning.models.profile import Profile
-from kd_lightning.models.profile import profile_models
-from kd_lightning.records import Damaged
-from kd_lightning.records import archive_is_damaged
-from kd_lightning.sources import LogitsOf
-from kd_lightning.sources import Source
 from kd_lightning.terminal import console, is_first_rank
 from kd_lightning.tracking.arrays import Arrays
 

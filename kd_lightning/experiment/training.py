@@ -32,17 +32,14 @@ from kd_lightning.callbacks import (
 from kd_lightning.callbacks.checkpoint_files import LAST, CheckpointFiles, usable, warn_of_damage
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite
-from kd_lightning.experiment.networks.build import example_input
+from kd_lightning.experiment.checks.unreached import without_unreached
 from kd_lightning.experiment.folder.description import describe
-from kd_lightning.experiment.launcher import launch_with_peers
+from kd_lightning.experiment.networks.build import example_input
 from kd_lightning.experiment.networks.instantiation import make
 from kd_lightning.experiment.networks.memory_format import use_channels_last
+from kd_lightning.experiment.ranks.launcher import launch_with_peers
+from kd_lightning.experiment.ranks.shares import KeptShares, as_before
 from kd_lightning.experiment.recipe import of_student
-from kd_lightning.experiment.shares import KeptShares
-from kd_lightning.experiment.shares import as_before
-from kd_lightning.experiment.checks.unreached import without_unreached
-from kd_lightning.system.interruption import Interrupted
-from kd_lightning.system.interruption import interruption
 from kd_lightning.module import DistillationModule
 from kd_lightning.sources import CachedSource
 from kd_lightning.system.interruption import Interrupted, interruption

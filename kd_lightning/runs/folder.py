@@ -1,6 +1,5 @@
 """The folder of a run: found, looked at, removed where nothing was made."""
 
-import os
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -9,19 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, read_write
 
 from kd_lightning.errors import UserError
-from kd_lightning.records import NONE
-from kd_lightning.records import NUMBER
-from kd_lightning.records import Each
-from kd_lightning.records import archive_is_damaged
-from kd_lightning.records import read_record
-from kd_lightning.records import sound_record
-from kd_lightning.records import warn_once
 from kd_lightning.system.files import remove_unfinished
-from kd_lightning.terminal import are_started_outside, is_first_rank
+from kd_lightning.system.records import NONE, NUMBER, Each, archive_is_damaged, read_record, sound_record, warn_once
+from kd_lightning.terminal import is_first_rank
 
 RECORD_OF_A_SWEEP = "multirun.yaml"  # which Hydra writes beside the jobs
 STATUS_OF_A_JOB = "status.json"
@@ -47,27 +38,6 @@ OF_A_RUN = {
 }
 ORPHANED = 7.0  # seconds: data loader workers of a run that was killed hold its lock for 5
 RUNNING = ".running"  # a lock; while it is there no other process removes the folder
-BEFORE_THE_FIRST_CHECKPOINT = {
-    *(".hydra", "checkpoints", "initialization", "metrics.csv", "scratch", "teacher", "tensorboard", "wandb")
-}
-
-
-def run_folder() -> Path:
-    """The folder of this run, which ranks that a strategy launches are told by its name."""
-    hydra_config: Any = HydraConfig.get()
-    with read_write(hydra_config):
-        hydra_config.run.dir = hydra_config.runtime.output_dir
-    return Path(hydra_config.run.dir)
-
-
-def refuse_folders_of_ranks(config: DictConfig) -> None:
-    """Raise `UserError` where ranks that Lightning does not start itself have no folder in common."""
-    given = [override.partition("=")[0].lstrip("+") for override in HydraConfig.get().overrides.hydra]
-    if "hydra.run.dir" not in given and (are_started_outside(os.environ) or config.trainer.get("num_nodes", 1) != 1):
-        raise UserError(
-            "hydra.run.dir: several ranks are started from outside, and each would make a folder of its own; give all "
-            "of them the same one, such as hydra.run.dir=outputs/NAME"
-        )
 
 
 def goes_on(folder: Path) -> str:
@@ -141,15 +111,6 @@ def sweep_of(folder: Path) -> Path | None:
     if not (folder / STATUS_OF_A_JOB).exists():
         return None
     return next((above for above in folder.resolve().parents if (above / RECORD_OF_A_SWEEP).exists()), None)
-
-
-def discard_empty_run() -> None:
-    """Remove the folder of a run that ended before its first checkpoint."""
-    folder = Path(HydraConfig.get().runtime.output_dir).resolve()
-    if folder == Path.cwd() or not folder.is_dir() or list(folder.rglob("*.ckpt")):
-        return
-    if {entry.name for entry in folder.iterdir()} <= BEFORE_THE_FIRST_CHECKPOINT:
-        remove_folder(folder)
 
 
 def remove_folder(folder: Path) -> None:

@@ -6,19 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from kd_lightning.errors import UserError
-from kd_lightning.records import NONE
-from kd_lightning.records import Each
-from kd_lightning.records import sound_record
 from kd_lightning.runs.collection import Collection
-from kd_lightning.runs.run import MISSING
-from kd_lightning.runs.run import Run
-from kd_lightning.runs.run import is_run
-from kd_lightning.runs.run import read_run
-from kd_lightning.runs.run import split
 from kd_lightning.runs.folder import RECORD_OF_A_SWEEP
-from kd_lightning.runs.status import in_order
-from kd_lightning.runs.status import job_folders
-from kd_lightning.sweeps.record import number_of_trials, planned_jobs
+from kd_lightning.runs.planned import read_planned
+from kd_lightning.runs.run import MISSING, Run, is_run, read_run, split
+from kd_lightning.runs.status import in_order, job_folders
+from kd_lightning.system.records import NONE, Each, sound_record
 
 RECORD = {"jobs": int, "selected": ({"overrides": Each(object), "jobs": [str]}, NONE)}
 
@@ -52,13 +45,13 @@ def read_sweep(folder: Path) -> Collection | None:
     )
     places = sorted((path.relative_to(folder) for path in begun), key=in_order)
     runs = [read_run(folder / place, str(place)) for place in places]
-    planned = planned_jobs(folder)
-    runs = sorted([*runs, *not_begun(folder, planned, runs)], key=lambda run: in_order(Path(run.name)))
-    jobs = len(planned) or number_of_trials(folder) or (record and record["jobs"])
+    planned = read_planned(folder)
+    runs = sorted([*runs, *not_begun(folder, planned.jobs, runs)], key=lambda run: in_order(Path(run.name)))
+    jobs = planned.count or (record and record["jobs"])
     return Collection(name_of(folder), runs, True, record, jobs)
 
 
-def not_begun(folder: Path, planned: list[list[str]], begun: list[Run]) -> list[Run]:
+def not_begun(folder: Path, planned: Sequence[Sequence[str]], begun: list[Run]) -> list[Run]:
     """The jobs of a grid that have no folder yet, by its name or by what they are given: it may have any name."""
     names, given = {run.name for run in begun}, [run.overrides for run in begun]
     numbered = {str(number): split(overrides) for number, overrides in enumerate(planned)}

@@ -1,6 +1,6 @@
 """A run's folder, read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,19 +10,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from kd_lightning.runs.overrides import unquoted
 from kd_lightning.errors import UserError
-from kd_lightning.records import Damaged
-from kd_lightning.records import sound_record
-from kd_lightning.records import warn_once
 from kd_lightning.runs.caution import with_parts
-from kd_lightning.runs.folder import goes_on
-from kd_lightning.runs.folder import read_summary
-from kd_lightning.experiment.folder.stored_config import stored_values
-from kd_lightning.runs.status import FINISHED
-from kd_lightning.runs.status import read_status
-from kd_lightning.experiment.config import as_typed
+from kd_lightning.runs.config import stored_values
+from kd_lightning.runs.folder import goes_on, read_summary
 from kd_lightning.runs.overrides import unquoted
+from kd_lightning.runs.status import FINISHED, read_status
+from kd_lightning.system.records import Damaged, sound_record, warn_once
 from kd_lightning.tracking.arrays import NAME as EVALUATION
 from kd_lightning.tracking.arrays import sound_arrays
 from kd_lightning.tracking.metrics_rows import NAME as METRICS
@@ -120,7 +114,7 @@ def read_overrides(folder: Path) -> dict[str, str]:
     return split(sound_record(path, [str], "what the command line gave is not shown", yaml.safe_load) or [])
 
 
-def split(overrides: list[str]) -> dict[str, str]:
+def split(overrides: Sequence[str]) -> dict[str, str]:
     """KEY=VALUE as a dict, without the marks for keys that are added."""
     pairs = (override.lstrip("+").partition("=") for override in overrides)
     return {key: unquoted(value) for key, _, value in pairs if not key.startswith("~")}

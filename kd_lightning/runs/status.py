@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kd_lightning.runs.overrides import unquoted
-from kd_lightning.records import NONE
-from kd_lightning.records import NUMBER
-from kd_lightning.records import sound_record
 from kd_lightning.runs.folder import STATUS_OF_A_JOB
-from kd_lightning.system.files import write_json
 from kd_lightning.runs.overrides import unquoted
+from kd_lightning.system.files import write_json
+from kd_lightning.system.records import NONE, NUMBER, sound_record
 
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 SHAPE = {"status": str, "overrides": [str], "started": NUMBER, "ended": (*NUMBER, NONE), "validation": (*NUMBER, NONE)}

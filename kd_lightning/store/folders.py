@@ -2,7 +2,6 @@
 decoded images.
 """
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kd_lightning.checksums import safetensors_fault
 from kd_lightning.errors import UserError
-from kd_lightning.records import Damaged, Each, read_record
+from kd_lightning.system.checksums import safetensors_fault
+from kd_lightning.system.records import Damaged, Each, read_record
 
 NETWORK = {"model": (str, Each(object)), "data": {"name": str}}
 KINDS: dict[str, tuple[str, Any, str]] = {  # the file that describes each, its shape, and what else there is

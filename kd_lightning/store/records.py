@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kd_lightning.store.hashing import MASK
-from kd_lightning.store.hashing import scramble
-from kd_lightning.records import warn_once
+from kd_lightning.store.hashing import MASK, scramble
+from kd_lightning.system.records import warn_once
 
 CHECK_WORDS = 2  # of 16 bits each, behind a record's own
 READ_WORDS = 2**21  # at a time, whose checksums take 8 bytes for each of them

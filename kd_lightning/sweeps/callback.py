@@ -12,25 +12,18 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from kd_lightning.experiment.bad_input import BAD_INPUT
-from kd_lightning.experiment.bad_input import one_line
-from kd_lightning.cli.command import at_end
-from kd_lightning.disk import is_of_the_disk
-from kd_lightning.system.interruption import interruption
-from kd_lightning.system.os_errors import disk_failure
-from kd_lightning.system.os_errors import refusal
-from kd_lightning.runs.folder import RECORD_OF_A_SWEEP
-from kd_lightning.runs.folder import sweep_goes_on
+from kd_lightning.experiment.bad_input import BAD_INPUT, one_line
+from kd_lightning.experiment.os_errors import disk_failure, refusal
+from kd_lightning.runs.folder import RECORD_OF_A_SWEEP, sweep_goes_on
+from kd_lightning.runs.planned import write_planned
 from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import discard_empty_sweep, make_plan, searches
 from kd_lightning.sweeps.progress import Progress
-from kd_lightning.system.files import write_text
+from kd_lightning.system.disk import is_of_the_disk
+from kd_lightning.system.files import set_aside_folder, write_text
 from kd_lightning.system.interruption import interruption
-from kd_lightning.system.os_errors import refusal
 from kd_lightning.system.process import at_end
 from kd_lightning.terminal import AS_IT_IS
-from kd_lightning.system.files import set_aside_folder
-from kd_lightning.system.files import write_text
 
 TALKERS = ("hydra", "hydra_plugins", "alembic")
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended
@@ -55,6 +48,7 @@ class Sweep(Callback):
             # As Hydra's own sweeper does, but not others.
             set_aside_folder(folder / RECORD_OF_A_SWEEP)
             write_text(folder / RECORD_OF_A_SWEEP, OmegaConf.to_yaml(config))
+            write_planned(folder, self.plan.planned)
         except (*BAD_INPUT, OSError) as error:
             end_if_the_disk_is_why(error, folder)
             refused = refusal(error, sys.argv[1:], str(folder)) if isinstance(error, OSError) else error

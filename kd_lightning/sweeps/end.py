@@ -8,23 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from kd_lightning.errors import UserError
-from kd_lightning.runs.caution import part
-from kd_lightning.runs.caution import teacher_warning
-from kd_lightning.runs.statistics import spread
 from kd_lightning.reporting.tables.terminal_tables import percent
+from kd_lightning.runs.caution import part, teacher_warning
 from kd_lightning.runs.folder import finished
-from kd_lightning.runs.status import FAILED
-from kd_lightning.runs.status import FINISHED
-from kd_lightning.runs.status import read_statuses
-from kd_lightning.runs.status import text
+from kd_lightning.runs.statistics import spread
+from kd_lightning.runs.status import FAILED, FINISHED, read_statuses, text
 from kd_lightning.sweeps.job import LOG, output_to
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.sweeps.progress import failure
 from kd_lightning.sweeps.selection import Configuration, by_configuration, select, write_sweep
-from kd_lightning.runs.status import FAILED
-from kd_lightning.runs.status import FINISHED
-from kd_lightning.runs.status import read_statuses
-from kd_lightning.runs.status import text
 from kd_lightning.terminal import warn
 
 MEASURED = {"_validation": "validation", "": "test"}

@@ -12,29 +12,19 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from kd_lightning.experiment.bad_input import BAD_INPUT
-from kd_lightning.experiment.bad_input import one_line
-from kd_lightning.experiment.config import as_typed
-from kd_lightning.disk import failure_of
-from kd_lightning.disk import is_of_the_disk
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.bad_input import BAD_INPUT, one_line
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.config import as_typed
+from kd_lightning.experiment.folder.run_folder import run_folder
 from kd_lightning.experiment.run import run
-from kd_lightning.system.locks import held
-from kd_lightning.runs.folder import finished
-from kd_lightning.runs.folder import one_run_in
-from kd_lightning.runs.folder import run_folder
-from kd_lightning.runs.status import FAILED
-from kd_lightning.runs.status import FINISHED
-from kd_lightning.runs.status import RUNNING
-from kd_lightning.runs.status import Status
-from kd_lightning.runs.status import read_status
+from kd_lightning.runs.folder import finished, one_run_in
+from kd_lightning.runs.status import FAILED, FINISHED, RUNNING, Status, read_status
 from kd_lightning.sweeps.devices import one_device
 from kd_lightning.sweeps.guard import job_lock
 from kd_lightning.sweeps.plan import searches
 from kd_lightning.sweeps.process import ProcessError, number_of_ranks, run_in_own_process
+from kd_lightning.system.disk import failure_of, is_of_the_disk
 from kd_lightning.system.locks import held
 
 LOG = "log.txt"

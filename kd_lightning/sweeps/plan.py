@@ -11,25 +11,34 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import UserError
-from kd_lightning.records import Each
-from kd_lightning.records import sound_record
-from kd_lightning.runs.folder import RECORD_OF_A_SWEEP
-from kd_lightning.runs.folder import remove_folder
 from kd_lightning.experiment.config import as_typed
+from kd_lightning.runs.folder import RECORD_OF_A_SWEEP, remove_folder
+from kd_lightning.runs.planned import NAME as PLANNED
+from kd_lightning.runs.planned import Planned
 from kd_lightning.runs.status import job_folders
 from kd_lightning.sweeps.guard import LOCK
+from kd_lightning.system.records import Each, sound_record
 
 RECORD = {"hydra": {"sweeper": Each(object), "overrides": {"task": [str]}}}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep's folder, the number of its jobs, the keys that differ between them, and whether results guide it."""
+    """A sweep's folder, its jobs, and the keys that differ between them."""
 
     folder: Path
-    jobs: int
+    planned: Planned
     swept: tuple[str, ...]
-    searches: bool
+
+    @property
+    def jobs(self) -> int:
+        """How many there are."""
+        return self.planned.count or 0
+
+    @property
+    def searches(self) -> bool:
+        """Whether results guide it."""
+        return self.planned.trials is not None
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -51,15 +60,15 @@ def make_plan(config: DictConfig) -> Plan:
 
         refuse_search_on_test(config)
         check_search(config, overrides)
-        jobs = config.hydra.sweeper.n_trials
+        planned = Planned(trials=int(config.hydra.sweeper.n_trials))
     else:
         from kd_lightning.sweeps.jobs import check_jobs
 
-        planned = grid(overrides)
-        check_jobs(config, planned)
-        jobs = len(planned)
+        jobs = grid(overrides)
+        check_jobs(config, jobs)
+        planned = Planned(jobs)
     swept = dict.fromkeys(override.get_key_element() for override in overrides if override.is_sweep_override())
-    return Plan(folder, jobs, tuple(swept), search)
+    return Plan(folder, planned, tuple(swept))
 
 
 def grid(overrides: list[Override]) -> list[list[str]]:
@@ -137,6 +146,6 @@ def discard_empty_sweep(folder: Path) -> None:
     if (
         folder.is_dir()
         and not has_begun(folder)
-        and {entry.name for entry in folder.iterdir()} <= {RECORD_OF_A_SWEEP, LOCK}
+        and {entry.name for entry in folder.iterdir()} <= {RECORD_OF_A_SWEEP, PLANNED, LOCK}
     ):
         remove_folder(folder)

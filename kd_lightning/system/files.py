@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.disk import writing
-from kd_lightning.records import sealed_json
+from kd_lightning.system.disk import writing
+from kd_lightning.system.records import sealed_json
 
 DAY = 24 * 60 * 60.0  # seconds
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")

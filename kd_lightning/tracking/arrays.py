@@ -5,12 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_lightning.records import Damaged
-from kd_lightning.records import damaged
-from kd_lightning.records import unreadable
-from kd_lightning.records import warn_once
-from kd_lightning.system.files import replacing
-from kd_lightning.system.files import set_aside_folder
+from kd_lightning.system.files import replacing, set_aside_folder
+from kd_lightning.system.records import Damaged, damaged, unreadable, warn_once
 
 NAME = "evaluation.npz"
 ROLES = ("teacher", "scratch", "student")

@@ -8,10 +8,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from kd_lightning.disk import writing
-from kd_lightning.system.files import set_aside_folder
-from kd_lightning.system.files import synced
-from kd_lightning.system.files import write_text
+from kd_lightning.system.disk import writing
+from kd_lightning.system.files import set_aside_folder, synced, write_text
 from kd_lightning.tracking.metrics_rows import NAME, Row, columns_of, read_rows, text_of
 
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_lightning.records import damaged, unreadable, warn_once
+from kd_lightning.system.records import damaged, unreadable, warn_once
 
 NAME = "metrics.csv"
 Row = dict[str, str]

@@ -12,14 +12,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from tests.conftest import Command
-from tests.run_process import RUN
-from tests.run_process import finish
-from tests.run_process import outcome
-from tests.run_process import start
-from tests.runs.test_kills import RUN
-from tests.runs.test_kills import finish
-from tests.runs.test_kills import outcome
-from tests.runs.test_kills import start
+from tests.runs.run_process import RUN, finish, outcome, start
 
 SMALL = (*RUN, "teacher=none", "trainer.max_epochs=3")
 LAST = "checkpoints/last.ckpt"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from tests.conftest import Outcome
 from tests.cli.test_fuzzing import FAILED, Draw, draws, judged
+from tests.conftest import Outcome
 from tests.torture.forked import start
 from tests.torture.trial import Trial, tried
 

@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 
 from kd_lightning.commands import cache, evaluate, report, train
-from kd_lightning.records import warn_once
+from kd_lightning.system.records import warn_once
 
 COMMANDS = {
     "kd-train": train.main,
@@ -83,6 +83,7 @@ FILES: dict[str, tuple[Reading, ...]] = {
     "run/checkpoints/last.before.ckpt": (ENDED,),
     "run/checkpoints/best.ckpt": (AGAIN, ENDED, EVAL),
     "sweep/multirun.yaml": (SWEEP_AGAIN, SWEEP_REPORT),
+    "sweep/planned.json": (SWEEP_AGAIN, SWEEP_REPORT),
     "sweep/sweep.json": (SWEEP_AGAIN, SWEEP_REPORT),
     "sweep/0/status.json": (SWEEP_AGAIN, SWEEP_REPORT),
     "sweep/0/summary.json": (SWEEP_AGAIN, SWEEP_REPORT),

@@ -17,12 +17,10 @@ from kd_lightning.data.folders.files import FileImages
 from kd_lightning.data.folders.images import DECODING
 from kd_lightning.data.memory import MemoryImages
 from kd_lightning.errors import UserError
-from kd_lightning.system.locks import held
-from kd_lightning.records import Damaged
-from kd_lightning.records import read_record
-from kd_lightning.records import warn_once
-from kd_lightning.system.files import write_json
 from kd_lightning.store.folders import lock_beside
+from kd_lightning.system.files import write_json
+from kd_lightning.system.locks import held
+from kd_lightning.system.records import Damaged, read_record, warn_once
 
 AT_A_TIME = 256  # images in memory while they are decoded
 PIXELS, DESCRIPTION = "pixels.npy", "images.json"

@@ -20,8 +20,8 @@ from torch import nn
 
 from kd_lightning.callbacks import SeededBatches
 from kd_lightning.data import ImageDataModule, InMemoryDataModule
-from kd_lightning.disk import failure_of
 from kd_lightning.errors import NonFinite
+from kd_lightning.experiment import os_errors
 from kd_lightning.experiment.bad_input import BAD_INPUT
 from kd_lightning.experiment.checks.batches import check_batches
 from kd_lightning.experiment.checks.blame import Tried, refusal
@@ -42,7 +42,7 @@ from kd_lightning.experiment.storage.networks import is_trained, module_alone
 from kd_lightning.experiment.storage.source_code import RELEASED
 from kd_lightning.experiment.training import at, make_callbacks, quiet
 from kd_lightning.module import DistillationModule
-from kd_lightning.system import os_errors
+from kd_lightning.system.disk import failure_of
 from kd_lightning.terminal import console, is_first_rank
 
 APART = (ProgressBar, LearningRateFinder, BatchSizeFinder)  # callbacks that show, or that train by themselves

@@ -9,21 +9,14 @@ from omegaconf import DictConfig
 
 from kd_lightning.callbacks.checkpoint_files import usable
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.storage.networks import SHAPELESS
-from kd_lightning.experiment.shares import DEVICES
-from kd_lightning.experiment.shares import as_it_began
-from kd_lightning.experiment.shares import shares_of
-from kd_lightning.experiment.training import make_trainer
-from kd_lightning.records import Damaged
-from kd_lightning.records import Each
-from kd_lightning.records import damaged
-from kd_lightning.records import fault
-from kd_lightning.records import warn_once
-from kd_lightning.runs.folder import finished
-from kd_lightning.experiment.folder.secrets import without_secrets
-from kd_lightning.experiment.folder.stored_config import RESOLVED
-from kd_lightning.experiment.folder.stored_config import stored_values
 from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.folder.secrets import without_secrets
+from kd_lightning.experiment.ranks.shares import DEVICES, as_it_began, shares_of
+from kd_lightning.experiment.storage.networks import SHAPELESS
+from kd_lightning.experiment.training import make_trainer
+from kd_lightning.runs.config import RESOLVED, stored_values
+from kd_lightning.runs.folder import finished
+from kd_lightning.system.records import Damaged, Each, damaged, fault, warn_once
 
 INITIALIZATION = "initialization"  # the folder of the training before the training
 

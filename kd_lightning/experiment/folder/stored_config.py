@@ -2,35 +2,20 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import UserError
-from kd_lightning.runs.moved_paths import moved
-from kd_lightning.records import NONE
-from kd_lightning.records import Each
-from kd_lightning.records import read_record
-from kd_lightning.records import sealed_yaml
-from kd_lightning.runs.folder import goes_on
-from kd_lightning.experiment.folder.secrets import without_secrets
-from kd_lightning.system.files import write_text
 from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.folder.secrets import without_secrets
+from kd_lightning.runs.config import AS_COMPOSED, RESOLVED, stored_values
+from kd_lightning.runs.moved_paths import moved
 from kd_lightning.store.folders import cache_dir
+from kd_lightning.system.files import write_text
+from kd_lightning.system.records import sealed_yaml
 
-AS_COMPOSED, RESOLVED = ".hydra/config.yaml", ".hydra/resolved.yaml"
-CONFIG = {
-    "paths": Each(object, {"output_dir": str}),
-    "seed": int,
-    "data": Each(object),
-    "student": Each(object, {"model": object}),
-    "teacher": (Each(object), NONE),
-    "loss": Each(object),
-    "optimizer": Each(object),
-    "trainer": Each(object),
-}
 OWN_RUNS = "runs"  # a folder of the user's store, with a file for each config of a run that began here
 
 
@@ -48,19 +33,6 @@ def save_config(config: DictConfig, folder: Path) -> None:
     values = yaml.safe_dump(without_secrets(plain(config)), sort_keys=False, allow_unicode=True)
     write_text(folder / RESOLVED, sealed_yaml(values))
     remember(values)
-
-
-def stored_values(folder: Path) -> dict[str, Any] | None:
-    """The values of a run's config, as they were written; None where the folder has none.
-
-    Raises `Damaged` for a file that is damaged, or no config of kd-train's.
-    """
-    for name in (RESOLVED, AS_COMPOSED):
-        remedy = f"to write it anew, {goes_on(folder)}"
-        values: dict[str, Any] | None = read_record(folder / name, CONFIG, yaml.safe_load, remedy)
-        if values is not None:
-            return values
-    return None
 
 
 def run_config(run: str | Path, trust: bool = False) -> DictConfig:

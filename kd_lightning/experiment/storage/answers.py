@@ -10,11 +10,6 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kd_lightning import __version__
-from kd_lightning.store import Answers
-from kd_lightning.store import TopK
-from kd_lightning.store import Whole
-from kd_lightning.store.encoding import MOST_CLASSES
-from kd_lightning.store.encoding import Encoding
 from kd_lightning.callbacks.prefill import check_length
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
@@ -25,17 +20,11 @@ from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.storage.keys import home_of
 from kd_lightning.experiment.storage.source_code import own_code
 from kd_lightning.models import stored_normalization
-from kd_lightning.records import Each
-from kd_lightning.records import sound_record
-from kd_lightning.experiment.folder.secrets import without_secrets
-from kd_lightning.experiment.folder.stored_config import remember
-from kd_lightning.sources import CachedSource
-from kd_lightning.sources import FrozenNetwork
-from kd_lightning.store import Answers
-from kd_lightning.store import TopK
-from kd_lightning.store import Whole
-from kd_lightning.store.encoding import Encoding
+from kd_lightning.sources import CachedSource, FrozenNetwork
+from kd_lightning.store import Answers, TopK, Whole
+from kd_lightning.store.encoding import MOST_CLASSES, Encoding
 from kd_lightning.system.files import write_json
+from kd_lightning.system.records import Each, sound_record
 from kd_lightning.taps import TapReader, dry_run, find_inner_taps, find_taps
 from kd_lightning.terminal import warn
 

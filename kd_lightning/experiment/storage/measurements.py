@@ -8,35 +8,20 @@ from torch import nn
 
 from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.networks.build import logits_tap
-from kd_lightning.experiment.networks.build import named_logits
+from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.networks.build import logits_tap, named_logits
+from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.storage.keys import home_of
-from kd_lightning.experiment.storage.networks import ANEW
-from kd_lightning.experiment.storage.networks import trainer_shape
+from kd_lightning.experiment.storage.networks import ANEW, trainer_shape
 from kd_lightning.experiment.storage.source_code import own_code
-from kd_lightning.experiment.storage.ranks import all_ranks_agree
-from kd_lightning.experiment.storage.ranks import first_rank_holds
-from kd_lightning.experiment.testing import Metrics
-from kd_lightning.experiment.testing import TestedNetwork
-from kd_lightning.experiment.testing import holds_all
-from kd_lightning.experiment.testing import is_sound
-from kd_lightning.experiment.testing import measure_alone
+from kd_lightning.experiment.testing import Metrics, TestedNetwork, holds_all, is_sound, measure_alone
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights.weights import state_sha256
-from kd_lightning.records import NONE
-from kd_lightning.records import NUMBER
-from kd_lightning.records import Each
-from kd_lightning.records import sound_record
-from kd_lightning.terminal import is_first_rank
-from kd_lightning.terminal import say
-from kd_lightning.terminal import warn
-from kd_lightning.tracking.arrays import NAME
-from kd_lightning.tracking.arrays import sound_arrays
-from kd_lightning.tracking.arrays import write_arrays
-from kd_lightning.tracking.arrays import read_arrays
-from kd_lightning.system.files import write_json
-from kd_lightning.experiment.config import plain
 from kd_lightning.store.folders import lock_beside
+from kd_lightning.system.files import write_json
+from kd_lightning.system.records import NONE, NUMBER, Each, sound_record
+from kd_lightning.terminal import is_first_rank, say, warn
+from kd_lightning.tracking.arrays import NAME, sound_arrays, write_arrays
 
 
 def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> TestedNetwork:

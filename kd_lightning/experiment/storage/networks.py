@@ -15,10 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from kd_lightning import __version__
-from kd_lightning.store.folders import lock_beside
-from kd_lightning.checksums import safetensors_fault
-from kd_lightning.experiment.config import is_file
-from kd_lightning.experiment.config import plain
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.config import is_file, plain
@@ -30,27 +26,20 @@ from kd_lightning.experiment.networks.build import (
     model_name,
     named_logits,
 )
+from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.storage.keys import home_of
-from kd_lightning.experiment.storage.ranks import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.storage.source_code import own_code
 from kd_lightning.experiment.testing import TestedNetwork, holds_all, is_sound, load_selected, measure, measure_alone
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
-from kd_lightning.records import NONE
-from kd_lightning.records import NUMBER
-from kd_lightning.records import Each
-from kd_lightning.records import sound_record
-from kd_lightning.terminal import is_first_rank
-from kd_lightning.terminal import say
-from kd_lightning.terminal import warn
-from kd_lightning.tracking.arrays import NAME
-from kd_lightning.tracking.arrays import sound_arrays
-from kd_lightning.tracking.arrays import write_arrays
-from kd_lightning.tracking.arrays import read_arrays
-from kd_lightning.system.files import write_json
 from kd_lightning.store.folders import lock_beside
+from kd_lightning.system.checksums import safetensors_fault
+from kd_lightning.system.files import write_json
+from kd_lightning.system.records import NONE, NUMBER, Each, sound_record
+from kd_lightning.terminal import is_first_rank, say, warn
+from kd_lightning.tracking.arrays import NAME, sound_arrays, write_arrays
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 

@@ -16,23 +16,16 @@ from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.storage.answers import OF_ANSWERS
-from kd_lightning.experiment.storage.answers import with_answers
-from kd_lightning.experiment.networks.build import example_input
-from kd_lightning.experiment.networks.build import model_name
 from kd_lightning.experiment.evaluation import find_teacher
 from kd_lightning.experiment.folder.foreign import check_foreign
-from kd_lightning.records import read_record
 from kd_lightning.experiment.folder.stored_config import is_remembered
+from kd_lightning.experiment.networks.build import example_input, model_name
 from kd_lightning.experiment.networks.settings import given_taps
-from kd_lightning.store import Answers
-from kd_lightning.store import TopK
-from kd_lightning.store import Whole
-from kd_lightning.store.encoding import Encoding
-from kd_lightning.store.encoding import divergence
-from kd_lightning.experiment.storage.answers import with_answers
-from kd_lightning.sources import CachedSource
-from kd_lightning.sources import FrozenNetwork
+from kd_lightning.experiment.storage.answers import OF_ANSWERS, with_answers
+from kd_lightning.sources import CachedSource, FrozenNetwork
+from kd_lightning.store import Answers, TopK, Whole
+from kd_lightning.store.encoding import Encoding, divergence
+from kd_lightning.system.records import read_record
 from kd_lightning.terminal import console
 
 SAMPLE = 256

@@ -15,11 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from kd_lightning.checksums import safetensors_fault
 from kd_lightning.errors import UserError
-from kd_lightning.records import archive_is_damaged
-from kd_lightning.store.checksums import archive_is_damaged
-from kd_lightning.store.checksums import safetensors_are_damaged
+from kd_lightning.system.checksums import safetensors_fault
+from kd_lightning.system.records import archive_is_damaged
 
 Value = TypeVar("Value")
 

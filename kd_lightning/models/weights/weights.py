@@ -13,23 +13,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from kd_lightning.checksums import with_checksum
 from kd_lightning.errors import UserError
-from kd_lightning.models.weights.checkpoint_files import Group
-from kd_lightning.models.weights.checkpoint_files import plain_names
-from kd_lightning.models.weights.checkpoint_files import read_file
-from kd_lightning.models.weights.classifiers import absent_bias
-from kd_lightning.models.weights.classifiers import fits_but_for_classifier
 from kd_lightning.models.normalization import note_training, read_normalization
 from kd_lightning.models.weights.checkpoint_files import Group, plain_names, read_file
 from kd_lightning.models.weights.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.weights.readings import Reading, readings, usual
-from kd_lightning.store.checksums import with_checksum
-from kd_lightning.system.files import replacing, synced
+from kd_lightning.system.checksums import with_checksum
+from kd_lightning.system.files import replacing, set_aside_folder, synced
 from kd_lightning.terminal import say_once
-from kd_lightning.system.files import replacing
-from kd_lightning.system.files import set_aside_folder
-from kd_lightning.system.files import synced
 
 LISTED = 3
 LISTED_ADDRESSES = 6

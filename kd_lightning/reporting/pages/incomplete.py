@@ -1,13 +1,9 @@
 """What is missing of several runs."""
 
-from kd_lightning.runs.collection import Collection
 from kd_lightning.reporting.pages.content import Notice
-from kd_lightning.runs.run import DAMAGED
-from kd_lightning.runs.run import MISSING
-from kd_lightning.runs.run import UNFINISHED
-from kd_lightning.runs.run import Run
-from kd_lightning.runs.status import FAILED
-from kd_lightning.runs.status import RUNNING
+from kd_lightning.runs.collection import Collection
+from kd_lightning.runs.run import DAMAGED, MISSING, UNFINISHED, Run
+from kd_lightning.runs.status import FAILED, RUNNING
 
 LISTED = 12  # jobs that did not finish; the table has all
 

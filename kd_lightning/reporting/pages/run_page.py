@@ -3,35 +3,17 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kd_lightning.records import Each
-from kd_lightning.records import sound_record
-from kd_lightning.reporting.pages.content import Card
-from kd_lightning.reporting.pages.content import Cell
-from kd_lightning.reporting.pages.content import Content
-from kd_lightning.reporting.pages.content import Notice
-from kd_lightning.reporting.pages.content import Section
-from kd_lightning.reporting.pages.content import Table
-from kd_lightning.reporting.pages.content import section
 from kd_lightning.reporting.figures.calibration import reliability
 from kd_lightning.reporting.figures.classes import EXTREMES, MANY, WHOLE, WORST, confusions, gain_by_class
 from kd_lightning.reporting.figures.cost import accuracy_over_cost
 from kd_lightning.reporting.figures.curves import loss_terms, validation
 from kd_lightning.reporting.figures.knowledge import beyond_the_label
-from kd_lightning.reporting.tables.page_tables import commonest_confusions
-from kd_lightning.reporting.tables.page_tables import comparison
-from kd_lightning.reporting.tables.page_tables import objective
-from kd_lightning.runs.run import DAMAGED
-from kd_lightning.runs.run import Run
-from kd_lightning.reporting.pages.content import Card
-from kd_lightning.reporting.pages.content import Cell
-from kd_lightning.reporting.pages.content import Content
-from kd_lightning.reporting.pages.content import Notice
-from kd_lightning.reporting.pages.content import Section
-from kd_lightning.reporting.pages.content import Table
-from kd_lightning.reporting.pages.content import section
+from kd_lightning.reporting.pages.content import Card, Cell, Content, Notice, Section, Table, section
+from kd_lightning.reporting.tables.page_tables import commonest_confusions, comparison, objective
 from kd_lightning.reporting.tables.terminal_tables import caption
-from kd_lightning.runs.run import Run
+from kd_lightning.runs.run import DAMAGED, Run
 from kd_lightning.runs.status import FAILED
+from kd_lightning.system.records import Each, sound_record
 
 
 def run_page(run: Run) -> Content:

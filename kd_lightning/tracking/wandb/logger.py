@@ -12,9 +12,8 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.errors import UserError
-from kd_lightning.records import Each
-from kd_lightning.records import sound_record
 from kd_lightning.system.files import write_json
+from kd_lightning.system.records import Each, sound_record
 from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.description import Description
 

@@ -19,15 +19,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kd_lightning.store import RecordFile
-from kd_lightning.disk import NotWritten, failure_of, told_by_threads
+from kd_lightning.experiment.os_errors import disk_failure
 from kd_lightning.models import save_weights
-from kd_lightning.system.os_errors import disk_failure
-from kd_lightning.tracking.arrays import write_arrays
+from kd_lightning.store import RecordFile
+from kd_lightning.system.disk import NotWritten, failure_of, told_by_threads
 from kd_lightning.system.files import replacing, write_text
+from kd_lightning.tracking.arrays import write_arrays
 from tests.conftest import Command, Outcome
-from tests.run_process import outcome
 from tests.data.test_folder import tree
+from tests.runs.run_process import outcome
 
 SMALL = (
     *("teacher=none", "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu"),

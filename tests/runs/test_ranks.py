@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from kd_lightning.tracking.metrics_rows import read_rows
-from tests.run_process import finish, outcome, start
 from tests.cli.test_interruption import LAST, SMALL, sent
+from tests.runs.run_process import finish, outcome, start
 
 RANKS = (*SMALL, "trainer=ddp", "trainer.accelerator=cpu")
 ENDLESS = "trainer.max_epochs=40000"
@@ -51,7 +51,7 @@ class OwnLosses(Callback):
 
 
 def fault(what: str, rank: int) -> str:
-    return f"+callbacks.fault={{_target_: tests.test_ranks.Fault, what: {what}, rank: {rank}}}"
+    return f"+callbacks.fault={{_target_: tests.runs.test_ranks.Fault, what: {what}, rank: {rank}}}"
 
 
 def wait_for(what: Any, seconds: float = 200.0) -> None:
@@ -108,7 +108,7 @@ def test_a_signal_saves_all_ranks_and_ends_them_with_one_line(name: str, ranks: 
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of two ranks that nobody interrupts; beside it each rank's losses."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    finish(folder, *RANKS, f"+callbacks.own={{_target_: tests.test_ranks.OwnLosses, folder: {folder.parent}}}")
+    finish(folder, *RANKS, f"+callbacks.own={{_target_: tests.runs.test_ranks.OwnLosses, folder: {folder.parent}}}")
     return folder
 
 
@@ -212,7 +212,7 @@ class Plain(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
 
 
-PLAIN = (*RANKS, "student.model={_target_: tests.test_ranks.Plain}")
+PLAIN = (*RANKS, "student.model={_target_: tests.runs.test_ranks.Plain}")
 
 
 @pytest.mark.slow

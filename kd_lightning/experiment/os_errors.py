@@ -10,8 +10,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from kd_lightning.disk import BY_NOBODYS_FAULT, failure_of, remedy
 from kd_lightning.errors import DiskFailure, UserError
+from kd_lightning.system.disk import BY_NOBODYS_FAULT, failure_of, remedy
 
 REMEDIES = {
     errno.ENAMETOOLONG: "a name has at most 255 bytes, a path 4,096; give a shorter one",

@@ -12,13 +12,13 @@ import torch
 import yaml
 from torch import nn
 
-from kd_lightning.store import RecordFile
-from kd_lightning.checksums import safetensors_fault
 from kd_lightning.data.folders.decoded import decoded
 from kd_lightning.models import save_weights
-from kd_lightning.records import NONE, NUMBER, Damaged, Each, fault, read_record, sealed_yaml, warn_once
-from kd_lightning.tracking.arrays import read_arrays
+from kd_lightning.store import RecordFile
+from kd_lightning.system.checksums import safetensors_fault
 from kd_lightning.system.files import write_json
+from kd_lightning.system.records import NONE, NUMBER, Damaged, Each, fault, read_record, sealed_yaml, warn_once
+from kd_lightning.tracking.arrays import read_arrays
 from tests.conftest import SHORT, Command
 from tests.data.test_small_folder import counted, picture
 from tests.torture import damage
@@ -168,7 +168,7 @@ def test_a_sweeps_report_shows_the_good_jobs_and_names_the_others(
     sweep: Path, tmp_path: Path, command: Command
 ) -> None:
     folder = shutil.copytree(sweep, tmp_path / "copy")
-    damaged = ("0/summary.json", "1/status.json", "multirun.yaml", "sweep.json", "2/.hydra/resolved.yaml")
+    damaged = ("0/summary.json", "1/status.json", "planned.json", "sweep.json", "2/.hydra/resolved.yaml")
     for number, file in enumerate(damaged):
         BREAKING[number](folder / file, CHANCE)
     outcome = command("kd-report", "copy", "--format=html,csv,markdown")

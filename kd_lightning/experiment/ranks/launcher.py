@@ -7,7 +7,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from kd_lightning.peers import peers
+from kd_lightning.system.peers import peers
 
 
 class Launcher(_SubprocessScriptLauncher):

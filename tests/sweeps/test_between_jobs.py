@@ -11,8 +11,8 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from kd_lightning.store import RecordFile
 from kd_lightning.runs.run import read_run
+from kd_lightning.store import RecordFile
 from tests.conftest import Command
 
 QUICK = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "teacher.weights=null", "scratch=false")
@@ -44,7 +44,7 @@ def open_files() -> tuple[list[str], list[str]]:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not tell what is open")
 def test_files_are_closed_between_the_jobs_of_a_sweep(command: Command) -> None:
     OPEN.clear()
-    counted = "+callbacks.counted={_target_: tests.test_between_jobs.Counted, fails: false}"
+    counted = "+callbacks.counted={_target_: tests.sweeps.test_between_jobs.Counted, fails: false}"
     cached = ("teacher.cache=logits,pooled", "callbacks.counted.fails=false,true", "test=false")
     swept = command("kd-train", "-m", *QUICK, counted, *cached, "paths.cache_dir=cache", "hydra.sweep.dir=sweep")
     assert swept.output.count("as it was told to") >= 2, swept
