@@ -112,4 +112,4 @@ def test_public_functions_of_tensors_tell_shapes_and_what_they_give(module: str)
     for node in tree(module).body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             told = ast.get_docstring(node) or ""
-            assert re.search(r"\([BNC], ?|\([BN],\)|\(B, \.\.\.\)|scalar|shape", told), node.name
+            assert re.search(r"\([BNC], ?|\([BN],\)|\(B, \.\.\.\)|scalar|[Ss]hapes?", told), node.name

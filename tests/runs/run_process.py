@@ -16,7 +16,7 @@ RUN = (
 def start(folder: Path, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "kd_lightning.commands.train", *RUN, *options, f"hydra.run.dir={folder}"]
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[1])
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2])
 
 
 def finish(folder: Path, *options: str) -> None:

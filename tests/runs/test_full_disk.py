@@ -277,7 +277,7 @@ def test_a_file_of_records_with_holes_is_read_on_a_full_disk(
 
 def test_output_that_goes_to_a_full_disk_is_told(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kd_lightning.commands.cache", "--dir", str(tmp_path), "ls"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with open("/dev/full", "w") as full:
         told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     line = f"error: standard output: cannot be written ({FULL}); make room, then run the same command again"

@@ -18,7 +18,7 @@ SHORT = {"kills": 9, "disks": 3, "ranks": 1, "foreign": 4, "configs": 4, "damage
 @pytest.mark.parametrize("kind", SHORT)
 def test_a_few_of_each_kind_go_as_expected(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     command = [sys.executable, "-m", "tests.torture", kind, f"--count={SHORT[kind]}", "--seed=0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     with capfd.disabled():
         print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr

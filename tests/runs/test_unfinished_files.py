@@ -24,7 +24,7 @@ with replacing(Path(sys.argv[1])) as temporary:
 @contextmanager
 def writer(path: Path) -> Iterator["subprocess.Popen[str]"]:
     """Another process, in the middle of writing a file."""
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": root}
     command = [sys.executable, "-c", WRITE, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd_lightning.losses import SoftTarget
+from kd_lightning.runs.planned import Planned
 from kd_lightning.runs.status import FAILED, FINISHED, RUNNING, Status
 from kd_lightning.sweeps.end import mean_text
 from kd_lightning.sweeps.guard import claim, job_lock
@@ -176,7 +177,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(command: Command) -> None:
 
 @pytest.mark.parametrize("seed", ["seed", "++seed"])
 def test_a_configuration_is_all_but_the_seed(seed: str) -> None:
-    assert Plan(Path("sweep"), jobs=4, swept=("alpha", seed), searches=False).compared == ("alpha",)
+    assert Plan(Path("sweep"), Planned(), swept=("alpha", seed)).compared == ("alpha",)
 
 
 def test_without_validation_data_every_job_is_tested_and_none_selected(command: Command) -> None:
@@ -243,7 +244,7 @@ def job(status: str, *overrides: str, validation: float | None = None) -> Status
     return Status(status, list(overrides), started=0.0, validation=validation)
 
 
-PLAN = Plan(Path("sweep"), jobs=6, swept=("alpha", "seed"), searches=False)
+PLAN = Plan(Path("sweep"), Planned([["alpha=0.1"]] * 6), swept=("alpha", "seed"))
 JOBS = {
     "0": job(FINISHED, "alpha=0.1", "seed=0", validation=0.90),
     "1": job(FINISHED, "alpha=0.1", "seed=1", validation=0.94),

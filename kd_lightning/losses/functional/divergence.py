@@ -24,7 +24,7 @@ def cross_entropies(log_q: Tensor, p: Tensor) -> Tensor:
 
 
 def soften(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """Logits / T; -inf stays -inf, and gives a temperature that is learned no gradient."""
+    """Logits (N, C) / T; -inf stays -inf, and gives a temperature that is learned no gradient."""
     if not isinstance(temperature, Tensor):
         return logits / temperature
     masked = logits == -math.inf
