@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
+from kd_lightning.losses.whole_batch import processes
 from kd_lightning.schedules.length import unlimited
 from kd_lightning.schedules.progress import Progress, needs_length
 from kd_lightning.signals import TRAINING_SET, check_signal, expanded, requested
-from kd_lightning.term import Signals, Term
+from kd_lightning.term import Evaluated, Signals, Term
 
 __all__ = ["Objective", "ObjectiveValue", "Term", "naming"]
 
@@ -20,7 +21,11 @@ OUT_OF_BOUNDS = re.compile(r"(Target|index) -?\d+ is out of bounds")  # what PyT
 
 
 class ObjectiveValue(NamedTuple):
-    """The total to minimise, and every term's value before and after its weight."""
+    """The total to minimise, and every term's value before and after its weight.
+
+    Where several ranks train, the raw value is of the rank's own samples, and the weighted one counts them among those
+    of all ranks.
+    """
 
     total: Tensor
     raw: dict[str, Tensor]
@@ -30,7 +35,8 @@ class ObjectiveValue(NamedTuple):
 class Objective(nn.Module):
     """The terms of a run, by name; their weighted sum is minimised.
 
-    A term that takes `target` contributes nothing to a batch without one.
+    A term that takes `target` contributes nothing to a batch without one. Where several ranks train, a term that is a
+    mean over samples is the mean over those of all ranks, whatever each has of them.
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
@@ -41,6 +47,9 @@ class Objective(nn.Module):
             if not name.isidentifier() or hasattr(nn.ModuleDict, name):
                 raise UserError(f"terms.{name}: cannot be a term's name; use letters, digits, _, as {name}_term")
         self.terms = nn.ModuleDict({name: term.unfitted() for name, term in terms.items()})
+        for name, term in self.items():
+            with naming(f"terms.{name}"):
+                term.check_sample_weight()
 
     def items(self) -> Iterator[tuple[str, Term]]:
         for name, term in self.terms.items():
@@ -64,8 +73,8 @@ class Objective(nn.Module):
                     raise UserError(f"terms.{name}: this term needs a {source}; give one, or leave the term out")
             term.expand({signal: expanded(signal, given) for signal in term.names()})
             _check_lists(name, [signals for signals in term.signals if isinstance(signals, list)])
-            for signal in term.names():
-                check_signal(f"terms.{name}.signals={signal}", signal, available)
+            for argument, signal in term.taken():
+                check_signal(f"terms.{name}.{argument}={signal}", signal, available)
 
     def refuse_without_length(self) -> None:
         """Raise `UserError` for a term that changes with the share of the training that is over: it has no end."""
@@ -112,15 +121,33 @@ class Objective(nn.Module):
         weights = self.weights(progress)
         signals = {**signals, **_as_signals(progress)}
         active = [(name, term) for name, term in self.items() if "target" in signals or "target" not in term.names()]
-        raw = {name: self._value(name, term, signals) for name, term in active}
+        several = processes() > 1 and self.training and torch.is_grad_enabled()
+        evaluated = {name: self._evaluate(name, term, signals, several) for name, term in active}
+        raw = {name: one.value for name, one in evaluated.items()}
         weighted = {name: weights[name] * value for name, value in raw.items()}
+        if several:
+            device = next(iter(signals.values())).device
+            weighted |= {name: share * weighted[name] for name, share in self._shares(evaluated, device).items()}
         total = torch.stack(list(weighted.values())).sum() if weighted else _nothing(signals)
         return ObjectiveValue(total, raw, weighted)
 
-    def _value(self, name: str, term: Term, signals: Signals) -> Tensor:
+    def _evaluate(self, name: str, term: Term, signals: Signals, counts: bool) -> Evaluated:
         with naming(f"terms.{name}"):
-            value: Tensor = term(signals)
-        return value
+            return term.evaluate(signals, counts)
+
+    def _shares(self, evaluated: Mapping[str, Evaluated], device: torch.device) -> dict[str, Tensor]:
+        """What the terms that are means over samples count on this rank, by name, (): n·W/Σn; 1 where all n are equal.
+
+        The mean over the W ranks, as DistributedDataParallel takes it, is then that over the samples of all of them.
+        All ranks must call it together. The host does not wait for the device.
+        """
+        none = torch.zeros((), dtype=torch.long, device=device)
+        found = {name: one.samples for name, one in evaluated.items() if one.samples is not None}
+        own = torch.stack([found.get(name, none) for name, _ in self.items()])
+        total = own.clone()
+        torch.distributed.all_reduce(total)
+        shares = own * processes() / total.clamp(min=1)
+        return {name: share for (name, _), share in zip(self.items(), shares, strict=True) if name in found}
 
 
 @contextmanager
@@ -134,7 +161,9 @@ def naming(key: str) -> Iterator[None]:
         reason = str(error).rstrip(".")
         raise UserError(f"{key}: {reason}; labels count from 0, and -1 and -100 stand for no label") from error
     except UserError as error:
-        raise UserError(str(error) if str(error).startswith(key) else f"{key}: {error}") from error
+        if str(error).startswith(key):
+            raise
+        raise UserError(f"{key}{'.' if str(error).startswith('sample_weight=') else ': '}{error}") from error
 
 
 def _as_signals(progress: Progress) -> dict[str, Tensor]:

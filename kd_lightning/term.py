@@ -1,21 +1,31 @@
-"""A term: a loss, the signals that it takes, its weight."""
+"""A term: a loss, the signals that it takes, its weight, and what each sample counts."""
 
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
 from kd_lightning.errors import UserError, did_you_mean
+from kd_lightning.losses.functional.reduction import sum_per_sample
+from kd_lightning.losses.per_sample import counted, has_values, values
 from kd_lightning.models.dry_run import evaluating
 from kd_lightning.schedules.progress import Progress, Schedule
 
 Signals = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 Projector = Callable[[Shape, Shape], nn.Module]
+SampleWeight = str | Callable[[Signals], Tensor]
+
+
+class Evaluated(NamedTuple):
+    """A term's unweighted value, and how many samples it is the mean of, (): None where it is no mean over samples."""
+
+    value: Tensor
+    samples: Tensor | None
 
 
 @runtime_checkable
@@ -28,13 +38,20 @@ class Buildable(Protocol):
 class Term(nn.Module):
     """A loss, the names of the signals it takes, a weight, and where needed a projector between two shapes.
 
+    Its value is the mean of l_i over the samples, or of w_i·l_i with sample weights: Σ w_i·l_i / N over the N samples
+    that count, as Su et al. 2023, arXiv:2311.13621, weigh distillation. No gradient goes through w_i.
+
     Args:
-        loss: takes the signals in the order of their names and returns a scalar.
+        loss: takes the signals in the order of their names and returns a scalar, or each sample's value (B,), whose
+            mean is taken; one that takes `reduction` is asked for `none` where there are sample weights.
         signals: names such as `student.logits`, `teacher.stage2`, `target`; a list among them stands for a list of
             tensors (a layer each), `student.stages` for all stages of that network, `student.last_stage` for the last.
         weight: a number, or a schedule of the training's progress.
         projector: makes the module that takes the first signal to the second one's shape, from these two shapes
             without the batch dimension; of two lists, one module for each pair.
+        sample_weight: what each sample counts: the name of a signal (B,), or a function that takes the mapping of all
+            signals and returns (B,), such as `losses.sample_weights.Entropy()`. A function that takes signals which no
+            term takes names them in an attribute `signals`.
 
     A loss that is `Buildable` sees examples of its signals before the first step, after the projector.
     `progress.epoch` and `progress.fraction` are signals too, 0-d and on the CPU. The loss and its parts compute in
@@ -47,6 +64,7 @@ class Term(nn.Module):
         signals: Sequence[str | Sequence[str]],
         weight: float | Schedule = 1.0,
         projector: Projector | None = None,
+        sample_weight: SampleWeight | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(loss, nn.Module):
@@ -56,16 +74,35 @@ class Term(nn.Module):
         if not isinstance(signals, Sequence) or isinstance(signals, str):
             raise UserError(f"signals={signals}: must be a list of names, as in [student.logits, teacher.logits]")
         check_takes(loss, len(signals))
+        if not (sample_weight is None or isinstance(sample_weight, str) or callable(sample_weight)):
+            raise UserError(f"sample_weight={sample_weight}: must be the name of a signal, or a function of signals")
         self.loss = loss
         self.signals: list[str | list[str]] = [name if isinstance(name, str) else list(name) for name in signals]
         self.weight = weight
         self.projector = projector
         self.projections = nn.ModuleList()
+        self.sample_weight = sample_weight
 
     def names(self) -> Iterator[str]:
         """The names of all signals taken."""
+        yield from (name for _, name in self.taken())
+
+    def taken(self) -> Iterator[tuple[str, str]]:
+        """The names of all signals taken, each behind the argument that takes it."""
         for name in self.signals:
-            yield from [name] if isinstance(name, str) else name
+            yield from (("signals", one) for one in _as_list(name))
+        weight = self.sample_weight
+        named = weight if isinstance(weight, str) else getattr(weight, "signals", [])
+        yield from (("sample_weight", one) for one in ([named] if isinstance(named, str) else named))
+
+    def check_sample_weight(self) -> None:
+        """Raise `UserError` for sample weights of a loss that has no value of one sample."""
+        if self.sample_weight is not None and has_values(self.loss) is False:
+            raise UserError(
+                f"sample_weight={named(self.sample_weight)}: {type(self.loss).__name__} compares the samples of a "
+                "batch and has no value of one sample; leave sample_weight out, or give it to a term that is a mean "
+                "over samples, such as kd"
+            )
 
     def unfitted(self) -> "Term":
         """A term of its own for another pair of networks, with the same loss, or a copy of one that is trained."""
@@ -73,6 +110,8 @@ class Term(nn.Module):
         is_trained = isinstance(self.loss, Buildable) or next(self.loss.parameters(), None) is not None
         loss = copy.deepcopy(self.loss) if is_trained else self.loss
         term._modules = {**self._modules, "loss": loss, "projections": nn.ModuleList()}
+        if isinstance(self.sample_weight, nn.Module):
+            term.sample_weight = copy.deepcopy(self.sample_weight)
         return term
 
     @property
@@ -89,6 +128,8 @@ class Term(nn.Module):
             return [one for part in name for one in _as_list(names.get(part, part))]
 
         self.signals = [expanded(name) for name in self.signals]
+        if isinstance(self.sample_weight, str):
+            self.sample_weight = _single(names.get(self.sample_weight, self.sample_weight))
 
     def build(self, examples: Signals) -> None:
         """Make the projections, and the loss's own parts, from the signals of one dry run."""
@@ -105,21 +146,77 @@ class Term(nn.Module):
 
     def forward(self, signals: Signals) -> Tensor:
         """The unweighted loss, a scalar."""
-        values = self._projected([_pick(signals, name) for name in self.signals])
-        device = next(iter(signals.values())).device.type
-        with torch.autocast(device, enabled=False):
-            value: Tensor = self.loss(*(self._as_taken(value) for value in values))
+        return self.evaluate(signals).value
+
+    def evaluate(self, signals: Signals, counts: bool = False) -> Evaluated:
+        """The unweighted loss, a scalar; if `counts`, with the number of samples that it is the mean of.
+
+        Raises `UserError` for a signal that nobody gives, and for values or sample weights of another shape.
+        """
+        given = self._projected([_pick(signals, name) for name in self.signals])
+        device = next(iter(signals.values())).device
+        with torch.autocast(device.type, enabled=False):
+            taken = [self._as_taken(value) for value in given]
+            value: Tensor = self.loss(*taken) if self.sample_weight is None else values(self.loss, *taken)
+            is_mean = value.ndim > 0 or bool(has_values(self.loss))
+            counting = counted(self.loss, *taken) if value.ndim or (counts and is_mean) else None
+            if value.ndim or self.sample_weight is not None:
+                self._check_values(value, taken)
+                value = self._mean(value, counting, signals)
+        if not (counts and is_mean):
+            return Evaluated(value, None)
+        samples = len(_as_list(taken[0])[0])
+        return Evaluated(value, torch.full((), samples, device=device) if counting is None else counting.sum())
+
+    def _check_values(self, value: Tensor, taken: list[Tensor | list[Tensor]]) -> None:
+        """UserError for what is neither a scalar nor (B,); with sample weights for a scalar, too."""
+        sizes = {len(one) for each in taken for one in _as_list(each) if one.ndim}
+        if value.ndim == 1 and len(value) in sizes:
+            return
+        name = type(self.loss).__name__
         if value.ndim:
             raise UserError(
-                f"loss={type(self.loss).__name__}: gives a tensor of shape {tuple(value.shape)}; let it give a scalar, "
-                "such as the mean"
+                f"loss={name}: gives a tensor of shape {tuple(value.shape)}; let it give a scalar, such as the mean, "
+                "or a value for each sample, (B,)"
             )
-        return value
+        raise UserError(
+            f"sample_weight={named(self.sample_weight)}: {name} gives one value for the batch; let it give a value "
+            "for each sample, (B,), or leave sample_weight out"
+        )
+
+    def _mean(self, values: Tensor, counting: Tensor | None, signals: Signals) -> Tensor:
+        """The mean of values (B,), each times its weight."""
+        if self.sample_weight is None:
+            return sum_per_sample(values, counting)
+        weights = self._sample_weights(signals)
+        if not isinstance(weights, Tensor) or weights.shape != values.shape:
+            found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+            raise UserError(
+                f"sample_weight={named(self.sample_weight)}: gives {found}; must be a weight for each sample, "
+                f"{tuple(values.shape)}"
+            )
+        weights = weights.detach().to(values.dtype)
+        if counting is not None:
+            weights = torch.where(counting, weights, 0.0)
+        return sum_per_sample(weights * values, counting)
+
+    @torch.no_grad()
+    def _sample_weights(self, signals: Signals) -> Any:
+        if isinstance(self.sample_weight, str):
+            return _pick(signals, self.sample_weight, "sample_weight")
+        assert self.sample_weight is not None
+        try:
+            return self.sample_weight(FullPrecision(signals))
+        except KeyError as missing:
+            if missing.args[0] in signals:
+                raise
+            raise _unknown(missing.args[0], signals, "sample_weight") from missing
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moved and converted like any module, but the loss's own parts stay in full precision."""
-        self.loss._apply(lambda value: _as_precise(fn(value), value), recurse)
-        self.projections._apply(fn, recurse)
+        for part in self.children():
+            precise = part is not self.projections
+            part._apply((lambda value: _as_precise(fn(value), value)) if precise else fn, recurse)
         return self
 
     def _as_taken(self, value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
@@ -135,6 +232,22 @@ class Term(nn.Module):
             return values
         projected = [project(x) for project, x in zip(self.projections, _as_list(values[0]), strict=True)]
         return [projected[0] if isinstance(values[0], Tensor) else projected, *values[1:]]
+
+
+class FullPrecision(Mapping[str, Tensor]):
+    """Signals by name, in full precision once they are asked for."""
+
+    def __init__(self, signals: Signals) -> None:
+        self.signals = signals
+
+    def __getitem__(self, name: str) -> Tensor:
+        return _full_precision(self.signals[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.signals)
+
+    def __len__(self) -> int:
+        return len(self.signals)
 
 
 def check_takes(loss: nn.Module, signals: int) -> None:
@@ -155,14 +268,27 @@ def _as_list(value):  # type: ignore[no-untyped-def]
     return value if isinstance(value, list) else [value]
 
 
-def _pick(signals: Signals, name: str | list[str]) -> Tensor | list[Tensor]:
+def _single(name: str | list[str]) -> str:
+    if isinstance(name, str):
+        return name
+    raise UserError(f"sample_weight=[{', '.join(name)}]: must be one signal, a weight for each sample")
+
+
+def named(sample_weight: Any) -> str:
+    """Sample weights on a line: the signal, or what makes them."""
+    return sample_weight if isinstance(sample_weight, str) else type(sample_weight).__name__
+
+
+def _pick(signals: Signals, name: str | list[str], key: str = "signals") -> Tensor | list[Tensor]:
     try:
         return signals[name] if isinstance(name, str) else [signals[one] for one in name]
     except KeyError as missing:
-        raise UserError(
-            f"signals={missing.args[0]}: nobody gives this signal; {did_you_mean(missing.args[0], signals)}there are "
-            f"{', '.join(signals)}"
-        ) from None
+        raise _unknown(missing.args[0], signals, key) from None
+
+
+def _unknown(name: str, signals: Signals, key: str) -> UserError:
+    close = did_you_mean(str(name), signals)
+    return UserError(f"{key}={name}: nobody gives this signal; {close}there are {', '.join(signals)}")
 
 
 def _as_precise(converted: Tensor, value: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from kd_lightning.experiment.testing import TestedNetwork, costs
 from kd_lightning.models.profile import Profile
 from kd_lightning.objective import Objective
 from kd_lightning.schedules.progress import Progress
+from kd_lightning.term import named
 
 
 def summarise(
@@ -58,10 +59,15 @@ def network_record(name: str, cost: Profile, tested: TestedNetwork) -> dict[str,
 
 
 def objective_record(objective: Objective) -> dict[str, Any]:
-    """Each term with its weight at the training's end and the parameters of its loss."""
+    """Each term with its weight at the training's end, the parameters of its loss, and what weighs its samples."""
     weights = objective.weights(Progress(epoch=float("inf"), fraction=1.0))
     return {
-        name: {"loss": type(term.loss).__name__, "weight": weights[name], **_plain_attributes(term.loss)}
+        name: {
+            "loss": type(term.loss).__name__,
+            "weight": weights[name],
+            **_plain_attributes(term.loss),
+            **({} if term.sample_weight is None else {"sample_weight": named(term.sample_weight)}),
+        }
         for name, term in objective.items()
     }
 

@@ -1,4 +1,8 @@
-"""Losses: small modules that take tensors and return a scalar, each over a pure function in `functional`."""
+"""Losses: small modules that take tensors and return a scalar, each over a pure function in `functional`.
+
+A loss that is a mean over samples takes `reduction`, `mean` or `none`, as its function does; where some samples do not
+count, its method `counted` says which do. One that compares the samples of a batch says `per_sample = False`.
+"""
 
 from kd_lightning.losses import functional
 from kd_lightning.losses.features.boundaries import OFD, ActivationBoundary

@@ -11,11 +11,13 @@ from kd_lightning.ranks import hosts, processes
 
 
 class BatchRelations(nn.Module):
-    """A loss on the relations between the examples of a batch.
+    """A loss on the relations between the examples of a batch, which has no value of one example.
 
     Under several processes a batch is each process's own; with `gather` it is those of all processes together, as one
     process would have it, see `whole_batch`.
     """
+
+    per_sample = False
 
     def __init__(self, gather: bool = False) -> None:
         super().__init__()

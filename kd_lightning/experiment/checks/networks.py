@@ -152,11 +152,11 @@ def check_signals(objective: Objective, config: DictConfig, data: ImageDataModul
     for name, term in objective.items():
         if not has_teacher(config) and requested("teacher", term.names()):
             raise UserError(f"loss={name}: this term needs a teacher; choose one, or loss=ce with teacher=none")
-        for signal in term.names():
+        for argument, signal in term.taken():
             first = read(signal)
             if (signal if first is None else first.source) not in GIVEN:
                 raise UserError(
-                    f"loss.{name}.signals={signal}: nobody gives this signal; names begin with {', '.join(GIVEN)}"
+                    f"loss.{name}.{argument}={signal}: nobody gives this signal; names begin with {', '.join(GIVEN)}"
                 )
 
 

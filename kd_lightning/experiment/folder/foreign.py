@@ -15,6 +15,7 @@ EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"data\..+", (MODULE, "kd_lightning.data")),
     (r"teacher|(student|teacher)\..+", (MODULE,)),
     (r"(initialization\.)?loss\.[^.]+", ("kd_lightning.objective.Term",)),
+    (r"(initialization\.)?loss\.[^.]+\.sample_weight", (MODULE, "kd_lightning.losses.sample_weights")),
     (r"(initialization\.)?loss\..+", (MODULE, "kd_lightning.schedules")),
     (r"optimizer", ("torch.optim.Optimizer",)),
     (

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.functional.sizes import deeper_more
 from kd_lightning.losses.layers import check_equal_channels, check_maps
 
@@ -25,8 +26,8 @@ class ActivationBoundary(nn.Module):
     def build(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
         check_equal_channels(student, teacher)
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-        return functional.activation_boundary(student, teacher, self.margin)
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Reduction = "mean") -> Tensor:
+        return functional.activation_boundary(student, teacher, self.margin, reduction=reduction)
 
 
 class OFD(nn.Module):
@@ -54,12 +55,15 @@ class OFD(nn.Module):
         teacher: Sequence[Tensor],
         scales: Sequence[Tensor],
         shifts: Sequence[Tensor],
+        *,
+        reduction: Reduction = "mean",
     ) -> Tensor:
         layers = zip(student, teacher, scales, shifts, strict=True)
-        return deeper_more([_partial_l2(s, t, scale.detach(), shift.detach()) for s, t, scale, shift in layers])
+        values = [_partial_l2(s, t, scale.detach(), shift.detach(), reduction) for s, t, scale, shift in layers]
+        return deeper_more(values)
 
 
-def _partial_l2(student: Tensor, teacher: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def _partial_l2(student: Tensor, teacher: Tensor, scale: Tensor, shift: Tensor, reduction: Reduction) -> Tensor:
     margin = functional.margin_relu_margin(scale, shift).view(1, -1, 1, 1)
     pooled = F.adaptive_avg_pool2d(teacher, (student.shape[2], student.shape[3]))
-    return functional.ofd_partial_l2(student, pooled, margin)
+    return functional.ofd_partial_l2(student, pooled, margin, reduction=reduction)

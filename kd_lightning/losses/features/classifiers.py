@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.layers import check_equal_channels, check_maps
 
 
@@ -19,8 +20,8 @@ class SimKD(nn.Module):
         check_maps([student], [teacher])
         check_equal_channels([student], [teacher])
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return functional.simkd(student, teacher)
+    def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+        return functional.simkd(student, teacher, reduction=reduction)
 
 
 class SRRL(nn.Module):
@@ -30,8 +31,18 @@ class SRRL(nn.Module):
     teacher's (B, D), the teacher's logits (B, C), and the weight (C, D) and bias (C,) of the teacher's classifier.
     """
 
-    def forward(self, student: Tensor, teacher: Tensor, teacher_logits: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return functional.srrl(student, teacher, F.linear(student, weight, bias), teacher_logits)
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        teacher_logits: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        reduction: Reduction = "mean",
+    ) -> Tensor:
+        logits = F.linear(student, weight, bias)
+        return functional.srrl(student, teacher, logits, teacher_logits, reduction=reduction)
 
 
 class CATKD(nn.Module):
@@ -60,12 +71,21 @@ class CATKD(nn.Module):
                 "place; name a larger one in taps, or leave the term out"
             )
 
-    def forward(self, student: Tensor, student_weight: Tensor, teacher: Tensor, teacher_weight: Tensor) -> Tensor:
+    def forward(
+        self,
+        student: Tensor,
+        student_weight: Tensor,
+        teacher: Tensor,
+        teacher_weight: Tensor,
+        *,
+        reduction: Reduction = "mean",
+    ) -> Tensor:
         return functional.cat_kd(
             self._activations(student, student_weight),
             self._activations(teacher, teacher_weight),
             self.resolution,
             self.normalize,
+            reduction=reduction,
         )
 
     def _activations(self, feature: Tensor, weight: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.layers import check_maps
 from kd_lightning.models.batch_norm import BatchNorm2d
 
@@ -47,8 +48,8 @@ class Paraphrase(nn.Module):
         check_maps([], [teacher])
         self.paraphraser = Paraphraser(teacher.shape[1], self.rate)
 
-    def forward(self, teacher: Tensor) -> Tensor:
-        return functional.fitnet(self.paraphraser(teacher), teacher)
+    def forward(self, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+        return functional.fitnet(self.paraphraser(teacher), teacher, reduction=reduction)
 
 
 class FactorTransfer(nn.Module):
@@ -69,8 +70,9 @@ class FactorTransfer(nn.Module):
         self.translator = _three(nn.Conv2d, [channels, channels, factor, factor], normalised=True)
         self.paraphraser = Paraphraser(teacher.shape[1], self.rate).requires_grad_(False)
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return functional.factor_transfer(self.translator(student), self.paraphraser.encode(teacher), self.p1, self.p2)
+    def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+        factors = self.translator(student), self.paraphraser.encode(teacher)
+        return functional.factor_transfer(*factors, self.p1, self.p2, reduction=reduction)
 
 
 def _factor_channels(channels: int, rate: float) -> int:

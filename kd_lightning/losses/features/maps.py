@@ -7,14 +7,15 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.layers import check_equal_channels, check_maps
 
 
 class FitNet(nn.Module):
     """FitNets' hint; see `functional.fitnet`. Takes two features of one shape: give its term a projector."""
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        return functional.fitnet(student, teacher)
+    def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+        return functional.fitnet(student, teacher, reduction=reduction)
 
 
 class AttentionTransfer(nn.Module):
@@ -25,17 +26,17 @@ class AttentionTransfer(nn.Module):
         check_positive(p=p)
         self.p = p
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Reduction = "mean") -> Tensor:
         check_maps(student, teacher)
-        return functional.attention_transfer(student, teacher, self.p)
+        return functional.attention_transfer(student, teacher, self.p, reduction=reduction)
 
 
 class NST(nn.Module):
     """Neuron selectivity transfer; see `functional.nst`. Takes two lists of maps (B, C, H, W), layer by layer."""
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Reduction = "mean") -> Tensor:
         check_maps(student, teacher)
-        return functional.nst(student, teacher)
+        return functional.nst(student, teacher, reduction=reduction)
 
 
 class FSP(nn.Module):
@@ -50,5 +51,5 @@ class FSP(nn.Module):
         if len(student) < 2:
             raise UserError(f"signals={len(student)} layer: a flow runs from one layer to the next; name two or more")
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-        return functional.fsp(student, teacher)
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Reduction = "mean") -> Tensor:
+        return functional.fsp(student, teacher, reduction=reduction)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.models.batch_norm import BatchNorm2d
 
 
@@ -42,14 +43,14 @@ class ReviewKD(nn.Module):
             for level, (s, t) in enumerate(pairs)
         )
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Reduction = "mean") -> Tensor:
         wanted = [_as_map(t) for t in teacher]
         levels = list(zip(self.fusions, student, wanted, strict=True))
         fused, reviewed = None, []
         for fusion, feature, target in reversed(levels):
             output, fused = fusion(_as_map(feature), fused, target.shape[2:])
             reviewed.append(output)
-        return functional.hcl(reviewed[::-1], wanted)
+        return functional.hcl(reviewed[::-1], wanted, reduction=reduction)
 
 
 class Fusion(nn.Module):

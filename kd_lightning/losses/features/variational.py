@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.functional.sizes import sum_of
 from kd_lightning.losses.layers import check_equal_channels, check_maps
 
@@ -30,6 +31,9 @@ class VID(nn.Module):
         start = math.log(math.expm1(self.initial_variance - self.eps))
         self.log_scales = nn.ParameterList([nn.Parameter(torch.full((t.shape[1],), start)) for t in teacher])
 
-    def forward(self, mean: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, mean: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Reduction = "mean") -> Tensor:
         layers = zip(mean, teacher, self.log_scales, strict=True)
-        return sum_of([functional.variational_information(m, t, scale, self.eps) for m, t, scale in layers])
+        values = [
+            functional.variational_information(m, t, scale, self.eps, reduction=reduction) for m, t, scale in layers
+        ]
+        return sum_of(values)

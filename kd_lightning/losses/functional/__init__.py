@@ -2,6 +2,11 @@
 
 They compute in the precision that they are given; a term gives float32 whatever the networks compute in.
 
+A loss that is a mean over samples takes `reduction`: `mean` gives the mean, a scalar; `none` gives each sample's value,
+(B,), whose mean that is. Where samples may have no label the mean is over those that have one: the sum of all values, 0
+for the others, divided by how many have one. A loss that compares the samples of a batch has no values of samples, and
+takes no `reduction`.
+
 Shapes: B batch, C classes or channels, H and W height and width, N tokens.
 """
 

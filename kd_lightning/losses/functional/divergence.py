@@ -4,18 +4,20 @@ import math
 
 from torch import Tensor
 
+from kd_lightning.losses.functional.reduction import Reduction, reduced
 
-def divergence(log_p: Tensor, log_q: Tensor, counted: Tensor | None = None) -> Tensor:
+
+def divergence(log_p: Tensor, log_q: Tensor, counted: Tensor | None = None, reduction: Reduction = "mean") -> Tensor:
     """KL(p ‖ q) = Σ p·(log p - log q), sum over classes, mean over the samples, or over the `counted` ones (N,).
 
     A class that p gives 0 costs nothing, whatever q gives it; one that q alone gives 0 costs infinitely much.
-    Shapes: both (N, C) log-probabilities. Returns a scalar.
+    Shapes: both (N, C) log-probabilities. Returns a scalar, or (N,) with `reduction="none"`.
     """
     free = log_p == -math.inf
     if counted is not None:
         free = free | ~counted[:, None]
     terms = log_p.exp() * (log_p - log_q).masked_fill(free, 0.0)
-    return terms.sum() / (len(log_p) if counted is None else counted.sum().clamp(min=1))
+    return reduced(terms, counted, reduction)
 
 
 def cross_entropies(log_q: Tensor, p: Tensor) -> Tensor:

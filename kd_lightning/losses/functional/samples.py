@@ -1,6 +1,5 @@
 """What losses on logits take: one row of classes for each sample, and which of the samples have a label."""
 
-import torch
 from torch import Tensor
 
 NO_LABEL = (-1, -100)
@@ -43,11 +42,3 @@ def without_label_as(number: int, target: Tensor) -> Tensor:
     (other,) = (none for none in NO_LABEL if none != number)
     target = target.long()
     return target.masked_fill(target == other, number)
-
-
-def sum_per_sample(values: Tensor, counted: Tensor | None = None) -> Tensor:
-    """The sum of values (N, ...), divided by N; of the counted samples (N,) alone where these are given, 0 of none."""
-    if counted is None:
-        return values.sum() / len(values)
-    rows = counted.view(-1, *[1] * (values.ndim - 1))
-    return torch.where(rows, values, 0.0).sum() / counted.sum().clamp(min=1)

@@ -21,8 +21,8 @@ def unit(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 
 
 def sum_of(layers: Sequence[Tensor]) -> Tensor:
-    """The sum of one value for each layer, a scalar each."""
-    return torch.stack(list(layers)).sum()
+    """The sum of one value for each layer, a scalar each, or one for each layer and sample, (B,) each."""
+    return torch.stack(list(layers)).sum(dim=0)
 
 
 def deeper_more(layers: Sequence[Tensor]) -> Tensor:

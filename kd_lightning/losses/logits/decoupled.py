@@ -10,6 +10,8 @@ from kd_lightning.losses.arguments import (
     check_positive,
     check_same_classes,
 )
+from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.per_sample import labelled
 
 
 class DKD(nn.Module):
@@ -21,8 +23,11 @@ class DKD(nn.Module):
         check_positive(temperature=temperature)
         self.alpha, self.beta, self.temperature = alpha, beta, temperature
 
-    def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
         check_one_label(target)
         check_labels(student, target)
-        return functional.dkd(student, teacher, target, self.alpha, self.beta, self.temperature)
+        return functional.dkd(student, teacher, target, self.alpha, self.beta, self.temperature, reduction=reduction)
+
+    def counted(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor | None:
+        return labelled(target)

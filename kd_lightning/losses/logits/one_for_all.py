@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_labels, check_positive, check_same_classes
+from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.per_sample import labelled
 from kd_lightning.models.batch_norm import BatchNorm2d
 
 
@@ -30,12 +32,26 @@ class OFA(nn.Module):
         check_same_classes(student, teacher)
         self.heads = nn.ModuleList(_head(stage, stages[-1], student.shape[1]) for stage in stages)
 
-    def forward(self, student: Tensor, stages: Sequence[Tensor], teacher: Tensor, target: Tensor) -> Tensor:
+    def forward(
+        self,
+        student: Tensor,
+        stages: Sequence[Tensor],
+        teacher: Tensor,
+        target: Tensor,
+        *,
+        reduction: Reduction = "mean",
+    ) -> Tensor:
         check_same_classes(student, teacher)
         check_labels(student, target)
         predictions = [head(stage) for head, stage in zip(self.heads, stages, strict=True)]
-        values = [functional.ofa(z, teacher, target, self.eps, self.temperature) for z in (student, *predictions)]
+        values = [
+            functional.ofa(z, teacher, target, self.eps, self.temperature, reduction=reduction)
+            for z in (student, *predictions)
+        ]
         return sum(values[1:], start=values[0])
+
+    def counted(self, student: Tensor, stages: Sequence[Tensor], teacher: Tensor, target: Tensor) -> Tensor | None:
+        return labelled(target)
 
 
 def _head(stage: Tensor, last: Tensor, classes: int) -> nn.Module:

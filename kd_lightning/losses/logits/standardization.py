@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_same_classes
+from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.per_sample import counted, has_values, values
 
 
 class LogitStandardization(nn.Module):
@@ -21,6 +23,15 @@ class LogitStandardization(nn.Module):
             raise UserError(f"loss={type(loss).__name__}: takes more than logits; standardize a loss on logits alone")
         self.loss = loss
 
-    def forward(self, student: Tensor, teacher: Tensor, *rest: Tensor) -> Tensor:
+    @property
+    def per_sample(self) -> bool | None:
+        """Whether the loss is a mean over samples; see `has_values`."""
+        return has_values(self.loss)
+
+    def forward(self, student: Tensor, teacher: Tensor, *rest: Tensor, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
-        return self.loss(functional.standardize(student), functional.standardize(teacher), *rest)
+        signals = (functional.standardize(student), functional.standardize(teacher), *rest)
+        return values(self.loss, *signals) if reduction == "none" else self.loss(*signals)
+
+    def counted(self, *signals: Tensor) -> Tensor | None:
+        return counted(self.loss, *signals)

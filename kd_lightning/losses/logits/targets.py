@@ -4,11 +4,9 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import (
-    check_labels,
-    check_positive,
-    check_same_classes,
-)
+from kd_lightning.losses.arguments import check_labels, check_positive, check_same_classes
+from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.per_sample import labelled
 
 
 class CrossEntropy(nn.Module):
@@ -20,9 +18,12 @@ class CrossEntropy(nn.Module):
             raise UserError(f"label_smoothing={label_smoothing}: must be at least 0 and below 1")
         self.label_smoothing = label_smoothing
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_labels(logits, target)
-        return functional.cross_entropy(logits, target, self.label_smoothing)
+        return functional.cross_entropy(logits, target, self.label_smoothing, reduction=reduction)
+
+    def counted(self, logits: Tensor, target: Tensor) -> Tensor | None:
+        return labelled(target)
 
 
 class HardLabel(nn.Module):
@@ -30,9 +31,9 @@ class HardLabel(nn.Module):
 
     soft_target = True  # beside it, too, cross-entropy weighs 1 - alpha
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
-        return functional.hard_label(student, teacher)
+        return functional.hard_label(student, teacher, reduction=reduction)
 
 
 class SoftTarget(nn.Module):
@@ -45,17 +46,17 @@ class SoftTarget(nn.Module):
         check_positive(temperature=temperature)
         self.temperature = temperature
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
-        return functional.kd(student, teacher, self.temperature)
+        return functional.kd(student, teacher, self.temperature, reduction=reduction)
 
 
 class MeanSquaredLogits(nn.Module):
     """Squared distance of logits; see `functional.mean_squared_logits`. Takes both logits (B, C)."""
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
-        return functional.mean_squared_logits(student, teacher)
+        return functional.mean_squared_logits(student, teacher, reduction=reduction)
 
 
 class WSLD(nn.Module):
@@ -66,7 +67,10 @@ class WSLD(nn.Module):
         check_positive(temperature=temperature)
         self.temperature = temperature
 
-    def forward(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
         check_labels(student, target)
-        return functional.wsld(student, teacher, target, self.temperature)
+        return functional.wsld(student, teacher, target, self.temperature, reduction=reduction)
+
+    def counted(self, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor | None:
+        return labelled(target)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_not_negative, check_positive, check_same_classes
+from kd_lightning.losses.functional.reduction import Reduction
 
 
 class CurriculumTemperature(nn.Module):
@@ -31,12 +32,12 @@ class CurriculumTemperature(nn.Module):
         """T as it is now, without gradient."""
         return self._temperature(self.theta.detach())
 
-    def forward(self, student: Tensor, teacher: Tensor, epoch: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor, epoch: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
         current = (epoch.floor() + 1).clamp(max=self.epochs)
         factor = (torch.cos(current * (math.pi / self.epochs)) - 1) / 2
         theta = functional.reverse_gradient(self.theta, factor)
-        return functional.kd(student, teacher, self._temperature(theta))
+        return functional.kd(student, teacher, self._temperature(theta), reduction=reduction)
 
     def _temperature(self, theta: Tensor) -> Tensor:
         return self.start + self.range * torch.sigmoid(theta)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_one_label, check_positive
+from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.functional.samples import has_label
 from kd_lightning.losses.relations.embedding import Embedding
 from kd_lightning.losses.relations.memory_bank import MemoryBank
@@ -67,6 +68,8 @@ class CRD(nn.Module):
         target: Tensor,
         train_index: Tensor | None = None,
         train_target: Tensor | None = None,
+        *,
+        reduction: Reduction = "mean",
     ) -> Tensor:
         check_one_label(target)
         labelled = has_label(target)
@@ -75,17 +78,22 @@ class CRD(nn.Module):
         candidates = torch.cat([rows.clamp(min=0)[:, None], negatives], dim=1)
         e_student = _known(F.normalize(self.embed_student(student), dim=1), rows)
         e_teacher = _known(F.normalize(self.embed_teacher(teacher), dim=1), rows)
-        loss = self._side(e_student, self.teacher_bank, candidates, labelled)
-        loss = loss + self._side(e_teacher, self.student_bank, candidates, labelled)
+        loss = self._side(e_student, self.teacher_bank, candidates, labelled, reduction)
+        loss = loss + self._side(e_teacher, self.student_bank, candidates, labelled, reduction)
         if self.training and torch.is_grad_enabled():
             self.student_bank.update(rows, e_student, self.momentum)
             self.teacher_bank.update(rows, e_teacher, self.momentum)
             self.key += 1
         return loss
 
-    def _side(self, embeddings: Tensor, bank: MemoryBank, candidates: Tensor, labelled: Tensor) -> Tensor:
+    def counted(self, student: Tensor, teacher: Tensor, index: Tensor, target: Tensor, *_: Tensor) -> Tensor:
+        return has_label(target)
+
+    def _side(
+        self, embeddings: Tensor, bank: MemoryBank, candidates: Tensor, labelled: Tensor, reduction: Reduction
+    ) -> Tensor:
         scores = bank.scores(embeddings, candidates, self.temperature)
-        return functional.contrastive_nce(scores, len(self.images), labelled)
+        return functional.contrastive_nce(scores, len(self.images), labelled, reduction=reduction)
 
 
 def _known(embeddings: Tensor, rows: Tensor) -> Tensor:

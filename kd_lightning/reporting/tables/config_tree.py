@@ -23,7 +23,7 @@ def config_tree(config: Mapping[str, Any], title: str) -> Tree:
             branch = tree.add(Text(group, style="bold"))
             for name, term in part.items():
                 if term:
-                    branch.add(_line(name, f"{_call(term['loss'])}, {_weight(term.get('weight', 1.0))}", NAME - 4))
+                    branch.add(_line(name, _term(term), NAME - 4))
         elif part and (told := _call(part)):
             tree.add(_line(group, told, NAME))
     return tree
@@ -31,6 +31,13 @@ def config_tree(config: Mapping[str, Any], title: str) -> Tree:
 
 def _line(name: str, text: str, width: int) -> Text:
     return Text.assemble((name.ljust(width), "bold"), text, overflow="fold")
+
+
+def _term(term: Mapping[str, Any]) -> str:
+    """Its loss, its weight, and what each sample counts."""
+    sample_weight = term.get("sample_weight")
+    told = [_call(term["loss"]), _weight(term.get("weight", 1.0))]
+    return ", ".join([*told, *([f"samples by {_call(sample_weight)}"] if sample_weight else [])])
 
 
 def _weight(weight: Any) -> str:

@@ -7,30 +7,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_lightning.losses.functional.reduction import Reduction, check_reduction, sum_per_sample
 from kd_lightning.losses.functional.sizes import deeper_more
 
 
-def activation_boundary(student: Sequence[Tensor], teacher: Sequence[Tensor], margin: float = 1.0) -> Tensor:
+def activation_boundary(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], margin: float = 1.0, *, reduction: Reduction = "mean"
+) -> Tensor:
     """Activation boundaries: 3/(1000·B) · Σ_l 2^-(L-1-l) · Σ over elements of max(0, margin ∓ s)².
 
     Where the teacher's neuron fires (t > 0) the student's should be above the margin: max(0, margin - s)²; elsewhere
     below its negative: max(0, margin + s)². Heo, Lee, Yun, Choi 2019, arXiv:1811.03233, with RepDistiller's factors.
-    Shapes: layer by layer equal, (B, C, H, W) in front of the ReLU. Returns a scalar.
+    Shapes: layer by layer equal, (B, C, H, W) in front of the ReLU. Returns a scalar, or (B,) for the
+    reduction `none`.
     """
     sides = [torch.where(t > 0, -s, s) for s, t in zip(student, teacher, strict=True)]
-    return deeper_more([F.relu(margin + side).square().sum() for side in sides]) * 3 / 1000 / student[0].shape[0]
+    check_reduction(reduction)
+    squares = [F.relu(margin + side).square() for side in sides]
+    if reduction == "none":
+        return deeper_more([square.flatten(1).sum(dim=1) for square in squares]) * 3 / 1000
+    return deeper_more([square.sum() for square in squares]) * 3 / 1000 / student[0].shape[0]
 
 
-def ofd_partial_l2(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
+def ofd_partial_l2(student: Tensor, teacher: Tensor, margin: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Partial L2 distance to the margin ReLU T = max(t, m): Σ over C, H, W of (s - T)², mean over the batch.
 
     Elements with s ≤ T ≤ 0 cost nothing: both are off. Heo et al. 2019, arXiv:1904.01866.
     Shapes: student and teacher equal, (B, C, H, W) in front of the ReLU; margin (1, C, 1, 1), not above 0.
-    Returns a scalar.
+    Returns a scalar, or (B,) for the reduction `none`.
     """
     wanted = torch.maximum(teacher, margin)
     counts = (wanted > 0) | (student > wanted)
-    return torch.where(counts, student - wanted, 0.0).square().sum() / student.shape[0]
+    return sum_per_sample(torch.where(counts, student - wanted, 0.0).square(), reduction=reduction)
 
 
 def margin_relu_margin(scale: Tensor, shift: Tensor) -> Tensor:

@@ -3,28 +3,38 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_lightning.losses.functional.reduction import Reduction, squared_distance
 from kd_lightning.losses.functional.samples import check_logits
 from kd_lightning.losses.functional.sizes import to_smaller, unit
 
 
-def simkd(student: Tensor, teacher: Tensor) -> Tensor:
+def simkd(student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Reused classifier: the mean of (student - teacher)², on what enters the pooling before the teacher's classifier.
 
     Chen et al. 2022, arXiv:2203.14001. The student's map is already projected; of two sizes the larger map is
-    average-pooled to the smaller. Shapes: (B, C, H_s, W_s) and (B, C, H_t, W_t). Returns a scalar.
+    average-pooled to the smaller. Shapes: (B, C, H_s, W_s) and (B, C, H_t, W_t).
+    Returns a scalar, or (B,) for the reduction `none`.
     """
-    return F.mse_loss(*to_smaller(student, teacher))
+    return squared_distance(*to_smaller(student, teacher), reduction)
 
 
-def srrl(student: Tensor, teacher: Tensor, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+def srrl(
+    student: Tensor,
+    teacher: Tensor,
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    reduction: Reduction = "mean",
+) -> Tensor:
     """Softmax regression representation learning: mean((e_s - e_t)²) + mean((z' - z_t)²), z' = W_t·e_s + b_t.
 
     Yang, Martinez, Bulat, Tzimiropoulos 2021, ICLR, openreview.net/forum?id=ZzwDy_wiWv.
     Shapes: e_s, the student's projected feature, and e_t (B, D); z', what the teacher's classifier makes of e_s, and
-    z_t (B, C). Returns a scalar.
+    z_t (B, C). Returns a scalar, or (B,) for the reduction `none`. ValueError for other logits.
     """
     check_logits(student_logits, teacher_logits)
-    return F.mse_loss(student, teacher) + F.mse_loss(student_logits, teacher_logits)
+    of_features = squared_distance(student, teacher, reduction)
+    return of_features + squared_distance(student_logits, teacher_logits, reduction)
 
 
 def class_activation_maps(feature: Tensor, weight: Tensor) -> Tensor:
@@ -35,12 +45,17 @@ def class_activation_maps(feature: Tensor, weight: Tensor) -> Tensor:
     return F.conv2d(feature, weight[:, :, None, None])
 
 
-def cat_kd(student: Tensor, teacher: Tensor, resolution: int = 2, normalize: bool = True) -> Tensor:
+def cat_kd(
+    student: Tensor, teacher: Tensor, resolution: int = 2, normalize: bool = True, *, reduction: Reduction = "mean"
+) -> Tensor:
     """Class attention transfer: mean((A_s - A_t)²), A the class activation maps pooled to resolution x resolution.
 
     Each class's map has unit L2 norm over its positions if `normalize`; a map of zeros stays one, with gradient 0.
     Guo et al. 2023, arXiv:2304.12777; the published runs of some pairs do not normalize.
-    Shapes: class activation maps (B, C, H_s, W_s) and (B, C, H_t, W_t). Returns a scalar.
+    Shapes: class activation maps (B, C, H_s, W_s) and (B, C, H_t, W_t).
+    Returns a scalar, or (B,) for the reduction `none`.
     """
     s, t = (F.adaptive_avg_pool2d(maps, resolution) for maps in (student, teacher))
-    return F.mse_loss(unit(s, (2, 3)), unit(t, (2, 3))) if normalize else F.mse_loss(s, t)
+    if normalize:
+        s, t = unit(s, (2, 3)), unit(t, (2, 3))
+    return squared_distance(s, t, reduction)

@@ -4,17 +4,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_lightning.losses.functional.reduction import Reduction, mean_per_sample
 from kd_lightning.losses.functional.sizes import to_smaller
 
 
-def variational_information(mean: Tensor, teacher: Tensor, log_scale: Tensor, eps: float = 1e-5) -> Tensor:
+def variational_information(
+    mean: Tensor, teacher: Tensor, log_scale: Tensor, eps: float = 1e-5, *, reduction: Reduction = "mean"
+) -> Tensor:
     """Negative log-likelihood of the teacher's feature: mean of ½·[(mean - t)²/σ² + log σ²], σ² = softplus(ρ) + eps.
 
     A lower bound of the two networks' mutual information, without its constant: the value may be negative.
     Ahn et al. 2019, arXiv:1904.05835. Of two sizes the larger map is average-pooled to the smaller.
     Shapes: mean (B, C, H_s, W_s), predicted from the student; teacher (B, C, H_t, W_t); ρ = log_scale (C,).
-    Returns a scalar.
+    Returns a scalar, or (B,) for the reduction `none`.
     """
     mean, teacher = to_smaller(mean, teacher)
     variance = (F.softplus(log_scale) + eps).view(1, -1, 1, 1)
-    return 0.5 * ((mean - teacher).square() / variance + torch.log(variance)).mean()
+    return 0.5 * mean_per_sample((mean - teacher).square() / variance + torch.log(variance), reduction)

@@ -7,11 +7,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.losses.functional.divergence import divergence
+from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.functional.samples import check_logits, check_target, has_label
 
 
 def dkd(
-    student: Tensor, teacher: Tensor, target: Tensor, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+    *,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Decoupled distillation: T²·[α·KL(b_t ‖ b_s) + β·KL(n_t ‖ n_s)] at logits/T, mean over the labelled.
 
@@ -19,7 +27,8 @@ def dkd(
     from logits, so no logarithm meets a probability that has become 0. With two classes the second part is 0, and so it
     is where the teacher masks all the rest with -inf. A target of -1 or -100 is no label.
     Zhao et al. 2022, arXiv:2203.08679.
-    Shapes: both logits (B, C), target (B,) class indices. Returns a scalar. ValueError for targets (B, C).
+    Shapes: both logits (B, C), target (B,) class indices. Returns a scalar, or (B,) for the reduction `none`: 0 for a
+    sample without a label, which the mean leaves out. ValueError for other shapes, such as targets (B, C).
     """
     check_logits(student, teacher)
     if target.ndim != 1:
@@ -30,8 +39,8 @@ def dkd(
     binary_student, rest_student, _ = _decouple(student / temperature, label)
     binary_teacher, rest_teacher, alone = _decouple(teacher / temperature, label)
     return temperature**2 * (
-        alpha * divergence(binary_teacher, binary_student, labelled)
-        + beta * divergence(rest_teacher.masked_fill(alone, -math.inf), rest_student, labelled)
+        alpha * divergence(binary_teacher, binary_student, labelled, reduction)
+        + beta * divergence(rest_teacher.masked_fill(alone, -math.inf), rest_student, labelled, reduction)
     )
 
 

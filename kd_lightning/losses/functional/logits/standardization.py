@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.losses.functional.logits.targets import kd
+from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.functional.samples import check_logits
 
 
@@ -26,11 +27,13 @@ def standardize(logits: Tensor) -> Tensor:
     return ((filled - mean) / (std + 1e-7)).masked_fill(masked, -math.inf)
 
 
-def logit_standardization_kd(student: Tensor, teacher: Tensor, temperature: float = 2.0) -> Tensor:
+def logit_standardization_kd(
+    student: Tensor, teacher: Tensor, temperature: float = 2.0, *, reduction: Reduction = "mean"
+) -> Tensor:
     """Soft targets of standardized logits: kd(standardize(student), standardize(teacher), T).
 
     Sun et al. 2024, arXiv:2403.01427. The logits' scale is free: the student may match their order alone.
-    Shapes: both (B, C). Returns a scalar.
+    Shapes: both (B, C). Returns a scalar, or (B,) for the reduction `none`. ValueError for other shapes.
     """
     check_logits(student, teacher)
-    return kd(standardize(student), standardize(teacher), temperature)
+    return kd(standardize(student), standardize(teacher), temperature, reduction=reduction)

@@ -5,69 +5,89 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.losses.functional.divergence import cross_entropies, divergence, soften
+from kd_lightning.losses.functional.reduction import (
+    Reduction,
+    check_reduction,
+    mean_per_sample,
+    squared_distance,
+    sum_per_sample,
+)
 from kd_lightning.losses.functional.samples import (
     check_logits,
     check_target,
     has_label,
-    sum_per_sample,
     without_label_as,
 )
 
 
-def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    logits: Tensor, target: Tensor, label_smoothing: float = 0.0, *, reduction: Reduction = "mean"
+) -> Tensor:
     """Cross-entropy with the labels, mean over the samples that have one; 0 where none has.
 
     With smoothing e the label's distribution is (1-e)·onehot + e/C (Szegedy et al. 2016, arXiv:1512.00567): it has no
     finite value for a class whose logit is -inf. A target of -1 or -100 is no label.
-    Shapes: logits (B, C), target (B,) class indices or (B, C) probabilities. Returns a scalar.
+    Shapes: logits (B, C), target (B,) class indices or (B, C) probabilities. Returns a scalar, or (B,) for the
+    reduction `none`: 0 for a sample without a label, which the mean leaves out. ValueError for other shapes.
     """
     check_logits(logits)
     check_target(logits, target)
+    check_reduction(reduction)
     if target.ndim == 2:
         smoothed = target * (1 - label_smoothing) + label_smoothing / logits.shape[1] if label_smoothing else target
-        return cross_entropies(F.log_softmax(logits, dim=1), smoothed).mean()
+        return mean_per_sample(cross_entropies(F.log_softmax(logits, dim=1), smoothed), reduction)
     label = without_label_as(-100, target)
-    total = F.cross_entropy(logits, label, ignore_index=-100, label_smoothing=label_smoothing, reduction="sum")
-    return total / (label != -100).sum().clamp(min=1)  # a mean over no sample would be no number
+    summed = "sum" if reduction == "mean" else "none"
+    values = F.cross_entropy(logits, label, ignore_index=-100, label_smoothing=label_smoothing, reduction=summed)
+    if reduction == "none":
+        return values
+    return values / (label != -100).sum().clamp(min=1)  # a mean over no sample would be no number
 
 
-def hard_label(student: Tensor, teacher: Tensor) -> Tensor:
+def hard_label(student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Hard distillation: the cross-entropy with the teacher's decision, CE(student, argmax teacher).
 
-    Touvron et al. 2021, arXiv:2012.12877. Shapes: both (B, C). Returns a scalar.
+    Touvron et al. 2021, arXiv:2012.12877. Shapes: both (B, C). Returns a scalar, or (B,) for the reduction `none`.
+    ValueError for other shapes.
     """
     check_logits(student, teacher)
-    return F.cross_entropy(student, teacher.argmax(dim=1))
+    check_reduction(reduction)
+    return F.cross_entropy(student, teacher.argmax(dim=1), reduction=reduction)
 
 
-def kd(student: Tensor, teacher: Tensor, temperature: float | Tensor = 4.0) -> Tensor:
+def kd(student: Tensor, teacher: Tensor, temperature: float | Tensor = 4.0, *, reduction: Reduction = "mean") -> Tensor:
     """Soft targets: T²·KL(softmax(teacher/T) ‖ softmax(student/T)), sum over classes, mean over the batch.
 
     Hinton, Vinyals, Dean 2015, arXiv:1503.02531. T² keeps the gradient's size the same for every temperature.
     A class that the teacher masks with -inf costs nothing; one that the student alone masks costs infinitely much.
-    Shapes: both (B, C), the temperature a number or a tensor of one. Returns a scalar.
+    Shapes: both (B, C), the temperature a number or a tensor of one. Returns a scalar, or (B,) for the reduction
+    `none`. ValueError for other shapes.
     """
     check_logits(student, teacher)
     log_student, log_teacher = (F.log_softmax(soften(logits, temperature), dim=1) for logits in (student, teacher))
-    return temperature**2 * divergence(log_teacher, log_student)
+    return temperature**2 * divergence(log_teacher, log_student, reduction=reduction)
 
 
-def mean_squared_logits(student: Tensor, teacher: Tensor) -> Tensor:
+def mean_squared_logits(student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Mean over batch and classes of (student - teacher)², the logits' squared distance.
 
-    Ba, Caruana 2014, arXiv:1312.6184. It has no value for logits of -inf. Shapes: both (B, C). Returns a scalar.
+    Ba, Caruana 2014, arXiv:1312.6184. It has no value for logits of -inf.
+    Shapes: both (B, C). Returns a scalar, or (B,) for the reduction `none`. ValueError for other shapes.
     """
     check_logits(student, teacher)
-    return F.mse_loss(student, teacher)
+    return squared_distance(student, teacher, reduction)
 
 
-def wsld(student: Tensor, teacher: Tensor, target: Tensor, temperature: float = 2.0) -> Tensor:
+def wsld(
+    student: Tensor, teacher: Tensor, target: Tensor, temperature: float = 2.0, *, reduction: Reduction = "mean"
+) -> Tensor:
     """Weighted soft labels: the mean over labelled samples of (1 - exp(-CE_s/CE_t))·T²·CE(softmax(t/T), softmax(s/T)).
 
     CE_s and CE_t are the cross-entropies of student and teacher with the label; the weight has no gradient. Where the
     student does better than the teacher, the teacher counts less. The cross-entropy beside it is a term of its own.
     Zhou et al. 2021, arXiv:2102.00650; 1e-7 is added to CE_t as in the public code.
-    Shapes: both logits (B, C), target (B,) class indices or (B, C) probabilities. Returns a scalar.
+    Shapes: both logits (B, C), target (B,) class indices or (B, C) probabilities. Returns a scalar, or (B,) for the
+    reduction `none`: 0 for a sample without a label, which the mean leaves out. ValueError for other shapes.
     """
     check_logits(student, teacher)
     check_target(student, target)
@@ -77,7 +97,7 @@ def wsld(student: Tensor, teacher: Tensor, target: Tensor, temperature: float = 
         hard_student, hard_teacher = (_each_cross_entropy(logits, label) for logits in (student, teacher))
         weight = -torch.expm1(-hard_student / (hard_teacher + 1e-7))
     soft = cross_entropies(F.log_softmax(student / temperature, dim=1), F.softmax(teacher / temperature, dim=1))
-    return temperature**2 * sum_per_sample(weight * soft, labelled)
+    return temperature**2 * sum_per_sample(weight * soft, labelled, reduction)
 
 
 def _each_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
