@@ -79,7 +79,7 @@ class Objective(nn.Module):
     def refuse_without_length(self) -> None:
         """Raise `UserError` for a term that changes with the share of the training that is over: it has no end."""
         for name, term in self.items():
-            if "progress.fraction" in term.names() or (callable(term.weight) and needs_length(term.weight)):
+            if "progress.fraction" in term.names() or any(needs_length(schedule) for schedule in term.schedules()):
                 raise UserError(unlimited(f"terms.{name} changes over the whole of it"))
 
     @property
@@ -104,15 +104,16 @@ class Objective(nn.Module):
         return {name: term.weight_at(progress) for name, term in self.items()}
 
     def changing(self, progress: Progress) -> dict[str, Tensor]:
-        """What the terms change as the training goes: `NAME_weight` of a schedule, `NAME_temperature` of a learned one.
+        """What the terms change as the training goes: `NAME_weight` and `NAME_temperature` of a schedule or learned.
 
         A loss whose `temperature` is a tensor changes it. What is a number is given on the CPU.
         """
-        values = {}
+        values: dict[str, Tensor] = {}
         for name, term in self.items():
-            if callable(term.weight):
-                values[f"{name}_weight"] = torch.tensor(term.weight_at(progress))
-            temperatures = [getattr(part, "temperature", None) for part in term.loss.modules()]
+            scheduled = term.scheduled_numbers(progress)
+            values |= {f"{name}_{number}": torch.tensor(value) for number, value in scheduled.items()}
+            with term.numbers_at(progress):
+                temperatures = [getattr(part, "temperature", None) for part in term.loss.modules()]
             values |= {f"{name}_temperature": value for value in temperatures if isinstance(value, Tensor)}
         return values
 
@@ -122,7 +123,7 @@ class Objective(nn.Module):
         signals = {**signals, **_as_signals(progress)}
         active = [(name, term) for name, term in self.items() if "target" in signals or "target" not in term.names()]
         several = processes() > 1 and self.training and torch.is_grad_enabled()
-        evaluated = {name: self._evaluate(name, term, signals, several) for name, term in active}
+        evaluated = {name: self._evaluate(name, term, signals, progress, several) for name, term in active}
         raw = {name: one.value for name, one in evaluated.items()}
         weighted = {name: weights[name] * value for name, value in raw.items()}
         if several:
@@ -131,9 +132,9 @@ class Objective(nn.Module):
         total = torch.stack(list(weighted.values())).sum() if weighted else _nothing(signals)
         return ObjectiveValue(total, raw, weighted)
 
-    def _evaluate(self, name: str, term: Term, signals: Signals, counts: bool) -> Evaluated:
+    def _evaluate(self, name: str, term: Term, signals: Signals, progress: Progress, counts: bool) -> Evaluated:
         with naming(f"terms.{name}"):
-            return term.evaluate(signals, counts)
+            return term.evaluate(signals, progress, counts)
 
     def _shares(self, evaluated: Mapping[str, Evaluated], device: torch.device) -> dict[str, Tensor]:
         """What the terms that are means over samples count on this rank, by name, (): n·W/Σn; 1 where all n are equal.

@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -13,7 +14,8 @@ from kd_lightning.errors import UserError, did_you_mean
 from kd_lightning.losses.functional.reduction import sum_per_sample
 from kd_lightning.losses.per_sample import counted, has_values, values
 from kd_lightning.models.dry_run import evaluating
-from kd_lightning.schedules.progress import Progress, Schedule
+from kd_lightning.schedules.numbers import numbers_at, scheduled
+from kd_lightning.schedules.progress import BEGIN, Progress, Schedule
 
 Signals = Mapping[str, Tensor]
 Shape = tuple[int, ...]
@@ -54,6 +56,8 @@ class Term(nn.Module):
             term takes names them in an attribute `signals`.
 
     A loss that is `Buildable` sees examples of its signals before the first step, after the projector.
+    A number of the loss or of the sample weights may be a schedule, such as `SoftTarget(temperature=Linear(8, 1))`: its
+    attribute is the number of the moment while they compute. Each is a pure function of the training's progress.
     `progress.epoch` and `progress.fraction` are signals too, 0-d and on the CPU. The loss and its parts compute in
     float32 under any precision; a projector computes as the networks do.
     """
@@ -82,6 +86,7 @@ class Term(nn.Module):
         self.projector = projector
         self.projections = nn.ModuleList()
         self.sample_weight = sample_weight
+        self._find_schedules()
 
     def names(self) -> Iterator[str]:
         """The names of all signals taken."""
@@ -112,6 +117,7 @@ class Term(nn.Module):
         term._modules = {**self._modules, "loss": loss, "projections": nn.ModuleList()}
         if isinstance(self.sample_weight, nn.Module):
             term.sample_weight = copy.deepcopy(self.sample_weight)
+        term._find_schedules()
         return term
 
     @property
@@ -138,24 +144,46 @@ class Term(nn.Module):
             pairs = zip(*(_as_list(value) for value in values[:2]), strict=True)
             self.projections = nn.ModuleList(self.projector(_shape(source), _shape(to)) for source, to in pairs)
         if isinstance(self.loss, Buildable):
-            with torch.no_grad(), evaluating(self.projections):
+            with torch.no_grad(), evaluating(self.projections), self.numbers_at(BEGIN):
                 self.loss.build(*self._projected(values))
+            self._find_schedules()
+
+    def _find_schedules(self) -> None:
+        self._scheduled = {"": scheduled(self.loss), "sample_weight_": scheduled(self.sample_weight)}
 
     def weight_at(self, progress: Progress) -> float:
         return self.weight(progress) if callable(self.weight) else self.weight
 
-    def forward(self, signals: Signals) -> Tensor:
-        """The unweighted loss, a scalar."""
-        return self.evaluate(signals).value
+    def scheduled_numbers(self, progress: Progress) -> dict[str, float]:
+        """By name, the numbers that follow a schedule: `weight`, and those of the loss, such as `temperature`."""
+        found: dict[str, float] = {"weight": self.weight_at(progress)} if callable(self.weight) else {}
+        for prefix, one in ((prefix, one) for prefix, each in self._scheduled.items() for one in each):
+            value = one.at(progress)
+            numbers = {str(place): part for place, part in enumerate(value)} if isinstance(value, list) else {"": value}
+            found |= {f"{prefix}{one.name}{place}": number for place, number in numbers.items()}
+        return found
 
-    def evaluate(self, signals: Signals, counts: bool = False) -> Evaluated:
+    def schedules(self) -> list[Callable[[Progress], float]]:
+        """All schedules that it follows."""
+        of_numbers = [schedule for each in self._scheduled.values() for one in each for schedule in one.schedules()]
+        return [*([self.weight] if callable(self.weight) else []), *of_numbers]
+
+    def numbers_at(self, progress: Progress) -> AbstractContextManager[None]:
+        """Within, the numbers of the loss and of the sample weights that are schedules are those of this moment."""
+        return numbers_at([one for each in self._scheduled.values() for one in each], progress)
+
+    def forward(self, signals: Signals, progress: Progress = BEGIN) -> Tensor:
+        """The unweighted loss, a scalar."""
+        return self.evaluate(signals, progress).value
+
+    def evaluate(self, signals: Signals, progress: Progress, counts: bool = False) -> Evaluated:
         """The unweighted loss, a scalar; if `counts`, with the number of samples that it is the mean of.
 
         Raises `UserError` for a signal that nobody gives, and for values or sample weights of another shape.
         """
         given = self._projected([_pick(signals, name) for name in self.signals])
         device = next(iter(signals.values())).device
-        with torch.autocast(device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False), self.numbers_at(progress):
             taken = [self._as_taken(value) for value in given]
             value: Tensor = self.loss(*taken) if self.sample_weight is None else values(self.loss, *taken)
             is_mean = value.ndim > 0 or bool(has_values(self.loss))

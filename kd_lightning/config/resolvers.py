@@ -8,11 +8,15 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
-def cross_entropy_weight(alpha: float, *, _root_: DictConfig) -> float:
-    """1-alpha where a soft-target term stands beside the cross-entropy, else 1."""
+def cross_entropy_weight(alpha: float | DictConfig, *, _root_: DictConfig) -> float | DictConfig:
+    """1-alpha where a soft-target term stands beside the cross-entropy, else 1; of a schedule another one."""
     losses = [(term or {}).get("loss") or {} for term in (_root_.get("loss") or {}).values()]
     soft = [is_soft_target(loss["_target_"]) for loss in losses if "_target_" in loss]
-    return 1.0 - alpha if any(soft) else 1.0
+    if not any(soft):
+        return 1.0
+    if isinstance(alpha, DictConfig):
+        return OmegaConf.create({"_target_": "kd_lightning.schedules.OneMinus", "schedule": alpha})
+    return 1.0 - alpha
 
 
 def is_soft_target(target: str) -> bool:

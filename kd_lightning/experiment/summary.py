@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.folder.memory import peak_memory
@@ -13,8 +12,8 @@ from kd_lightning.experiment.networks.build import model_name
 from kd_lightning.experiment.testing import TestedNetwork, costs
 from kd_lightning.models.profile import Profile
 from kd_lightning.objective import Objective
-from kd_lightning.schedules.progress import Progress
-from kd_lightning.term import named
+from kd_lightning.schedules.progress import END
+from kd_lightning.term import Term, named
 
 
 def summarise(
@@ -59,23 +58,24 @@ def network_record(name: str, cost: Profile, tested: TestedNetwork) -> dict[str,
 
 
 def objective_record(objective: Objective) -> dict[str, Any]:
-    """Each term with its weight at the training's end, the parameters of its loss, and what weighs its samples."""
-    weights = objective.weights(Progress(epoch=float("inf"), fraction=1.0))
+    """Each term with its weight and the parameters of its loss, at the training's end, and what weighs its samples."""
+    weights = objective.weights(END)
     return {
         name: {
             "loss": type(term.loss).__name__,
             "weight": weights[name],
-            **_plain_attributes(term.loss),
+            **_plain_attributes(term),
             **({} if term.sample_weight is None else {"sample_weight": named(term.sample_weight)}),
         }
         for name, term in objective.items()
     }
 
 
-def _plain_attributes(loss: nn.Module) -> dict[str, Any]:
-    """What a loss was given, such as its temperature."""
-    return {
-        name: value
-        for name, value in vars(loss).items()
-        if not name.startswith("_") and name != "training" and isinstance(value, (int, float, str, bool))
-    }
+def _plain_attributes(term: Term) -> dict[str, Any]:
+    """What a term's loss was given, such as its temperature; of a schedule the number at the training's end."""
+    with term.numbers_at(END):
+        return {
+            name: value
+            for name, value in vars(term.loss).items()
+            if not name.startswith("_") and name != "training" and isinstance(value, (int, float, str, bool))
+        }

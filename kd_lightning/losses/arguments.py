@@ -1,27 +1,70 @@
-"""Checks of the losses' arguments."""
+"""Checks of the losses' arguments, which are numbers or schedules of them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 from torch import Tensor
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses.functional.samples import check_logits, check_target
+from kd_lightning.schedules.progress import Number, Schedule, extremes
 
 
-def check_positive(**values: float) -> None:
-    """UserError for a value that is not a finite number above 0."""
+def check_positive(**values: Any) -> None:
+    """UserError for a value that is not a finite number above 0, or a schedule of such."""
+    check_numbers(lambda number: 0 < number < math.inf, "a finite number above 0", **values)
+
+
+def check_not_negative(**values: Any) -> None:
+    """UserError for a value that is not a finite number of at least 0, or a schedule of such."""
+    check_numbers(lambda number: 0 <= number < math.inf, "a finite number of at least 0", **values)
+
+
+def check_share(**values: Any) -> None:
+    """UserError for a value that is not a number of at least 0 and below 1, or a schedule of such."""
+    check_numbers(lambda number: 0 <= number < 1, "at least 0 and below 1", **values)
+
+
+def check_whole(**values: Any) -> None:
+    """UserError for a value that is not a whole number above 0, or a schedule of such, which moves by steps."""
     for name, value in values.items():
-        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise UserError(f"{name}={value}: must be a finite number above 0")
+        check_positive(**{name: value})
+        if not (value.is_whole() if isinstance(value, Schedule) else float(value).is_integer()):
+            steps = "; of the schedules Steps alone takes whole ones" if isinstance(value, Schedule) else ""
+            raise UserError(f"{name}={value}: must be a whole number{steps}")
 
 
-def check_not_negative(**values: float) -> None:
-    """UserError for a value that is not a finite number of at least 0."""
+def check_constant(**values: Any) -> None:
+    """UserError for a schedule of what is made once, before the training, such as the width of a layer."""
     for name, value in values.items():
-        if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-            raise UserError(f"{name}={value}: must be a finite number of at least 0")
+        if isinstance(value, Schedule):
+            raise UserError(f"{name}={value}: decides what is made before the training; give a number, no schedule")
+
+
+def check_numbers(allowed: Callable[[float], bool], what: str, **values: Any) -> None:
+    """UserError for a value that is no number, or not allowed, or a schedule that takes a number which is not."""
+    for name, value in values.items():
+        for number in extremes(value):
+            if isinstance(number, (int, float)) and allowed(number):
+                continue
+            takes = f"takes the value {number:g}; " if isinstance(value, Schedule) else ""
+            raise UserError(f"{name}={value}: {takes}must be {what}{_hint(value)}")
+
+
+def as_number(value: Number) -> float:
+    """A loss's argument as `forward` finds it: `Term` has a number stand in for a schedule by then."""
+    return cast(float, value)
+
+
+def as_whole(value: int | Schedule) -> int:
+    """The same of a whole number."""
+    return cast(int, value)
+
+
+def _hint(value: Any) -> str:
+    return ", or a kd_lightning.schedules.Schedule" if callable(value) and not isinstance(value, Schedule) else ""
 
 
 def check_same_classes(student: Tensor, *others: Tensor) -> None:

@@ -16,6 +16,7 @@ from kd_lightning.runs.config import stored_values
 from kd_lightning.runs.folder import goes_on, read_summary
 from kd_lightning.runs.overrides import unquoted
 from kd_lightning.runs.status import FINISHED, read_status
+from kd_lightning.runs.values import legible
 from kd_lightning.system.records import Damaged, sound_record, warn_once
 from kd_lightning.tracking.arrays import NAME as EVALUATION
 from kd_lightning.tracking.arrays import sound_arrays
@@ -48,11 +49,11 @@ class Run:
     def value(self, key: str) -> str:
         """What it was given for a key: on the command line, else by its config; nothing where it is not there."""
         if key in self.overrides:
-            return self.overrides[key]
+            return legible(self.overrides[key])
         value: Any = self.config
         for name in key.split("."):
             value = value.get(name, "") if isinstance(value, Mapping) else ""
-        return "null" if value is None else str(value)
+        return "null" if value is None else legible(str(value))
 
     @cached_property
     def config(self) -> dict[str, Any]:

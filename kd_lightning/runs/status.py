@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kd_lightning.runs.folder import STATUS_OF_A_JOB
 from kd_lightning.runs.overrides import unquoted
+from kd_lightning.runs.values import legible
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, NUMBER, sound_record
 
@@ -67,7 +68,7 @@ def in_order(path: Path) -> list[tuple[int, str]]:
 
 
 def text(choices: dict[str, str]) -> str:
-    """Choices on one line, long numbers rounded."""
+    """Choices on one line, long numbers rounded, what is made as a call."""
     return " ".join(f"{key}={rounded(value)}" for key, value in choices.items())
 
 
@@ -75,4 +76,4 @@ def rounded(value: str) -> str:
     try:
         return value if len(value) <= 6 else f"{float(value):.4g}"
     except ValueError:
-        return value
+        return legible(value)

@@ -1,6 +1,9 @@
 """What runs were given for a key, as strings of a command line, some of them numbers."""
 
+import re
 from collections.abc import Iterable, Sequence
+
+MADE = re.compile(r"\{'?_target_'?: *['\"]?(?:\w+\.)*(\w+)['\"]?,? *([^{}]*)\}")  # the innermost mapping with _target_
 
 
 def in_order(values: Sequence[str]) -> list[str]:
@@ -16,3 +19,11 @@ def numbers(values: Iterable[str]) -> list[float] | None:
         return [float(value) for value in values]
     except ValueError:
         return None
+
+
+def legible(value: str) -> str:
+    """A value in which what is made by a `_target_` stands as a call: `Linear(start=8, end=1)`."""
+    while found := MADE.search(value):
+        arguments = re.sub(r",\s*", ", ", re.sub(r"'?(\w+)'?:\s*", r"\1=", found[2]))
+        value = f"{value[: found.start()]}{found[1]}({arguments}){value[found.end() :]}"
+    return value

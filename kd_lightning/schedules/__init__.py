@@ -1,6 +1,13 @@
-"""Values that change as a training goes: weights of terms, learning rates, and the length that both count by."""
+"""Values that change as a training goes: numbers of terms, learning rates, and the length that both count by."""
 
-from kd_lightning.schedules.progress import Linear, Progress, Schedule, Warmup
-from kd_lightning.schedules.torch_schedule import TorchSchedule
+from typing import TYPE_CHECKING
 
-__all__ = ["Linear", "Progress", "Schedule", "TorchSchedule", "Warmup"]
+from kd_lightning.lazy_names import lazy
+from kd_lightning.schedules.progress import Cosine, Linear, OneMinus, Progress, Schedule, Steps, Warmup
+
+if TYPE_CHECKING:
+    from kd_lightning.schedules.torch_schedule import TorchSchedule
+
+__all__ = ["Cosine", "Linear", "OneMinus", "Progress", "Schedule", "Steps", "TorchSchedule", "Warmup"]
+
+__getattr__, __dir__ = lazy(__name__, {"TorchSchedule": "kd_lightning.schedules.torch_schedule"})  # needs Lightning

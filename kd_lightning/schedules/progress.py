@@ -1,8 +1,11 @@
-"""Values that change with training progress, such as a term's weight."""
+"""Numbers that change with training progress, such as a term's weight or a temperature."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import pairwise
+from typing import Any
 
 from kd_lightning.errors import UserError
 
@@ -17,16 +20,36 @@ class Progress:
     fraction: float = 0.0
 
 
-class Schedule(Protocol):
-    """A value for each moment of the training."""
+BEGIN, END = Progress(), Progress(epoch=math.inf, fraction=1.0)
 
+
+class Schedule(ABC):
+    """A number for each moment of the training: a pure function of the progress. One of your own is a subclass."""
+
+    @abstractmethod
     def __call__(self, progress: Progress) -> float: ...
 
+    def extremes(self) -> Iterable[float]:
+        """Numbers that it takes and between which it stays: what is checked before the training."""
+        return [self(BEGIN), self(END)]
 
-def needs_length(schedule: Schedule) -> bool:
+    def is_whole(self) -> bool:
+        """Whether it takes whole numbers alone."""
+        return False
+
+
+Number = float | Schedule
+
+
+def extremes(value: Any) -> Iterable[Any]:
+    """What must be allowed of a number, itself, or of a schedule."""
+    return value.extremes() if isinstance(value, Schedule) else [value]
+
+
+def needs_length(schedule: Any) -> bool:
     """Whether a schedule asks which share of the training is over."""
     try:
-        schedule(_WithoutLength())  # type: ignore[arg-type]
+        schedule(_WithoutLength())
     except _FractionAskedError:
         return True
     return False
@@ -47,7 +70,7 @@ class _WithoutLength:
 
 
 @dataclass(frozen=True)
-class Warmup:
+class Warmup(Schedule):
     """Rises to `value` over the first epochs: value·min(1, e/epochs) in epoch e = 1, 2, …, as in mdistiller."""
 
     value: float
@@ -64,7 +87,7 @@ class Warmup:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Schedule):
     """Moves linearly from `start` to `end` over the whole training."""
 
     start: float
@@ -77,7 +100,84 @@ class Linear:
         return self.start + (self.end - self.start) * min(1.0, progress.fraction)
 
 
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Half a cosine from `start` to `end` over the whole training: end + (start - end)·(1 + cos πf)/2."""
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        _check_numbers(start=self.start, end=self.end)
+
+    def __call__(self, progress: Progress) -> float:
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * min(1.0, progress.fraction))) / 2
+
+
+@dataclass(frozen=True)
+class Steps(Schedule):
+    """One value after the other: the first, and from each milestone on the next.
+
+    Args:
+        values: one more than there are milestones.
+        epochs: the milestones, ascending, counted from 0: at 30 the 31st epoch is the first with the next value.
+        fractions: the milestones as shares of the training instead, between 0 and 1.
+    """
+
+    values: Sequence[float]
+    epochs: Sequence[float] | None = None
+    fractions: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("values", "epochs", "fractions"):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, tuple(given))
+                _check_numbers(**{f"{name}.{place}": number for place, number in enumerate(given)})
+        if (self.epochs is None) == (self.fractions is None):
+            raise UserError(
+                f"epochs={self.epochs}: give the milestones either as epochs or as fractions of the training"
+            )
+        name, milestones = self._milestones()
+        limit = 1.0 if name == "fractions" else math.inf
+        ascending = [0.0, *milestones, limit]
+        if any(not before < after for before, after in pairwise(ascending)):
+            raise UserError(f"{name}={[*milestones]}: must ascend between 0 and {limit:g}")
+        if len(self.values) != len(milestones) + 1:
+            raise UserError(
+                f"values={[*self.values]}: {len(milestones)} milestones lie between {len(milestones) + 1} values; "
+                "give one more value than milestones"
+            )
+
+    def _milestones(self) -> tuple[str, Sequence[float]]:
+        return ("epochs", self.epochs) if self.epochs is not None else ("fractions", self.fractions or ())
+
+    def __call__(self, progress: Progress) -> float:
+        name, milestones = self._milestones()
+        current = progress.epoch if name == "epochs" else progress.fraction
+        return self.values[sum(current + ROUNDING >= milestone for milestone in milestones)]
+
+    def extremes(self) -> Iterable[float]:
+        return self.values
+
+    def is_whole(self) -> bool:
+        return all(float(value).is_integer() for value in self.values)
+
+
+@dataclass(frozen=True)
+class OneMinus(Schedule):
+    """1 - another schedule: the share of the labels where the other is that of the soft targets."""
+
+    schedule: Schedule
+
+    def __call__(self, progress: Progress) -> float:
+        return 1.0 - self.schedule(progress)
+
+    def extremes(self) -> Iterable[float]:
+        return [1.0 - value for value in self.schedule.extremes()]
+
+
 def _check_numbers(**values: float) -> None:
     for name, value in values.items():
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
             raise UserError(f"{name}={value}: must be a finite number")

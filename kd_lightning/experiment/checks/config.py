@@ -15,6 +15,7 @@ from kd_lightning.experiment.checks.networks import (
     check_weights,
 )
 from kd_lightning.experiment.checks.overrides import culprit_override
+from kd_lightning.experiment.checks.schedules import check_root_schedules
 from kd_lightning.experiment.checks.training import (
     check_compilation,
     check_devices,
@@ -50,6 +51,7 @@ def check_all(config: DictConfig) -> ImageDataModule:
     check_compilation(config)
     for group in PARTS:
         check_arguments(config[group], group)
+    check_root_schedules(config)
     check_recipe(config)
     check_recipe_of_student(config)
     data = check_data(config)

@@ -13,6 +13,7 @@ from torch import Tensor
 from kd_lightning.batch import example_batch
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.checks.schedules import check_weights_of_terms
 from kd_lightning.experiment.config import is_file, plain
 from kd_lightning.experiment.networks.build import (
     TRAINING_SET,
@@ -115,6 +116,7 @@ def check_models(config: DictConfig, data: ImageDataModule) -> None:
 def check_terms(key: str, loss: DictConfig, config: DictConfig, data: ImageDataModule) -> None:
     """The networks have every tap that these terms take, in shapes that fit."""
     objective = Objective(build_terms(loss, key))
+    check_weights_of_terms(objective, key)
     check_signals(objective, config, data)
     taps: dict[str, dict[str, str]] = {}
     values: dict[str, Tensor] = {}

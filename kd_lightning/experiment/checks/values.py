@@ -1,7 +1,7 @@
 """Checking what can be told of a config by its values alone, which needs no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
@@ -9,6 +9,11 @@ from omegaconf import DictConfig
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.groups import check_groups, check_members
 from kd_lightning.experiment.config import plain
+
+OF_SOFT_TARGETS: dict[str, tuple[Callable[[float], bool], str]] = {  # the root keys, each a number or a schedule
+    "temperature": (lambda number: number > 0, "must be a number above 0; 4 is usual"),
+    "alpha": (lambda number: 0 <= number <= 1, "the share of the soft targets, a number from 0 to 1; 0.9 is usual"),
+}
 
 
 def check_values(config: DictConfig) -> None:
@@ -42,10 +47,10 @@ def check_clipping(trainer: Any, key: str) -> None:
 
 def check_numbers(config: DictConfig) -> None:
     """Temperature above 0, alpha between 0 and 1, and a seed."""
-    if not _is_number(config.temperature) or config.temperature <= 0:
-        raise UserError(f"temperature={config.temperature}: must be a number above 0; 4 is usual")
-    if not _is_number(config.alpha) or not 0 <= config.alpha <= 1:
-        raise UserError(f"alpha={config.alpha}: the share of the soft targets, a number from 0 to 1; 0.9 is usual")
+    for key, (allowed, meaning) in OF_SOFT_TARGETS.items():
+        value = config[key]
+        if not _is_schedule(value) and not (_is_number(value) and allowed(value)):
+            raise UserError(f"{key}={value}: {meaning}")
     if not isinstance(config.seed, int) or isinstance(config.seed, bool) or not 0 <= config.seed < 2**32:
         raise UserError(f"seed={config.seed}: must be a whole number, at least 0 and below 2**32")
     if config.on_nonfinite not in ("stop", "skip"):
@@ -66,8 +71,7 @@ def check_loss(loss: Any, key: str) -> None:
         if not term.get("loss"):
             raise UserError(f"{key}.{name}.loss=null: a term needs a loss; {key}.{name}=null takes the term away")
         weight = term.get("weight", 1.0)
-        is_schedule = isinstance(weight, DictConfig) and "_target_" in weight
-        if not is_schedule and not (_is_number(weight) and 0 <= weight < math.inf):
+        if not _is_schedule(weight) and not (_is_number(weight) and 0 <= weight < math.inf):
             raise UserError(f"{key}.{name}.weight={weight}: must be a number, 0 or more, or a schedule with _target_")
 
 
@@ -81,6 +85,10 @@ def check_initialization(initialization: DictConfig | None) -> None:
     if not _is_number(lr) or not 0 <= lr < math.inf:
         raise UserError(f"initialization.lr={lr}: must be a number, 0 or more")
     check_loss(loss, "initialization.loss")
+
+
+def _is_schedule(value: Any) -> bool:
+    return isinstance(value, DictConfig) and "_target_" in value
 
 
 def _is_number(value: Any) -> bool:

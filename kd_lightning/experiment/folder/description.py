@@ -12,10 +12,12 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.networks.build import has_teacher, model_name
+from kd_lightning.reporting.tables.config_tree import call
 from kd_lightning.runs.folder import sweep_of
 from kd_lightning.tracking.description import Description
 
-OF_DISTILLATION = ("temperature", "alpha", "loss", "initialization")
+SCHEDULED = ("temperature", "alpha")  # by one name, also where it is a schedule
+OF_DISTILLATION = (*SCHEDULED, "loss", "initialization")
 PLACES = ("paths", "hydra", "logger", "callbacks")
 
 
@@ -57,7 +59,9 @@ def soft_target_values(config: DictConfig) -> str:
     """The temperature and alpha, as far as the terms take them."""
     terms = str(OmegaConf.to_container(config.loss, resolve=False))
     values = {"T": "temperature", "α": "alpha"}  # noqa: RUF001
-    return " ".join(f"{sign}={config[key]:g}" for sign, key in values.items() if f"${{{key}}}" in terms)
+    told = {key: plain(config[key]) for key in values.values()}
+    told = {key: call(value) if isinstance(value, Mapping) else f"{value:g}" for key, value in told.items()}
+    return " ".join(f"{sign}={told[key]}" for sign, key in values.items() if f"${{{key}}}" in terms)
 
 
 def group_name(folder: Path) -> str:
@@ -74,6 +78,7 @@ def flat_config(config: DictConfig, role: str) -> dict[str, Any]:
     A network trained by itself has no temperature: where jobs are compared over it, it would stand among them.
     """
     values: dict[str, Any] = without_secrets(plain(config))
+    values |= {key: call(values[key]) for key in SCHEDULED if isinstance(values.get(key), Mapping)}
     if role != "student":
         other = "student" if role == "teacher" else "teacher"
         values = {name: value for name, value in values.items() if name not in (*OF_DISTILLATION, other)}

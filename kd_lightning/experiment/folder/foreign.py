@@ -11,6 +11,7 @@ PACKAGES = ("kd_lightning", "lightning", "torch", "torchvision")
 MODULE = "torch.nn.Module"
 # What is expected at a key: base classes, or the modules that classes without one are from. The first pattern counts.
 EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"(temperature|alpha)(\..+)?", ("kd_lightning.schedules",)),
     (r"data", ("lightning.LightningDataModule",)),
     (r"data\..+", (MODULE, "kd_lightning.data")),
     (r"teacher|(student|teacher)\..+", (MODULE,)),

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.arguments import as_number, check_positive
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.functional.sizes import deeper_more
 from kd_lightning.losses.layers import check_equal_channels, check_maps
+from kd_lightning.schedules.progress import Number
 
 
 class ActivationBoundary(nn.Module):
@@ -18,10 +19,10 @@ class ActivationBoundary(nn.Module):
     Their shapes must be equal: give its term the projector `Connector`.
     """
 
-    def __init__(self, margin: float = 1.0) -> None:
+    def __init__(self, margin: Number = 1.0) -> None:
         super().__init__()
         check_positive(margin=margin)
-        self.margin = margin
+        self.margin = as_number(margin)
 
     def build(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
         check_equal_channels(student, teacher)

@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.arguments import as_whole, check_whole
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.layers import check_equal_channels, check_maps
+from kd_lightning.schedules.progress import Schedule
 
 
 class SimKD(nn.Module):
@@ -52,10 +53,10 @@ class CATKD(nn.Module):
     are pooled before the classifier's weight is applied, which commutes and needs less memory.
     """
 
-    def __init__(self, resolution: int = 2, normalize: bool = True) -> None:
+    def __init__(self, resolution: int | Schedule = 2, normalize: bool = True) -> None:
         super().__init__()
-        check_positive(resolution=resolution)
-        self.resolution, self.normalize = resolution, normalize
+        check_whole(resolution=resolution)
+        self.resolution, self.normalize = as_whole(resolution), normalize
 
     def build(self, student: Tensor, student_weight: Tensor, teacher: Tensor, teacher_weight: Tensor) -> None:
         check_maps([student], [teacher])

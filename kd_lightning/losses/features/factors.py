@@ -6,10 +6,11 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.arguments import as_number, as_whole, check_constant, check_positive, check_whole
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.layers import check_maps
 from kd_lightning.models.batch_norm import BatchNorm2d
+from kd_lightning.schedules.progress import Number, Schedule
 
 
 class Paraphraser(nn.Module):
@@ -41,6 +42,7 @@ class Paraphrase(nn.Module):
 
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__()
+        check_constant(rate=rate)
         check_positive(rate=rate)
         self.rate = rate
 
@@ -59,10 +61,12 @@ class FactorTransfer(nn.Module):
     paraphraser makes the teacher's and is frozen. `Paraphrase` trains it beforehand; without that it stays random.
     """
 
-    def __init__(self, p1: int = 2, p2: int = 1, rate: float = 0.5) -> None:
+    def __init__(self, p1: int | Schedule = 2, p2: Number = 1, rate: float = 0.5) -> None:
         super().__init__()
-        check_positive(p1=p1, p2=p2, rate=rate)
-        self.p1, self.p2, self.rate = p1, p2, rate
+        check_constant(rate=rate)
+        check_positive(p2=p2, rate=rate)
+        check_whole(p1=p1)
+        self.p1, self.p2, self.rate = as_whole(p1), as_number(p2), rate
 
     def build(self, student: Tensor, teacher: Tensor) -> None:
         check_maps([student], [teacher])

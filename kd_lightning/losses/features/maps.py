@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.arguments import as_number, check_positive
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.layers import check_equal_channels, check_maps
+from kd_lightning.schedules.progress import Number
 
 
 class FitNet(nn.Module):
@@ -21,10 +22,10 @@ class FitNet(nn.Module):
 class AttentionTransfer(nn.Module):
     """Attention transfer; see `functional.attention_transfer`. Takes two lists of maps (B, C, H, W), layer by layer."""
 
-    def __init__(self, p: int = 2) -> None:
+    def __init__(self, p: Number = 2) -> None:
         super().__init__()
         check_positive(p=p)
-        self.p = p
+        self.p = as_number(p)
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Reduction = "mean") -> Tensor:
         check_maps(student, teacher)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.arguments import check_constant, check_positive
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.models.batch_norm import BatchNorm2d
 
@@ -26,6 +26,7 @@ class ReviewKD(nn.Module):
 
     def __init__(self, max_width: int = 512) -> None:
         super().__init__()
+        check_constant(max_width=max_width)
         check_positive(max_width=max_width)
         self.max_width = max_width
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive
+from kd_lightning.losses.arguments import check_constant, check_positive
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.functional.sizes import sum_of
 from kd_lightning.losses.layers import check_equal_channels, check_maps
@@ -22,6 +22,7 @@ class VID(nn.Module):
 
     def __init__(self, initial_variance: float = 5.0, eps: float = 1e-5) -> None:
         super().__init__()
+        check_constant(eps=eps, initial_variance=initial_variance)
         check_positive(eps=eps, initial_variance=initial_variance - eps)
         self.initial_variance, self.eps = initial_variance, eps
 

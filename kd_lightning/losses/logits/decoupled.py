@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import (
+    as_number,
     check_labels,
     check_not_negative,
     check_one_label,
@@ -12,16 +13,17 @@ from kd_lightning.losses.arguments import (
 )
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.per_sample import labelled
+from kd_lightning.schedules.progress import Number
 
 
 class DKD(nn.Module):
     """Decoupled distillation; see `functional.dkd`. Takes both logits (B, C) and target (B,)."""
 
-    def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0) -> None:
+    def __init__(self, alpha: Number = 1.0, beta: Number = 8.0, temperature: Number = 4.0) -> None:
         super().__init__()
         check_not_negative(alpha=alpha, beta=beta)
         check_positive(temperature=temperature)
-        self.alpha, self.beta, self.temperature = alpha, beta, temperature
+        self.alpha, self.beta, self.temperature = as_number(alpha), as_number(beta), as_number(temperature)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_positive, check_same_classes
+from kd_lightning.losses.arguments import as_number, check_positive, check_same_classes
 from kd_lightning.losses.whole_batch import BatchRelations
+from kd_lightning.schedules.progress import Number
 
 
 class MLKD(BatchRelations):
@@ -19,8 +20,8 @@ class MLKD(BatchRelations):
 
     def __init__(
         self,
-        temperatures: Sequence[float] = (2.0, 3.0, 4.0, 5.0, 6.0),
-        strong_temperatures: Sequence[float] = (3.0, 4.0, 5.0),
+        temperatures: Sequence[Number] = (2.0, 3.0, 4.0, 5.0, 6.0),
+        strong_temperatures: Sequence[Number] = (3.0, 4.0, 5.0),
         gather: bool = False,
     ) -> None:
         super().__init__(gather)
@@ -32,7 +33,8 @@ class MLKD(BatchRelations):
             raise UserError(
                 f"strong_temperatures={list(strong_temperatures)}: must be among temperatures={list(temperatures)}"
             )
-        self.temperatures, self.strong_temperatures = tuple(temperatures), tuple(strong_temperatures)
+        self.temperatures = tuple(map(as_number, temperatures))
+        self.strong_temperatures = tuple(map(as_number, strong_temperatures))
 
     def forward(self, student: Tensor, teacher: Tensor, student_strong: Tensor, teacher_strong: Tensor) -> Tensor:
         check_same_classes(student, teacher, student_strong, teacher_strong)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_labels, check_positive, check_same_classes
+from kd_lightning.losses.arguments import as_number, check_labels, check_positive, check_same_classes
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.per_sample import labelled
 from kd_lightning.models.batch_norm import BatchNorm2d
+from kd_lightning.schedules.progress import Number
 
 
 class OFA(nn.Module):
@@ -22,10 +23,10 @@ class OFA(nn.Module):
     Takes the student's logits (B, C), its stages, the teacher's logits (B, C), and target (B,).
     """
 
-    def __init__(self, eps: float = 1.0, temperature: float = 1.0) -> None:
+    def __init__(self, eps: Number = 1.0, temperature: Number = 1.0) -> None:
         super().__init__()
         check_positive(eps=eps, temperature=temperature)
-        self.eps, self.temperature = eps, temperature
+        self.eps, self.temperature = as_number(eps), as_number(temperature)
         self.heads = nn.ModuleList()
 
     def build(self, student: Tensor, stages: Sequence[Tensor], teacher: Tensor, target: Tensor) -> None:

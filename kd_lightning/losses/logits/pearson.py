@@ -3,18 +3,21 @@
 from torch import Tensor
 
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_not_negative, check_positive, check_same_classes
+from kd_lightning.losses.arguments import as_number, check_not_negative, check_positive, check_same_classes
 from kd_lightning.losses.whole_batch import BatchRelations
+from kd_lightning.schedules.progress import Number
 
 
 class DIST(BatchRelations):
     """Correlation of predictions; see `functional.dist`. Takes both logits (B, C)."""
 
-    def __init__(self, beta: float = 1.0, gamma: float = 1.0, temperature: float = 1.0, gather: bool = False) -> None:
+    def __init__(
+        self, beta: Number = 1.0, gamma: Number = 1.0, temperature: Number = 1.0, gather: bool = False
+    ) -> None:
         super().__init__(gather)
         check_not_negative(beta=beta, gamma=gamma)
         check_positive(temperature=temperature)
-        self.beta, self.gamma, self.temperature = beta, gamma, temperature
+        self.beta, self.gamma, self.temperature = as_number(beta), as_number(gamma), as_number(temperature)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         check_same_classes(student, teacher)

@@ -2,21 +2,20 @@
 
 from torch import Tensor, nn
 
-from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_labels, check_positive, check_same_classes
+from kd_lightning.losses.arguments import as_number, check_labels, check_positive, check_same_classes, check_share
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.per_sample import labelled
+from kd_lightning.schedules.progress import Number
 
 
 class CrossEntropy(nn.Module):
     """Cross-entropy with the labels; see `functional.cross_entropy`. Takes logits (B, C) and target (B,)."""
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: Number = 0.0) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"label_smoothing={label_smoothing}: must be at least 0 and below 1")
-        self.label_smoothing = label_smoothing
+        check_share(label_smoothing=label_smoothing)
+        self.label_smoothing = as_number(label_smoothing)
 
     def forward(self, logits: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_labels(logits, target)
@@ -41,10 +40,10 @@ class SoftTarget(nn.Module):
 
     soft_target = True  # beside it cross-entropy weighs 1 - alpha
 
-    def __init__(self, temperature: float = 4.0) -> None:
+    def __init__(self, temperature: Number = 4.0) -> None:
         super().__init__()
         check_positive(temperature=temperature)
-        self.temperature = temperature
+        self.temperature = as_number(temperature)
 
     def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
@@ -62,10 +61,10 @@ class MeanSquaredLogits(nn.Module):
 class WSLD(nn.Module):
     """Weighted soft labels; see `functional.wsld`. Takes both logits (B, C) and target (B,)."""
 
-    def __init__(self, temperature: float = 2.0) -> None:
+    def __init__(self, temperature: Number = 2.0) -> None:
         super().__init__()
         check_positive(temperature=temperature)
-        self.temperature = temperature
+        self.temperature = as_number(temperature)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)

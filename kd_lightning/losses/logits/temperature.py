@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_not_negative, check_positive, check_same_classes
+from kd_lightning.losses.arguments import as_number, check_not_negative, check_positive, check_same_classes
 from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.schedules.progress import Number
 
 
 class CurriculumTemperature(nn.Module):
@@ -20,11 +21,11 @@ class CurriculumTemperature(nn.Module):
 
     soft_target = True
 
-    def __init__(self, start: float = 1.0, range: float = 20.0, epochs: int = 10) -> None:
+    def __init__(self, start: Number = 1.0, range: Number = 20.0, epochs: Number = 10) -> None:
         super().__init__()
         check_positive(start=start, epochs=epochs)
         check_not_negative(range=range)
-        self.start, self.range, self.epochs = start, range, epochs
+        self.start, self.range, self.epochs = as_number(start), as_number(range), as_number(epochs)
         self.theta = nn.Parameter(torch.ones(()))
 
     @property

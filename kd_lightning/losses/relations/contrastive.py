@@ -4,14 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_one_label, check_positive
+from kd_lightning.losses.arguments import as_number, check_constant, check_one_label, check_positive, check_share
 from kd_lightning.losses.functional.reduction import Reduction
 from kd_lightning.losses.functional.samples import has_label
 from kd_lightning.losses.relations.embedding import Embedding
 from kd_lightning.losses.relations.memory_bank import MemoryBank
 from kd_lightning.losses.relations.training_images import TrainingImages
+from kd_lightning.schedules.progress import Number
 
 
 class CRD(nn.Module):
@@ -36,13 +36,14 @@ class CRD(nn.Module):
     key: Tensor  # 0-d, decides the negatives; one more after each training step
 
     def __init__(
-        self, embedding: int = 128, negatives: int = 16384, temperature: float = 0.07, momentum: float = 0.5
+        self, embedding: int = 128, negatives: int = 16384, temperature: Number = 0.07, momentum: Number = 0.5
     ) -> None:
         super().__init__()
+        check_constant(embedding=embedding, negatives=negatives)
         check_positive(embedding=embedding, negatives=negatives, temperature=temperature)
-        if not 0 <= momentum < 1:
-            raise UserError(f"momentum={momentum}: must be at least 0 and below 1, the part that a row keeps of itself")
-        self.width, self.negatives, self.temperature, self.momentum = embedding, negatives, temperature, momentum
+        check_share(momentum=momentum)  # the part that a row keeps of itself
+        self.width, self.negatives = embedding, negatives
+        self.temperature, self.momentum = as_number(temperature), as_number(momentum)
 
     def build(
         self,

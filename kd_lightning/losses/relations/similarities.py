@@ -3,9 +3,17 @@
 from torch import Tensor
 
 from kd_lightning.losses import functional
-from kd_lightning.losses.arguments import check_not_negative, check_positive
+from kd_lightning.losses.arguments import (
+    as_number,
+    as_whole,
+    check_constant,
+    check_not_negative,
+    check_positive,
+    check_whole,
+)
 from kd_lightning.losses.relations.embedding import Embedding
 from kd_lightning.losses.whole_batch import BatchRelations
+from kd_lightning.schedules.progress import Number, Schedule
 
 
 class SimilarityPreserving(BatchRelations):
@@ -25,6 +33,7 @@ class CorrelationCongruenceAdjacent(BatchRelations):
 
     def __init__(self, embedding: int = 128, gather: bool = False) -> None:
         super().__init__(gather)
+        check_constant(embedding=embedding)
         check_positive(embedding=embedding)
         self.width = embedding
 
@@ -43,10 +52,11 @@ class CorrelationCongruenceKernel(BatchRelations):
     Takes two features (B, D_s) and (B, D_t) as they are: a trained embedding of the teacher could make the loss 0.
     """
 
-    def __init__(self, gamma: float = 0.4, order: int = 2, gather: bool = False) -> None:
+    def __init__(self, gamma: Number = 0.4, order: int | Schedule = 2, gather: bool = False) -> None:
         super().__init__(gather)
-        check_positive(gamma=gamma, order=order)
-        self.gamma, self.order = gamma, order
+        check_positive(gamma=gamma)
+        check_whole(order=order)
+        self.gamma, self.order = as_number(gamma), as_whole(order)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher = self.batch(student, teacher)
@@ -56,10 +66,10 @@ class CorrelationCongruenceKernel(BatchRelations):
 class RKD(BatchRelations):
     """Relational distillation; see `functional.rkd`. Takes two embeddings (B, D_s) and (B, D_t)."""
 
-    def __init__(self, distance_weight: float = 25.0, angle_weight: float = 50.0, gather: bool = False) -> None:
+    def __init__(self, distance_weight: Number = 25.0, angle_weight: Number = 50.0, gather: bool = False) -> None:
         super().__init__(gather)
         check_not_negative(distance_weight=distance_weight, angle_weight=angle_weight)
-        self.distance_weight, self.angle_weight = distance_weight, angle_weight
+        self.distance_weight, self.angle_weight = as_number(distance_weight), as_number(angle_weight)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher = self.batch(student, teacher)

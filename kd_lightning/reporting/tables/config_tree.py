@@ -24,7 +24,7 @@ def config_tree(config: Mapping[str, Any], title: str) -> Tree:
             for name, term in part.items():
                 if term:
                     branch.add(_line(name, _term(term), NAME - 4))
-        elif part and (told := _call(part)):
+        elif part and (told := call(part)):
             tree.add(_line(group, told, NAME))
     return tree
 
@@ -36,23 +36,23 @@ def _line(name: str, text: str, width: int) -> Text:
 def _term(term: Mapping[str, Any]) -> str:
     """Its loss, its weight, and what each sample counts."""
     sample_weight = term.get("sample_weight")
-    told = [_call(term["loss"]), _weight(term.get("weight", 1.0))]
-    return ", ".join([*told, *([f"samples by {_call(sample_weight)}"] if sample_weight else [])])
+    told = [call(term["loss"]), _weight(term.get("weight", 1.0))]
+    return ", ".join([*told, *([f"samples by {call(sample_weight)}"] if sample_weight else [])])
 
 
 def _weight(weight: Any) -> str:
-    return f"weight {weight:g}" if isinstance(weight, (int, float)) else f"weight {_call(weight)}"
+    return f"weight {weight:g}" if isinstance(weight, (int, float)) else f"weight {call(weight)}"
 
 
-def _call(part: Any) -> str:
+def call(part: Any) -> str:
     """A part of the config on one line: its class, or its model, and the values that are set."""
     if isinstance(part, list):
-        return f"[{', '.join(map(_call, part))}]"
+        return f"[{', '.join(map(call, part))}]"
     if not isinstance(part, Mapping):
         return str(part)
     name = str(part.get("_target_", "")).rsplit(".", 1)[-1]
     arguments = [
-        f"{key}={_call(value)}"
+        f"{key}={call(value)}"
         for key, value in part.items()
         if not key.startswith("_") and value not in USUAL and key != "seed"
     ]

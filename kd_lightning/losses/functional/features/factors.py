@@ -7,7 +7,7 @@ from kd_lightning.losses.functional.sizes import to_smaller, unit
 
 
 def factor_transfer(
-    student: Tensor, teacher: Tensor, p1: int = 2, p2: int = 1, *, reduction: Reduction = "mean"
+    student: Tensor, teacher: Tensor, p1: int = 2, p2: float = 1, *, reduction: Reduction = "mean"
 ) -> Tensor:
     """Factor transfer: mean |F_s - F_t|^p2, F = mean over channels of factor^p1, of unit L2 norm.
 

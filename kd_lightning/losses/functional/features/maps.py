@@ -18,7 +18,7 @@ def fitnet(student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -
 
 
 def attention_transfer(
-    student: Sequence[Tensor], teacher: Sequence[Tensor], p: int = 2, *, reduction: Reduction = "mean"
+    student: Sequence[Tensor], teacher: Sequence[Tensor], p: float = 2, *, reduction: Reduction = "mean"
 ) -> Tensor:
     """Attention transfer: Σ over layers of mean((q_s - q_t)²), q = mean over channels of |f|^p, of unit L2 norm.
 
@@ -57,7 +57,7 @@ def fsp(student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Redu
     return sum_of([squared_distance(s, t, reduction) for s, t in pairs])
 
 
-def _attention(feature: Tensor, p: int) -> Tensor:
+def _attention(feature: Tensor, p: float) -> Tensor:
     return unit(feature.abs().pow(p).mean(dim=1).flatten(1), 1)
 
 

@@ -1,0 +1,97 @@
+"""Temperature, alpha and the numbers of terms as schedules on a command line; sample weights there, too."""
+
+import json
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from kd_lightning.experiment.folder.foreign import check_foreign
+from kd_lightning.experiment.folder.stored_config import stored_values
+from kd_lightning.tracking.metrics_rows import read_rows
+from tests.conftest import Command
+
+SCHEDULES = "{_target_: kd_lightning.schedules."
+LINEAR = SCHEDULES + "Linear, start: 8, end: 1}"
+COSINE = SCHEDULES + "Cosine, start: 0.9, end: 0.1}"
+STEPS = SCHEDULES + "Steps, values: [8, 2], epochs: [1]}"
+ENTROPY = "{_target_: kd_lightning.losses.sample_weights.Entropy}"
+QUICK = ("teacher.weights=null", "scratch=false", "callbacks.progress_bar=null", "teacher.model=digits_cnn_4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            [f"temperature={SCHEDULES}Linear, start: 8, end: 0}}"],
+            "temperature=Linear(start=8, end=0): takes the value 0;",
+        ),
+        ([f"alpha={SCHEDULES}Steps, values: [0.5, 1.5], epochs: [1]}}"], "takes the value 1.5; the share of the soft"),
+        (["temperature={start: 8, end: 1}"], "must be a number above 0; 4 is usual"),
+        (
+            ["temperature={_target_: torch.nn.ReLU}"],
+            "temperature._target_=torch.nn.ReLU: makes no kd_lightning.schedul",
+        ),
+        (
+            [f"temperature={SCHEDULES}Linear, start: 8, stop: 1}}"],
+            "temperature.stop=1: kd_lightning.schedules.Linear has",
+        ),
+        ([f"loss.kd.weight={SCHEDULES}Linear, start: 1, end: -1}}"], "loss.kd.weight=Linear(start=1, end=-1): takes"),
+        (["loss=[ce,dkd]", f"loss.dkd.loss.beta={SCHEDULES}Linear, start: 1, end: -1}}"], "loss.dkd.loss.beta=Linear("),
+        (["loss=[ce,crd]", f"loss.crd.loss.embedding={LINEAR}"], "decides what is made before the training"),
+        (["method=dkd", f"temperature={LINEAR}"], "no term of the loss takes the run's temperature"),
+        (["trainer.max_epochs=-1", f"temperature={LINEAR}", "scheduler=constant"], "kd changes over the whole of it"),
+        (
+            ["loss.kd.sample_weight=teacher.confidence"],
+            "loss.kd.sample_weight=teacher.confidence: the teacher has no such",
+        ),
+        (
+            ["loss=[ce,rkd]", "+loss.rkd.sample_weight=teacher.pooled"],
+            "loss.rkd.sample_weight=teacher.pooled: RKD compares",
+        ),
+    ],
+)
+def test_what_is_not_allowed_is_one_line(command: Command, arguments: list[str], told: str) -> None:
+    outcome = command("kd-train", *QUICK, *arguments)
+    assert outcome.code == 2
+    [line] = outcome.error_lines
+    assert told in line
+    assert not list(outcome.folder.glob("outputs/*/*/summary.json"))
+
+
+def test_a_run_follows_them_and_is_tested_again(command: Command) -> None:
+    arguments = (f"temperature={LINEAR}", f"alpha={COSINE}", f"loss.kd.sample_weight={ENTROPY}")
+    outcome = command(
+        "kd-train", *QUICK, *arguments, "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "hydra.run.dir=run"
+    )
+    assert outcome.code == 0, outcome.errors
+    shown = " ".join(outcome.output.replace("│", " ").split())
+    assert "SoftTarget(temperature=Linear(start=8, end=1)), weight Cosine(start=0.9, end=0.1)" in shown
+    assert "samples by Entropy()" in shown
+    rows = [row for row in read_rows(Path("run/metrics.csv")) if row.get("train/kd_temperature")]
+    for number, row in enumerate(rows):
+        assert float(row["train/kd_temperature"]) == pytest.approx(8 - 7 * number / len(rows))
+        assert float(row["train/ce_weight"]) + float(row["train/kd_weight"]) == pytest.approx(1.0)
+    assert len(rows) == 14
+    objective = json.loads(Path("run/summary.json").read_text())["objective"]
+    assert objective["kd"] == {"loss": "SoftTarget", "weight": 0.1, "temperature": 1.0, "sample_weight": "Entropy"}
+    assert objective["ce"]["weight"] == pytest.approx(0.9)
+    stored = stored_values(Path("run"))
+    assert stored is not None
+    check_foreign(stored, "run")  # a stranger may test it
+    again = command("kd-eval", "run=run")
+    assert again.code == 0, again.errors
+
+
+def test_a_sweep_over_a_schedule_and_a_number(command: Command) -> None:
+    outcome = command(
+        "kd-train", "-m", *QUICK, f"temperature={STEPS},4", "trainer.max_epochs=1", "hydra.sweep.dir=sweep"
+    )
+    assert outcome.code == 0, outcome.errors
+    assert "Steps(values=[8, 2], epochs=[1])" in outcome.output
+    temperatures = [OmegaConf.load(f"sweep/{job}/.hydra/config.yaml").temperature for job in (0, 1)]
+    assert temperatures[0]["values"] == [8, 2]
+    assert temperatures[1] == 4
+    report = command("kd-report", "sweep")
+    assert report.code == 0, report.errors
+    assert "_target_" not in report.output
