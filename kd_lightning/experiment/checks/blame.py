@@ -112,6 +112,7 @@ def parts(config: DictConfig, training: str, tried: Tried) -> Iterator[tuple[Any
     for name, term in tried.module.objective.items():
         yield from ((part, f"loss.{name}.projector") for part in term.projections.modules())
         yield from ((part, f"loss.{name}.loss") for part in term.loss.modules())
+        yield term.sample_weight, f"loss.{name}.sample_weight"
         yield term, f"loss.{name}"
 
 
