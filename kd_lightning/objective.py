@@ -13,7 +13,8 @@ from kd_lightning.losses.whole_batch import processes
 from kd_lightning.schedules.length import unlimited
 from kd_lightning.schedules.progress import Progress, needs_length
 from kd_lightning.signals import TRAINING_SET, check_signal, expanded, requested
-from kd_lightning.term import Evaluated, Signals, Term
+from kd_lightning.term import Evaluated, Term
+from kd_lightning.term_signals import Signals
 
 __all__ = ["Objective", "ObjectiveValue", "Term", "naming"]
 

@@ -10,17 +10,26 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from kd_lightning.errors import UserError, did_you_mean
+from kd_lightning.errors import UserError
 from kd_lightning.losses.functional.reduction import sum_per_sample
 from kd_lightning.losses.per_sample import counted, has_values, values
 from kd_lightning.models.dry_run import evaluating
 from kd_lightning.schedules.numbers import numbers_at, scheduled
 from kd_lightning.schedules.progress import BEGIN, Progress, Schedule
+from kd_lightning.term_signals import (
+    SampleWeight,
+    Signals,
+    as_list,
+    full_precision,
+    named,
+    pick,
+    renamed,
+    signals_of,
+    weights_of,
+)
 
-Signals = Mapping[str, Tensor]
 Shape = tuple[int, ...]
 Projector = Callable[[Shape, Shape], nn.Module]
-SampleWeight = str | Callable[[Signals], Tensor]
 
 
 class Evaluated(NamedTuple):
@@ -95,10 +104,8 @@ class Term(nn.Module):
     def taken(self) -> Iterator[tuple[str, str]]:
         """The names of all signals taken, each behind the argument that takes it."""
         for name in self.signals:
-            yield from (("signals", one) for one in _as_list(name))
-        weight = self.sample_weight
-        named = weight if isinstance(weight, str) else getattr(weight, "signals", [])
-        yield from (("sample_weight", one) for one in ([named] if isinstance(named, str) else named))
+            yield from (("signals", one) for one in as_list(name))
+        yield from (("sample_weight", one) for one in signals_of(self.sample_weight))
 
     def check_sample_weight(self) -> None:
         """Raise `UserError` for sample weights of a loss that has no value of one sample."""
@@ -131,17 +138,17 @@ class Term(nn.Module):
         def expanded(name: str | list[str]) -> str | list[str]:
             if isinstance(name, str):
                 return names.get(name, name)
-            return [one for part in name for one in _as_list(names.get(part, part))]
+            return [one for part in name for one in as_list(names.get(part, part))]
 
         self.signals = [expanded(name) for name in self.signals]
         if isinstance(self.sample_weight, str):
-            self.sample_weight = _single(names.get(self.sample_weight, self.sample_weight))
+            self.sample_weight = renamed(self.sample_weight, names)
 
     def build(self, examples: Signals) -> None:
         """Make the projections, and the loss's own parts, from the signals of one dry run."""
-        values = [_pick(examples, name) for name in self.signals]
+        values = [pick(examples, name) for name in self.signals]
         if self.projector is not None:
-            pairs = zip(*(_as_list(value) for value in values[:2]), strict=True)
+            pairs = zip(*(as_list(value) for value in values[:2]), strict=True)
             self.projections = nn.ModuleList(self.projector(_shape(source), _shape(to)) for source, to in pairs)
         if isinstance(self.loss, Buildable):
             with torch.no_grad(), evaluating(self.projections), self.numbers_at(BEGIN):
@@ -181,7 +188,7 @@ class Term(nn.Module):
 
         Raises `UserError` for a signal that nobody gives, and for values or sample weights of another shape.
         """
-        given = self._projected([_pick(signals, name) for name in self.signals])
+        given = self._projected([pick(signals, name) for name in self.signals])
         device = next(iter(signals.values())).device
         with torch.autocast(device.type, enabled=False), self.numbers_at(progress):
             taken = [self._as_taken(value) for value in given]
@@ -193,12 +200,12 @@ class Term(nn.Module):
                 value = self._mean(value, counting, signals)
         if not (counts and is_mean):
             return Evaluated(value, None)
-        samples = len(_as_list(taken[0])[0])
+        samples = len(as_list(taken[0])[0])
         return Evaluated(value, torch.full((), samples, device=device) if counting is None else counting.sum())
 
     def _check_values(self, value: Tensor, taken: list[Tensor | list[Tensor]]) -> None:
         """UserError for what is neither a scalar nor (B,); with sample weights for a scalar, too."""
-        sizes = {len(one) for each in taken for one in _as_list(each) if one.ndim}
+        sizes = {len(one) for each in taken for one in as_list(each) if one.ndim}
         if value.ndim == 1 and len(value) in sizes:
             return
         name = type(self.loss).__name__
@@ -216,29 +223,10 @@ class Term(nn.Module):
         """The mean of values (B,), each times its weight."""
         if self.sample_weight is None:
             return sum_per_sample(values, counting)
-        weights = self._sample_weights(signals)
-        if not isinstance(weights, Tensor) or weights.shape != values.shape:
-            found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-            raise UserError(
-                f"sample_weight={named(self.sample_weight)}: gives {found}; must be a weight for each sample, "
-                f"{tuple(values.shape)}"
-            )
-        weights = weights.detach().to(values.dtype)
+        weights = weights_of(self.sample_weight, signals, values)
         if counting is not None:
             weights = torch.where(counting, weights, 0.0)
         return sum_per_sample(weights * values, counting)
-
-    @torch.no_grad()
-    def _sample_weights(self, signals: Signals) -> Any:
-        if isinstance(self.sample_weight, str):
-            return _pick(signals, self.sample_weight, "sample_weight")
-        assert self.sample_weight is not None
-        try:
-            return self.sample_weight(FullPrecision(signals))
-        except KeyError as missing:
-            if missing.args[0] in signals:
-                raise
-            raise _unknown(missing.args[0], signals, "sample_weight") from missing
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moved and converted like any module, but the loss's own parts stay in full precision."""
@@ -249,7 +237,7 @@ class Term(nn.Module):
 
     def _as_taken(self, value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
         """In full precision; and for losses from elsewhere, which may `view` a map, contiguous."""
-        values = [_full_precision(one) for one in _as_list(value)]
+        values = [full_precision(one) for one in as_list(value)]
         if not type(self.loss).__module__.startswith("kd_lightning."):
             values = [one.contiguous() for one in values]
         return values[0] if isinstance(value, Tensor) else values
@@ -258,24 +246,8 @@ class Term(nn.Module):
         """The values, the first of them through the projections."""
         if not len(self.projections):
             return values
-        projected = [project(x) for project, x in zip(self.projections, _as_list(values[0]), strict=True)]
+        projected = [project(x) for project, x in zip(self.projections, as_list(values[0]), strict=True)]
         return [projected[0] if isinstance(values[0], Tensor) else projected, *values[1:]]
-
-
-class FullPrecision(Mapping[str, Tensor]):
-    """Signals by name, in full precision once they are asked for."""
-
-    def __init__(self, signals: Signals) -> None:
-        self.signals = signals
-
-    def __getitem__(self, name: str) -> Tensor:
-        return _full_precision(self.signals[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.signals)
-
-    def __len__(self) -> int:
-        return len(self.signals)
 
 
 def check_takes(loss: nn.Module, signals: int) -> None:
@@ -292,39 +264,7 @@ def _shape(value: Tensor) -> Shape:
     return tuple(value.shape[1:])
 
 
-def _as_list(value):  # type: ignore[no-untyped-def]
-    return value if isinstance(value, list) else [value]
-
-
-def _single(name: str | list[str]) -> str:
-    if isinstance(name, str):
-        return name
-    raise UserError(f"sample_weight=[{', '.join(name)}]: must be one signal, a weight for each sample")
-
-
-def named(sample_weight: Any) -> str:
-    """Sample weights on a line: the signal, or what makes them."""
-    return sample_weight if isinstance(sample_weight, str) else type(sample_weight).__name__
-
-
-def _pick(signals: Signals, name: str | list[str], key: str = "signals") -> Tensor | list[Tensor]:
-    try:
-        return signals[name] if isinstance(name, str) else [signals[one] for one in name]
-    except KeyError as missing:
-        raise _unknown(missing.args[0], signals, key) from None
-
-
-def _unknown(name: str, signals: Signals, key: str) -> UserError:
-    close = did_you_mean(str(name), signals)
-    return UserError(f"{key}={name}: nobody gives this signal; {close}there are {', '.join(signals)}")
-
-
 def _as_precise(converted: Tensor, value: Tensor) -> Tensor:
     """A tensor after a conversion; one that this would have made half-precision only where it was moved to."""
     is_half = converted.dtype in (torch.float16, torch.bfloat16)
     return value.to(converted.device) if is_half else converted
-
-
-def _full_precision(value: Tensor) -> Tensor:
-    """A half-precision value as float32; any other as it is."""
-    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value

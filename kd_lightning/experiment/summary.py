@@ -13,7 +13,8 @@ from kd_lightning.experiment.testing import TestedNetwork, costs
 from kd_lightning.models.profile import Profile
 from kd_lightning.objective import Objective
 from kd_lightning.schedules.progress import END
-from kd_lightning.term import Term, named
+from kd_lightning.term import Term
+from kd_lightning.term_signals import named
 
 
 def summarise(

@@ -11,6 +11,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kd_lightning import losses
 from kd_lightning.config.resolvers import register_resolvers
@@ -20,6 +21,7 @@ from kd_lightning.losses import functional
 from kd_lightning.losses.per_sample import counted, has_values, values
 from kd_lightning.losses.sample_weights import Confidence, Entropy
 from kd_lightning.objective import Objective, Term
+from kd_lightning.schedules import Linear, Progress
 
 LOSSES = options("loss")
 BATCH, CLASSES, IMAGES = 6, 5, 20
@@ -284,7 +286,7 @@ def objective() -> Objective:
     return Objective(
         {
             "ce": Term(losses.CrossEntropy(), ["student.logits", "target"], 0.5),
-            "kd": Term(losses.SoftTarget(2.0), both),
+            "kd": Term(losses.SoftTarget(Linear(2.0, 1.0)), both),
             "weighted": Term(losses.DKD(), [*both, "target"], 2.0, sample_weight=Confidence()),
             "own": Term(Distances(), both, 0.1),
         }
@@ -319,6 +321,14 @@ def one_of_two(process: int, folder: str) -> None:
             objective()(signals())
     torch.save(found, f"{folder}/{process}")
     torch.distributed.destroy_process_group()
+
+
+def test_values_and_weights_ask_the_device_for_nothing() -> None:
+    objective_, given = objective(), signals()
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fake = {name: mode.from_tensor(value) for name, value in given.items()}
+        fake["student.logits"].requires_grad_()
+        objective_(fake, Progress(fraction=0.5)).total.backward()
 
 
 @pytest.mark.slow
