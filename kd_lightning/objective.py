@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.losses.whole_batch import processes
+from kd_lightning.ranks import processes
 from kd_lightning.schedules.length import unlimited
 from kd_lightning.schedules.progress import Progress, needs_length
 from kd_lightning.signals import TRAINING_SET, check_signal, expanded, requested

@@ -67,7 +67,7 @@ def term(name: str, **given: Any) -> Term:
     """The term of a file of conf/loss, built for the signals, in float64."""
     objective = Objective({name: instantiate(config(name), **given)})
     taps = {role: [*SHAPES, *WEIGHTS] for role in ("student", "teacher")}
-    objective.connect(taps["student"], taps["teacher"], ["index", "target"])
+    objective.connect(taps, ["index", "target"])
     objective.build({key: value.float() if value.is_floating_point() else value for key, value in signals().items()})
     objective.double().eval()
     ((_, made),) = objective.items()
@@ -237,9 +237,9 @@ def test_signals_of_sample_weights_are_asked_for_and_checked() -> None:
     objective = Objective({"own": named})
     assert objective.names() == {*BOTH, "teacher.pooled"}
     with pytest.raises(UserError, match=r"terms\.own\.sample_weight=teacher\.pooled: the teacher has no such tap"):
-        objective.connect(["logits"], ["logits"])
+        objective.connect({"student": ["logits"], "teacher": ["logits"]})
     last = Objective({"own": Term(Distances(), BOTH, sample_weight="teacher.last_stage")})
-    last.connect(["logits"], ["logits", "stage1", "stage2"])
+    last.connect({"student": ["logits"], "teacher": ["logits", "stage1", "stage2"]})
     assert last.names() == {*BOTH, "teacher.stage2"}
 
 
