@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
+from kd_lightning.losses.sample_weights import Signals
 from kd_lightning.ranks import processes
 from kd_lightning.schedules.length import unlimited
 from kd_lightning.schedules.progress import Progress, needs_length
 from kd_lightning.signals import TRAINING_SET, check_signal, expanded, requested
 from kd_lightning.term import Evaluated, Term
-from kd_lightning.term_signals import Signals
 
 __all__ = ["Objective", "ObjectiveValue", "Term", "naming"]
 

@@ -11,22 +11,21 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from kd_lightning.errors import UserError
-from kd_lightning.losses.functional.reduction import sum_per_sample
+from kd_lightning.losses.functional.samples import sum_per_sample
 from kd_lightning.losses.per_sample import counted, has_values, values
+from kd_lightning.losses.sample_weights import (
+    SampleWeight,
+    Signals,
+    full_precision,
+    named,
+    renamed,
+    signals_of,
+    unknown,
+    weights_of,
+)
 from kd_lightning.models.dry_run import evaluating
 from kd_lightning.schedules.numbers import numbers_at, scheduled
 from kd_lightning.schedules.progress import BEGIN, Progress, Schedule
-from kd_lightning.term_signals import (
-    SampleWeight,
-    Signals,
-    as_list,
-    full_precision,
-    named,
-    pick,
-    renamed,
-    signals_of,
-    weights_of,
-)
 
 Shape = tuple[int, ...]
 Projector = Callable[[Shape, Shape], nn.Module]
@@ -104,7 +103,7 @@ class Term(nn.Module):
     def taken(self) -> Iterator[tuple[str, str]]:
         """The names of all signals taken, each behind the argument that takes it."""
         for name in self.signals:
-            yield from (("signals", one) for one in as_list(name))
+            yield from (("signals", one) for one in _as_list(name))
         yield from (("sample_weight", one) for one in signals_of(self.sample_weight))
 
     def check_sample_weight(self) -> None:
@@ -138,7 +137,7 @@ class Term(nn.Module):
         def expanded(name: str | list[str]) -> str | list[str]:
             if isinstance(name, str):
                 return names.get(name, name)
-            return [one for part in name for one in as_list(names.get(part, part))]
+            return [one for part in name for one in _as_list(names.get(part, part))]
 
         self.signals = [expanded(name) for name in self.signals]
         if isinstance(self.sample_weight, str):
@@ -146,9 +145,9 @@ class Term(nn.Module):
 
     def build(self, examples: Signals) -> None:
         """Make the projections, and the loss's own parts, from the signals of one dry run."""
-        values = [pick(examples, name) for name in self.signals]
+        values = [_pick(examples, name) for name in self.signals]
         if self.projector is not None:
-            pairs = zip(*(as_list(value) for value in values[:2]), strict=True)
+            pairs = zip(*(_as_list(value) for value in values[:2]), strict=True)
             self.projections = nn.ModuleList(self.projector(_shape(source), _shape(to)) for source, to in pairs)
         if isinstance(self.loss, Buildable):
             with torch.no_grad(), evaluating(self.projections), self.numbers_at(BEGIN):
@@ -188,7 +187,7 @@ class Term(nn.Module):
 
         Raises `UserError` for a signal that nobody gives, and for values or sample weights of another shape.
         """
-        given = self._projected([pick(signals, name) for name in self.signals])
+        given = self._projected([_pick(signals, name) for name in self.signals])
         device = next(iter(signals.values())).device
         with torch.autocast(device.type, enabled=False), self.numbers_at(progress):
             taken = [self._as_taken(value) for value in given]
@@ -200,12 +199,12 @@ class Term(nn.Module):
                 value = self._mean(value, counting, signals)
         if not (counts and is_mean):
             return Evaluated(value, None)
-        samples = len(as_list(taken[0])[0])
+        samples = len(_as_list(taken[0])[0])
         return Evaluated(value, torch.full((), samples, device=device) if counting is None else counting.sum())
 
     def _check_values(self, value: Tensor, taken: list[Tensor | list[Tensor]]) -> None:
         """UserError for what is neither a scalar nor (B,); with sample weights for a scalar, too."""
-        sizes = {len(one) for each in taken for one in as_list(each) if one.ndim}
+        sizes = {len(one) for each in taken for one in _as_list(each) if one.ndim}
         if value.ndim == 1 and len(value) in sizes:
             return
         name = type(self.loss).__name__
@@ -237,7 +236,7 @@ class Term(nn.Module):
 
     def _as_taken(self, value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
         """In full precision; and for losses from elsewhere, which may `view` a map, contiguous."""
-        values = [full_precision(one) for one in as_list(value)]
+        values = [full_precision(one) for one in _as_list(value)]
         if not type(self.loss).__module__.startswith("kd_lightning."):
             values = [one.contiguous() for one in values]
         return values[0] if isinstance(value, Tensor) else values
@@ -246,7 +245,7 @@ class Term(nn.Module):
         """The values, the first of them through the projections."""
         if not len(self.projections):
             return values
-        projected = [project(x) for project, x in zip(self.projections, as_list(values[0]), strict=True)]
+        projected = [project(x) for project, x in zip(self.projections, _as_list(values[0]), strict=True)]
         return [projected[0] if isinstance(values[0], Tensor) else projected, *values[1:]]
 
 
@@ -262,6 +261,17 @@ def check_takes(loss: nn.Module, signals: int) -> None:
 
 def _shape(value: Tensor) -> Shape:
     return tuple(value.shape[1:])
+
+
+def _as_list(value):  # type: ignore[no-untyped-def]
+    return value if isinstance(value, list) else [value]
+
+
+def _pick(signals: Signals, name: str | list[str]) -> Tensor | list[Tensor]:
+    try:
+        return signals[name] if isinstance(name, str) else [signals[one] for one in name]
+    except KeyError as missing:
+        raise unknown(missing.args[0], signals, "signals") from None
 
 
 def _as_precise(converted: Tensor, value: Tensor) -> Tensor:

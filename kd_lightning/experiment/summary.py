@@ -10,11 +10,11 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.folder.memory import peak_memory
 from kd_lightning.experiment.networks.build import model_name
 from kd_lightning.experiment.testing import TestedNetwork, costs
+from kd_lightning.losses.sample_weights import named
 from kd_lightning.models.profile import Profile
 from kd_lightning.objective import Objective
 from kd_lightning.schedules.progress import END
 from kd_lightning.term import Term
-from kd_lightning.term_signals import named
 
 
 def summarise(

@@ -1,16 +1,23 @@
-"""What each sample counts in a term: functions of a step's signals, given to `Term` as `sample_weight`.
+"""What each sample counts in a term: ready functions of a step's signals, and how `Term` asks for its `sample_weight`.
 
-Each names the signals that it takes in `signals`, calls with the mapping of them, and returns (B,), without gradient.
+A function names the signals that it takes in `signals`, is called with the mapping of them, and returns (B,).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_lightning.losses.arguments import check_positive
+from kd_lightning.errors import UserError, did_you_mean
+from kd_lightning.losses.arguments import as_number, check_positive
 from kd_lightning.losses.functional.divergence import cross_entropies
+from kd_lightning.schedules.progress import Number
+
+Signals = Mapping[str, Tensor]
+SampleWeight = str | Callable[[Signals], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Entropy:
     """
 
     logits: str = "teacher.logits"
-    temperature: float = 4.0
+    temperature: Number = 4.0
 
     def __post_init__(self) -> None:
         check_positive(temperature=self.temperature)
@@ -53,5 +60,73 @@ class Entropy:
         return [self.logits]
 
     def __call__(self, signals: Mapping[str, Tensor]) -> Tensor:
-        log_p = F.log_softmax(signals[self.logits] / self.temperature, dim=1)
+        log_p = F.log_softmax(signals[self.logits] / as_number(self.temperature), dim=1)
         return cross_entropies(log_p, log_p.exp())
+
+
+def unknown(name: str, signals: Signals, key: str) -> UserError:
+    """The line about a signal that is not there."""
+    close = did_you_mean(str(name), signals)
+    return UserError(f"{key}={name}: nobody gives this signal; {close}there are {', '.join(signals)}")
+
+
+def full_precision(value: Tensor) -> Tensor:
+    """A half-precision value as float32; any other as it is."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+class FullPrecision(Mapping[str, Tensor]):
+    """Signals by name, in full precision once they are asked for."""
+
+    def __init__(self, signals: Signals) -> None:
+        self.signals = signals
+
+    def __getitem__(self, name: str) -> Tensor:
+        return full_precision(self.signals[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.signals)
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+
+def named(sample_weight: Any) -> str:
+    """Sample weights on a line: the signal, or what makes them."""
+    return sample_weight if isinstance(sample_weight, str) else type(sample_weight).__name__
+
+
+def signals_of(sample_weight: SampleWeight | None) -> list[str]:
+    """The names of the signals that sample weights are made from, as far as these tell."""
+    found = sample_weight if isinstance(sample_weight, str) else getattr(sample_weight, "signals", [])
+    return [found] if isinstance(found, str) else list(found)
+
+
+def renamed(sample_weight: str, names: Mapping[str, str | list[str]]) -> str:
+    """Sample weights' signal by the name that it stands for. Raises `UserError` where it stands for several."""
+    found = names.get(sample_weight, sample_weight)
+    if isinstance(found, str):
+        return found
+    raise UserError(f"sample_weight={sample_weight}: is {len(found)} signals; must be one, a weight for each sample")
+
+
+@torch.no_grad()
+def weights_of(sample_weight: SampleWeight, signals: Signals, values: Tensor) -> Tensor:
+    """The weights (B,) of a loss's values (B,), in their precision, without gradient.
+
+    Raises `UserError` for a signal that nobody gives, and for weights of another shape.
+    """
+    try:
+        given = FullPrecision(signals)
+        weights: Any = given[sample_weight] if isinstance(sample_weight, str) else sample_weight(given)
+    except KeyError as missing:
+        if missing.args[0] in signals:
+            raise
+        raise unknown(missing.args[0], signals, "sample_weight") from missing
+    if not isinstance(weights, Tensor) or weights.shape != values.shape:
+        found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+        raise UserError(
+            f"sample_weight={named(sample_weight)}: gives {found}; must be a weight for each sample, "
+            f"{tuple(values.shape)}"
+        )
+    return weights.detach().to(values.dtype)

@@ -15,11 +15,11 @@ from kd_lightning.experiment.checks.networks import (
     check_weights,
 )
 from kd_lightning.experiment.checks.overrides import culprit_override
-from kd_lightning.experiment.checks.schedules import check_root_schedules
 from kd_lightning.experiment.checks.training import (
     check_compilation,
     check_devices,
     check_precision,
+    check_root_schedules,
     check_training,
 )
 from kd_lightning.experiment.checks.values import check_values

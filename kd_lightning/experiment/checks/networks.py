@@ -13,7 +13,7 @@ from torch import Tensor
 from kd_lightning.batch import example_batch
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.schedules import check_weights_of_terms
+from kd_lightning.experiment.checks.training import check_weights_of_terms
 from kd_lightning.experiment.config import is_file, plain
 from kd_lightning.experiment.networks.build import (
     TRAINING_SET,

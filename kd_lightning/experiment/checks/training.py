@@ -1,6 +1,7 @@
-"""Checking how a run is trained: devices, precision, optimizer and its schedule."""
+"""Checking how a run is trained: devices, precision, optimizer, and the schedules of its and the terms' numbers."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,12 +10,15 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from omegaconf import DictConfig
 
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.checks.arguments import check_arguments
+from kd_lightning.experiment.checks.values import OF_SOFT_TARGETS
 from kd_lightning.experiment.networks.build import build_terms
 from kd_lightning.experiment.networks.instantiation import make
 from kd_lightning.experiment.training import make_callbacks, make_loggers, make_trainer, quiet
 from kd_lightning.objective import Objective
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import is_unlimited, unlimited
+from kd_lightning.schedules.progress import BEGIN, END, Schedule
 from kd_lightning.schedules.torch_schedule import needing
 from kd_lightning.system.cpu import multiplies_bfloat16
 from kd_lightning.terminal import warn
@@ -91,6 +95,36 @@ def check_without_length(config: DictConfig) -> None:
     if isinstance(schedule, LearningRateSchedule) and schedule.needs_length:
         raise UserError(unlimited(needing(schedule)))
     Objective(build_terms(config.loss)).refuse_without_length()
+
+
+def check_root_schedules(config: DictConfig) -> None:
+    """Raise `UserError` for a `temperature` or `alpha` that is no schedule, or one of numbers that are not allowed."""
+    for key, (allowed, meaning) in OF_SOFT_TARGETS.items():
+        if not isinstance(config[key], DictConfig):
+            continue
+        check_arguments(config[key], key)
+        made: object = make(config[key], key)
+        if not isinstance(made, Schedule):
+            raise UserError(
+                f"{key}._target_={config[key]._target_}: makes no kd_lightning.schedules.Schedule; give one, such as "
+                "kd_lightning.schedules.Linear"
+            )
+        check_numbers(f"{key}={made}", made, allowed, meaning)
+
+
+def check_weights_of_terms(objective: Objective, key: str) -> None:
+    """Raise `UserError` for a schedule of a term's weight that gives what is not 0 or more."""
+    for name, term in objective.items():
+        if callable(term.weight):
+            check_numbers(f"{key}.{name}.weight={term.weight}", term.weight, lambda weight: weight >= 0, "0 or more")
+
+
+def check_numbers(given: str, schedule: Callable[..., float], allowed: Callable[[float], bool], meaning: str) -> None:
+    """Raise `UserError` for a number of a schedule that is not allowed; `given` is its key and value."""
+    numbers = schedule.extremes() if isinstance(schedule, Schedule) else (schedule(BEGIN), schedule(END))
+    for number in numbers:
+        if not allowed(number):
+            raise UserError(f"{given}: takes the value {number:g}; {meaning}")
 
 
 def check_precision(config: DictConfig) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import as_number, as_whole, check_constant, check_positive, check_whole
-from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.functional.samples import Reduction
 from kd_lightning.losses.layers import check_maps
 from kd_lightning.models.batch_norm import BatchNorm2d
 from kd_lightning.schedules.progress import Number, Schedule

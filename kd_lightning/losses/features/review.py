@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_constant, check_positive
-from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.functional.samples import Reduction
 from kd_lightning.models.batch_norm import BatchNorm2d
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_constant, check_positive
-from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.functional.samples import Reduction
 from kd_lightning.losses.functional.sizes import sum_of
 from kd_lightning.losses.layers import check_equal_channels, check_maps
 

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from kd_lightning.losses.functional.reduction import Reduction, reduced
+from kd_lightning.losses.functional.samples import Reduction, reduced
 
 
 def divergence(log_p: Tensor, log_q: Tensor, counted: Tensor | None = None, reduction: Reduction = "mean") -> Tensor:

@@ -11,7 +11,7 @@ from kd_lightning.losses.arguments import (
     check_positive,
     check_same_classes,
 )
-from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.functional.samples import Reduction
 from kd_lightning.losses.per_sample import labelled
 from kd_lightning.schedules.progress import Number
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from kd_lightning.errors import UserError
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import check_same_classes
-from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.functional.samples import Reduction
 from kd_lightning.losses.per_sample import counted, has_values, values
 
 

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import as_number, check_labels, check_positive, check_same_classes, check_share
-from kd_lightning.losses.functional.reduction import Reduction
+from kd_lightning.losses.functional.samples import Reduction
 from kd_lightning.losses.per_sample import labelled
 from kd_lightning.schedules.progress import Number
 

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from kd_lightning.losses import functional
 from kd_lightning.losses.arguments import as_number, check_constant, check_one_label, check_positive, check_share
-from kd_lightning.losses.functional.reduction import Reduction
-from kd_lightning.losses.functional.samples import has_label
+from kd_lightning.losses.functional.samples import Reduction, has_label
 from kd_lightning.losses.relations.embedding import Embedding
 from kd_lightning.losses.relations.memory_bank import MemoryBank
 from kd_lightning.losses.relations.training_images import TrainingImages

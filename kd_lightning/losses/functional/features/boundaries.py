@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_lightning.losses.functional.reduction import Reduction, check_reduction, sum_per_sample
+from kd_lightning.losses.functional.samples import Reduction, check_reduction, sum_per_sample
 from kd_lightning.losses.functional.sizes import deeper_more
 
 

@@ -3,8 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_lightning.losses.functional.reduction import Reduction, squared_distance
-from kd_lightning.losses.functional.samples import check_logits
+from kd_lightning.losses.functional.samples import Reduction, check_logits, squared_distance
 from kd_lightning.losses.functional.sizes import to_smaller, unit
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from kd_lightning.losses.functional.reduction import Reduction, mean_per_sample
+from kd_lightning.losses.functional.samples import Reduction, mean_per_sample
 from kd_lightning.losses.functional.sizes import to_smaller, unit
 
 

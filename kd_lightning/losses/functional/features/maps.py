@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from kd_lightning.losses.functional.reduction import Reduction, mean_per_sample, squared_distance
+from kd_lightning.losses.functional.samples import Reduction, mean_per_sample, squared_distance
 from kd_lightning.losses.functional.sizes import sum_of, to_smaller, unit
 
 

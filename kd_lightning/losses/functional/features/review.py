@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_lightning.losses.functional.reduction import Reduction, squared_distance
+from kd_lightning.losses.functional.samples import Reduction, squared_distance
 from kd_lightning.losses.functional.sizes import sum_of
 
 

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.losses.functional.divergence import divergence
-from kd_lightning.losses.functional.reduction import Reduction
-from kd_lightning.losses.functional.samples import check_logits, check_target, has_label
+from kd_lightning.losses.functional.samples import Reduction, check_logits, check_target, has_label
 
 
 def dkd(

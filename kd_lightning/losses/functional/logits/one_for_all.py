@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.losses.functional.divergence import cross_entropies
-from kd_lightning.losses.functional.reduction import Reduction, sum_per_sample
-from kd_lightning.losses.functional.samples import check_logits, check_target, has_label
+from kd_lightning.losses.functional.samples import Reduction, check_logits, check_target, has_label, sum_per_sample
 
 
 def ofa(

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.losses.functional.logits.targets import kd
-from kd_lightning.losses.functional.reduction import Reduction
-from kd_lightning.losses.functional.samples import check_logits
+from kd_lightning.losses.functional.samples import Reduction, check_logits
 
 
 def standardize(logits: Tensor) -> Tensor:

@@ -5,17 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.losses.functional.divergence import cross_entropies, divergence, soften
-from kd_lightning.losses.functional.reduction import (
+from kd_lightning.losses.functional.samples import (
     Reduction,
+    check_logits,
     check_reduction,
+    check_target,
+    has_label,
     mean_per_sample,
     squared_distance,
     sum_per_sample,
-)
-from kd_lightning.losses.functional.samples import (
-    check_logits,
-    check_target,
-    has_label,
     without_label_as,
 )
 

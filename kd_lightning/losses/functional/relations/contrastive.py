@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from kd_lightning.losses.functional.reduction import Reduction, sum_per_sample
+from kd_lightning.losses.functional.samples import Reduction, sum_per_sample
 
 
 def contrastive_nce(
