@@ -8,7 +8,8 @@ from kd_lightning.lazy_names import lazy
 if TYPE_CHECKING:
     from kd_lightning.models import projectors
     from kd_lightning.module import DistillationModule
-    from kd_lightning.objective import Objective, Term
+    from kd_lightning.objective import Objective
+    from kd_lightning.term import Term
 
 __all__ = ["DistillationModule", "Objective", "Term", "__version__", "projectors"]
 
@@ -22,7 +23,7 @@ __getattr__, __dir__ = lazy(
     {
         "DistillationModule": "kd_lightning.module",
         "Objective": "kd_lightning.objective",
-        "Term": "kd_lightning.objective",
+        "Term": "kd_lightning.term",
         "projectors": "kd_lightning.models",
     },
 )

@@ -252,10 +252,11 @@ class Term(nn.Module):
 def check_takes(loss: nn.Module, signals: int) -> None:
     """UserError for a loss that does not take so many signals."""
     takes = inspect.signature(loss.forward)
+    parameters = [one for name, one in takes.parameters.items() if name != "reduction"]  # which the term gives
     try:
-        takes.bind(*range(signals))
+        takes.replace(parameters=parameters).bind(*range(signals))
     except TypeError:
-        names = ", ".join(takes.parameters)
+        names = ", ".join(one.name for one in parameters)
         raise UserError(f"signals={signals} names: {type(loss).__name__} takes ({names}), one name for each") from None
 
 

@@ -26,8 +26,9 @@ def leave_out_replaced(config: DictConfig, parsed: Sequence[Override]) -> None:
         *above, name = override.key_or_group.split(".")
         place = typed
         for key in above:
-            inner = place.setdefault(key, {})
-            place = inner if isinstance(inner, dict) else {}
+            if not isinstance(place.get(key), dict):  # what chooses the group, such as a list of terms
+                place[key] = {}
+            place = place[key]
         value = override.value()
         place[name] = merged(place.get(name), value) if isinstance(value, Mapping) else value
     with open_dict(config):

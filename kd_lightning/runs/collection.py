@@ -130,7 +130,7 @@ class Collection:
     def table(self) -> pd.DataFrame:
         """A row for each run: what it was given, its state, and all of its numbers."""
         table = pd.DataFrame([self._row(run) for run in self.runs])
-        for key in (*self.keys, "seed"):
+        for key in (*self.keys, "seed") if self.runs else ():
             if numbers(table[key]) is not None:
                 table[key] = pd.to_numeric(table[key])
         return table

@@ -106,7 +106,7 @@ def test_checkpoints_load_weights_only_and_hold_no_teacher(finished: Path) -> No
     for name in ("best", "last"):
         checkpoint = torch.load(finished / "checkpoints" / f"{name}.ckpt", weights_only=True)
         assert all(key.startswith("student.") for key in checkpoint["state_dict"])
-        assert checkpoint["teacher"]["model"] == "digits_cnn_8"
+        assert checkpoint["sources"]["teacher"]["model"] == "digits_cnn_8"
         assert checkpoint["hyper_parameters"]["config"]["temperature"] == 4.0
 
 

@@ -55,7 +55,7 @@ def test_the_class_is_the_published_sum() -> None:
 @pytest.mark.parametrize("size", [1, 2, 5, 64])
 def test_shares_are_those_of_numpys_percentile(size: int) -> None:
     values = np.random.default_rng(size).exponential(size=size).round(1)  # skewed, some tied
-    share = functional.multi_level._share_up_to_median(torch.from_numpy(values))
+    share = functional.logits.multi_level._share_up_to_median(torch.from_numpy(values))
     assert share.item() == pytest.approx(np.mean(values <= np.percentile(values, 50)))
 
 

@@ -93,6 +93,6 @@ def test_an_inspection_needs_no_lightning(tmp_path: Path) -> None:
 
 def test_the_package_shows_the_names_that_it_imports_late() -> None:
     assert {"DistillationModule", "Objective", "Term", "__version__"} <= set(dir(kd_lightning))
-    assert kd_lightning.Term.__module__ == "kd_lightning.objective"
+    assert kd_lightning.Term.__module__ == "kd_lightning.term"
     with pytest.raises(AttributeError, match="no attribute 'Termm'"):
         _ = kd_lightning.Termm  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from tests.torture.outcome import left_in
 
 RUN = (
     *("trainer.max_epochs=4", "trainer.log_every_n_steps=1", "callbacks.progress_bar=null", "trainer.accelerator=cpu"),
-    *("teacher.model=digits_cnn_8", "scratch=false", "student.model={_target_: tests.test_resume.Forgetful}"),
+    *("teacher.model=digits_cnn_8", "scratch=false", "student.model={_target_: tests.runs.test_resume.Forgetful}"),
 )
 
 

@@ -93,7 +93,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the run leaves that is never short of room."""
     from tests.conftest import trained_once
 
-    return outcome(trained_once(tmp_path_factory.mktemp("whole"), "run", *SMALL))
+    place = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)  # no repository, whose revision the page would tell
+        return outcome(trained_once(place, "run", *SMALL))
 
 
 def assert_one_line(stopped: Outcome, *words: str) -> None:

@@ -50,7 +50,7 @@ def test_where_they_cannot_is_one_line(began: Shares, ranks: int, size: int, sai
 
 def test_a_run_of_two_devices_goes_on_with_one(command: Command) -> None:
     """As its checkpoint would say, of an epoch's end."""
-    crash = "+callbacks.power_cut={_target_: tests.test_resume.PowerCut}"
+    crash = "+callbacks.power_cut={_target_: tests.runs.test_resume.PowerCut}"
     with pytest.raises(OSError, match="no power"):
         command("kd-train", *OPTIONS, crash)
     checkpoint: dict[str, Any] = torch.load(LAST, weights_only=True)

@@ -180,7 +180,7 @@ def test_an_own_teacher_that_does_not_take_it_is_refused(command: Command) -> No
     own = "{_target_: tests.experiment.test_own_classes.ConstantTeacher, favourite: 3}"
     Path("conf", "teacher", "own.yaml").write_text(own)
     (line,) = command("kd-train", "--config-dir", "conf", "teacher=own", "method=ofd").error_lines
-    words = "teacher.batch_statistics=True: ConstantTeacher takes no such argument; ~teacher.batch_statistics"
+    words = "teacher.batch_statistics=true: ConstantTeacher takes no such argument; ~teacher.batch_statistics"
     assert line.startswith(f"error: {words}")
 
 

@@ -91,10 +91,10 @@ def test_pooled_answers_go_through_the_teachers_classifier(tmp_path: Path) -> No
     kept = Answers(tmp_path / "answers", len(IMAGES), VIEWS, Whole(16, 32))
     teacher = CachedSource(FrozenNetwork(net, {"pooled": "4"}), kept, net[5])
     assert losses(tmp_path, teacher) == pytest.approx(losses(tmp_path, counted()), rel=1e-5)
-    teacher.request({"pooled"})
+    teacher.request({"input": {"pooled"}})
     batch = teacher.before_transfer(next(iter(batches())))
     seen = teacher(batch)
-    assert not len(batch["teacher.missing"])
+    assert not len(batch[teacher.missing_key])
     torch.testing.assert_close(seen["pooled"], FrozenNetwork(net, {"logits": "4"})(batch)["logits"])
 
 
@@ -108,11 +108,11 @@ def test_inputs_that_are_no_views_are_refused(tmp_path: Path, lacking: str) -> N
 
 def test_a_tap_that_is_not_kept_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"teacher\.cache=logits: keeps logits, and a term takes teacher\.stage1"):
-        CachedSource(counted(), answers(tmp_path)).request({"logits", "stage1"})
+        CachedSource(counted(), answers(tmp_path)).request({"input": {"logits", "stage1"}})
 
 
 def test_a_strong_view_is_answered_by_the_teacher(tmp_path: Path) -> None:
-    term = Term(MLKD(), [f"{role}.{view}logits" for view in ("", "strong.") for role in ("student", "teacher")])
+    term = Term(MLKD(), [f"{role}{view}.logits" for view in ("", "@strong") for role in ("student", "teacher")])
     teacher = CachedSource(counted(), answers(tmp_path))
     model = DistillationModule(network(4), teacher, {"mlkd": term})
     batch: Batch = {**next(iter(batches())), "input_strong": IMAGES[16:24]}

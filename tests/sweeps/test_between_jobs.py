@@ -90,6 +90,6 @@ def test_a_clock_that_goes_back_makes_no_time_negative(command: Command, monkeyp
 
 
 def test_times_of_a_clock_that_went_back_are_shown_as_none(tmp_path: Path) -> None:
-    status = {"status": "failed", "overrides": [], "started": 2000.0, "ended": 1000.0, "error": "x"}
+    status = {"status": "failed", "overrides": [], "started": 2000.0, "ended": 1000.0, "error": "x", "validation": None}
     (tmp_path / "status.json").write_text(json.dumps(status))
     assert read_run(tmp_path).seconds == 0

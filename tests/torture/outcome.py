@@ -12,6 +12,7 @@ from kd_lightning.tracking.metrics_rows import read_rows
 
 TIMES = {"time", "memory"}
 NUMBER = re.compile(r"[\d,]+ images a second|-?\d[\d.e+-]*")
+FOLDER = re.compile(r"(hydra\.(?:run|sweep)\.dir)=[^\s\"<]+")
 
 
 def without_times(value: Any) -> Any:
@@ -37,7 +38,7 @@ def plain(value: Any) -> Any:
 def page_of(path: Path) -> str:
     """What a page shows, and how many numbers, but not which: times are among them."""
     assert path.read_text().rstrip().endswith("</html>"), f"{path} is not whole"
-    return NUMBER.sub("#", path.read_text())
+    return NUMBER.sub("#", FOLDER.sub(r"\1", path.read_text()))
 
 
 def content(path: Path) -> Any:
