@@ -38,6 +38,8 @@ class Prefill(Callback):
         teacher = getattr(pl_module, "teacher", None)
         if not isinstance(teacher, CachedSource):  # it is the teacher that is trained, or the student alone
             return
+        if teacher.answers.records is None:  # they cannot be kept
+            return
         images, sampler = training_batches(trainer.train_dataloader, data)
         epochs = list(epochs_to_come(trainer))
         lock = FileLock(lock_beside(teacher.answers.records.path.parent))  # `kd-cache rm` tries it, too

@@ -55,7 +55,7 @@ class CachedSource(FrozenSource):
         return self.source.identity()
 
     def close(self) -> None:
-        self.answers.records.close()
+        self.answers.close()
 
     def before_transfer(self, batch: Batch) -> Batch:
         batch = as_batch(batch)

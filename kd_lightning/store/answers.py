@@ -15,21 +15,24 @@ class Answers:
     """Vectors (C,) by (index, view), on the disk; `read` and `write` take and give tensors on the CPU.
 
     Args:
-        path: their file.
+        path: their file; None keeps nothing: all are asked for, and rounded as if they were kept.
         images: how many images there are; index is below it.
         views: how many views each has.
         encoding: how a vector becomes a record.
     """
 
-    def __init__(self, path: Path, images: int, views: int, encoding: Encoding) -> None:
+    def __init__(self, path: Path | None, images: int, views: int, encoding: Encoding) -> None:
         self.views, self.encoding = views, encoding
-        self.records = RecordFile(path, images * views, encoding.words)
-        self.disk_is_full = False
+        self.records = None if path is None else RecordFile(path, images * views, encoding.words)
+        self.disk_is_full = path is None
         self.divergence: float | None = None  # of what is kept from the answers, in nats, over the first ones written
 
     def read(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
         """index, view int64 (B,) -> values float32 (B, C), and the positions (M,) whose answers are not there."""
-        words, found = self.records.read(self.rows(index, view))
+        if self.records is None:
+            words, found = torch.zeros(len(index), self.encoding.words, dtype=torch.int16), torch.zeros_like(index) > 0
+        else:
+            words, found = self.records.read(self.rows(index, view))
         values = self.encoding.decode(words)
         return values, (~found | is_wrong(values)).nonzero().flatten()
 
@@ -45,7 +48,7 @@ class Answers:
         words = self.encoding.encode(values)
         if self.encoding.is_partial and self.divergence is None and len(values):
             self.divergence = divergence(self.encoding, values)
-        if not self.disk_is_full:
+        if self.records is not None and not self.disk_is_full:
             try:
                 self.records.write(self.rows(index, view), words)
             except OSError as error:
@@ -59,12 +62,17 @@ class Answers:
 
     def has(self, index: Tensor, view: Tensor) -> Tensor:
         """Whether each answer is there: bool (B,)"""
-        return self.records.holds(self.rows(index, view))
+        return torch.zeros_like(index) > 0 if self.records is None else self.records.holds(self.rows(index, view))
+
+    def close(self) -> None:
+        """Close the file; read or written again, it is opened anew."""
+        if self.records is not None:
+            self.records.close()
 
     def rows(self, index: Tensor, view: Tensor) -> Tensor:
         return index * self.views + view
 
     def filled(self) -> tuple[Tensor, Tensor]:
         """index and view (M,) of all answers that are there."""
-        rows = self.records.filled()
+        rows = torch.empty(0, dtype=torch.int64) if self.records is None else self.records.filled()
         return torch.div(rows, self.views, rounding_mode="floor"), rows % self.views

@@ -87,9 +87,15 @@ def test_what_is_not_there_is_named_before_anything_is_trained(command: Command,
             assert "KD_LIGHTNING_CACHE" in outcome.error_lines[0]
             assert not (outcome.folder / "outputs").exists()
             assert ", training (" not in outcome.output
-        without_answers = command("kd-train", *QUICK, "scratch=false", "teacher.cache=prefill")
-        assert without_answers.code == 0
-        assert "nothing is kept" in without_answers.errors
+        for name, way in (("prefilled", "prefill"), ("asked", "logits")):
+            without = command("kd-train", *QUICK, "scratch=false", f"teacher.cache={way}", f"hydra.run.dir={name}")
+            assert without.code == 0
+            assert "nothing is kept" in without.errors
+    kept = command("kd-train", *QUICK, "scratch=false", "teacher.cache=logits", "hydra.run.dir=kept")
+    assert kept.code == 0
+    assert "nothing is kept" not in kept.errors
+    weights = {name: Path(name, "student.safetensors").read_bytes() for name in ("prefilled", "asked", "kept")}
+    assert weights["prefilled"] == weights["asked"] == weights["kept"]
 
 
 def test_answers_are_read_and_what_is_missing_is_not_kept(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def with_answers(
     except OSError as error:
         reason = error.strerror or error
         warn(f"teacher.cache={config.teacher.cache}: {folder} cannot be written ({reason}); nothing is kept")
-        return teacher
+        answers = Answers(None, images, data.num_views, encoding)
     return CachedSource(teacher, answers, classifier)
 
 

@@ -109,6 +109,7 @@ def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule) -> CachedSo
         teacher = with_answers(FrozenNetwork(network, taps, model_name(config.teacher)), config, data, example)
     assert isinstance(teacher, CachedSource)
     made = teacher.answers
+    assert made.records is not None
     if made.records.path.parent.name != folder.name:
         raise UserError(f"the teacher, or the data, are not what they were; kd-cache rm {folder.name}")
     teacher.answers = Answers(folder / "answers.bin", made.records.rows // made.views, made.views, made.encoding)
