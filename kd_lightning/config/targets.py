@@ -51,13 +51,18 @@ def plain_ones(parsed: Sequence[Override]) -> Iterator[Override]:
 
 
 def targets_in(key: str, value: Any) -> Iterator[str]:
-    if key.endswith(f".{TARGET}"):
+    if key.endswith(f".{TARGET}") and is_dotted(value):
         yield key.removesuffix(f".{TARGET}")
     if isinstance(value, Mapping):
-        if TARGET in value:
+        if is_dotted(value.get(TARGET)):
             yield key
         for name, inner in value.items():
             yield from targets_in(f"{key}.{name}", inner) if name != TARGET else ()
+
+
+def is_dotted(value: Any) -> bool:
+    """Whether a value is the name of something in a module; any other is told of where it is to be made."""
+    return isinstance(value, str) and "." in value
 
 
 def is_within(key: str, above: set[str]) -> bool:

@@ -53,6 +53,11 @@ def test_what_is_beside_it_stays() -> None:
     assert part("loss.kd", "loss.kd.loss._target_=mine.L") | {"loss": None} == part("loss.kd") | {"loss": None}
 
 
+def test_what_is_no_name_of_a_class_is_told_as_such(command: Command) -> None:
+    (line,) = command("kd-train", "optimizer._target_=true").error_lines
+    assert line.startswith("error: optimizer._target_=true")
+
+
 def test_a_sweep_over_classes_gives_each_its_own_keys(command: Command) -> None:
     outcome = command(
         *("kd-train", "-m", "optimizer._target_=torch.optim.SGD,torch.optim.Adam", "optimizer.lr=0.01", "teacher=none"),
