@@ -24,7 +24,7 @@ from kd_lightning.experiment.networks.own_teacher import build_own_teacher
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.storage import networks
 from kd_lightning.experiment.storage.late_results import log_later
-from kd_lightning.experiment.testing import student_weights, test, test_student
+from kd_lightning.experiment.testing import student_weights, test, test_student, weights_in
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.pages.page import write_run_page
@@ -94,6 +94,8 @@ def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[Distillation
         teacher_taps=logits_tap("teacher", run.teacher),
         num_classes=data.num_classes,
     )
+    if module.teacher is not None and module.teacher.changes:  # as it was at the end, when it was measured
+        module.teacher.load_state_dict(weights_in(checkpoint.parent.parent, "last", "teacher") or {})
     return module, data
 
 

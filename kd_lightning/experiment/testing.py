@@ -154,6 +154,11 @@ def as_network(network: nn.Module) -> nn.Module:
 
 def student_weights(folder: Path, which: str) -> Weights | None:
     """The student in a folder's `best` or `last` checkpoint; None where there is none. Raises `Damaged`."""
+    return weights_in(folder, which, "student")
+
+
+def weights_in(folder: Path, which: str, source: str) -> Weights | None:
+    """A source's weights in a folder's `best` or `last` checkpoint; None where there is none. Raises `Damaged`."""
     checkpoint = folder / "checkpoints" / f"{which}.ckpt"
     if not checkpoint.exists():
         return None
@@ -161,7 +166,7 @@ def student_weights(folder: Path, which: str) -> Weights | None:
         remedy = f"remove it to have the weights of the other checkpoint reported, or {checkpoint.parent} to train anew"
         raise Damaged(f"{checkpoint}: is damaged; {remedy}")
     stored = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    return {name.removeprefix("student."): stored[name] for name in stored if name.startswith("student.")}
+    return {name.removeprefix(f"{source}."): stored[name] for name in stored if name.startswith(f"{source}.")}
 
 
 def selected_checkpoint(data: ImageDataModule, folder: Path) -> str:

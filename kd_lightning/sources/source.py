@@ -26,6 +26,9 @@ class Source(nn.Module):
     trained: bool = False
     """Whether a training's optimizer changes it."""
 
+    changes: bool = True
+    """Whether a training changes it, as it does a moving average: then it is measured afterwards."""
+
     def begin(self, sources: Mapping[str, "Source"]) -> None:
         """See all sources of a training by name, once, before it is asked for anything."""
 
@@ -95,6 +98,8 @@ class UntrainedSource(Source):
 
 class FrozenSource(UntrainedSource):
     """A source that never changes, and is never in a checkpoint: its state is empty."""
+
+    changes = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -36,6 +36,8 @@ def build_own_teacher(config: DictConfig, data: ImageDataModule) -> Source:
             f"teacher._target_={target}: built {type(teacher).__name__}, not a kd_lightning.sources.Source; for a "
             f"network give teacher.model={{_target_: {target}}}"
         )
+    if teacher.changes:  # its networks are those of the student, which normalise
+        return teacher
     try:
         networks = networks_in(teacher, ramps(data, teacher))
         for network, channels in networks:

@@ -1,0 +1,49 @@
+"""A run whose teacher is a moving average of its student: measured at the end, kept in checkpoints, tested again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import Command
+
+RUN = (
+    "kd-train",
+    *("teacher=moving_average", "teacher.decay=0.9"),
+    *("scratch=false", "trainer.max_epochs=3", "callbacks.progress_bar=null"),
+)
+
+
+def summary(folder: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(folder, "summary.json").read_text())
+    return found
+
+
+def test_it_is_measured_at_the_end_and_tested_again_with_equal_numbers(command: Command) -> None:
+    outcome = command(*RUN, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    teacher, student = (summary("run")[role] for role in ("teacher", "student"))
+    assert teacher["model"] == "MovingAverage"
+    assert teacher["params"] == student["params"]
+    assert 0 < teacher["top1"] != student["top1"]
+    state = torch.load(Path("run", "checkpoints", "last.ckpt"), weights_only=True)["state_dict"]
+    averages = {name.removeprefix("teacher.network."): v for name, v in state.items() if name.startswith("teacher.")}
+    assert averages.keys() == {name.removeprefix("student.") for name in state if name.startswith("student.")}
+    tested = command("kd-eval", "run=run")
+    assert tested.code == 0, tested.errors
+    (line,) = [line for line in tested.output.splitlines() if "agreement" in line]
+    now, before = line.split()[-2:]
+    assert now == before
+
+
+def test_a_run_that_was_stopped_goes_on_as_it_would_have(command: Command) -> None:
+    assert command(*RUN, "hydra.run.dir=whole").code == 0
+    with pytest.raises(OSError, match="no power"):
+        command(*RUN, "hydra.run.dir=cut", "+callbacks.power_cut={_target_: tests.runs.test_resume.PowerCut}")
+    assert command(*RUN, "hydra.run.dir=cut").code == 0
+    whole, cut = (torch.load(Path(name, "checkpoints", "last.ckpt"), weights_only=True) for name in ("whole", "cut"))
+    torch.testing.assert_close(cut["state_dict"], whole["state_dict"], rtol=0, atol=0)
+    metrics = [{name: summary(run)["teacher"][name] for name in ("top1", "nll", "ece")} for run in ("whole", "cut")]
+    assert metrics[0] == metrics[1]
