@@ -25,5 +25,5 @@ def finish(folder: Path, *options: str) -> None:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What a run leaves behind, without times."""
-    return left_in(folder)
+    """What a run leaves behind, without times; of a page, which tells the run's name and options, that it is whole."""
+    return {name: name if name.endswith(".html") else value for name, value in left_in(folder).items()}
