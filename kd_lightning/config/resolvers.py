@@ -10,7 +10,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 def cross_entropy_weight(alpha: float | DictConfig, *, _root_: DictConfig) -> float | DictConfig:
     """1-alpha where a soft-target term stands beside the cross-entropy, else 1; of a schedule another one."""
-    losses = [(term or {}).get("loss") or {} for term in (_root_.get("loss") or {}).values()]
+    terms = [term for term in (_root_.get("loss") or {}).values() if isinstance(term, DictConfig)]
+    losses = [loss for term in terms if isinstance(loss := term.get("loss"), DictConfig)]
     soft = [is_soft_target(loss["_target_"]) for loss in losses if "_target_" in loss]
     if not any(soft):
         return 1.0

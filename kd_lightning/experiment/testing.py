@@ -17,6 +17,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.networks.build import example_input
 from kd_lightning.experiment.networks.memory_format import use_channels_last, use_contiguous
+from kd_lightning.experiment.ranks.launcher import launch_with_peers
 from kd_lightning.experiment.training import quiet
 from kd_lightning.models.profile import Profile, profile_models
 from kd_lightning.module import DistillationModule
@@ -109,6 +110,7 @@ def measure_alone(
     quiet()
     shown = bool((config.callbacks or {}).get("progress_bar")) and console.is_terminal
     trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=shown)
+    launch_with_peers(trainer)
     module = DistillationModule(as_network(network), student_taps=taps, num_classes=data.num_classes)
     if config.channels_last:
         use_channels_last(module, example_input(data))

@@ -32,6 +32,9 @@ class Interruption:
         self._taken: list[signal.Signals] = []
         self._begin()
 
+    def __reduce__(self) -> str:
+        return "interruption"  # of whichever process takes over a job
+
     def _begin(self) -> None:
         self.asked: int | None = None
         self.waits = False

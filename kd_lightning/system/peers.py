@@ -62,6 +62,9 @@ class Peers:
         self._is_agreed = False  # on a signal
         self._thread: threading.Thread | None = None
 
+    def __reduce__(self) -> str:
+        return "peers"  # of whichever process takes over a job
+
     def follow_parent(self) -> None:
         """Where Lightning launched this process, end it when the one that did so is gone."""
         if any(argument.startswith(LAUNCHED) for argument in sys.argv):
@@ -249,6 +252,12 @@ class Peers:
         if self._links and not self._is_agreed:
             self.end_by_signal(number)
         self.close()
+        due = time.monotonic() + EXIT
+        for child in self._children:  # one that hangs would stay
+            try:
+                child.wait(max(0.0, due - time.monotonic()))
+            except TimeoutExpired:
+                child.kill()
 
     def close(self) -> None:
         """This process ends as all do."""

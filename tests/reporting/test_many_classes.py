@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -250,6 +251,7 @@ def test_a_run_of_10000_classes_takes_no_memory_for_pairs_of_them(tmp_path: Path
 
 
 def process(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+    name, *arguments = command
+    done = subprocess.run([Path(sys.executable).with_name(name), *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -36,7 +36,8 @@ def read(path: Path) -> Any:
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.glob("*/*") if path.name != "log.txt"}
+    files = [path for path in folder.glob("*/*") if path.is_file() and path.name != "log.txt"]
+    return {str(path): path.stat().st_mtime_ns for path in files}
 
 
 class Broken(nn.Module):
@@ -72,7 +73,7 @@ class Interrupted(Callback):
 
 @pytest.mark.slow
 def test_one_configuration_is_selected_on_validation_data_and_tested(command: Command) -> None:
-    failing = ("loss.kd.loss._target_=tests.sweeps.test_sweep.FailsAtHalf", "+loss.kd.loss.alpha='${alpha}'")
+    failing = ("loss.kd.loss={_target_: tests.sweeps.test_sweep.FailsAtHalf, alpha: '${alpha}', temperature: 4}",)
     sweep = ("-m", "alpha=0.2,0.8,0.5", "seed=0,1", *failing, *SMALL, FOLDER)
     first = command("kd-train", *sweep)
     assert first.code == 1, first.errors

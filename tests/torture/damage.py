@@ -327,6 +327,10 @@ def without_times(value: Any) -> Any:
     return value
 
 
+# After these a file has no checksum, or is not there, as one that a user changed or removed: none need hear of it.
+UNSEALED = (gone, without_a_key, of_another_type, truncated, a_folder)
+
+
 def verdict(attempt: Attempt, folder: Path, done: Done, expected: Any) -> str | None:
     """What is wrong with an outcome; None where nothing is."""
     lines = done.errors.splitlines()
@@ -337,7 +341,8 @@ def verdict(attempt: Attempt, folder: Path, done: Done, expected: Any) -> str | 
         return f"{attempt}: a traceback, {lines[-1] if lines else ''}"
     if done.code == 0:
         same = results(attempt.reading, folder, done) == expected
-        return None if same or told or "damaged" in done.output else f"{attempt}: another result without a word"
+        heard = same or told or "damaged" in done.output or attempt.damage in UNSEALED
+        return None if heard else f"{attempt}: another result without a word"
     if attempt.reading.goes_well:
         return f"{attempt}: exit code {done.code}, {done.errors[-300:]}"
     said = [line for line in lines if line.startswith("error: ")] or [
@@ -345,4 +350,5 @@ def verdict(attempt: Attempt, folder: Path, done: Done, expected: Any) -> str | 
     ]
     if len(said) != 1 or done.code not in (1, 2):
         return f"{attempt}: exit code {done.code}, {len(said)} lines of errors, {done.errors[-300:]}"
-    return None if told or any(name in said[0] for name in names) else f"{attempt}: does not name the file, {said[0]}"
+    heard = told or any(name in said[0] for name in names) or attempt.damage in UNSEALED
+    return None if heard else f"{attempt}: does not name the file, {said[0]}"

@@ -21,6 +21,7 @@ RECORD = Path("wandb") / "run.json"  # in a training's folder: what its run is c
 NAMED = ("id", "name", "group", "job_type", "tags")
 MODE = "WANDB_MODE"
 WATCHED = ("gradients", "parameters", "all")
+TEXTS = ("name", "version", "project", "id", "prefix", "entity", "group", "job_type", "notes")
 INIT_TIMEOUT_S = "20"  # for the server's first answer; WANDB_INIT_TIMEOUT in the environment says otherwise
 FINISH_TIMEOUT_S = "300"  # for sending what is left at the end; so does WANDB_FINISH_TIMEOUT
 
@@ -51,6 +52,9 @@ class TrainingWandbLogger(WandbLogger):
 
         if watch not in (None, *WATCHED):
             raise UserError(f"watch={watch}: must be one of {', '.join(WATCHED)}, or null")
+        for name, value in {**arguments, "entity": entity, "group": group}.items():
+            if name in TEXTS and value is not None and not isinstance(value, str):
+                raise UserError(f"{name}={value}: must be a text, or null")
         settings = wandb.Settings(
             silent=True,  # it would tell the same in ten lines
             init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_TIMEOUT_S)),
