@@ -18,7 +18,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, functional
 from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
-from kd_lightning.ranks import mean_of_ranks
+from kd_lightning.ranks import mean_of_ranks, processes
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import Length, begin_next_epoch, is_unlimited, length_of
 from kd_lightning.schedules.progress import Progress
@@ -187,7 +187,7 @@ class DistillationModule(LightningModule):
         only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
         if only_the_teacher_is_in_eval_mode:
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if processes() > 1:
             for buffer in self.objective.synchronized_buffers().values():
                 torch.distributed.broadcast(buffer, src=0)
 

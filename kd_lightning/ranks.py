@@ -11,7 +11,7 @@ from torch import Tensor
 
 def on_any_rank(value: Tensor | bool) -> bool:
     """Whether it is true on one of the ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if processes() == 1:
         return bool(value)
     device = value.device if isinstance(value, Tensor) else rank_device()
     shared = torch.as_tensor(value, device=device).to(torch.int32)
@@ -25,8 +25,8 @@ def rank_device() -> torch.device:
 
 def first_of_ranks(found: list[Any]) -> Any:
     """The smallest of what the ranks found."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        parts: list[list[Any]] = [[] for _ in range(torch.distributed.get_world_size())]
+    if processes() > 1:
+        parts: list[list[Any]] = [[] for _ in range(processes())]
         torch.distributed.all_gather_object(parts, found)
         found = [one for part in parts for one in part]
     return min(found)

@@ -6,7 +6,6 @@ from typing import Any
 
 from lightning import seed_everything
 from omegaconf import DictConfig
-from torch import nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
@@ -41,7 +40,6 @@ from kd_lightning.experiment.training import Fit, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.pages.page import write_run_page
-from kd_lightning.sources import Source
 from kd_lightning.system.files import write_json
 from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.arrays import Arrays, write_evaluation
@@ -68,8 +66,8 @@ def compare(config: DictConfig, data: ImageDataModule, folder: Path, began: Dict
     with one_wandb_run():
         done = fit(config, module, data, folder, folder, role="student")
         student, selected = measure_student(done, module, data, folder, config.test)
-        if teacher is not None and changes(teacher.network):
-            teacher = measure_alone(config, teacher.network, data)
+        if module.teacher is not None and module.teacher.changes:
+            teacher = measure_alone(config, module.teacher, data)
         compared = {"teacher": teacher, "scratch": scratch, "student": student}
         summary = summarise(config, data, module.objective, compared, selected)
         if config.on_nonfinite == "skip":
@@ -99,17 +97,12 @@ def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path, bega
     if is_own_teacher(config):
         say("teacher", model_name(config.teacher))
         source = build_own_teacher(config, data)
-        return TestedNetwork(source, {}) if changes(source) else measure_alone(config, source, data)
+        return TestedNetwork(source, {}) if source.changes else measure_alone(config, source, data)
     if config.teacher.weights == "train":
         return networks.obtain("teacher", config, data, folder, began)
     say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")
     seed_everything(config.seed, workers=True, verbose=False)  # for random weights
     return measure_once(config.teacher, build_network("teacher", config.teacher, data), config, data)
-
-
-def changes(network: nn.Module) -> bool:
-    """Whether the student's training changes its teacher."""
-    return isinstance(network, Source) and network.changes
 
 
 def measure_student(

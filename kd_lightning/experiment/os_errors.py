@@ -38,11 +38,11 @@ def refusal(error: OSError, arguments: Sequence[str], sweep: str | None = None) 
         return None
     path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else str(error.filename)
     long = [part for part in path.split(os.sep) if len(os.fsencode(part)) > LONGEST]
-    named, remedy = setting(path, arguments), REMEDIES[error.errno]
+    named, advice = setting(path, arguments), REMEDIES[error.errno]
     if error.errno == errno.ENAMETOOLONG and long and is_within(path, sweep or folder_of_jobs()):
         named = f"hydra.sweep.subdir={shortened(long[0])}"
-        remedy += ", such as hydra.sweep.subdir='${hydra.job.num}'"
-    refused = UserError(f"{named}: {error.strerror}; {remedy}")
+        advice += ", such as hydra.sweep.subdir='${hydra.job.num}'"
+    refused = UserError(f"{named}: {error.strerror}; {advice}")
     refused.__cause__ = error
     return refused
 

@@ -68,10 +68,10 @@ def check_loss(loss: Any, key: str) -> None:
             )
         if not term:
             continue
-        target = term.get("_target_")
-        if not term.get("loss") and target is not None and not str(target).endswith(".Term"):
-            raise UserError(f"{key}.{name}._target_={target}: a term has a loss; give {key}.{name}.loss beside it")
         if not term.get("loss"):
+            target = term.get("_target_")
+            if target is not None and not str(target).endswith(".Term"):
+                raise UserError(f"{key}.{name}._target_={target}: a term has a loss; give {key}.{name}.loss beside it")
             raise UserError(f"{key}.{name}.loss=null: a term needs a loss; {key}.{name}=null takes the term away")
         weight = term.get("weight", 1.0)
         if not _is_schedule(weight) and not (_is_number(weight) and 0 <= weight < math.inf):

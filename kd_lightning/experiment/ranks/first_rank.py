@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
+from kd_lightning.ranks import processes
 from kd_lightning.system.locks import held as holding
 from kd_lightning.terminal import is_first_rank
 
@@ -30,7 +31,7 @@ def first_rank_holds(lock: Path) -> Iterator[OSError | None]:
 
 def all_ranks_agree(found: bool) -> bool:
     """What the first rank found, on all ranks."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if processes() == 1:
         return found
     answer = [found]
     torch.distributed.broadcast_object_list(answer, src=0)
