@@ -48,13 +48,15 @@ def test_files_are_closed_between_the_jobs_of_a_sweep(command: Command) -> None:
     cached = ("teacher.cache=logits,pooled", "callbacks.counted.fails=false,true", "test=false")
     swept = command("kd-train", "-m", *QUICK, counted, *cached, "paths.cache_dir=cache", "hydra.sweep.dir=sweep")
     assert swept.output.count("as it was told to") >= 2, swept
-    after = open_files()
-    assert len(OPEN) == 4
-    assert len({len(opened) for opened, _ in OPEN}) == 1, "as many in the last job as in the first"
+    OPEN.append(open_files())
     here = str(swept.folder)
-    mapped = [[path for path in maps if path.startswith(here)] for _, maps in (*OPEN, after)]
-    assert mapped == [[]] * 5
-    assert not [path for path in after[0] if "answers.bin" in path]
+    opened, mapped = zip(
+        *([[path for path in paths if path.startswith(here)] for paths in each] for each in OPEN), strict=True
+    )
+    assert len(opened[:-1]) == 4
+    assert len({len(paths) for paths in opened[:-1]}) == 1, "as many in the last job as in the first"
+    assert mapped == ([],) * 5
+    assert not [path for path in opened[-1] if "answers.bin" in path]
 
 
 def test_a_closed_file_of_records_is_opened_again_and_one_that_nobody_has_is_closed(tmp_path: Path) -> None:
