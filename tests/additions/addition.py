@@ -1,0 +1,57 @@
+"""An addition: a folder with one Python file and one config below `conf/`, whose first line is the command."""
+
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ADDITIONS = {  # by folder: what its summary says of it, and what tables and pages say
+    "weighted_loss": ("Disagreement", "hellinger"),
+}
+
+
+@dataclass(frozen=True)
+class Addition:
+    """One of `ADDITIONS`, by the name of its folder."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return HERE / self.name
+
+    @property
+    def code(self) -> Path:
+        """Its only Python file."""
+        [file] = (file for file in self.folder.rglob("*.py"))
+        return file
+
+    @property
+    def config(self) -> Path:
+        """Its only config."""
+        [file] = (self.folder / "conf").rglob("*.yaml")
+        return file
+
+    @property
+    def arguments(self) -> list[str]:
+        """What a user types after `kd-train`."""
+        first = self.config.read_text(encoding="utf-8").splitlines()[0]
+        command, *arguments = shlex.split(first.removeprefix("# "))
+        assert command == "kd-train"
+        return arguments
+
+    @property
+    def summarised(self) -> str:
+        return ADDITIONS[self.name][0]
+
+    @property
+    def shown(self) -> str:
+        return ADDITIONS[self.name][1]
+
+    def copy_to(self, folder: Path) -> None:
+        """Lay its files into a folder, as a user's own."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+ALL = [Addition(name) for name in ADDITIONS]
