@@ -12,9 +12,11 @@ from kd_lightning.losses.features.maps import FSP, NST, AttentionTransfer, FitNe
 from kd_lightning.losses.features.review import ReviewKD
 from kd_lightning.losses.features.variational import VID
 from kd_lightning.losses.logits.decoupled import DKD
+from kd_lightning.losses.logits.multi_label import BernoulliKD, BinaryCrossEntropy
 from kd_lightning.losses.logits.multi_level import MLKD
 from kd_lightning.losses.logits.one_for_all import OFA
 from kd_lightning.losses.logits.pearson import DIST
+from kd_lightning.losses.logits.regression import MeanAbsoluteError, MeanSquaredError, RegressionKD
 from kd_lightning.losses.logits.standardization import LogitStandardization
 from kd_lightning.losses.logits.targets import WSLD, CrossEntropy, HardLabel, MeanSquaredLogits, SoftTarget
 from kd_lightning.losses.logits.temperature import CurriculumTemperature
@@ -44,6 +46,8 @@ __all__ = [
     "WSLD",
     "ActivationBoundary",
     "AttentionTransfer",
+    "BernoulliKD",
+    "BinaryCrossEntropy",
     "CorrelationCongruenceAdjacent",
     "CorrelationCongruenceKernel",
     "CrossEntropy",
@@ -52,8 +56,11 @@ __all__ = [
     "FitNet",
     "HardLabel",
     "LogitStandardization",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
     "MeanSquaredLogits",
     "Paraphrase",
+    "RegressionKD",
     "ReviewKD",
     "SimKD",
     "SimilarityPreserving",

@@ -77,7 +77,7 @@ def check_same_classes(student: Tensor, *others: Tensor) -> None:
 def check_labels(logits: Tensor, target: Tensor) -> None:
     """UserError unless these are logits (N, C), and class indices (N,) or probabilities (N, C)."""
     check_same_classes(logits)
-    with _naming(f"target={tuple(target.shape)}"):
+    with naming_shapes(target=target):
         check_target(logits, target)
 
 
@@ -87,6 +87,13 @@ def check_one_label(target: Tensor) -> None:
         raise UserError(
             f"target={tuple(target.shape)}: this loss needs one class for each image, as (B,); do not mix labels"
         )
+
+
+@contextmanager
+def naming_shapes(**values: Tensor) -> Iterator[None]:
+    """Raise the ValueError of a function as UserError, with the argument in front of it."""
+    with _naming(" ".join(f"{name}={tuple(value.shape)}" for name, value in values.items())):
+        yield
 
 
 @contextmanager

@@ -27,6 +27,11 @@ MEANS: dict[str, Loss] = {  # means over the images
     "kd": functional.kd,
     "kd T=1": partial(functional.kd, temperature=1.0),
     "mean_squared_logits": functional.mean_squared_logits,
+    "mse": functional.mse,
+    "mae": functional.mae,
+    "bce": lambda student, teacher: functional.bce(student, (teacher > 0).long()),
+    "bernoulli_kd": functional.bernoulli_kd,
+    "bernoulli_kd T=4": partial(functional.bernoulli_kd, temperature=4.0),
     "dkd": with_target(functional.dkd),
     "dkd T=1": with_target(partial(functional.dkd, temperature=1.0)),
     "logit_standardization_kd": functional.logit_standardization_kd,
@@ -43,7 +48,16 @@ OVER_THE_BATCH: dict[str, Loss] = {
     "mlkd": lambda student, teacher: functional.mlkd(student, teacher, student.flip(1), teacher.flip(1)),
 }
 LOSSES = MEANS | OVER_THE_BATCH
-CROSS_ENTROPIES = {"cross_entropy", "smoothed cross_entropy", "hard_label", "wsld", "ofa", "ofa eps=1.5", "ofa eps=0.5"}
+CROSS_ENTROPIES = {
+    "cross_entropy",
+    "smoothed cross_entropy",
+    "hard_label",
+    "wsld",
+    "ofa",
+    "ofa eps=1.5",
+    "ofa eps=0.5",
+    "bce",
+}
 ZERO_FOR_EQUALS = [name for name in LOSSES if name not in CROSS_ENTROPIES | {"dist", "dist T=4"}]
 EXTREME = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4], [1e4, 1e4, 1e4], [0.0, -1e4, -1e4]])
 every_loss = pytest.mark.parametrize("name", LOSSES)

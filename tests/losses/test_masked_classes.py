@@ -42,6 +42,8 @@ LEFT: dict[str, Loss] = {  # over some classes what they are over these alone
 ALSO: dict[str, Loss] = {  # those that count the classes
     "dist": functional.dist,
     "dist T=4": partial(functional.dist, temperature=4.0),
+    "bernoulli_kd": functional.bernoulli_kd,
+    "bce": lambda s, t: functional.bce(s, torch.zeros(s.shape)),
     "class_correlation": functional.class_correlation,
     "mlkd": lambda s, t: functional.mlkd(s, t, s.flip(0), t.flip(0)),
     "ctkd": lambda s, t: CurriculumTemperature()(s, t, torch.tensor(3.0)),

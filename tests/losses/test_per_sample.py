@@ -26,6 +26,7 @@ from kd_lightning.schedules import Linear, Progress
 LOSSES = options("loss")
 BATCH, CLASSES, IMAGES = 6, 5, 20
 TARGET = [0, -1, 3, 3, -100, 1]  # two without a label
+NUMBERS = ["mae", "mse"]  # losses whose targets are numbers, of which all are given
 SHAPES = {
     "logits": (CLASSES,),
     "pooled": (12,),
@@ -40,8 +41,8 @@ WEIGHTS = {f"bn_{tap}{n}": (4 * n,) for n in (1, 2) for tap in ("scale", "shift"
 }
 
 
-def signals() -> dict[str, Tensor]:
-    """A step's signals by all names that conf/loss takes, in float64."""
+def signals(name: str = "ce") -> dict[str, Tensor]:
+    """A step's signals by all names that conf/loss takes, in float64, with the targets of this loss."""
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> Tensor:
@@ -51,6 +52,10 @@ def signals() -> dict[str, Tensor]:
     found |= {f"{role}.{tap}": drawn(*shape) for role in ("student", "teacher") for tap, shape in WEIGHTS.items()}
     images = {"train.index": torch.arange(IMAGES), "train.target": torch.arange(IMAGES) % CLASSES}
     batch = {"target": torch.tensor(TARGET), "index": torch.arange(BATCH), "weight": drawn(BATCH).exp()}
+    if name in NUMBERS:
+        batch["target"] = drawn(BATCH, CLASSES)
+    elif name == "bce":
+        batch["target"] = torch.tensor([[-1] * CLASSES if label < 0 else [0, -1, 1, 0, label % 2] for label in TARGET])
     progress = {"progress.epoch": torch.tensor(3.0), "progress.fraction": torch.tensor(0.3)}
     return {**found, **images, **batch, **progress}
 
@@ -68,7 +73,8 @@ def term(name: str, **given: Any) -> Term:
     objective = Objective({name: instantiate(config(name), **given)})
     taps = {role: [*SHAPES, *WEIGHTS] for role in ("student", "teacher")}
     objective.connect(taps, ["index", "target"])
-    objective.build({key: value.float() if value.is_floating_point() else value for key, value in signals().items()})
+    given = signals(name).items()
+    objective.build({key: value.float() if value.is_floating_point() else value for key, value in given})
     objective.double().eval()
     ((_, made),) = objective.items()
     return made
@@ -95,7 +101,7 @@ def test_every_loss_stands_in_conf() -> None:
 @torch.no_grad()
 def test_the_mean_of_the_samples_values_is_the_loss(name: str) -> None:
     made = term(name)
-    given = taken(made, signals())
+    given = taken(made, signals(name))
     each, which = values(made.loss, *given), counted(made.loss, *given)
     assert each.shape == (BATCH,)
     assert len(each.unique()) >= 4, "samples differ"
@@ -107,7 +113,7 @@ def test_the_mean_of_the_samples_values_is_the_loss(name: str) -> None:
 
 @pytest.mark.parametrize("name", PER_SAMPLE)
 def test_sample_weights_weigh_the_values(name: str) -> None:
-    made, given = term(name, sample_weight="weight"), signals()
+    made, given = term(name, sample_weight="weight"), signals(name)
     if counted(made.loss, *taken(made, given)) is not None:
         given["weight"][1] = torch.nan  # of a sample without a label
     given = {key: value.requires_grad_() if value.dtype == torch.float64 else value for key, value in given.items()}
@@ -144,7 +150,7 @@ def test_masked_classes_have_values() -> None:
     given = signals()
     for role in ("student", "teacher"):
         given[f"{role}.logits"][:, 2] = -torch.inf
-    for name in ("kd", "ce", "hard_label", "ls", "ctkd", "wsld", "dkd"):
+    for name in ("kd", "ce", "hard_label", "ls", "ctkd", "wsld", "dkd", "bernoulli_kd"):
         made = term(name, sample_weight="weight")
         given["target"] = torch.tensor([0, -1, 3, 3, -100, 1])
         each = values(made.loss, *taken(made, given))

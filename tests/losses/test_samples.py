@@ -14,11 +14,14 @@ from kd_lightning.losses import (
     MLKD,
     OFA,
     WSLD,
+    BernoulliKD,
+    BinaryCrossEntropy,
     CrossEntropy,
     CurriculumTemperature,
     HardLabel,
     LogitStandardization,
     MeanSquaredLogits,
+    RegressionKD,
     SoftTarget,
     functional,
 )
@@ -44,6 +47,8 @@ ON_LOGITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ofa": lambda s, t: functional.ofa(s, t, torch.zeros(len(s), dtype=torch.long)),
     "hard_label": functional.hard_label,
     "mean_squared_logits": functional.mean_squared_logits,
+    "bernoulli_kd": functional.bernoulli_kd,
+    "bce": lambda s, t: functional.bce(s, t.round()),
     "class_correlation": functional.class_correlation,
     "batch_correlation": functional.batch_correlation,
     "mlkd": lambda s, t: functional.mlkd(s, t, s, t),
@@ -54,6 +59,9 @@ MODULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "SoftTarget": SoftTarget(),
     "HardLabel": HardLabel(),
     "MeanSquaredLogits": MeanSquaredLogits(),
+    "RegressionKD": RegressionKD(),
+    "BernoulliKD": BernoulliKD(),
+    "BinaryCrossEntropy": lambda s, t: BinaryCrossEntropy()(s, t.round()),
     "DIST": DIST(),
     "LogitStandardization": LogitStandardization(SoftTarget()),
     "CurriculumTemperature": lambda s, t: CurriculumTemperature()(s, t, torch.tensor(1.0)),
@@ -134,7 +142,7 @@ def test_what_is_not_a_row_of_classes_for_each_sample_is_refused(name: str, shap
 
 
 @pytest.mark.parametrize("shapes", [((4, 7), (4, 10)), ((4, 7), (5, 7)), ((4, 7), (1, 7)), ((4, 1), (4, 7))])
-@pytest.mark.parametrize("name", [name for name in ON_LOGITS if name not in ("cross_entropy", "standardize")])
+@pytest.mark.parametrize("name", [name for name in ON_LOGITS if name not in ("cross_entropy", "standardize", "bce")])
 def test_logits_of_different_shapes_are_refused(name: str, shapes: tuple[tuple[int, ...], ...]) -> None:
     student, teacher = (torch.randn(shape) for shape in shapes)
     with pytest.raises(ValueError, match="logits of different shapes"):

@@ -17,9 +17,11 @@ from kd_lightning.losses.functional.features.maps import attention_transfer, fit
 from kd_lightning.losses.functional.features.review import hcl
 from kd_lightning.losses.functional.features.variational import variational_information
 from kd_lightning.losses.functional.logits.decoupled import dkd
+from kd_lightning.losses.functional.logits.multi_label import bce, bernoulli_kd
 from kd_lightning.losses.functional.logits.multi_level import batch_correlation, class_correlation, mlkd
 from kd_lightning.losses.functional.logits.one_for_all import ofa
 from kd_lightning.losses.functional.logits.pearson import dist
+from kd_lightning.losses.functional.logits.regression import mae, mse
 from kd_lightning.losses.functional.logits.standardization import logit_standardization_kd, standardize
 from kd_lightning.losses.functional.logits.targets import cross_entropy, hard_label, kd, mean_squared_logits, wsld
 from kd_lightning.losses.functional.logits.temperature import reverse_gradient
@@ -36,6 +38,8 @@ __all__ = [
     "activation_boundary",
     "attention_transfer",
     "batch_correlation",
+    "bce",
+    "bernoulli_kd",
     "cat_kd",
     "class_activation_maps",
     "class_correlation",
@@ -52,9 +56,11 @@ __all__ = [
     "hcl",
     "kd",
     "logit_standardization_kd",
+    "mae",
     "margin_relu_margin",
     "mean_squared_logits",
     "mlkd",
+    "mse",
     "nst",
     "ofa",
     "ofd_partial_l2",

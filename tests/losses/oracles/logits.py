@@ -100,7 +100,22 @@ def ofa(student: Array, teacher: Array, target: Array, eps: float, temperature: 
     return float(-(((p_t + label) ** eps - label) * np.log(p_s)).sum() / len(student))
 
 
+def bce(logits: Array, target: Array) -> float:
+    rows = []
+    for z, y in zip(logits, target, strict=True):
+        p = 1 / (1 + np.exp(-z))
+        each = [-np.log(p[c]) if y[c] else -np.log(1 - p[c]) for c in range(len(y)) if y[c] >= 0]
+        rows += [np.mean(each)] if each else []
+    return float(np.mean(rows))
+
+
+def bernoulli_kd(student: Array, teacher: Array, temperature: float) -> float:
+    q, p = (1 / (1 + np.exp(-z / temperature)) for z in (student, teacher))
+    return temperature**2 * float(np.mean(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))))
+
+
 TARGET = np.array([3, 0, 6, 6, 1])
+SEVERAL = np.array([[1, 0, 0, 1, 1, 0, 0], [0] * 7, [-1, 1, -1, 0, 0, -100, 1], [-1] * 7, [1] * 7])
 LABELS = torch.from_numpy(TARGET)
 STUDENT, TEACHER = LOGITS = [draw(5, 7), draw(5, 7, seed=1)]
 SURE = TEACHER + 60 * np.eye(7)[TARGET]  # the weight of WSLD is 1: without a slope of its own
@@ -129,6 +144,15 @@ CASES: dict[str, Case] = {
         [STUDENT],
     ),
     "mean_squared_logits": Case(functional.mean_squared_logits, mean_square, LOGITS),
+    "mse": Case(functional.mse, mean_square, LOGITS),
+    "mae": Case(functional.mae, lambda z, y: float(np.abs(z - y).sum() / z.size), LOGITS),
+    "bce": Case(lambda z: functional.bce(z, torch.from_numpy(SEVERAL)), lambda z: bce(z, SEVERAL), [STUDENT]),
+    **{
+        f"bernoulli_kd T={t}": Case(
+            lambda s, z, t=t: functional.bernoulli_kd(s, z, t), lambda s, z, t=t: bernoulli_kd(s, z, t), LOGITS
+        )
+        for t in (0.5, 1.0, 4.0)
+    },
     **{
         f"dkd alpha={a} beta={b} T={t}": Case(
             lambda s, z, p=(a, b, t): functional.dkd(s, z, LABELS, *p),
