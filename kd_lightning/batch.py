@@ -72,7 +72,7 @@ def example_batch(inputs: Input) -> Batch:
     return {INPUT: inputs, "input_strong": inputs, "target": zeros, "index": zeros}
 
 
-def seen_as(batch: Mapping[str, Any], input: str) -> Mapping[str, Any]:
+def with_input(batch: Mapping[str, Any], input: str) -> Mapping[str, Any]:
     """The batch with another of its inputs as `input`, without what is known of the first; raises `UserError`.
 
     An input goes by its name, such as `audio`, a view by what follows in it, as `strong` for `input_strong`.

@@ -47,7 +47,7 @@ class Objective(nn.Module):
         for name in terms:
             if not name.isidentifier() or hasattr(nn.ModuleDict, name):
                 raise UserError(f"terms.{name}: cannot be a term's name; use letters, digits, _, as {name}_term")
-        self.terms = nn.ModuleDict({name: term.unfitted() for name, term in terms.items()})
+        self.terms = nn.ModuleDict({name: term.unbuilt() for name, term in terms.items()})
         for name, term in self.items():
             with naming(f"terms.{name}"):
                 term.check_sample_weight()
@@ -74,7 +74,7 @@ class Objective(nn.Module):
                     raise UserError(f"terms.{name}: this term needs a {source}; give one, or leave the term out")
             term.expand({signal: expanded(signal, given) for signal in term.names()})
             _check_lists(name, [signals for signals in term.signals if isinstance(signals, list)])
-            for argument, signal in term.taken():
+            for argument, signal in term.named_signals():
                 check_signal(f"terms.{name}.{argument}={signal}", signal, available)
 
     def refuse_without_length(self) -> None:

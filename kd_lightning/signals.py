@@ -53,7 +53,7 @@ def requested(source: str, names: Iterable[str]) -> dict[str, set[str]]:
     return taps
 
 
-def taken_from(source: str, names: Iterable[str]) -> set[str]:
+def taps_of_source(source: str, names: Iterable[str]) -> set[str]:
     """The taps of a source among the names of signals, of whichever input."""
     return set().union(*requested(source, names).values())
 

@@ -98,9 +98,9 @@ class Term(nn.Module):
 
     def names(self) -> Iterator[str]:
         """The names of all signals taken."""
-        yield from (name for _, name in self.taken())
+        yield from (name for _, name in self.named_signals())
 
-    def taken(self) -> Iterator[tuple[str, str]]:
+    def named_signals(self) -> Iterator[tuple[str, str]]:
         """The names of all signals taken, each behind the argument that takes it."""
         for name in self.signals:
             yield from (("signals", one) for one in _as_list(name))
@@ -115,7 +115,7 @@ class Term(nn.Module):
                 "over samples, such as kd"
             )
 
-    def unfitted(self) -> "Term":
+    def unbuilt(self) -> "Term":
         """A term of its own for another pair of networks, with the same loss, or a copy of one that is trained."""
         term = copy.copy(self)
         is_trained = isinstance(self.loss, Buildable) or next(self.loss.parameters(), None) is not None

@@ -16,7 +16,7 @@ def machine() -> dict[str, Any]:
         "cpu": cpu.name(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "bf16_on_cpu": cpu.multiplies_bfloat16(),
+        "bf16_on_cpu": cpu.has_native_bfloat16(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": version("torch"),

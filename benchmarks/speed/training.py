@@ -14,7 +14,7 @@ from benchmarks.speed.reference_loop import reference_steps
 from benchmarks.speed.settings import BATCH_SIZE, LARGE_TEACHER, PAIRS, Pair
 from benchmarks.speed.timing import Contestant, Effort, Row, alternate, median_ratio, say, stepwise
 from benchmarks.speed.torchdistill_loop import torchdistill_steps
-from kd_lightning.system.cpu import multiplies_bfloat16
+from kd_lightning.system.cpu import has_native_bfloat16
 
 VARIANTS: dict[str, list[str]] = {  # what a user adds to kd-train
     "float32": [],
@@ -36,7 +36,7 @@ def measure(
     """Rows for each pair, variant and opponent, and its limit; those of bf16 only where the CPU multiplies it."""
     if torchdistill_version() is None:
         say('torchdistill is not installed, so it is not measured; pip install "kd-lightning[bench]"')
-    if not multiplies_bfloat16():
+    if not has_native_bfloat16():
         say("this CPU does not multiply bf16 by itself, so that is not measured")
         variants = {name: overrides for name, overrides in variants.items() if "bf16" not in name}
     images = PillowImages(root)

@@ -20,7 +20,7 @@ class AgreedSignal:
     """
 
     def __init__(self) -> None:
-        self.is_asked = False  # on one of the ranks, and all know of it
+        self.is_signalled = False  # on one of the ranks, and all know of it
         self.begin()
 
     def begin(self) -> None:
@@ -39,12 +39,12 @@ class AgreedSignal:
         now = time.monotonic()
         each = (now - self._since) / self._interval
         wanted = max(1, min(2 * self._interval, int(PERIOD / max(each, 1e-6))))
-        asked = torch.tensor([interruption.asked or 0, -wanted, -min(batches, 2**31)], dtype=torch.int64)
-        distributed.all_reduce(asked, distributed.ReduceOp.MAX, group=hosts())
-        number, interval, fewest = asked.tolist()
+        local = torch.tensor([interruption.signal or 0, -wanted, -min(batches, 2**31)], dtype=torch.int64)
+        distributed.all_reduce(local, distributed.ReduceOp.MAX, group=hosts())
+        number, interval, fewest = local.tolist()
         self._interval = self._left = -interval
         self._since = now
-        if number and not self.is_asked:
-            self.is_asked, interruption.asked = True, number
+        if number and not self.is_signalled:
+            self.is_signalled, interruption.signal = True, number
             peers.allow(COMING)
         return -int(fewest)

@@ -44,9 +44,9 @@ class SavedWhenInterrupted(Callback):
             peers.connect(hosts())
 
     @property
-    def is_asked(self) -> bool:
+    def is_signalled(self) -> bool:
         """Whether a signal has come, to one of the ranks, and all know of it."""
-        return interruption.asked is not None if self._agreed is None else self._agreed.is_asked
+        return interruption.signal is not None if self._agreed is None else self._agreed.is_signalled
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._take(trainer)
@@ -73,7 +73,7 @@ class SavedWhenInterrupted(Callback):
         if self._agreed is not None:
             self._agreed.count()
         self._is_between_steps = can_be_saved(trainer, batch_idx)
-        if self._is_between_steps and self.is_asked:
+        if self._is_between_steps and self.is_signalled:
             self._save(trainer)
 
     def on_validation_batch_start(
@@ -85,23 +85,23 @@ class SavedWhenInterrupted(Callback):
             self._before_validation = at_first_batch_of_validation(trainer)
         if self._agreed is not None and dataloader_idx == 0:
             self._agree_in_validation(trainer, self._agreed, batch_idx)
-        if self.is_asked:
+        if self.is_signalled:
             self._save(trainer)
         self._end(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._agreed is not None:
             self._agreed.ask()
-        if self.is_asked and not on_any_rank(self.checkpoint.exists()):
+        if self.is_signalled and not on_any_rank(self.checkpoint.exists()):
             self._save(trainer)
         interruption.waits = False
-        if self._agreed is not None and interruption.asked is not None and not self.is_asked:
-            peers.end_by_signal(interruption.asked)  # it came a moment too late
-        interruption.end_if_asked()
+        if self._agreed is not None and interruption.signal is not None and not self.is_signalled:
+            peers.end_by_signal(interruption.signal)  # it came a moment too late
+        interruption.end_if_signalled()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """A signal to all processes of a run ends its data loader's workers, too, which is an error."""
-        if interruption.asked is None or isinstance(exception, Interrupted) or trainer.world_size > 1:
+        if interruption.signal is None or isinstance(exception, Interrupted) or trainer.world_size > 1:
             return
         if self._is_between_steps and trainer.training:
             self._save(trainer)
@@ -117,7 +117,7 @@ class SavedWhenInterrupted(Callback):
             self._requeue = handler
         if trainer.world_size > 1:
             interruption.end_all = peers.end_by_signal
-        interruption.take()
+        interruption.install()
 
     def _agree_in_validation(self, trainer: Trainer, agreed: AgreedSignal, batch_idx: int) -> None:
         if batch_idx == 0:
@@ -137,11 +137,11 @@ class SavedWhenInterrupted(Callback):
 
     def _end(self, trainer: Trainer) -> None:
         """End a training that was saved."""
-        if interruption.asked is None or not (self.is_asked and self._is_saved):
+        if interruption.signal is None or not (self.is_signalled and self._is_saved):
             return
-        if self._requeue is not None and interruption.asked == signal.SIGUSR1:
-            self._requeue(interruption.asked, None)
-        interruption.end_if_asked()
+        if self._requeue is not None and interruption.signal == signal.SIGUSR1:
+            self._requeue(interruption.signal, None)
+        interruption.end_if_signalled()
 
 
 def can_be_saved(trainer: Trainer, batch_idx: int) -> bool:

@@ -26,7 +26,7 @@ GRADIENT = "the gradient"
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrainingBatch:
     """A batch of a training, and the optimizer step that it went into."""
 
     step: int
@@ -36,12 +36,12 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Measured:
+class PendingCheck:
     """What must be finite, by name, (N,) on the device, and what it was measured on."""
 
     names: list[str]
     values: Tensor
-    batches: list[Seen]
+    batches: list[TrainingBatch]
 
 
 class FiniteNumbers(Callback):
@@ -62,34 +62,34 @@ class FiniteNumbers(Callback):
         self.skips = on_nonfinite == "skip"
         self.skipped = 0  # steps, so far
         self._in_a_row = 0
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
-        self._asked: list[Measured] = []  # for what is not asked yet
-        self._batches: list[Seen] = []  # of the current optimizer step
-        self._kept: list[Tensor] = []  # the buffers as they were before it
+    def _reset(self) -> None:
+        self._pending: list[PendingCheck] = []  # on the device, not looked at yet
+        self._batches: list[TrainingBatch] = []  # of the current optimizer step
+        self._buffers_before: list[Tensor] = []  # the buffers as they were before it
         self._unusual: set[str] = set()  # buffers that were not finite from the beginning, such as masks
         self._wrong_rows: list[tuple[Tensor, Tensor | None]] = []
         self._notes_outputs = False
         self._fault: str | None = None  # after which nothing may be saved
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._forget()
+        self._reset()
         floating = {name: buffer for name, buffer in pl_module.named_buffers() if buffer.is_floating_point()}
         buffers = {name: buffer for name, buffer in floating.items() if not bool(buffer.isnan().any())}
         self._unusual = set(nonfinite_names(buffers))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._batches and self.skips:
-            self._kept = [buffer.clone() for buffer in changing_buffers(pl_module)]
+            self._buffers_before = [buffer.clone() for buffer in changing_buffers(pl_module)]
         index = as_batch(batch).get("index")
-        self._batches.append(Seen(trainer.global_step, trainer.current_epoch, batch_idx, index))
+        self._batches.append(TrainingBatch(trainer.global_step, trainer.current_epoch, batch_idx, index))
 
     def losses(self, value: ObjectiveValue) -> None:
         """Note the terms of the current batch; nothing outside a training by Lightning's trainer."""
         if self._batches:
             values = torch.stack([*value.weighted.values(), value.total]).detach()
-            self._asked.append(Measured([*value.weighted, "the loss"], values, self._batches[-1:]))
+            self._pending.append(PendingCheck([*value.weighted, "the loss"], values, self._batches[-1:]))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -97,7 +97,7 @@ class FiniteNumbers(Callback):
         if gradients:
             scale = getattr(scaler, "_scale", None)
             wrong = nan_if_any_nonfinite(gradients) if scale is None else nan_if(scale < SMALLEST_SCALE)
-            self._asked.append(Measured([GRADIENT], wrong, self._batches))
+            self._pending.append(PendingCheck([GRADIENT], wrong, self._batches))
         if self.skips:
             fault = self._take()
             self._in_a_row = self._in_a_row + 1 if fault else 0
@@ -114,7 +114,7 @@ class FiniteNumbers(Callback):
             gradient.fill_(math.inf)  # which the scaler sees, and so takes no step
         if not unscales:
             optimizer.zero_grad(set_to_none=True)  # without a gradient an optimizer leaves a weight alone
-        for buffer, before in zip(changing_buffers(module), self._kept, strict=True):
+        for buffer, before in zip(changing_buffers(module), self._buffers_before, strict=True):
             buffer.copy_(before)
 
     def on_train_batch_end(
@@ -122,20 +122,20 @@ class FiniteNumbers(Callback):
     ) -> None:
         if not trainer._logger_connector.should_update_logs:
             return
-        self.ask()
+        self.check()
         if self.skips:
             pl_module.log("train/skipped_steps", torch.tensor(float(self.skipped)), on_step=True, on_epoch=False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.ask()
+        self.check()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.ask()
+        self.check()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.before_save(pl_module.state_dict(), trainer.global_step)
 
-    def ask(self) -> None:
+    def check(self) -> None:
         """Raise NonFinite if anything that was noted since the last time is not finite."""
         if not self.skips:
             self._fault = self._fault or self._take()
@@ -144,7 +144,7 @@ class FiniteNumbers(Callback):
 
     def before_save(self, state: Mapping[str, Any], step: int) -> None:
         """Raise NonFinite rather than let weights be written that are not finite, or that a bad step made."""
-        self.ask()
+        self.check()
         state = {name: value for name, value in state.items() if name not in self._unusual}
         names = nonfinite_names(state)
         if on_any_rank(bool(names)):
@@ -152,14 +152,14 @@ class FiniteNumbers(Callback):
             raise NonFinite(f"after step {step - 1}: {listed(names)} {'are' if len(names) > 1 else 'is'} not finite")
 
     def _take(self) -> str | None:
-        """What is wrong first, on any rank, among what was not asked for yet; forgets that."""
-        asked, self._asked = self._asked, []
-        if not asked:
+        """What is wrong first, on any rank, among what is pending, which it ends."""
+        pending, self._pending = self._pending, []
+        if not pending:
             return None
-        values = torch.cat([one.values.flatten() for one in asked])
+        values = torch.cat([one.values.flatten() for one in pending])
         if not on_any_rank(~values.isfinite().all()):
             return None
-        wrong = [one for one in asked if not bool(one.values.isfinite().all())]
+        wrong = [one for one in pending if not bool(one.values.isfinite().all())]
         found = [(one.batches[0].step, one.names == [GRADIENT], described(one)) for one in wrong[:1]]
         fault: str = first_of_ranks(found)[-1]
         return fault
@@ -178,12 +178,12 @@ class FiniteNumbers(Callback):
         self._wrong_rows, self._notes_outputs = [], True
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell_wrong_rows("validation")
+        self._warn_of_wrong_rows("validation")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell_wrong_rows("test")
+        self._warn_of_wrong_rows("test")
 
-    def _tell_wrong_rows(self, stage: str) -> None:
+    def _warn_of_wrong_rows(self, stage: str) -> None:
         noted, self._wrong_rows, self._notes_outputs = self._wrong_rows, [], False
         if not noted or not bool(torch.cat([rows for rows, _ in noted]).any()):
             return
@@ -215,7 +215,7 @@ def is_unscaled_by_optimizer(scaler: Any, optimizer: Optimizer) -> bool:
     return scaler is not None and bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
-def described(wrong: Measured) -> str:
+def described(wrong: PendingCheck) -> str:
     """One line: the step, what is not finite, the batch."""
     first, last = wrong.batches[0], wrong.batches[-1]
     pairs = [(name, value) for name, value in zip(wrong.names, wrong.values.flatten().tolist(), strict=True)]
@@ -223,7 +223,7 @@ def described(wrong: Measured) -> str:
     terms = [(name, value) for name, value in bad if name != "the loss"] or bad
     what = " and ".join(name if name == GRADIENT else f"{name} ({value})" for name, value in terms)
     which = f"batch {first.batch}" if first is last else f"batches {first.batch} to {last.batch}"
-    index = [seen.index for seen in wrong.batches if seen.index is not None]
+    index = [batch.index for batch in wrong.batches if batch.index is not None]
     images = f", images {numbers(index)}" if index else ""
     verb = "are" if len(terms) > 1 else "is"
     return f"step {first.step}: {what} {verb} not finite; {which} of epoch {first.epoch}{images}"

@@ -113,7 +113,7 @@ class MetricsRows(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[ROWS] = [file.sync() for file in files_of(trainer)]
         if checkpoint[ROWS]:
-            checkpoint[TO_COME] = row_to_come(trainer)
+            checkpoint[TO_COME] = pending_row(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         for file, rows in zip(files_of(trainer), checkpoint.get(ROWS, []), strict=False):
@@ -124,7 +124,7 @@ def files_of(trainer: Trainer) -> list[MetricsFile]:
     return [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
 
 
-def row_to_come(trainer: Trainer) -> Row | None:
+def pending_row(trainer: Trainer) -> Row | None:
     """What is logged next of the batch that is about to end; None elsewhere, and where nothing is."""
     epoch_loop, connector = trainer.fit_loop.epoch_loop, trainer._logger_connector
     is_ending = trainer.training and is_ending_a_batch(trainer)

@@ -21,8 +21,8 @@ from kd_lightning.experiment.config import conf_dir
 from kd_lightning.experiment.folder.run_folder import discard_empty_run
 from kd_lightning.experiment.os_errors import current_folder, disk_failure, refusal
 from kd_lightning.runs.folder import sweep_goes_on
-from kd_lightning.system.cpu import wait_as_the_load_suggests
-from kd_lightning.system.disk import is_of_the_disk, told_by_threads
+from kd_lightning.system.cpu import set_wait_policy
+from kd_lightning.system.disk import is_of_the_disk, thread_disk_errors
 from kd_lightning.system.interruption import Interrupted, interruption, leave
 from kd_lightning.system.peers import peers
 from kd_lightning.system.process import at_end, environment
@@ -41,7 +41,7 @@ def prepare_process() -> None:
     register_resolvers()
     if current_folder() not in sys.path:
         sys.path.append(current_folder())  # last, so that it hides nothing: a user's own classes for `_target_`
-    wait_as_the_load_suggests()
+    set_wait_policy()
 
 
 def refuse_multirun_of_config() -> None:
@@ -68,7 +68,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Call
                 return
             went_wrong = isinstance(failures[0], (NonFinite, DiskFailure)) or is_of_the_disk(failures[0].__cause__)
             code = 1 if went_wrong else 2
-            if peers.tells(code):
+            if peers.reports(code):
                 if os.environ.get(FULL_ERROR) == "1":
                     raise failures[0]
                 for failure in failures:
@@ -110,7 +110,7 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             if failure is None:
                 if isinstance(error, RuntimeError):
                     peers.because_of_others()
-                if not peers.tells(1):
+                if not peers.reports(1):
                     leave(1)
                 raise
             if not isinstance(failure, DiskFailure):
@@ -120,22 +120,28 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
             failures.append(failure)
             return None
 
-    with interruption.handled(), at_end, configs_copied_once(), environment(FULL_ERROR, "1"), told_by_threads() as told:
+    with (
+        interruption.handled(),
+        at_end,
+        configs_copied_once(),
+        environment(FULL_ERROR, "1"),
+        thread_disk_errors() as errors,
+    ):
         try:  # without FULL_ERROR Hydra prints errors itself, and exits with 1
             prepare_process()
             refuse_multirun_of_config()
             sys.argv[1:] = readable(sys.argv[1:])
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
-            failures.extend(found for error in told if not failures and (found := refusal_of(error)) is not None)
+            failures.extend(found for error in errors if not failures and (found := refusal_of(error)) is not None)
         except BAD_INPUT as error:
             failures.append(error)
         except Stopped as stopped:
             failures.append(stopped.failure)
         except Interrupted:
-            if interruption.asked is not None:
-                peers.interrupted(interruption.asked)
-            if not interruption.is_told and interruption.asked is not None:
-                interruption.tell(interruption.asked)
+            if interruption.signal is not None:
+                peers.interrupted(interruption.signal)
+            if not interruption.is_reported and interruption.signal is not None:
+                interruption.report(interruption.signal)
             raise
         except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -24,7 +24,7 @@ def run(task: Callable[[], int]) -> NoReturn:
         code = task()
         sys.stdout.flush()
     except UserError as error:
-        code = told(str(error), 1 if is_of_the_disk(error.__cause__) else 2)
+        code = print_error(str(error), 1 if is_of_the_disk(error.__cause__) else 2)
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -34,15 +34,15 @@ def run(task: Callable[[], int]) -> NoReturn:
         try:
             current_folder()
         except UserError as gone:
-            sys.exit(told(str(gone), 2))
+            sys.exit(print_error(str(gone), 2))
         failure = disk_failure(error, None, "run the same command again")
         refused = failure or refusal(error, sys.argv[1:])
         if refused is None:
             raise
-        code = told(str(refused), 2 if failure is None else 1)
+        code = print_error(str(refused), 2 if failure is None else 1)
     sys.exit(code)
 
 
-def told(message: str, code: int) -> int:
+def print_error(message: str, code: int) -> int:
     print(f"error: {message}", file=sys.stderr)
     return code

@@ -102,7 +102,7 @@ def is_right(entry: "Entry", trust: bool) -> bool:
         return False
     verdict = "right" if result.is_right else f"WRONG; kd-cache rm {entry.name}"
     print(
-        f"{entry.name}: {result.asked:,} of {result.kept:,} answers asked for again, largest difference "
+        f"{entry.name}: {result.recomputed:,} of {result.cached:,} answers computed again, largest difference "
         f"{result.difference:.1e} (up to {result.tolerance:.1e} is rounding): {verdict}"
     )
     if result.divergence is not None:

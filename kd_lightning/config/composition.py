@@ -33,7 +33,7 @@ def compose_own_configs_first() -> None:
         if any(Path(source.path) == conf_dir() for source in self.sources):
             self.sources.sort(key=lambda source: source.provider not in OWN)
 
-    def found_anew(self: CachingConfigRepository, config_search_path: ConfigSearchPath) -> None:
+    def initialize_uncached(self: CachingConfigRepository, config_search_path: ConfigSearchPath) -> None:
         initialize_caching(self, config_search_path)
         self.cache.clear()  # the root config may be among those that `hydra.searchpath` adds
 
@@ -59,7 +59,7 @@ def compose_own_configs_first() -> None:
         return config
 
     ConfigRepository.initialize_sources = own_first  # type: ignore[method-assign]
-    CachingConfigRepository.initialize_sources = found_anew  # type: ignore[method-assign]
+    CachingConfigRepository.initialize_sources = initialize_uncached  # type: ignore[method-assign]
     setattr(ConfigLoaderImpl, "load_configuration", with_swept_groups)  # noqa: B010
 
 

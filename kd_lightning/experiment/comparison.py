@@ -24,7 +24,7 @@ from kd_lightning.experiment.networks.build import (
 )
 from kd_lightning.experiment.networks.own_teacher import build_own_teacher
 from kd_lightning.experiment.storage import networks
-from kd_lightning.experiment.storage.measurements import measure_once
+from kd_lightning.experiment.storage.measurements import measure_cached
 from kd_lightning.experiment.summary import summarise
 from kd_lightning.experiment.testing import (
     UNTESTED,
@@ -102,7 +102,7 @@ def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path, bega
         return networks.obtain("teacher", config, data, folder, began)
     say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")
     seed_everything(config.seed, workers=True, verbose=False)  # for random weights
-    return measure_once(config.teacher, build_network("teacher", config.teacher, data), config, data)
+    return measure_cached(config.teacher, build_network("teacher", config.teacher, data), config, data)
 
 
 def measure_student(

@@ -181,8 +181,8 @@ def fit(
     except NonFinite as error:
         raise NonFinite(f"{role}: {error}") from error
     except Exception as error:
-        if interruption.asked is not None:
-            raise Interrupted(interruption.asked) from error
+        if interruption.signal is not None:
+            raise Interrupted(interruption.signal) from error
         raise
     if module.finite.skipped:
         say("skipped", f"{module.finite.skipped} steps of the {role}, which were not finite")

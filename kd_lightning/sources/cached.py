@@ -35,7 +35,7 @@ class CachedSource(FrozenSource):
             )
         self.source = source
         self.answers = answers
-        self.kept = "logits" if classifier is None else "pooled"
+        self.tap = "logits" if classifier is None else "pooled"
         self.signals = ["logits"] if classifier is None else ["logits", "pooled"]
         self._classifier = [classifier]  # in a list, for it belongs to the source already
         number = next(NUMBERS)
@@ -46,10 +46,10 @@ class CachedSource(FrozenSource):
     def request(self, taps: Mapping[str, set[str]]) -> None:
         for signal in sorted(set().union(*taps.values()) - set(self.signals)):
             raise UserError(
-                f"teacher.cache={self.kept}: keeps {' and '.join(self.signals)}, and a term takes teacher.{signal}; "
+                f"teacher.cache={self.tap}: keeps {' and '.join(self.signals)}, and a term takes teacher.{signal}; "
                 "use teacher.cache=off"
             )
-        self.source.request({input: {"logits", self.kept} for input in {INPUT, *taps}})
+        self.source.request({input: {"logits", self.tap} for input in {INPUT, *taps}})
 
     def identity(self) -> dict[str, Any]:
         return self.source.identity()
@@ -61,7 +61,7 @@ class CachedSource(FrozenSource):
         batch = as_batch(batch)
         if "view" not in batch or "index" not in batch:
             raise UserError(
-                f"teacher.cache={self.kept}: a training batch without 'index' and 'view' holds inputs that never come "
+                f"teacher.cache={self.tap}: a training batch without 'index' and 'view' holds inputs that never come "
                 "again, mixed ones for example; use teacher.cache=off"
             )
         values, missing = self.answers.read(batch["index"], batch["view"])
@@ -72,7 +72,7 @@ class CachedSource(FrozenSource):
             return self.source(batch)
         kept, missing = batch[self.values_key], batch[self.missing_key]
         if len(missing):
-            fresh = self.source({**batch, INPUT: batch[INPUT][missing]})[self.kept]
+            fresh = self.source({**batch, INPUT: batch[INPUT][missing]})[self.tap]
             index, view = (batch[name][missing].cpu() for name in ("index", "view"))
             kept = kept.clone()
             kept[missing] = self.answers.write(index, view, fresh.cpu()).to(kept.device)

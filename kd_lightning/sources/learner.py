@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kd_lightning.batch import INPUT, seen_as
+from kd_lightning.batch import INPUT, with_input
 from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.sources.network import TappedNetwork
 from kd_lightning.sources.source import Source
@@ -46,7 +46,7 @@ class Learner(TappedNetwork, Source):
         train_heads_apart(self.network, self.has_two_heads)
 
     def forward(self, batch: Mapping[str, Any], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
-        return self.reader(seen_as(batch, input)[INPUT])
+        return self.reader(with_input(batch, input)[INPUT])
 
     def identity(self) -> dict[str, Any]:
         return {"model": type(self.network).__name__}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from kd_lightning.batch import INPUT, Batch, Input, seen_as, size_of
+from kd_lightning.batch import INPUT, Batch, Input, size_of, with_input
 from kd_lightning.models.batch_norm import batch_statistics
 from kd_lightning.schedules.progress import Progress
 
@@ -81,7 +81,7 @@ class UntrainedSource(Source):
             self._parts = list(self.modules())  # to walk the tree in every step would take as long as a layer
         if any(part.training for part in self._parts):  # somebody called train() on a part of it
             self.train(False)
-        batch = seen_as(batch, input)
+        batch = with_input(batch, input)
         own = training and self.batch_statistics and size_of(batch) > 1  # a single image has no variance
         with torch.no_grad(), batch_statistics(self) if own else nullcontext():
             return self.answer(batch)

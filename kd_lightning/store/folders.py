@@ -16,13 +16,13 @@ from kd_lightning.system.records import Damaged, Each, read_record
 
 NETWORK = {"model": (str, Each(object)), "data": {"name": str}}
 KINDS: dict[str, tuple[str, Any, str]] = {  # the file that describes each, its shape, and what else there is
-    "networks": ("record.json", {"shaped_by": {**NETWORK, "seed": int}}, "weights.safetensors"),
+    "networks": ("record.json", {"cache_key": {**NETWORK, "seed": int}}, "weights.safetensors"),
     "answers": (
         "cache.json",
         {"of": str, "teacher": {"model": str}, "data": {"name": str, "views": int}},
         "answers.bin",
     ),
-    "measurements": ("record.json", {"decided_by": NETWORK}, "evaluation.npz"),
+    "measurements": ("record.json", {"cache_key": NETWORK}, "evaluation.npz"),
     "images": ("images.json", {"images": int, "root": str, "image_size": int}, "pixels.npy"),
 }
 
@@ -73,7 +73,7 @@ class Entry:
             return f"{stored['of']} of {teacher['model']} on {data['name']}, {data['views']} views"
         if self.kind == "measurements":
             return f"test results of {stored['decided_by']['model']} on {stored['decided_by']['data']['name']}"
-        shape = stored["shaped_by"]
+        shape = stored["cache_key"]
         return f"{shape['model']} trained on {shape['data']['name']}, seed {shape['seed']}"
 
 

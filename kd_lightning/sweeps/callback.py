@@ -59,7 +59,7 @@ class Sweep(Callback):
         self.console = Console(file=sys.stdout, **AS_IT_IS)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
         self.completed = False
-        interruption.is_told = True  # by `stop`
+        interruption.is_reported = True  # by `stop`
         at_end.push(self.stop)
         self.progress.start()
 
@@ -84,7 +84,7 @@ class Sweep(Callback):
         """However the command ends; where that is before its last job it says how to go on, of Ctrl-C nothing else."""
         self.progress.stop()
         if error is not None and not self.completed:
-            self.progress.tell_stopped()
+            self.progress.report_stopped()
         if isinstance(error, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
 

@@ -23,7 +23,7 @@ class Progress:
         self.started = time.monotonic()
         self.found = read_statuses(plan.folder)
         self.before = set(self.jobs())
-        self.told = set(self.before)
+        self.reported = set(self.before)
         self.announced = False
         self.live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self.over = threading.Event()
@@ -56,9 +56,9 @@ class Progress:
         if not self.announced:
             self.print(f"sweep  {self.plan.jobs} jobs in {self.plan.folder}")
             self.announced = True
-        new = [name for name, job in jobs.items() if job.status != RUNNING and name not in self.told]
-        self.told.update(new)
-        line = progress_line(jobs, self.plan, time.monotonic() - self.started, len(self.told - self.before))
+        new = [name for name, job in jobs.items() if job.status != RUNNING and name not in self.reported]
+        self.reported.update(new)
+        line = progress_line(jobs, self.plan, time.monotonic() - self.started, len(self.reported - self.before))
         for name in new:
             if jobs[name].status == FAILED:
                 self.print(failure(name, jobs[name], self.plan))
@@ -68,7 +68,7 @@ class Progress:
         elif new:
             self.print(line)
 
-    def tell_stopped(self) -> None:
+    def report_stopped(self) -> None:
         """Of a sweep that ends before its last job: how far it came, and how it goes on."""
         finished = sum(job.status == FINISHED for job in self.jobs().values())
         if self.announced:

@@ -16,7 +16,7 @@ WAITING_IS_CHOSEN = (SPIN, "OMP_WAIT_POLICY")
 CONTENTION = 1.25  # threads that want to run for each core, from where on waiting threads are in the way of others
 
 
-def multiplies_bfloat16() -> bool:
+def has_native_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 by itself, and torch has it do so.
 
     Without such instructions torch converts to float32 and back, which is slower than float32 from the start.
@@ -46,7 +46,7 @@ def cpu_flags() -> set[str] | None:
     return set(found[1].split()) if found else None
 
 
-def wait_as_the_load_suggests() -> None:
+def set_wait_policy() -> None:
     """Let OpenMP's waiting threads sleep soon where others want the cores; to be called before torch is imported.
 
     Threads that spin for long take the cores from those that work, which makes training twice as slow on a busy
@@ -66,7 +66,7 @@ def is_busy() -> bool:
         others = [os.getloadavg()[0]]
     except (AttributeError, OSError):  # Windows, and where it is not told
         return False
-    if (running := running_now()) is not None:
+    if (running := running_threads()) is not None:
         others.append(running - 1)  # this process is one of them
     own = os.environ.get("OMP_NUM_THREADS", "")
     cores, usable = os.cpu_count() or 1, usable_cores()
@@ -74,7 +74,7 @@ def is_busy() -> bool:
     return min(others) / cores + threads / usable > CONTENTION
 
 
-def running_now() -> int | None:
+def running_threads() -> int | None:
     """How many threads of the whole machine run, or want to, at this moment; None where the system does not tell."""
     try:
         return int(LOADAVG.read_text().split()[3].partition("/")[0])

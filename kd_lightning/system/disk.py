@@ -58,12 +58,12 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
         if failure is None:
             raise
         if failure.errno is None and temporary is not None:
-            failure = _asked(temporary) or failure
+            failure = _write_error(temporary) or failure
         raise _named(failure, path) from error
 
 
 @contextmanager
-def told_by_threads() -> Iterator[list[BaseException]]:
+def thread_disk_errors() -> Iterator[list[BaseException]]:
     """The exceptions of threads that a disk is the reason of, which Python would print; TensorBoard writes in one.
 
     Of logs that cannot be written, such as those of Weights & Biases, nothing is printed either.
@@ -126,7 +126,7 @@ def _own_failure(error: BaseException) -> OSError | None:
     return OSError(" ".join(text.split())) if WITHOUT_A_REASON.search(text) else None
 
 
-def _asked(path: Path) -> OSError | None:
+def _write_error(path: Path) -> OSError | None:
     """What the system says to some bytes more in a file that could not be written, of which nothing is left."""
     try:
         with path.open("ab") as file:

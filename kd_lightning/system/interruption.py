@@ -36,12 +36,12 @@ class Interruption:
         return "interruption"  # of whichever process takes over a job
 
     def _begin(self) -> None:
-        self.asked: int | None = None
+        self.signal: int | None = None
         self.waits = False
         self.place = ""  # where a training was saved
         self.run: Path | None = None  # the folder of a run that has begun
         self.remedy = ""  # how the command goes on
-        self.is_told = False  # somebody else says how it ended
+        self.is_reported = False  # somebody else says how it ended
         self.end_all: Callable[[int], None] | None = None  # of several ranks, where they do not come to a good place
 
     @contextmanager
@@ -54,7 +54,7 @@ class Interruption:
         self._taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
         self._process = os.getpid()
         self._begin()
-        self.take()
+        self.install()
         try:
             yield
         finally:
@@ -63,7 +63,7 @@ class Interruption:
             self._process, self._taken = 0, []
             self._begin()
 
-    def take(self) -> None:
+    def install(self) -> None:
         """Take the signals from whoever did so since."""
         if threading.current_thread() is threading.main_thread():
             for number in self._taken:
@@ -75,7 +75,7 @@ class Interruption:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that was forked: its process is told, and ends it
             return
-        again, self.asked = self.asked is not None, number
+        again, self.signal = self.signal is not None, number
         if self.end_all is not None:
             if not (again or self.waits):
                 self.end_all(number)
@@ -84,14 +84,14 @@ class Interruption:
         elif not self.waits:
             raise Interrupted(number)
 
-    def end_if_asked(self) -> None:
+    def end_if_signalled(self) -> None:
         """Raise `Interrupted` if a signal has come."""
-        if self.asked is not None:
-            raise Interrupted(self.asked)
+        if self.signal is not None:
+            raise Interrupted(self.signal)
 
-    def tell(self, number: int) -> None:
+    def report(self, number: int) -> None:
         """One line: what ended the command, and how it goes on."""
-        self.is_told = True
+        self.is_reported = True
         if is_first_rank():
             print(self.line(number), file=sys.stderr)
 

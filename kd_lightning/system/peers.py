@@ -202,8 +202,8 @@ class Peers:
     def allow(self, seconds: float) -> None:
         """Give the ranks so long for the next part of what a signal asks of them, which they have agreed on."""
         self._is_agreed = True
-        if self._signal is None and interruption.asked is not None:
-            self._signal = (interruption.asked, time.monotonic())
+        if self._signal is None and interruption.signal is not None:
+            self._signal = (interruption.signal, time.monotonic())
         self._signal_due = time.monotonic() + seconds
 
     def end_by_signal(self, number: int) -> None:
@@ -231,7 +231,7 @@ class Peers:
         if self._thread is not None and self._found.wait(BROKEN):
             self.end_now(self._end)
 
-    def tells(self, code: int) -> bool:
+    def reports(self, code: int) -> bool:
         """Whether this process, which ends with an error, is the one that says so; all then end with it.
 
         What goes wrong on all ranks the first one says.

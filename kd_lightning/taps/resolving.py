@@ -6,7 +6,7 @@ from torch import nn
 
 from kd_lightning.batch import Input
 from kd_lightning.errors import UserError
-from kd_lightning.signals import taken_from
+from kd_lightning.signals import taps_of_source
 from kd_lightning.taps.address import check_taps
 from kd_lightning.taps.finding.finding import FOUND, taps_in, traced
 from kd_lightning.taps.finding.inner import inner_taps_in
@@ -24,7 +24,7 @@ def resolve_taps(
     """Names and addresses of a network's taps; found with `example_input` only where a term takes more than logits."""
     if taps != "auto" and not isinstance(taps, Mapping):
         raise UserError(f"{role}_taps={taps}: give auto, or a mapping such as {{'stage3': 'layer3.2'}}")
-    taken, given = taken_from(role, names), {} if isinstance(taps, str) else dict(taps)
+    taken, given = taps_of_source(role, names), {} if isinstance(taps, str) else dict(taps)
     with taps_of(role):
         check_taps(network, given)
     if taken <= {"logits", *given} or (given and example_input is None):

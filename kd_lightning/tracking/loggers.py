@@ -28,7 +28,7 @@ def describe_training(loggers: Sequence[Logger], training: Description, folder: 
             logger.log_hyperparams(training.config)
 
 
-def taken_up(loggers: Sequence[Logger], folder: Path) -> list[Logger]:
+def resumed(loggers: Sequence[Logger], folder: Path) -> list[Logger]:
     """Those that can go on with what they wrote of the finished training in `folder`."""
-    logged = [logger for logger in loggers if not isinstance(logger, TrainingWandbLogger) or logger.take_up(folder)]
+    logged = [logger for logger in loggers if not isinstance(logger, TrainingWandbLogger) or logger.resume(folder)]
     return [logger for logger in logged if not isinstance(logger, MetricsFile)]

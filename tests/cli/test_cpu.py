@@ -44,7 +44,7 @@ def linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_bfloat16_is_read_from_the_flags(name: str, linux: Path) -> None:
     told, native = PROCESSORS[name]
     (linux / "cpuinfo").write_text(told)
-    assert cpu.multiplies_bfloat16() == native
+    assert cpu.has_native_bfloat16() == native
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="the other device is taken")
@@ -65,9 +65,9 @@ def test_a_system_that_tells_no_flags_is_asked_through_torch(linux: Path, monkey
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     assert cpu.cpu_flags() is None
-    assert not cpu.multiplies_bfloat16()
+    assert not cpu.has_native_bfloat16()
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert cpu.multiplies_bfloat16()
+    assert cpu.has_native_bfloat16()
 
 
 def test_the_flags_of_this_machine_are_read() -> None:
@@ -101,10 +101,10 @@ def test_waiting_threads_sleep_soon_on_a_busy_machine_alone(
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
     if running is not None:
         (linux / "loadavg").write_text(f"{load} {load} {load} {running}/159 25407\n")
-    cpu.wait_as_the_load_suggests()
+    cpu.set_wait_policy()
     assert os.environ.get(cpu.SPIN) == ("2000" if busy else None)
     monkeypatch.setenv(cpu.SPIN, "5")
-    cpu.wait_as_the_load_suggests()
+    cpu.set_wait_policy()
     assert os.environ[cpu.SPIN] == "5", "what the user has set stays"
 
 
@@ -112,7 +112,7 @@ def test_a_wait_policy_of_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(cpu, "is_busy", lambda: True)
     monkeypatch.delenv(cpu.SPIN, raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    cpu.wait_as_the_load_suggests()
+    cpu.set_wait_policy()
     assert cpu.SPIN not in os.environ
 
 

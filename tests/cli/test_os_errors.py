@@ -118,7 +118,7 @@ def test_a_current_folder_that_was_removed_is_told(name: str, arguments: list[st
 
 
 def test_damaged_records_of_the_cache_are_listed(command: Command, tmp_path: Path) -> None:
-    for name, text in (("torn", '{"shaped_by": {'), ("other", "[]"), ("empty", "{}")):
+    for name, text in (("torn", '{"cache_key": {'), ("other", "[]"), ("empty", "{}")):
         (tmp_path / "c" / "networks" / name).mkdir(parents=True)
         (tmp_path / "c" / "networks" / name / "record.json").write_text(text)
     listed = command("kd-cache", "--dir", "c", "ls")

@@ -13,7 +13,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.initialization import as_training
 from kd_lightning.experiment.recipe import of_student
-from kd_lightning.experiment.storage.networks import shaped_by
+from kd_lightning.experiment.storage.networks import cache_key
 from tests.cli.test_configs import composed
 from tests.conftest import Command
 
@@ -51,7 +51,7 @@ def test_the_distilled_student_alone_is_trained_by_it(command: Command) -> None:
 def fingerprint(*overrides: str) -> tuple[dict[str, object], dict[str, object]]:
     config = composed(*overrides)
     data: ImageDataModule = check(config)
-    return shaped_by(config.teacher, config, data), shaped_by(config.student, config, data)
+    return cache_key(config.teacher, config, data), cache_key(config.student, config, data)
 
 
 def test_what_is_trained_once_does_not_depend_on_it() -> None:

@@ -187,7 +187,7 @@ def test_what_the_cache_keeps_is_made_anew(command: Command, tmp_path: Path, mon
     first = command("kd-train", *options, "hydra.run.dir=first")
     assert first.code == 0, first.errors
     homes = {
-        json.loads((home / "record.json").read_text())["shaped_by"]["model"]: home
+        json.loads((home / "record.json").read_text())["cache_key"]["model"]: home
         for home in tmp_path.glob("cache/networks/*[!k]")
         if home.is_dir()
     }

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from kd_lightning.experiment.os_errors import disk_failure
 from kd_lightning.models import save_weights
 from kd_lightning.store import RecordFile
-from kd_lightning.system.disk import NotWritten, failure_of, told_by_threads
+from kd_lightning.system.disk import NotWritten, failure_of, thread_disk_errors
 from kd_lightning.system.files import replacing, write_text
 from kd_lightning.tracking.arrays import write_arrays
 from tests.conftest import Command, Outcome
@@ -224,7 +224,7 @@ def torch_saved(path: Path) -> None:
 
 def test_a_log_that_cannot_be_written_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     full = open("/dev/full", "w")  # noqa: SIM115 # closing it fails
-    with told_by_threads():
+    with thread_disk_errors():
         handler = logging.StreamHandler(full)
         handler.handle(logging.makeLogRecord({"msg": "what nobody reads"}))
         handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("no number",)}))
@@ -261,7 +261,7 @@ def test_what_a_thread_could_not_write_is_kept_and_other_errors_are_shown(monkey
     def fail(error: Exception) -> None:
         raise error
 
-    with told_by_threads() as told:
+    with thread_disk_errors() as told:
         for error in (OSError(errno.ENOSPC, FULL), ValueError("of something else")):
             thread = threading.Thread(target=fail, args=(error,))
             thread.start()

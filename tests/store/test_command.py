@@ -142,7 +142,7 @@ def test_one_that_cannot_be_verified_is_a_line_and_the_others_are_verified(comma
     first, second = (file.parent for file in files(filled))
     seed = json.loads((first / "cache.json").read_text())["config"]["seed"]
     for network in filled.glob("networks/*/record.json"):
-        if json.loads(network.read_text())["shaped_by"]["seed"] == seed:
+        if json.loads(network.read_text())["cache_key"]["seed"] == seed:
             network.unlink()
     outcome = command("kd-cache", "verify")
     assert outcome.code == 1

@@ -8,7 +8,7 @@ from kd_lightning import DistillationModule
 from kd_lightning.errors import UserError
 from kd_lightning.losses import AttentionTransfer, CrossEntropy, FitNet, SoftTarget
 from kd_lightning.objective import Objective, Term
-from kd_lightning.signals import Signal, read, requested, taken_from
+from kd_lightning.signals import Signal, read, requested, taps_of_source
 from kd_lightning.taps.resolving import resolve_taps
 
 TAPS = ["stage1", "stage2", "pooled", "logits"]
@@ -23,8 +23,8 @@ def test_stages_stand_for_all_of_a_network() -> None:
     objective.connect({"student": TAPS, "teacher": ["logits", "stage3", "stage4"]})
     ((_, term),) = objective.items()
     assert term.signals == [["student.stage1", "student.stage2"], ["teacher.stage3", "teacher.stage4"]]
-    assert taken_from("student", objective.names()) == {"stage1", "stage2"}
-    assert taken_from("teacher", objective.names()) == {"stage3", "stage4"}
+    assert taps_of_source("student", objective.names()) == {"stage1", "stage2"}
+    assert taps_of_source("teacher", objective.names()) == {"stage3", "stage4"}
 
 
 def test_a_student_alone_needs_no_teacher() -> None:

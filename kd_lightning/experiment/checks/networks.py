@@ -30,7 +30,7 @@ from kd_lightning.experiment.networks.settings import given_taps
 from kd_lightning.experiment.storage.answers import check_cache
 from kd_lightning.models import check_model_name, has_pretrained, pretrained_num_classes
 from kd_lightning.objective import Objective
-from kd_lightning.signals import DETACHED, Signal, read, requested, taken_from, takes_strong_view
+from kd_lightning.signals import DETACHED, Signal, read, requested, takes_strong_view, taps_of_source
 from kd_lightning.taps.inspection import inspect_model
 
 GIVEN = ("student", "teacher", "train", "progress", "target", "index", "view")
@@ -123,7 +123,7 @@ def check_terms(key: str, loss: DictConfig, config: DictConfig, data: ImageDataM
     for role in roles(config):
         model, given = plain(config[role].model), given_taps(role, config[role].taps)
         adapt = adapted_to_its_like(config, data) if role == "student" else None
-        taken = taken_from(role, objective.names())
+        taken = taps_of_source(role, objective.names())
         seen = inspect_model(role, model, data.input_shape, data.num_classes, given, taken, adapt)
         if seen.shapes["logits"] != (data.num_classes,):
             shape = "x".join(map(str, seen.shapes["logits"])) or "0-dimensional"
@@ -138,7 +138,7 @@ def check_terms(key: str, loss: DictConfig, config: DictConfig, data: ImageDataM
         return
     objective.connect({"student": taps["student"], "teacher": taps.get("teacher")}, TRAINING_SET)
     if "teacher" in taps:
-        check_cache(config, data, taken_from("teacher", objective.names()))
+        check_cache(config, data, taps_of_source("teacher", objective.names()))
     if not any(name.startswith("train.") for name in objective.names()):  # the training images are not read yet
         values |= {f"{name}{DETACHED}": value for name, value in values.items()}
         with torch.device("meta"):
@@ -154,7 +154,7 @@ def check_signals(objective: Objective, config: DictConfig, data: ImageDataModul
     for name, term in objective.items():
         if not has_teacher(config) and requested("teacher", term.names()):
             raise UserError(f"loss={name}: this term needs a teacher; choose one, or loss=ce with teacher=none")
-        for argument, signal in term.taken():
+        for argument, signal in term.named_signals():
             first = read(signal)
             if (signal if first is None else first.source) not in GIVEN:
                 raise UserError(

@@ -20,7 +20,7 @@ from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import is_unlimited, unlimited
 from kd_lightning.schedules.progress import BEGIN, END, Schedule
 from kd_lightning.schedules.torch_schedule import needing
-from kd_lightning.system.cpu import multiplies_bfloat16
+from kd_lightning.system.cpu import has_native_bfloat16
 from kd_lightning.terminal import warn
 
 GPU = ("gpu", "cuda")
@@ -139,5 +139,5 @@ def check_precision(config: DictConfig) -> None:
         )
     on_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     on_cpu = trainer.get("accelerator") == "cpu" or not on_gpu
-    if precision == "bf16-mixed" and on_cpu and not multiplies_bfloat16():
+    if precision == "bf16-mixed" and on_cpu and not has_native_bfloat16():
         warn("trainer.precision=bf16-mixed: this CPU does not multiply bfloat16 by itself; 32-true is faster here")

@@ -17,7 +17,7 @@ from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.folder.stored_config import remember
 from kd_lightning.experiment.recipe import of_student
-from kd_lightning.experiment.storage.keys import home_of
+from kd_lightning.experiment.storage.keys import cache_folder
 from kd_lightning.experiment.storage.source_code import own_code
 from kd_lightning.models import stored_normalization
 from kd_lightning.sources import CachedSource, FrozenNetwork
@@ -96,7 +96,7 @@ def with_answers(
             "take fewer views, such as data.views=10, or teacher.cache=off"
         )
     described = describe(teacher, config, data, encoding)
-    folder = home_of("answers", described, config)
+    folder = cache_folder("answers", described, config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if sound_record(folder / "cache.json", OF_ANSWERS, "it is written anew") is None:

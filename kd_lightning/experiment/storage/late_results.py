@@ -8,7 +8,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from kd_lightning.experiment.training import make_loggers
-from kd_lightning.tracking.loggers import taken_up
+from kd_lightning.tracking.loggers import resumed
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 
@@ -22,7 +22,7 @@ def log_later(
 ) -> None:
     """Show the summary of a finished run where the run was logged, in the same Weights & Biases run."""
     with one_wandb_run():
-        loggers = taken_up(make_loggers(config, folder), folder)
+        loggers = resumed(make_loggers(config, folder), folder)
         log_results(loggers, "student", summary, arrays, class_names)
         for logger in loggers:
             logger.finalize("success")

@@ -11,7 +11,7 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.networks.build import logits_tap, named_logits
 from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
-from kd_lightning.experiment.storage.keys import home_of
+from kd_lightning.experiment.storage.keys import cache_folder
 from kd_lightning.experiment.storage.networks import ANEW, trainer_shape
 from kd_lightning.experiment.storage.source_code import own_code
 from kd_lightning.experiment.testing import Metrics, TestedNetwork, holds_all, is_sound, measure_alone
@@ -24,15 +24,17 @@ from kd_lightning.terminal import is_first_rank, say, warn
 from kd_lightning.tracking.arrays import NAME, sound_arrays, write_arrays
 
 
-def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> TestedNetwork:
+def measure_cached(
+    settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule
+) -> TestedNetwork:
     """Metrics of the network that `settings` describe, as an earlier run measured them, or measured now.
 
     Of several runs that need the same ones, the first measures and the others wait.
     """
-    decided = decided_by(settings, network, config, data)
-    home = home_of("measurements", decided, config)
+    key = measurement_key(settings, network, config, data)
+    home = cache_folder("measurements", key, config)
     with first_rank_holds(lock_beside(home)):
-        kept = read_kept(home)
+        kept = read_metrics(home)
         arrays = {} if kept is None else sound_arrays(home / NAME, ANEW)
         if all_ranks_agree(bool(kept is not None and arrays and holds_all(kept, arrays, data))):
             assert kept is not None
@@ -40,28 +42,30 @@ def measure_once(settings: DictConfig, network: nn.Module, config: DictConfig, d
             return TestedNetwork(network, kept, arrays=arrays)
         measured = measure_alone(config, network, data, logits_tap("teacher", settings))
         if is_first_rank() and is_sound(measured.test):
-            keep(measured, home, decided)
+            keep(measured, home, key)
     return measured
 
 
-def read_kept(home: Path) -> Metrics | None:
+def read_metrics(home: Path) -> Metrics | None:
     """The metrics in a folder, or None, and with a warning where they are damaged."""
     record = sound_record(home / "record.json", {"test": Each((*NUMBER, NONE))}, ANEW)
     return None if record is None else record["test"]
 
 
-def keep(measured: TestedNetwork, home: Path, decided: dict[str, Any]) -> None:
+def keep(measured: TestedNetwork, home: Path, key: dict[str, Any]) -> None:
     """Write what was measured into its folder; a full disk is a warning."""
     try:
         home.mkdir(parents=True, exist_ok=True)
         write_arrays(home / NAME, measured.arrays)
-        record = {"test": measured.test, "decided_by": decided}
+        record = {"test": measured.test, "cache_key": key}
         write_json(home / "record.json", record)
     except OSError as error:
         warn(f"paths.cache_dir: {home} takes no more ({error.strerror or error}); the teacher's metrics are not kept")
 
 
-def decided_by(settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
+def measurement_key(
+    settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule
+) -> dict[str, Any]:
     """Everything that decides the metrics, as plain values."""
     return {
         "model": plain(settings.model),

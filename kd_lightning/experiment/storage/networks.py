@@ -27,7 +27,7 @@ from kd_lightning.experiment.networks.build import (
     named_logits,
 )
 from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
-from kd_lightning.experiment.storage.keys import home_of
+from kd_lightning.experiment.storage.keys import cache_folder
 from kd_lightning.experiment.storage.source_code import own_code
 from kd_lightning.experiment.testing import TestedNetwork, holds_all, is_sound, load_selected, measure, measure_alone
 from kd_lightning.experiment.training import at, fit
@@ -44,7 +44,7 @@ from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 
 KIND, WEIGHTS, RECORD = "networks", "weights.safetensors", "record.json"
-OF_A_NETWORK = {"test": Each((*NUMBER, NONE)), "time": Each(NUMBER), "shaped_by": Each(object)}
+OF_A_NETWORK = {"test": Each((*NUMBER, NONE)), "time": Each(NUMBER), "cache_key": Each(object)}
 ANEW = "it is measured anew"
 # All of trainer and callbacks shapes the numbers, but for where it runs and what it shows or keeps.
 SHAPELESS = ("accelerator", "log_every_n_steps", "enable_model_summary", "enable_progress_bar", "profiler")
@@ -69,10 +69,10 @@ def obtain(
     """
     key, title = ("teacher", "teacher") if role == "teacher" else ("student", "student alone")
     settings = config[key]
-    shape = shaped_by(settings, began or config, data)
-    home = home_of(KIND, shape, config)
+    key_values = cache_key(settings, began or config, data)
+    home = cache_folder(KIND, key_values, config)
     with first_rank_holds(lock_beside(home)) as refused:
-        found = all_ranks_agree(is_kept(home))
+        found = all_ranks_agree(is_stored(home))
         if refused is not None and not found:
             raise UserError(
                 f"paths.cache_dir={home.parent.parent}: cannot be written ({refused.strerror or refused}), and has no "
@@ -81,11 +81,11 @@ def obtain(
             ) from refused
         say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
         if found:
-            return all_measured(title, load(key, settings, data, home), settings, config, data, home, shape)
-        return train(key, settings, config, data, home, folder / role, shape)
+            return with_all_metrics(title, load(key, settings, data, home), settings, config, data, home, key_values)
+        return train(key, settings, config, data, home, folder / role, key_values)
 
 
-def shaped_by(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
+def cache_key(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     """Everything that shapes a network which is trained by itself, as plain values."""
     weights = settings.weights
     callbacks = without_places(plain(at(config, Path()).callbacks) or {})
@@ -132,22 +132,22 @@ def trainer_shape(config: DictConfig) -> dict[str, Any]:
 
 def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
     """The teacher as an earlier run trained it, or None, and with a warning where that is damaged."""
-    home = home_of(KIND, shaped_by(settings, config, data), config)
+    home = cache_folder(KIND, cache_key(settings, config, data), config)
     if not (home / RECORD).exists():
         return None
     if (fault := safetensors_fault(home / WEIGHTS)) is not None:
         warn(f"{home / WEIGHTS}: is damaged ({fault}); the same kd-train trains it anew")
         return None
-    return from_home("teacher", settings, data, home)
+    return from_cache("teacher", settings, data, home)
 
 
 def is_trained(key: str, config: DictConfig, data: ImageDataModule) -> bool:
     """Whether an earlier run has trained the `teacher`, or the `student` alone, of this config."""
-    home = home_of(KIND, shaped_by(config[key], config, data), config)
+    home = cache_folder(KIND, cache_key(config[key], config, data), config)
     return safetensors_fault(home / WEIGHTS) is None
 
 
-def is_kept(home: Path) -> bool:
+def is_stored(home: Path) -> bool:
     """Whether a folder holds a trained network; one whose weights are damaged is removed, with a warning."""
     if not home.exists():
         return False
@@ -160,7 +160,7 @@ def is_kept(home: Path) -> bool:
     return False
 
 
-def from_home(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> nn.Module:
+def from_cache(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> nn.Module:
     """A network with the weights in its folder."""
     return build_network(key, DictConfig({**settings, "weights": str(home / WEIGHTS), "weights_key": None}), data)
 
@@ -169,20 +169,20 @@ def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> T
     """A network from its folder, without metrics where what holds them is damaged or not there."""
     record = sound_record(home / RECORD, OF_A_NETWORK, ANEW)
     arrays = sound_arrays(home / NAME, ANEW)
-    network = from_home(key, settings, data, home)
+    network = from_cache(key, settings, data, home)
     if record is None or not arrays:
         return TestedNetwork(network, {})
     return TestedNetwork(network, record["test"], record["time"], arrays)
 
 
-def all_measured(
+def with_all_metrics(
     title: str,
     found: TestedNetwork,
     settings: DictConfig,
     config: DictConfig,
     data: ImageDataModule,
     home: Path,
-    shape: dict[str, Any],
+    key_values: dict[str, Any],
 ) -> TestedNetwork:
     """A found network as it is, or where its record is damaged or older than a metric measured anew, and kept so."""
     if all_ranks_agree(holds_all(found.test, found.arrays, data)):
@@ -193,7 +193,7 @@ def all_measured(
     if is_first_rank():
         try:
             write_arrays(home / NAME, measured.arrays)
-            write_json(home / RECORD, {"test": measured.test, "time": found.time, "shaped_by": shape})
+            write_json(home / RECORD, {"test": measured.test, "time": found.time, "cache_key": key_values})
         except OSError as error:
             warn(f"paths.cache_dir: {home} cannot be written ({error.strerror or error}); its metrics are not kept")
     return replace(measured, time=found.time)
@@ -206,12 +206,12 @@ def train(
     data: ImageDataModule,
     home: Path,
     logs: Path,
-    shape: dict[str, Any],
+    key_values: dict[str, Any],
 ) -> TestedNetwork:
     """Train a network with cross-entropy alone and keep it; an interrupted training is taken up again."""
     module = module_alone(key, settings, config, data)
     unfinished = home.with_suffix(".unfinished")
-    with one_wandb_run(), nothing_half_begun(unfinished):
+    with one_wandb_run(), removed_if_not_begun(unfinished):
         done = fit(config, module, data.without_strong_views(), unfinished, logs, role=logs.name)
         load_selected(module, data, unfinished)
         metrics, arrays = measure(done.trainer, module, data)
@@ -221,7 +221,7 @@ def train(
         if done.trainer.is_global_zero:
             save_weights(module.student, unfinished / WEIGHTS, file_metadata(settings, module.student))
             write_arrays(unfinished / NAME, arrays)
-            record = {"test": metrics, "time": done.time, "shaped_by": shape}
+            record = {"test": metrics, "time": done.time, "cache_key": key_values}
             write_json(unfinished / RECORD, record)
             log_results(done.trainer.loggers, logs.name, metrics, arrays, data.class_names)
             shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
@@ -242,7 +242,7 @@ def module_alone(key: str, settings: DictConfig, config: DictConfig, data: Image
 
 
 @contextmanager
-def nothing_half_begun(folder: Path) -> Iterator[None]:
+def removed_if_not_begun(folder: Path) -> Iterator[None]:
     """Remove the folder if the block fails before there is a checkpoint to go on from."""
     try:
         yield

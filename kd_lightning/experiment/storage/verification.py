@@ -36,13 +36,13 @@ MIXED_TOLERANCE = 2**-5
 
 @dataclass(frozen=True)
 class Verification:
-    """How many answers are kept, how many were asked for again, and the largest difference, relative to an answer.
+    """How many answers are kept, how many were computed again, and the largest difference, relative to an answer.
 
     `divergence` is the mean KL in nats of what is kept from the teacher's answers, where more than rounding is lost.
     """
 
-    kept: int
-    asked: int
+    cached: int
+    recomputed: int
     difference: float
     tolerance: float
     divergence: float | None
@@ -130,9 +130,9 @@ def compare(
         return Verification(0, 0, 0.0, tolerance, None)
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         batch = {"input": data.train_set.images.read(index, view), "index": index, "view": view}
-        asked = teacher.source(data.on_after_batch_transfer(batch))[teacher.kept].float()
-    difference = relative_difference(encoding, answers.read(index, view)[0], asked)
-    lost = divergence(encoding, asked) if encoding.is_partial else None
+        recomputed = teacher.source(data.on_after_batch_transfer(batch))[teacher.tap].float()
+    difference = relative_difference(encoding, answers.read(index, view)[0], recomputed)
+    lost = divergence(encoding, recomputed) if encoding.is_partial else None
     return Verification(total, len(index), difference, tolerance, lost)
 
 
@@ -140,18 +140,18 @@ def is_mixed(stored: dict[str, Any]) -> bool:
     return str(stored["precision"]).endswith("mixed")
 
 
-def relative_difference(encoding: Encoding, kept: Tensor, asked: Tensor) -> float:
+def relative_difference(encoding: Encoding, cached: Tensor, recomputed: Tensor) -> float:
     """The largest difference of answers (B, C) from what is kept of them, relative to each one's largest number."""
     whole = Whole(encoding.classes, encoding.bits) if isinstance(encoding, TopK) else encoding
-    exact = whole.decode(whole.encode(asked))
+    exact = whole.decode(whole.encode(recomputed))
     scale = exact.abs().amax(dim=1).clamp(min=1.0)
     if isinstance(encoding, TopK):
         # The classes that are kept, not those that would be kept now: where two logits nearly tie, rounding decides
         # which of them is the k-th.
-        classes = kept.topk(encoding.k, dim=1).indices
-        exact = torch.cat([exact.gather(1, classes), sum_of_others(asked, classes)], dim=1)
-        kept = torch.cat([kept.gather(1, classes), sum_of_others(kept, classes)], dim=1)
-    return float(((kept - exact).abs().amax(dim=1) / scale).max())
+        classes = cached.topk(encoding.k, dim=1).indices
+        exact = torch.cat([exact.gather(1, classes), sum_of_others(recomputed, classes)], dim=1)
+        cached = torch.cat([cached.gather(1, classes), sum_of_others(cached, classes)], dim=1)
+    return float(((cached - exact).abs().amax(dim=1) / scale).max())
 
 
 def sum_of_others(logits: Tensor, classes: Tensor) -> Tensor:

@@ -74,12 +74,12 @@ class TrainingWandbLogger(WandbLogger):
         named["tags"] = list(dict.fromkeys([*training.tags, *given.get("tags", [])]))
         self._wandb_init |= named
         if resumed:
-            self.take_up(folder)
+            self.resume(folder)
         if is_of_an_agent():
             self._wandb_init |= {"id": None, "project": None, "entity": None}  # the agent has chosen these
         self._record = folder / RECORD
 
-    def take_up(self, folder: Path) -> bool:
+    def resume(self, folder: Path) -> bool:
         """Go on in the run of the training in `folder`; False where that had none."""
         record = sound_record(folder / RECORD, Each(object), "it goes on in a run of its own there")
         self._wandb_init |= record or {}
