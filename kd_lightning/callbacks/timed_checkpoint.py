@@ -14,6 +14,8 @@ class TimedCheckpoint(ModelCheckpoint):
     """Writes `last.ckpt` in `dirpath` every so many minutes, within an epoch too, so that a kill costs minutes.
 
     Between optimizer steps alone, and not where a validation is next; see `can_be_saved`.
+
+    Raises UserError for `every_minutes` of 0 or less.
     """
 
     def __init__(self, dirpath: str, every_minutes: float) -> None:

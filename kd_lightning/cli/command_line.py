@@ -41,7 +41,10 @@ def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def with_quotes(override: str, sweeps: bool) -> str:
-    """An override whose value is taken as it is, if it can be meant only as a path; any other one unchanged."""
+    """An override whose value is taken as it is, if it can be meant only as a path; any other one unchanged.
+
+    Raises UserError for one that cannot be read.
+    """
     key, sign, value = override.partition("=")
     sweeps = sweeps and not key.startswith("hydra.")  # which cannot be swept over
     names_a_file = A_PATH.fullmatch(key.lstrip("+")) is not None

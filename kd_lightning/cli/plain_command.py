@@ -14,6 +14,7 @@ class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong, as all commands do; raises UserError."""
 
     def error(self, message: str) -> NoReturn:
+        """Raise UserError with what argparse found wrong."""
         raise UserError(f"{self.prog}: {message}; {self.prog} --help lists what it takes")
 
 

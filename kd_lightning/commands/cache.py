@@ -68,6 +68,7 @@ def list_entries(arguments: argparse.Namespace) -> int:
 
 
 def remove_entries(arguments: argparse.Namespace) -> int:
+    """Remove the named entries, or all. Raises UserError where neither is said."""
     from kd_lightning.store.folders import entries, named, remove
     from kd_lightning.system.files import remove_unfinished
 

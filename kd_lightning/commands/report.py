@@ -42,7 +42,10 @@ def parser() -> Parser:
 
 
 def report(paths: list[Path], formats: str, output: Path | None) -> list[Path]:
-    """Write the report in each format; returns its files."""
+    """Write the report in each format; returns its files.
+
+    Raises UserError for a format that there is not, and for several in one file.
+    """
     names = formats.split(",")
     for name in names:
         if name not in SUFFIXES:
@@ -61,6 +64,7 @@ def report(paths: list[Path], formats: str, output: Path | None) -> list[Path]:
 
 
 def write(target: Path, text: str) -> None:
+    """Write one format of a report. Raises UserError where the file cannot be written."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, text)

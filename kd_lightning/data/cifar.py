@@ -98,6 +98,7 @@ class CIFAR10DataModule(InMemoryDataModule):
         return None if os.path.isdir(self.folder) else next((place for place in places if os.path.isfile(place)), None)
 
     def check(self) -> None:
+        """Raise UserError on values that cannot work, and where there are no images and none are to be downloaded."""
         super().check()
         check_flag("data.download", self.download)
         if self.root is None:
@@ -119,7 +120,10 @@ class CIFAR10DataModule(InMemoryDataModule):
             )
 
     def prepare_data(self) -> None:
-        """Download the archive, unless it or its folder is there; a download broken off leaves no trace."""
+        """Download the archive, unless it or its folder is there; a download broken off leaves no trace.
+
+        Raises UserError where the download fails.
+        """
         self.check()
         if os.path.exists(self.folder) or self.archive_file is not None:
             return
@@ -141,7 +145,10 @@ class CIFAR10DataModule(InMemoryDataModule):
                 ) from error
 
     def read(self) -> Sources:
-        """The images, read from the files once in a process, as long as these stay as they are."""
+        """The images, read from the files once in a process, as long as these stay as they are.
+
+        Raises UserError where they are missing or damaged.
+        """
         archive = self.archive_file
         if archive is None and not os.path.exists(self.folder):
             raise UserError(f"data.root={self.root}: no {self.folder.name}/ in it; call prepare_data() first")
@@ -153,6 +160,7 @@ class CIFAR10DataModule(InMemoryDataModule):
         return LATEST[state].copy()
 
     def read_all(self, archive: Path | None) -> Sources:
+        """Read all files. Raises UserError where these name other classes."""
         key = f"data.root={self.root}"
         if archive is None:
             records = {name: load_arrays(self.folder / name, key) for name in self.file_names}
@@ -170,7 +178,7 @@ class CIFAR10DataModule(InMemoryDataModule):
         return MemoryImages(torch.from_numpy(pixels).view(-1, 3, 32, 32), torch.from_numpy(np.concatenate(targets)))
 
     def arrays(self, name: str, record: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 (N, 3072) and int64 (N,)"""
+        """uint8 (N, 3072) and int64 (N,). Raises UserError where the file is damaged."""
         count, classes = self.images_per_file[name], self.num_classes
         pixels, targets = record.get("data"), as_integers(record.get(self.labels_key))
         if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape == (count, PIXELS)):

@@ -74,6 +74,7 @@ class InMemoryDataModule(ImageDataModule):
         self.num_views = self.augment.num_views
 
     def check(self) -> None:
+        """Raise UserError on values that cannot work, without reading an image."""
         super().check()
         if isinstance(self.augment, CropFlip) and self.augment.padding > self.image_size:
             raise UserError(
@@ -87,6 +88,7 @@ class InMemoryDataModule(ImageDataModule):
             raise UserError(f"data.resident=true: data.{key} reads the images on the CPU; use data.resident=auto")
 
     def check_images(self, part: str, images: Images) -> None:
+        """Raise UserError where the images are no uint8 (N, C, H, W), or their labels wrong."""
         super().check_images(part, images)
         if not isinstance(images, MemoryImages):  # a subclass may read its images as they are asked for
             return

@@ -12,7 +12,7 @@ from kd_lightning.errors import UserError
 
 
 def encode_latin1(text: str, encoding: str) -> bytes:
-    """How pickles below protocol 3 spell bytes, without the other codecs."""
+    """How pickles below protocol 3 spell bytes, without the other codecs. Raises UnpicklingError for another codec."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"codec {encoding}")
     return text.encode("latin1")
@@ -44,6 +44,7 @@ class ArrayUnpickler(pickle.Unpickler):
     """Knows nothing but ALLOWED; raises Refused on any other name before it is looked up."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """What arrays are made of; raises Refused for any other name."""
         try:
             return ALLOWED[module, name]
         except KeyError:
@@ -63,7 +64,7 @@ def load_arrays(path: Path, key: str) -> dict[str, Any]:
 
 
 def read_arrays(file: IO[bytes], name: str, key: str) -> dict[str, Any]:
-    """The same of an open file of this name."""
+    """The same of an open file of this name. Raises UserError where it is damaged, holds none, or would run code."""
     try:
         record = ArrayUnpickler(file, encoding="latin1").load()
     except Refused as error:

@@ -20,6 +20,7 @@ def try_augmentations(augment: Augmentation, strong: StrongAugmentation | None, 
 def try_one(
     key: str, given: object, apply: Callable[[Tensor, Tensor], Tensor], views: int, shape: tuple[int, ...]
 ) -> None:
+    """Raise UserError for an augmentation that does not take images, or changes their shape or range."""
     images = torch.full((2, *shape), 255, dtype=torch.uint8)
     name = type(given).__name__
     try:

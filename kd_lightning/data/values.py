@@ -13,18 +13,20 @@ LONGEST = 100  # of what a message repeats
 
 
 def check_whole(key: str, value: Any, lowest: int, highest: int | None = None) -> None:
+    """Raise UserError for anything but a whole number within limits."""
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest or value > (highest or value):
         limits = f"{lowest} or more" if highest is None else f"from {lowest} to {highest}"
         raise UserError(f"{key}={value}: must be a whole number, {limits}")
 
 
 def check_flag(key: str, value: Any) -> None:
+    """Raise UserError for anything but true and false."""
     if not isinstance(value, bool):
         raise UserError(f"{key}={value}: must be true or false")
 
 
 def check_numbers(key: str, values: Any, count: int, *, positive: bool = False) -> None:
-    """A list of so many finite numbers."""
+    """A list of so many finite numbers. Raises UserError for anything else."""
     fits = isinstance(values, Sequence) and not isinstance(values, str) and len(values) == count
     if not fits or not all(is_number(value) and (value > 0 or not positive) for value in values):
         above = " above 0" if positive else ""
@@ -41,7 +43,7 @@ def is_number(value: Any) -> bool:
 
 
 def as_folder(key: str, value: Any) -> Path | None:
-    """A folder's path, `~` and all; null is none."""
+    """A folder's path, `~` and all; null is none. Raises UserError for what cannot be one."""
     if value is None:
         return None
     if not (isinstance(value, (str, Path)) and str(value)):
@@ -59,5 +61,6 @@ def as_folder(key: str, value: Any) -> Path | None:
 
 
 def check_callable(key: str, value: Callable[..., Any] | None, what: str) -> None:
+    """Raise UserError for what can neither be called nor is null."""
     if value is not None and not callable(value):
         raise UserError(f"{key}={value}: must be {what}, as a mapping with _target_, or null")

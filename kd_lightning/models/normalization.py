@@ -14,6 +14,8 @@ def normalize_inputs(model: Model, mean: Sequence[float], std: Sequence[float]) 
     """Make `model` normalise its first argument, images (B, C, H, W) in [0, 1]: (x − mean) / std by channel.
 
     In place, before every forward; the state dict keeps its keys. Called again it replaces the statistics.
+
+    Raises ValueError for lengths that differ, and for a std that is not positive.
     """
     if len(mean) != len(std) or not mean:
         raise ValueError(f"mean and std must be as long as the channels; got mean={list(mean)}, std={list(std)}")

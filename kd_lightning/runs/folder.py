@@ -96,7 +96,10 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 
 def checkpoint_name(wanted: str | None, folder: Path) -> str:
-    """The checkpoint asked for, which must be there; for None the one that the run's own table shows."""
+    """The checkpoint asked for, which must be there; for None the one that the run's own table shows.
+
+    Raises UserError where it is not there.
+    """
     if wanted not in (None, "best", "last"):
         raise UserError(f"checkpoint={wanted}: must be best, last or null")
     summary = read_summary(folder)

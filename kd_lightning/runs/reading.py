@@ -33,7 +33,10 @@ def read(paths: Sequence[Path]) -> Collection:
 
 
 def read_sweep(folder: Path) -> Collection | None:
-    """All jobs of a multirun's folder, those not begun too; None where the folder is no multirun's."""
+    """All jobs of a multirun's folder, those not begun too; None where the folder is no multirun's.
+
+    Raises UserError where there is no such folder.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder that kd-train printed, or a multirun's")
     recorded = (folder / RECORD_OF_A_SWEEP).exists()

@@ -97,7 +97,7 @@ def check_search(config: DictConfig, overrides: list[Override]) -> None:
 
 
 def compose(config: DictConfig, number: int, overrides: list[str], name: str) -> Job:
-    """A job as its launcher will compose it."""
+    """A job as its launcher will compose it. Raises UserError where it cannot be composed."""
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     try:
@@ -147,7 +147,10 @@ def runs_here(launcher: DictConfig) -> bool:
 
 @contextmanager
 def naming(job: Job) -> Iterator[None]:
-    """Bad input with the job that it is of. What no check knows is left to the job itself, which records it."""
+    """Bad input with the job that it is of. What no check knows is left to the job itself, which records it.
+
+    Raises UserError.
+    """
     try:
         yield
     except BAD_INPUT as error:

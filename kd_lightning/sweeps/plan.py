@@ -72,7 +72,7 @@ def make_plan(config: DictConfig) -> Plan:
 
 
 def grid(overrides: list[Override]) -> list[list[str]]:
-    """What each job of a grid is given, in the jobs' order."""
+    """What each job of a grid is given, in the jobs' order. Raises UserError where there is none."""
     (jobs,) = BasicSweeper.split_arguments(overrides, None)
     if not jobs:
         swept = [override.input_line for override in overrides if override.is_sweep_override()]

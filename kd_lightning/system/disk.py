@@ -48,7 +48,10 @@ def failure_of(error: BaseException) -> OSError | None:
 
 @contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Have whatever a disk says to the block be a `NotWritten` that names the file `path`, written as `temporary`."""
+    """Have whatever a disk says to the block be a `NotWritten` that names the file `path`, written as `temporary`.
+
+    Raises NotWritten.
+    """
     try:
         yield
     except Exception as error:

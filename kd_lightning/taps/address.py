@@ -57,7 +57,7 @@ PARAMETERS = ("weight", "bias")
 
 
 def parse_address(name: str, address: str) -> Address:
-    """The parts of an address; `name` is the tap's, for the error message."""
+    """The parts of an address; `name` is the tap's, for the error message. Raises UserError for what is none."""
     path, *suffixes = address.split(":")
     if len(suffixes) == 1 and suffixes[0] in PARAMETERS:
         return Address(path, parameter=suffixes[0])
@@ -72,7 +72,7 @@ def parse_address(name: str, address: str) -> Address:
 
 
 def find_module(model: nn.Module, name: str, address: Address) -> nn.Module:
-    """The module that an address names."""
+    """The module that an address names. Raises UserError where the model has none there."""
     modules = dict(model.named_modules(remove_duplicate=False))
     if address.path in modules:
         return modules[address.path]
@@ -84,7 +84,7 @@ def find_module(model: nn.Module, name: str, address: Address) -> nn.Module:
 
 
 def parameter_of(module: nn.Module, name: str, address: Address) -> Tensor:
-    """A module's weight, one row for each output, or its bias."""
+    """A module's weight, one row for each output, or its bias. Raises UserError where it has none."""
     value = getattr(module, address.parameter, None)
     if not isinstance(value, Tensor):
         raise UserError(
@@ -111,7 +111,10 @@ def first_tensor(value: Any) -> Tensor | None:
 
 
 def to_layout(name: str, address: Address, value: Tensor) -> Tensor:
-    """The tensor in the layout that its address asks for."""
+    """The tensor in the layout that its address asks for.
+
+    Raises UserError where its dimensions are not those of the layout.
+    """
     if not address.layout:
         return value
     dimensions, convert = LAYOUTS[address.layout]

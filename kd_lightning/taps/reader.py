@@ -157,7 +157,7 @@ def _version(value: Tensor) -> int | None:
 
 @contextmanager
 def taps_of(owner: str) -> Iterator[None]:
-    """Say whose taps they are in an error about one."""
+    """Say whose taps they are in an error about one. Raises UserError."""
     try:
         yield
     except UserError as error:

@@ -80,6 +80,7 @@ class ImageFolderDataModule(ImageDataModule):
         return "validation" if self.has_validation else super().validates_on
 
     def check(self) -> None:
+        """Raise UserError on values and folders that cannot work."""
         if not (isinstance(self.name, str) and self.name and self.name.isprintable()):
             raise UserError(f"data.name={self.name}: what tables call the data, such as folder")
         for key, most in {"image_size": MOST_PIXELS, "resize_size": MOST_PIXELS, "views": MOST_VIEWS}.items():

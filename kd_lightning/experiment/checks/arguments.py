@@ -37,7 +37,7 @@ def check_arguments(part: Any, key: str) -> None:
 
 
 def check_call(call: Mapping[Any, Any], key: str) -> None:
-    """The class or function is there and has these arguments, of these kinds."""
+    """The class or function is there and has these arguments, of these kinds. Raises UserError."""
     target = found(call["_target_"], key)
     if not str(call["_target_"]).startswith(RELEASED):
         return
@@ -59,7 +59,7 @@ def check_call(call: Mapping[Any, Any], key: str) -> None:
 
 
 def found(name: Any, key: str) -> Any:
-    """What `_target_` names."""
+    """What `_target_` names. Raises UserError where it names nothing."""
     if not isinstance(name, str) or not name:
         raise UserError(f"{key}._target_={name}: must be the path of a class or function, as in torch.optim.SGD")
     log = logging.getLogger("hydra.utils")

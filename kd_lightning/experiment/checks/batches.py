@@ -40,7 +40,10 @@ def validates(trainer: Any, batches: int | None) -> bool:
 
 
 def taken(trainer: Trainer, stage: str, loader: Any) -> int | None:
-    """How many of a loader's batches a trainer takes; None where it has no length, or is several loaders."""
+    """How many of a loader's batches a trainer takes; None where it has no length, or is several loaders.
+
+    Raises UserError where that is none.
+    """
     overfits = trainer.overfit_batches > 0 and stage != "test"  # type: ignore[attr-defined]
     key = "overfit_batches" if overfits else f"limit_{stage}_batches"
     limit = getattr(trainer, key)

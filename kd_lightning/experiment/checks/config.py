@@ -62,7 +62,7 @@ def check_all(config: DictConfig) -> ImageDataModule:
 
 
 def check_recipe(config: DictConfig) -> None:
-    """Optimizer, schedule and trainer are sound, and train at least one step."""
+    """Optimizer, schedule and trainer are sound, and train at least one step. Raises UserError."""
     for key in ("max_epochs", "max_steps"):
         if config.trainer.get(key) == 0:
             raise UserError(f"trainer.{key}=0: nothing to train; give at least one epoch and one step")
@@ -79,7 +79,7 @@ def check_recipe(config: DictConfig) -> None:
 
 
 def check_recipe_of_student(config: DictConfig) -> None:
-    """The same of what the distilled student has of its own."""
+    """The same of what the distilled student has of its own. Raises UserError."""
     student = of_student(config)
     if student is config:
         return
@@ -90,7 +90,10 @@ def check_recipe_of_student(config: DictConfig) -> None:
 
 
 def check_data(config: DictConfig) -> ImageDataModule:
-    """The data module, whose own check finds nothing wrong, and whose validation data are there for what selects."""
+    """The data module, whose own check finds nothing wrong, and whose validation data are there for what selects.
+
+    Raises UserError.
+    """
     data: object = make(config.data, "data")
     if not isinstance(data, ImageDataModule):
         raise UserError(

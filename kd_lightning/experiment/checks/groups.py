@@ -36,7 +36,7 @@ def check_groups(config: DictConfig) -> None:
 
 
 def check_paths(paths: DictConfig) -> None:
-    """Folders are named by text."""
+    """Folders are named by text. Raises UserError."""
     for key in ("data_dir", "output_dir", "cache_dir"):
         value = paths.get(key)
         if not isinstance(value, str) or not value:
@@ -44,7 +44,7 @@ def check_paths(paths: DictConfig) -> None:
 
 
 def check_members(config: DictConfig) -> None:
-    """Terms, callbacks and loggers are mappings with `_target_`, by name; null takes one away."""
+    """Terms, callbacks and loggers are mappings with `_target_`, by name; null takes one away. Raises UserError."""
     terms = {"initialization.loss": config.initialization.loss} if config.initialization else {}
     for key, group in {**{key: config[key] for key in ("loss", "callbacks", "logger")}, **terms}.items():
         for name, part in (group or {}).items():

@@ -29,7 +29,7 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "32")
 
 
 def check_devices(trainer: DictConfig) -> None:
-    """No more devices than there are."""
+    """No more devices than there are. Raises UserError."""
     accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
     gpus = torch.cuda.device_count()
     if accelerator in GPU and gpus == 0:
@@ -45,13 +45,16 @@ def check_devices(trainer: DictConfig) -> None:
 
 
 def check_compilation(config: DictConfig) -> None:
-    """A mode that torch.compile knows."""
+    """A mode that torch.compile knows. Raises UserError."""
     if not isinstance(config.compile, (bool, str)) or config.compile not in COMPILE_MODES:
         raise UserError(f"compile={config.compile}: must be one of {', '.join(map(str, COMPILE_MODES)).lower()}")
 
 
 def check_training(config: DictConfig) -> None:
-    """The optimizer, its schedule, callbacks, loggers and trainer can be made with the values that they are given."""
+    """The optimizer, its schedule, callbacks, loggers and trainer can be made with the values that they are given.
+
+    Raises UserError.
+    """
     quiet()
     optimizer = make(config.optimizer, "optimizer", lambda part: instantiate(part)([new_weight()]))
     if not isinstance(optimizer, torch.optim.Optimizer):
@@ -90,7 +93,7 @@ def schedule_of(part: DictConfig, optimizer: torch.optim.Optimizer) -> object:
 
 
 def check_without_length(config: DictConfig) -> None:
-    """Nothing depends on the training's length, where neither epochs nor steps limit it."""
+    """Nothing depends on the training's length, where neither epochs nor steps limit it. Raises UserError."""
     schedule = instantiate(config.scheduler) if config.scheduler else None
     if isinstance(schedule, LearningRateSchedule) and schedule.needs_length:
         raise UserError(unlimited(needing(schedule)))
@@ -128,7 +131,7 @@ def check_numbers(given: str, schedule: Callable[..., float], allowed: Callable[
 
 
 def check_precision(config: DictConfig) -> None:
-    """A precision that training knows; says where the CPU has none of it."""
+    """A precision that training knows; says where the CPU has none of it. Raises UserError."""
     precision, trainer = str(config.trainer.get("precision", "32-true")), config.trainer
     if precision not in PRECISIONS:
         raise UserError(f"trainer.precision={precision}: must be one of {', '.join(PRECISIONS)}")

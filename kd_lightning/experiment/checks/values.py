@@ -30,7 +30,7 @@ def check_values(config: DictConfig) -> None:
 
 
 def check_finite(part: Any, key: str) -> None:
-    """No number of a part, in any depth, is NaN or infinite."""
+    """No number of a part, in any depth, is NaN or infinite. Raises UserError."""
     if isinstance(part, Mapping | list):
         for name, inner in part.items() if isinstance(part, Mapping) else enumerate(part):
             check_finite(inner, f"{key}.{name}")
@@ -39,14 +39,14 @@ def check_finite(part: Any, key: str) -> None:
 
 
 def check_clipping(trainer: Any, key: str) -> None:
-    """Gradients are clipped to a size, or not at all: Lightning takes a size below 0 for none."""
+    """Gradients are clipped to a size, or not at all: Lightning takes a size below 0 for none. Raises UserError."""
     size = trainer.get("gradient_clip_val") if isinstance(trainer, DictConfig) else None
     if size is not None and (not _is_number(size) or size < 0):
         raise UserError(f"{key}.gradient_clip_val={size}: must be a number above 0; null clips nothing")
 
 
 def check_numbers(config: DictConfig) -> None:
-    """Temperature above 0, alpha between 0 and 1, and a seed."""
+    """Temperature above 0, alpha between 0 and 1, and a seed. Raises UserError."""
     for key, (allowed, meaning) in OF_SOFT_TARGETS.items():
         value = config[key]
         if not _is_schedule(value) and not (_is_number(value) and allowed(value)):
@@ -58,7 +58,7 @@ def check_numbers(config: DictConfig) -> None:
 
 
 def check_loss(loss: Any, key: str) -> None:
-    """There is a term, each has a loss, and a weight or a schedule of one."""
+    """There is a term, each has a loss, and a weight or a schedule of one. Raises UserError."""
     if not isinstance(loss, DictConfig) or not any(loss.values()):
         raise UserError(f"{key}=[]: nothing to minimise; name at least one term, as in loss=[ce,kd]")
     for name, term in ((str(name), term) for name, term in loss.items()):
@@ -79,7 +79,7 @@ def check_loss(loss: Any, key: str) -> None:
 
 
 def check_initialization(initialization: DictConfig | None) -> None:
-    """The training before the training has a length, a learning rate and terms."""
+    """The training before the training has a length, a learning rate and terms. Raises UserError."""
     if initialization is None:
         return
     epochs, lr, loss = (initialization.get(name) for name in ("epochs", "lr", "loss"))

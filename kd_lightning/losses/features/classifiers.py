@@ -59,6 +59,7 @@ class CATKD(nn.Module):
         self.resolution, self.normalize = as_whole(resolution), normalize
 
     def build(self, student: Tensor, student_weight: Tensor, teacher: Tensor, teacher_weight: Tensor) -> None:
+        """Build for these shapes. Raises UserError where the classes differ, or there is one position."""
         check_maps([student], [teacher])
         classes, wanted = student_weight.shape[0], teacher_weight.shape[0]
         if classes != wanted:

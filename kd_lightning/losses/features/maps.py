@@ -47,6 +47,7 @@ class FSP(nn.Module):
     """
 
     def build(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+        """Pair the layers. Raises UserError for less than two."""
         check_maps(student, teacher)
         check_equal_channels(student, teacher)
         if len(student) < 2:

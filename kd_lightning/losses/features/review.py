@@ -31,6 +31,7 @@ class ReviewKD(nn.Module):
         self.max_width = max_width
 
     def build(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+        """Build the fusions. Raises UserError for features that are neither maps nor vectors."""
         for feature in (*student, *teacher):
             if feature.ndim not in (2, 4):
                 raise UserError(

@@ -14,6 +14,8 @@ from kd_lightning.schedules.progress import Number
 class MLKD(BatchRelations):
     """Multi-level logits of two views; see `functional.mlkd`. Takes four logits (B, C): student's and teacher's of the
     weak view, student's and teacher's of the strong one.
+
+    Raises UserError for no temperatures, and for strong ones that are not among them.
     """
 
     soft_target = True

@@ -13,6 +13,8 @@ class LogitStandardization(nn.Module):
     """Any loss on logits, given logits of zero mean and unit deviation; see `functional.standardize`.
 
     Takes both logits (B, C), then whatever else the loss takes.
+
+    Raises UserError for a loss that takes more than logits.
     """
 
     soft_target = True

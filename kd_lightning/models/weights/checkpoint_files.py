@@ -41,7 +41,10 @@ class Group:
 
 
 def read_file(path: Path, key: str) -> list[Group]:
-    """All tensors of a file, at least one group of them. `key` is how an error names the setting."""
+    """All tensors of a file, at least one group of them. `key` is how an error names the setting.
+
+    Raises UserError where it cannot be read or holds none.
+    """
     path = path.expanduser()
     if path.is_dir():
         raise UserError(f"{key}={path} is a folder; give the file of weights inside it")

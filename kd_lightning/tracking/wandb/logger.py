@@ -37,6 +37,8 @@ class TrainingWandbLogger(WandbLogger):
         watch: `gradients`, `parameters` or `all`: histograms of the student's, every 100 steps; None for none.
         arguments: Lightning's own, and those of `wandb.init`. Name, group and tags come from the training where they
             are not given; given tags stand beside its own.
+
+    Raises UserError for values that Weights & Biases does not take.
     """
 
     def __init__(
