@@ -1,14 +1,15 @@
 """Data sets as LightningDataModules, and the pieces they are made of."""
 
-from kd_lightning.data.augment import Augmentation, CropFlip, Identity
+from kd_lightning.data.augmentation.augment import Augmentation, CropFlip, Identity
+from kd_lightning.data.augmentation.strong import RandAugment
 from kd_lightning.data.batches import Batch, Draw, FixedBatches, Images, ImageSet, ShardedBatches
 from kd_lightning.data.cifar import CIFAR10DataModule, CIFAR100DataModule
+from kd_lightning.data.data import Data, DataModule
 from kd_lightning.data.digits import DigitsDataModule
 from kd_lightning.data.folders.folder import ImageFolderDataModule
 from kd_lightning.data.folders.small_folder import SmallFolderDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import ImageDataModule, Sources
-from kd_lightning.data.strong import RandAugment
 from kd_lightning.data.views import view_of
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "CIFAR10DataModule",
     "CIFAR100DataModule",
     "CropFlip",
+    "Data",
+    "DataModule",
     "DigitsDataModule",
     "Draw",
     "FixedBatches",

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
 from kd_lightning.batch import Batch
-from kd_lightning.data.strong import STRONG_VIEWS, StrongView
+from kd_lightning.data.augmentation.strong import STRONG_VIEWS, StrongView
 from kd_lightning.data.views import view_of
 from kd_lightning.errors import UserError
 from kd_lightning.store.hashing import fold

@@ -13,7 +13,7 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import download_and_extract_archive
 
-from kd_lightning.data.augment import CropFlip
+from kd_lightning.data.augmentation.augment import CropFlip
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import Sources
 from kd_lightning.data.pickles import as_integers, as_text, load_archive, load_arrays

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from kd_lightning.data.augment import CropFlip
+from kd_lightning.data.augmentation.augment import CropFlip
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import Sources
 from kd_lightning.data.split import stratified, without

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from typing_extensions import Self
 
-from kd_lightning.data.augment import Augmentation, CropFlip, Identity
+from kd_lightning.data.augmentation.augment import Augmentation, CropFlip, Identity
 from kd_lightning.data.batches import Batch, Images, ImageSet
 from kd_lightning.data.module import ImageDataModule
 from kd_lightning.data.values import MOST_VIEWS, check_callable, check_whole
@@ -120,6 +121,11 @@ class InMemoryDataModule(ImageDataModule):
             return False
         free, _ = torch.cuda.mem_get_info(device)
         return images.images.nbytes < SHARE * free
+
+    def in_this_process(self) -> Self:
+        data = super().in_this_process()
+        data.resident = False
+        return data
 
     def fingerprint(self) -> dict[str, Any]:
         base = super().fingerprint()

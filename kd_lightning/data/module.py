@@ -3,22 +3,22 @@
 import copy
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 from torch.utils.data import DataLoader
 from typing_extensions import Self
 
-from kd_lightning.batch import as_batch
-from kd_lightning.data.augment import Augmentation
+from kd_lightning.batch import as_batch, example_batch
+from kd_lightning.data.augmentation.augment import Augmentation
+from kd_lightning.data.augmentation.strong import StrongAugmentation, StrongView
+from kd_lightning.data.augmentation.trial import try_augmentations
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
+from kd_lightning.data.data import DataModule
 from kd_lightning.data.split import SPLIT_SEED, split_training
-from kd_lightning.data.strong import StrongAugmentation, StrongView
-from kd_lightning.data.trial import try_augmentations
 from kd_lightning.data.values import as_folder, check_callable, check_flag, check_numbers, check_whole, is_number
 from kd_lightning.errors import UserError
 
@@ -39,7 +39,7 @@ class Sources:
         return copy.deepcopy(self)
 
 
-class ImageDataModule(lightning.LightningDataModule):
+class ImageDataModule(DataModule):
     """Images and one label each, as dict batches.
 
     Loaders give `ImageSet`'s uint8 batches; the hook after the transfer makes of them, on the device,
@@ -85,20 +85,19 @@ class ImageDataModule(lightning.LightningDataModule):
         self.drop_last = drop_last
         self.strong = strong
         self.seed = seed
-        self.batches_over = 0  # of the next epoch, where a training is taken up within it
-
-    @property
-    @abstractmethod
-    def class_names(self) -> list[str]:
-        """The classes in the order of their labels; known before any download."""
 
     @abstractmethod
     def read(self) -> Sources:
         """The images, from the disk. Raises UserError where they are missing or damaged."""
 
     @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
+    def inputs(self) -> Mapping[str, Any]:
+        """The images, (C, H, W), and where there is a strong view that one, too."""
+        return dict.fromkeys(["input", *([] if self.strong is None else ["input_strong"])], self.input_shape)
+
+    def example(self) -> Batch:
+        """Noise in the images' shape, a batch of two; no image is read."""
+        return example_batch(torch.rand(2, *self.input_shape, generator=torch.Generator().manual_seed(0)))
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -186,6 +185,21 @@ class ImageDataModule(lightning.LightningDataModule):
         plain = copy.copy(self)
         plain.train_set = replace(self.train_set, strong=None)
         return plain
+
+    def in_this_process(self) -> Self:
+        data = copy.copy(self)
+        data.num_workers = 0
+        return data
+
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "batches": {"drop_last": self.drop_last, "seed": self.seed},
+            "statistics": {"mean": list(self.mean), "std": list(self.std)},
+        }
+
+    def training_set(self) -> dict[str, torch.Tensor]:
+        self.setup()
+        return {"index": self.train_set.rows, "target": self.train_set.targets}
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides which images a network is trained and tested on, as JSON has it; reads the data if need be."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kd_lightning import DistillationModule, Term
 from kd_lightning.data import DigitsDataModule, RandAugment
-from kd_lightning.data.strong import OPERATIONS, _square
+from kd_lightning.data.augmentation.strong import OPERATIONS, _square
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, SoftTarget
 from tests.conftest import Command

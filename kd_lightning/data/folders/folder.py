@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kd_lightning.data.augment import Identity
+from kd_lightning.data.augmentation.augment import Identity
 from kd_lightning.data.batches import Images
 from kd_lightning.data.folders.files import FileImages
 from kd_lightning.data.folders.images import DECODING, SUFFIXES

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.data.augment import CropFlip
+from kd_lightning.data.augmentation.augment import CropFlip
 from kd_lightning.data.folders.decoded import decoded
 from kd_lightning.data.folders.folder import ImageFolderDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kd_lightning.data.augment import Augmentation
-from kd_lightning.data.strong import STRONG_VIEWS, StrongAugmentation, StrongView
+from kd_lightning.data.augmentation.augment import Augmentation
+from kd_lightning.data.augmentation.strong import STRONG_VIEWS, StrongAugmentation, StrongView
 from kd_lightning.errors import UserError
 
 

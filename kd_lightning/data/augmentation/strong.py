@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from kd_lightning.data.augment import Augmentation
+from kd_lightning.data.augmentation.augment import Augmentation
 from kd_lightning.data.values import check_whole, is_number
 from kd_lightning.errors import UserError
 

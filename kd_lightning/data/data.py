@@ -1,0 +1,95 @@
+"""What a training needs of its data: the named inputs of a batch, an example, what they are."""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import lightning
+from torch import Tensor
+from typing_extensions import Self
+
+from kd_lightning.batch import Batch, Input, as_batch
+
+Shape = tuple[int, ...]
+
+
+@runtime_checkable
+class Data(Protocol):
+    """A data module that says what it gives; see `DataModule` for what follows from it."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The named inputs of a batch, each with its shape without the batch, or a mapping of such shapes."""
+
+    def example(self) -> Batch:
+        """A batch for tracing and checks, of two samples or more; nothing of the data is consumed for it."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the data, as JSON has it."""
+
+
+class DataModule(lightning.LightningDataModule):
+    """A data module as the commands work with it: `Data`, and what follows from it.
+
+    `ImageDataModule` is one, and any `LightningDataModule` is made one by `as_data_module`.
+    """
+
+    name: str
+    batch_size: int
+    batches_over: int = 0  # of the next epoch, where a training is taken up within it
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Mapping[str, Any]:
+        """The named inputs of a batch, each with its shape without the batch, or a mapping of such shapes."""
+
+    @abstractmethod
+    def example(self) -> Batch:
+        """A batch for tracing and checks, of two samples or more; nothing of the data is consumed for it."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides which samples a network is trained and tested on, as JSON has it."""
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """The classes in the order of their labels."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    @abstractmethod
+    def validates_on(self) -> str:
+        """ "test" where selection sees the test set, as in published tables, else "validation"."""
+
+    def check(self) -> None:
+        """Raise UserError on values that cannot work."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data, once; all of them where no stage is given."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides how a network trained on them gets the samples, beside the batch size, as JSON has it."""
+        return {}
+
+    def training_set(self) -> dict[str, Tensor]:
+        """`index` and `target`, both (N,), of all training samples, for losses with a memory of them; or nothing."""
+        return {}
+
+    def without_strong_views(self) -> Self:
+        """The same samples for a training that takes one view of each."""
+        return self
+
+    def in_this_process(self) -> Self:
+        """The same data with loaders of this process's own, which leave nothing on a device."""
+        return copy.copy(self)
+
+
+def example_input(data: DataModule) -> Input:
+    """What a network is given of an example."""
+    found: Input = as_batch(data.example())["input"]
+    return found
