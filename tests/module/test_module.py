@@ -67,7 +67,7 @@ def feature_module() -> DistillationModule:
     )
 
 
-def test_the_readme_example_trains(tmp_path: Path) -> None:
+def test_the_example_trains(tmp_path: Path) -> None:
     module = DistillationModule(
         student=network(2), teacher=network(4), terms=KD, optimizer=partial(torch.optim.SGD, lr=0.05)
     )
