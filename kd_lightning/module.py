@@ -11,11 +11,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
 
 from kd_lightning.batch import INPUT, KNOWN, Batch, Constants, Input, as_batch, example_batch, size_of
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.errors import UserError
-from kd_lightning.losses import CrossEntropy, functional
 from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
 from kd_lightning.ranks import mean_of_ranks, processes
@@ -28,10 +28,11 @@ from kd_lightning.sources import FrozenNetwork, Learner, Source
 from kd_lightning.sources.sharing import check_apart, check_terms_apart
 from kd_lightning.taps import dry_run
 from kd_lightning.taps.resolving import resolve_taps
-from kd_lightning.tasks import metrics
-from kd_lightning.tasks.labels import check_labels
-from kd_lightning.tasks.metrics import ByLoader, check_classified, of_loader
-from kd_lightning.tasks.predictions import Predictions
+from kd_lightning.tasks import Classification, Task
+from kd_lightning.tasks.by_loader import ByLoader, of_loader
+from kd_lightning.tasks.task import AGREEMENT, Stage
+
+STAGES: tuple[Stage, ...] = ("val", "test")
 
 
 class DistillationModule(LightningModule):
@@ -40,13 +41,14 @@ class DistillationModule(LightningModule):
     Args:
         student: the network to train; takes the batch's input, returns logits (B, C).
         teacher: a network, which is frozen, or any `Source`; None is ordinary supervised training.
-        terms: the objective by name; cross-entropy alone where None.
+        terms: the objective by name; the task's supervised loss alone where None.
         optimizer: makes the optimizer from the parameters; stochastic gradient descent where None.
         scheduler: a `LearningRateSchedule`, or what makes a scheduler of torch from the optimizer; see `TorchSchedule`
             for when that one steps, and for one that watches a metric.
         student_taps, teacher_taps: names and addresses of taps, beside or instead of those that `auto` finds.
         example_input: a batch of inputs; needed where a term takes taps to be found, or has parts to be built.
-        num_classes: turns on the metrics of a classifier in validation and test.
+        task: what validation and test measure; cross-entropy alone where it and `num_classes` are None.
+        num_classes: the short form of `task=Classification(num_classes)`.
         training_set: `index` and `target`, both (N,), of all training images, for losses with a memory of them.
         on_nonfinite: `stop` ends a training whose loss or gradient is NaN or infinite with `NonFinite`; `skip` leaves
             such steps out, see `FiniteNumbers`.
@@ -73,6 +75,7 @@ class DistillationModule(LightningModule):
         student_taps: Mapping[str, str] | str = "auto",
         teacher_taps: Mapping[str, str] | str = "auto",
         example_input: Input | None = None,
+        task: Task | None = None,
         num_classes: int | None = None,
         training_set: Mapping[str, Tensor] | None = None,
         on_nonfinite: OnNonFinite = "stop",
@@ -86,10 +89,12 @@ class DistillationModule(LightningModule):
             check_apart("teacher", teacher, "student", student)
         check_terms_apart(terms or {}, student, teacher)
         self.finite = FiniteNumbers(on_nonfinite)
-        self.objective = Objective(
-            {"ce": Term(CrossEntropy(), ["student.logits", "target"])} if terms is None else terms
-        )
-        self.num_classes = num_classes
+        if task is not None and num_classes is not None:
+            raise UserError(f"num_classes={num_classes}: the short form of a task; leave it out beside task")
+        self.task = Classification(num_classes) if task is None else task
+        if terms is None:
+            terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])}
+        self.objective = Objective(terms)
         self._example_input = example_input
         self.sources: dict[str, Source] = {}
         if teacher is not None:
@@ -106,11 +111,17 @@ class DistillationModule(LightningModule):
             *(f"training_set.{name}" for name in self.training_set.names()),
             *(f"objective.{name}" for name in self.objective.synchronized_buffers()),
         ]
-        self.val_metrics = None if num_classes is None else ByLoader(metrics.selection_metrics(num_classes, "val/"))
-        self.test_metrics = None if num_classes is None else ByLoader(metrics.test_metrics(num_classes, "test/"))
-        self.test_agreement = None if num_classes is None else ByLoader(metrics.Agreement(num_classes))
-        self.test_predictions = None if num_classes is None else Predictions(num_classes)
-        self.tested: dict[str, Tensor] = {}  # what `Predictions` computed in the latest test, of its first loader
+        self.stage_metrics = nn.ModuleDict({stage: ByLoader(self._metrics(stage)) for stage in STAGES})
+        agreement = self.task.agreement()
+        self.test_agreement = None if agreement is None else ByLoader(agreement)
+        self.test_predictions = self.task.predictions()
+        self.tested: dict[str, Tensor] = {}  # what `test_predictions` computed in the latest test, of its first loader
+
+    def _metrics(self, stage: Stage) -> MetricCollection:
+        """The task's, by the names that they are logged by."""
+        found = self.task.metrics(stage)
+        found.prefix = f"{stage}/"
+        return found
 
     def _source(
         self, name: str, given: nn.Module, taps: Mapping[str, str] | str, kind: Callable[..., Source]
@@ -120,8 +131,8 @@ class DistillationModule(LightningModule):
             if taps != "auto":
                 raise UserError(f"{name}_taps={taps}: a {type(given).__name__} has its own signals; leave them out")
             return given
-        found = resolve_taps(name, given, taps, self.objective.names(), self._example_input, self.num_classes)
-        return kind(given, found, num_classes=self.num_classes)
+        found = resolve_taps(name, given, taps, self.objective.names(), self._example_input, self.task.width)
+        return kind(given, found, num_classes=self.task.width)
 
     def _connect(self, known: Mapping[str, None]) -> None:
         """Have the sources give what the terms take, and build the parts of terms from the signals of one dry run.
@@ -195,8 +206,7 @@ class DistillationModule(LightningModule):
         trainer = self._trainer  # an export has none
         if trainer is None or trainer.predicting:
             return batch
-        if self.num_classes is not None:
-            check_labels(as_batch(batch), self.num_classes)
+        self.task.check_batch(as_batch(batch))
         if not trainer.training:
             return batch
         for source in self.sources.values():
@@ -209,8 +219,8 @@ class DistillationModule(LightningModule):
         progress = self.progress()
         signals = self.signals(batch)
         logits = signals.get(f"{self.learner}.logits")
-        if self.num_classes is not None and logits is not None:
-            check_classified(logits, batch.get("target"), self.num_classes, self.learner, mixed=True)
+        if logits is not None:
+            self.task.check_step(self.learner, logits, batch.get("target"), training=True)
         value = self.objective(signals, progress)
         self.finite.losses(value)
         if self._is_shown():
@@ -234,8 +244,7 @@ class DistillationModule(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
         if "target" in batch:
-            logits = self._counted(self(batch["input"]), batch)
-            self._measure("val/", self.val_metrics, logits, batch["target"], dataloader_idx)
+            self._measure("val", self._counted(self(batch["input"]), batch), batch["target"], dataloader_idx)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
@@ -243,16 +252,16 @@ class DistillationModule(LightningModule):
         logits = given[self.learner]
         if "target" in batch:
             counted = self._counted(logits, batch)
-            self._measure("test/", self.test_metrics, counted, batch["target"], dataloader_idx)
+            self._measure("test", counted, batch["target"], dataloader_idx)
             if self.test_predictions is not None and dataloader_idx == 0:
                 self.test_predictions.update(counted, batch["target"])
         for name, others in given.items():
             if name == self.learner or self.test_agreement is None:
                 continue
-            check_classified(others, None, self.num_classes, name)
+            self.task.check_step(name, others, None, training=False)
             agreement = self._of_loader(self.test_agreement, dataloader_idx)
             agreement.update(logits, others)
-            logged = f"test/agreement{of_loader(dataloader_idx)}"
+            logged = f"test/{AGREEMENT}{of_loader(dataloader_idx)}"
             self.log(logged, agreement, batch_size=len(logits), add_dataloader_idx=False)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
@@ -267,13 +276,11 @@ class DistillationModule(LightningModule):
         if self.test_predictions is not None and self.test_predictions.update_called:
             self.tested = self.test_predictions.compute()
 
-    def _counted(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Logits (B, C) as they are measured: those that are not finite count as wrong."""
-        target = batch["target"]
-        if logits.ndim != 2 or target.ndim != 1 or target.is_floating_point():
-            return logits
+    def _counted(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Outputs as they are measured, also where they are not finite."""
+        self.task.check_step(self.learner, outputs, batch["target"], training=False)
         with naming("target"):
-            return metrics.counted_wrong(logits, target, self.finite.outputs(logits, batch.get("index")))
+            return self.task.counted(outputs, batch["target"], self.finite.outputs(outputs, batch.get("index")))
 
     def to_torchscript(
         self, file_path: Any = None, method: str | None = "trace", example_inputs: Any = None, **options: Any
@@ -289,26 +296,20 @@ class DistillationModule(LightningModule):
             raise UserError("example_inputs=None: a trace follows one batch of inputs through the student; give some")
         return super().to_torchscript(file_path, method, example, **options)
 
-    def _measure(self, stage: str, each: ByLoader | None, logits: Tensor, target: Tensor, loader: int) -> None:
-        """Update and log a loader's metrics; its cross-entropy alone where the number of classes is not known.
+    def _measure(self, stage: Stage, outputs: Tensor, target: Tensor, loader: int) -> None:
+        """Update and log a loader's metrics.
 
         The first loader's go by their names alone, for monitors; the others' as Lightning has it.
         """
-        check_classified(logits, target, self.num_classes, self.learner)
-        logits, target = metrics.labelled(logits, target)
+        outputs, target = self.task.rows(outputs, target)
         if not len(target):
             return
-        if each is None:
-            with naming(f"{stage}nll"):
-                value = functional.cross_entropy(logits.float(), target)
-            name = f"{stage}nll{of_loader(loader)}"
-            self.log(name, value, prog_bar=True, batch_size=len(logits), sync_dist=True, add_dataloader_idx=False)
-        else:
-            collection = self._of_loader(each, loader)
-            collection.update(logits, target)
-            self.log_dict(collection, prog_bar=True, batch_size=len(logits), add_dataloader_idx=False)
+        collection = self._of_loader(self.stage_metrics[stage], loader)
+        with naming("target"):
+            collection.update(outputs, target)
+        self.log_dict(collection, prog_bar=True, batch_size=len(outputs), add_dataloader_idx=False)
 
-    def _of_loader(self, each: ByLoader, loader: int) -> Any:
+    def _of_loader(self, each: Any, loader: int) -> Any:
         if loader >= len(each.each):
             self._metric_attributes = None  # Lightning looks for new metrics no second time
         return each.of(loader)

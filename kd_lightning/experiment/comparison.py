@@ -27,13 +27,13 @@ from kd_lightning.experiment.storage import networks
 from kd_lightning.experiment.storage.measurements import measure_cached
 from kd_lightning.experiment.summary import summarise
 from kd_lightning.experiment.testing import (
-    UNTESTED,
     Metrics,
     TestedNetwork,
     measure_alone,
     selected_checkpoint,
     student_weights,
     test_student,
+    untested,
     validate,
 )
 from kd_lightning.experiment.training import Fit, fit
@@ -69,7 +69,7 @@ def compare(config: DictConfig, data: ImageDataModule, folder: Path, began: Dict
         if module.teacher is not None and module.teacher.changes:
             teacher = measure_alone(config, module.teacher, data)
         compared = {"teacher": teacher, "scratch": scratch, "student": student}
-        summary = summarise(config, data, module.objective, compared, selected)
+        summary = summarise(config, data, module.task, module.objective, compared, selected)
         if config.on_nonfinite == "skip":
             summary["skipped_steps"] = module.finite.skipped
         if done.trainer.is_global_zero:
@@ -119,7 +119,7 @@ def measure_student(
     elif "best.ckpt" in [Path(getattr(one, "best_model_path", "")).name for one in done.trainer.checkpoint_callbacks]:
         warn(f"{folder / 'checkpoints' / 'best.ckpt'}: is not there any more; the last weights are reported")
     selected = selected_checkpoint(data, folder)
-    metrics: Metrics = dict.fromkeys(UNTESTED)
+    metrics: Metrics = untested(module.task)
     arrays: Arrays = {}
     if tests:
         metrics, arrays = test_student(done.trainer, module, data, weights, selected)

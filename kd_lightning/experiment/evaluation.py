@@ -9,6 +9,7 @@ from lightning import Trainer, seed_everything
 from omegaconf import DictConfig
 from torch import nn
 
+from kd_lightning.columns import VALIDATED
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import is_file
@@ -24,6 +25,7 @@ from kd_lightning.experiment.networks.own_teacher import build_own_teacher
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.storage import networks
 from kd_lightning.experiment.storage.late_results import log_later
+from kd_lightning.experiment.task import task_of
 from kd_lightning.experiment.testing import student_weights, test, test_student, weights_in
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
@@ -48,7 +50,7 @@ def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
     summary = finished(folder)
     if summary is None:
         return tested, {}, checkpoint
-    stored = {name: value for name, value in summary["student"].items() if not name.endswith("_validation")}
+    stored = {name: value for name, value in summary["student"].items() if not name.endswith(VALIDATED)}
     now, before = ({**metrics, "part": part(metrics, summary["data"])} for metrics in (tested, stored))
     return now, before, checkpoint
 
@@ -92,7 +94,7 @@ def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[Distillation
         teacher=teacher,
         student_taps=logits_tap("student", run.student),
         teacher_taps=logits_tap("teacher", run.teacher),
-        num_classes=data.num_classes,
+        task=task_of(run, data),
     )
     if module.teacher is not None and module.teacher.changes:  # as it was at the end, when it was measured
         module.teacher.load_state_dict(weights_in(checkpoint.parent.parent, "last", "teacher") or {})

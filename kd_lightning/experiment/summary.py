@@ -14,12 +14,14 @@ from kd_lightning.losses.sample_weights import named
 from kd_lightning.models.profile import Profile
 from kd_lightning.objective import Objective
 from kd_lightning.schedules.progress import END
+from kd_lightning.tasks import Task
 from kd_lightning.term import Term
 
 
 def summarise(
     config: DictConfig,
     data: ImageDataModule,
+    task: Task,
     objective: Objective,
     networks: Mapping[str, TestedNetwork | None],
     selected: str,
@@ -30,7 +32,7 @@ def summarise(
     assert student is not None
     cost = costs({role: tested for role, tested in networks.items() if tested is not None}, data)
     return {
-        "data": data_record(data, selected, config.test),
+        "data": data_record(data, task, selected, config.test),
         "seed": config.seed,
         **{
             role: None if tested is None else network_record(model_name(names[role]), cost[role], tested)
@@ -42,11 +44,12 @@ def summarise(
     }
 
 
-def data_record(data: ImageDataModule, selected: str, tested: bool) -> dict[str, Any]:
-    """The data, what selected the reported weights, and whether the student was tested."""
+def data_record(data: ImageDataModule, task: Task, selected: str, tested: bool) -> dict[str, Any]:
+    """The data, what networks on them are compared by, what selected the reported weights, and whether it was tested."""
     return {
         **data.fingerprint(),
-        "num_classes": data.num_classes,
+        **task.of_data(),
+        "task": task.compared().as_record(),
         "validates_on": data.validates_on,
         "selected_checkpoint": selected,
         "tested": tested,

@@ -13,32 +13,33 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kd_lightning.callbacks import MeasuredPart
+from kd_lightning.columns import VALIDATED
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.networks.build import example_input
 from kd_lightning.experiment.networks.memory_format import use_channels_last, use_contiguous
 from kd_lightning.experiment.ranks.launcher import launch_with_peers
+from kd_lightning.experiment.task import task_of
 from kd_lightning.experiment.training import quiet
 from kd_lightning.models.profile import Profile, profile_models
 from kd_lightning.module import DistillationModule
 from kd_lightning.sources import LogitsOf, Source
 from kd_lightning.system.records import Damaged, archive_is_damaged
-from kd_lightning.tasks.metrics import test_metrics
-from kd_lightning.tasks.predictions import ARRAYS
+from kd_lightning.tasks import Task
+from kd_lightning.tasks.task import AGREEMENT
 from kd_lightning.terminal import console, is_first_rank
 from kd_lightning.tracking.arrays import Arrays
 
 Metrics = dict[str, float | None]
 Weights = dict[str, Tensor]
-UNTESTED = ("top1", "top5", "precision", "recall", "f1", "nll", "ece", "agreement", "top1_best", "top1_last")
 
 
 @dataclass(frozen=True)
 class TestedNetwork:
     """A network, its metrics, what its training took where it was trained, and its answers class by class.
 
-    `test` holds the test metrics and, where there are validation data, `top1_validation` and `nll_validation`;
-    `arrays` what `Predictions` computes.
+    `test` holds the test metrics and, where there are validation data, those of validation with `_validation` behind
+    their names; `arrays` what the task's predictions give for figures.
     """
 
     network: nn.Module
@@ -55,15 +56,21 @@ def test(trainer: Trainer, module: DistillationModule, data: ImageDataModule) ->
     return {name.removeprefix("test/"): value for name, value in results[0].items()}, arrays
 
 
+def untested(task: Task) -> Metrics:
+    """The metrics of a student that was not tested: all of them null."""
+    selects = task.selects_on.name
+    return dict.fromkeys([*task.measured(), AGREEMENT, f"{selects}_best", f"{selects}_last"])
+
+
 def validate(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> Metrics:
-    """Accuracy and NLL of a module's student on the validation data; null where these are the test set."""
+    """The task's metrics of a module's student on the validation data; null where these are the test set."""
     measured: Mapping[str, float] = {}
     if data.validates_on == "validation":
         with without_loggers(trainer), counting(trainer):  # the curves hold the epochs of the training alone
             results = trainer.validate(module, datamodule=data, verbose=False)
         measured = results[0] if results else {}
     part: Metrics = {"images_validation": measured["val/images"]} if "val/images" in measured else {}
-    return part | {f"{name}_validation": measured.get(f"val/{name}") for name in ("top1", "nll")}
+    return part | {f"{one.name}{VALIDATED}": measured.get(f"val/{one.name}") for one in module.task.validated}
 
 
 @contextmanager
@@ -97,10 +104,10 @@ def measure(trainer: Trainer, module: DistillationModule, data: ImageDataModule)
     return tested | validate(trainer, module, data), arrays
 
 
-def holds_all(tested: Metrics, arrays: Arrays, data: ImageDataModule) -> bool:
-    """Whether what was measured once holds all that is measured now: a metric may be newer."""
-    wanted = {str(name).removeprefix("test/") for name in test_metrics(data.num_classes, "test/")}
-    return wanted | {"top1_validation", "nll_validation"} <= tested.keys() and {*ARRAYS} <= arrays.keys()
+def holds_all(tested: Metrics, arrays: Arrays, task: Task) -> bool:
+    """Whether what was measured once holds all that the task measures now: a metric may be newer."""
+    wanted = {*task.measured(), *(f"{column.name}{VALIDATED}" for column in task.validated)}
+    return wanted <= tested.keys() and {*task.arrays} <= arrays.keys()
 
 
 def measure_alone(
@@ -111,7 +118,7 @@ def measure_alone(
     shown = bool((config.callbacks or {}).get("progress_bar")) and console.is_terminal
     trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=shown)
     launch_with_peers(trainer)
-    module = DistillationModule(as_network(network), student_taps=taps, num_classes=data.num_classes)
+    module = DistillationModule(as_network(network), student_taps=taps, task=task_of(config, data))
     if config.channels_last:
         use_channels_last(module, example_input(data))
     try:
@@ -134,19 +141,20 @@ def costs(networks: Mapping[str, TestedNetwork], data: ImageDataModule) -> dict[
 def test_student(
     trainer: Trainer, module: DistillationModule, data: ImageDataModule, weights: Mapping[str, Weights], selected: str
 ) -> tuple[Metrics, Arrays]:
-    """The selected weights of a student, with the top-1 of the `best` and the `last`; the module holds the selected.
+    """The selected weights of a student, with what selects of the `best` and the `last`; the module holds the selected.
 
     The selected ones alone are logged.
     """
     tested: Metrics = {}
-    top1: Metrics = {}
+    selects = module.task.selects_on.name
+    of_each: Metrics = {}
     arrays: Arrays = {}
     for name in sorted(weights, key=lambda name: name == selected):
         module.student.load_state_dict(weights[name])
         with nullcontext() if name == selected else without_loggers(trainer):
             tested, arrays = test(trainer, module, data)
-        top1[f"top1_{name}"] = tested["top1"]
-    return {**tested, "top1_best": top1["top1_last"], **top1}, arrays
+        of_each[f"{selects}_{name}"] = tested[selects]
+    return {**tested, f"{selects}_best": of_each[f"{selects}_last"], **of_each}, arrays
 
 
 def as_network(network: nn.Module) -> nn.Module:

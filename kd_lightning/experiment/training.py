@@ -40,6 +40,7 @@ from kd_lightning.experiment.networks.memory_format import use_channels_last
 from kd_lightning.experiment.ranks.launcher import launch_with_peers
 from kd_lightning.experiment.ranks.shares import KeptShares, as_before
 from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.task import with_monitors
 from kd_lightning.module import DistillationModule
 from kd_lightning.sources import CachedSource
 from kd_lightning.system.interruption import Interrupted, interruption
@@ -105,7 +106,7 @@ def show_profile(trainer: Trainer) -> None:
 
 def make_callbacks(config: DictConfig, folder: Path) -> dict[str, Callback]:
     """The config's callbacks by name, which write below `folder`."""
-    callbacks = at(config, folder).callbacks or {}
+    callbacks = with_monitors(at(config, folder)).callbacks or {}
     return {str(name): make(callback, f"callbacks.{name}") for name, callback in callbacks.items() if callback}
 
 

@@ -1,11 +1,11 @@
 """What a classifier is measured by; all but NLL are fractions in [0, 1]."""
 
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torchmetrics import Metric, MetricCollection
+from torch import Tensor
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from kd_lightning.errors import UserError
@@ -141,30 +141,6 @@ class ExpectedCalibrationError(MulticlassCalibrationError):
         super().update(logits.float().softmax(dim=1).clamp(max=below_one), target)
 
 
-def selection_metrics(num_classes: int, prefix: str) -> MetricCollection:
-    """What is watched while training: top-1, top-5 and NLL."""
-    metrics: dict[str, Metric | MetricCollection] = {
-        # torchmetrics' checks of the values ask the device for numbers in every step; labels are checked with the data.
-        "top1": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-        "top5": TopKAccuracy(min(5, num_classes)),
-        "nll": NegativeLogLikelihood(),
-    }
-    return MetricCollection(metrics, prefix=prefix)
-
-
-def test_metrics(num_classes: int, prefix: str) -> MetricCollection:
-    """What a finished network is tested by: also macro precision, recall and F1, and the calibration error."""
-    metrics: dict[str, Metric | MetricCollection] = {
-        "precision": MacroScore(num_classes, "precision"),
-        "recall": MacroScore(num_classes, "recall"),
-        "f1": MacroScore(num_classes, "f1"),
-        "ece": ExpectedCalibrationError(num_classes),
-    }
-    collection = selection_metrics(num_classes, prefix)
-    collection.add_metrics(metrics)
-    return collection
-
-
 class Agreement(MulticlassAccuracy):
     """The share of inputs on which student and teacher predict the same class. Takes both logits (B, C)."""
 
@@ -174,26 +150,3 @@ class Agreement(MulticlassAccuracy):
     def update(self, student: Tensor, teacher: Tensor) -> None:
         predicted = teacher.argmax(dim=1)
         super().update(counted_wrong(student, predicted, is_wrong(student) | is_wrong(teacher)), predicted)
-
-
-class ByLoader(nn.Module):
-    """A metric or a collection for each loader of a stage, all alike, each with its own counts."""
-
-    def __init__(self, first: nn.Module) -> None:
-        super().__init__()
-        self.each = nn.ModuleList([first])
-
-    def of(self, loader: int) -> Any:
-        """That of a loader, made when it is first asked for."""
-        while len(self.each) <= loader:
-            fresh = cast(Any, self.each[0]).clone()
-            fresh.reset()
-            if isinstance(fresh, MetricCollection):
-                fresh.postfix = of_loader(len(self.each))
-            self.each.append(fresh)
-        return self.each[loader]
-
-
-def of_loader(loader: int) -> str:
-    """What a name ends in for another loader than the first, as Lightning has it."""
-    return f"/dataloader_idx_{loader}" if loader else ""

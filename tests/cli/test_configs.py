@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config.resolvers import register_resolvers
 from kd_lightning.experiment.config import conf_dir
+from kd_lightning.experiment.training import make_callbacks
 from kd_lightning.objective import Term
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")
@@ -78,8 +79,8 @@ def test_a_schedule_builds(value: str) -> None:
 
 @pytest.mark.parametrize("value", values("callbacks"))
 def test_callbacks_build(value: str) -> None:
-    for callback in composed(f"callbacks={value}").callbacks.values():
-        assert isinstance(instantiate(callback), Callback)
+    made = make_callbacks(composed(f"callbacks={value}"), Path("run"))
+    assert all(isinstance(callback, Callback) for callback in made.values())
 
 
 @pytest.mark.parametrize("value", values("logger"))

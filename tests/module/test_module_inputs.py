@@ -13,7 +13,7 @@ from kd_lightning import DistillationModule, Term
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy, SoftTarget
 from kd_lightning.sources import FrozenNetwork
-from kd_lightning.tasks.metrics import selection_metrics
+from kd_lightning.tasks import Classification
 from kd_lightning.tasks.predictions import Predictions
 
 INPUTS = torch.randn(12, 6, generator=torch.Generator().manual_seed(2))
@@ -277,6 +277,6 @@ def test_taps_of_a_teacher_that_has_its_own_are_refused() -> None:
 
 def test_metrics_take_what_is_labelled_in_any_integer_type() -> None:
     logits = torch.randn(12, 3)
-    metrics = selection_metrics(3, "val/")
+    metrics = Classification(3).metrics("val")
     metrics.update(logits, LABELS.int())
     assert metrics["top1"].compute() == (logits.argmax(1) == LABELS).float().mean()

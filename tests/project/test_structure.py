@@ -22,7 +22,7 @@ ROWS = (
     ("store",),
     ("runs",),
     ("tracking",),
-    ("finite", "ranks", "system", "terminal", "errors", "lazy_names"),
+    ("finite", "ranks", "system", "terminal", "columns", "errors", "lazy_names"),
 )
 PLACE = {room: (row, place) for row, rooms in enumerate(ROWS) for place, room in enumerate(rooms)}
 ABOVE_HYDRA = PLACE["experiment"][0]  # below it nothing knows Hydra

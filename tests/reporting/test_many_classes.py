@@ -24,8 +24,8 @@ from kd_lightning.reporting.pages.content import Content, Table
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.runs.reading import read
 from kd_lightning.store.records import RecordFile
+from kd_lightning.tasks import Classification
 from kd_lightning.tasks.metrics import Agreement
-from kd_lightning.tasks.metrics import test_metrics as all_metrics
 from kd_lightning.tasks.predictions import Predictions
 from kd_lightning.tracking.arrays import write_evaluation
 from kd_lightning.tracking.confusions import Confusions
@@ -62,7 +62,8 @@ def answers(classes: int, images: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def test_what_is_measured_has_no_number_for_each_pair_of_classes() -> None:
     logits, target = answers(CLASSES, 120)
     with Largest() as largest:
-        metrics, agreement, predictions = all_metrics(CLASSES, ""), Agreement(CLASSES), Predictions(CLASSES)
+        metrics = Classification(CLASSES).metrics("test")
+        agreement, predictions = Agreement(CLASSES), Predictions(CLASSES)
         for z, y in zip(logits.split(50), target.split(50), strict=True):
             metrics.update(z, y)
             agreement.update(z, z.flip(0))

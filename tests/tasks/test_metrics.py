@@ -8,8 +8,8 @@ import torch
 from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
 from torch import Tensor
 
-from kd_lightning.tasks.metrics import Agreement, selection_metrics
-from kd_lightning.tasks.metrics import test_metrics as all_metrics
+from kd_lightning.tasks import Classification
+from kd_lightning.tasks.metrics import Agreement
 
 BATCH = 16
 NAMES = {"top1", "top5", "nll", "precision", "recall", "f1", "ece"}
@@ -45,9 +45,9 @@ def oracle(logits: Tensor, target: Tensor) -> dict[str, float]:
     }
 
 
-def measure(logits: Tensor, target: Tensor, prefix: str = "test/") -> dict[str, float]:
+def measure(logits: Tensor, target: Tensor) -> dict[str, float]:
     """Over several batches of unequal size."""
-    metrics = all_metrics(logits.shape[1], prefix)
+    metrics = Classification(logits.shape[1]).metrics("test")
     for z, y in zip(logits.split(BATCH), target.split(BATCH), strict=True):
         metrics.update(z, y)
     return {name: value.item() for name, value in metrics.compute().items()}
@@ -79,7 +79,7 @@ def test_equal_the_oracles(case: str) -> None:
         logits[:, 3] = -50.0
     expected = oracle(logits, target)
     assert set(expected) == NAMES
-    assert measure(logits, target) == pytest.approx({f"test/{k}": v for k, v in expected.items()}, abs=1e-5)
+    assert measure(logits, target) == pytest.approx(expected, abs=1e-5)
 
 
 def test_logits_within_0_and_1_are_no_probabilities() -> None:
@@ -88,9 +88,9 @@ def test_logits_within_0_and_1_are_no_probabilities() -> None:
     logits = torch.nn.functional.one_hot(target, 4).float()
     confidence = np.e / (np.e + 3)
     measured = measure(logits, target)
-    assert measured["test/top1"] == 1.0
-    assert measured["test/ece"] == pytest.approx(1 - confidence, abs=1e-5)
-    assert measured["test/nll"] == pytest.approx(-np.log(confidence), abs=1e-5)
+    assert measured["top1"] == 1.0
+    assert measured["ece"] == pytest.approx(1 - confidence, abs=1e-5)
+    assert measured["nll"] == pytest.approx(-np.log(confidence), abs=1e-5)
 
 
 def test_certain_predictions_share_a_bin_with_the_nearly_certain() -> None:
@@ -98,7 +98,7 @@ def test_certain_predictions_share_a_bin_with_the_nearly_certain() -> None:
     logits, target = torch.zeros(20, 10), torch.zeros(20, dtype=torch.long)
     logits[:10, 0], logits[10:, 0], target[:10] = 200.0, 6.0, 1
     nearly = np.exp(6) / (np.exp(6) + 9)
-    assert measure(logits, target)["test/ece"] == pytest.approx((1 + nearly) / 2 - 0.5, abs=1e-5)
+    assert measure(logits, target)["ece"] == pytest.approx((1 + nearly) / 2 - 0.5, abs=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -107,7 +107,7 @@ def test_any_precision(dtype: torch.dtype) -> None:
     logits = logits.to(dtype)
     expected = oracle(logits, target)
     measured = measure(logits, target)
-    assert {name: measured[f"test/{name}"] for name in ("top1", "nll", "ece")} == pytest.approx(
+    assert {name: measured[f"{name}"] for name in ("top1", "nll", "ece")} == pytest.approx(
         {name: expected[name] for name in ("top1", "nll", "ece")}, abs=1e-4
     )
 
@@ -116,18 +116,18 @@ def test_nll_of_a_diverged_network_is_no_number() -> None:
     """One value that is none among many shows; it is not left out of the mean."""
     logits, target = draw(4, 2.0)
     logits[7] = float("nan")
-    assert np.isnan(measure(logits, target)["test/nll"])
+    assert np.isnan(measure(logits, target)["nll"])
 
 
 def test_while_training_fewer_are_watched() -> None:
-    metrics = selection_metrics(10, "val/")
+    metrics = Classification(10).metrics("val")
     logits, target = draw(10, 2.0)
     metrics.update(logits, target)
-    expected = {f"val/{name}": oracle(logits, target)[name] for name in ("top1", "top5", "nll")}
+    expected = {name: oracle(logits, target)[name] for name in ("top1", "top5", "nll")}
     assert {name: value.item() for name, value in metrics.compute().items()} == pytest.approx(expected, abs=1e-5)
     metrics.reset()
     metrics.update(logits[:9], target[:9])
-    assert metrics.compute()["val/nll"].item() == pytest.approx(oracle(logits[:9], target[:9])["nll"], abs=1e-5)
+    assert metrics.compute()["nll"].item() == pytest.approx(oracle(logits[:9], target[:9])["nll"], abs=1e-5)
 
 
 def test_agreement() -> None:

@@ -28,7 +28,7 @@ from kd_lightning.experiment.networks.instantiation import make
 from kd_lightning.experiment.recipe import of_student
 
 RECIPE = ("optimizer", "scheduler", "trainer")
-PARTS = ("data", "student", "teacher", "loss", "initialization", "callbacks", "logger")
+PARTS = ("data", "task", "student", "teacher", "loss", "initialization", "callbacks", "logger")
 
 
 def check(config: DictConfig) -> ImageDataModule:

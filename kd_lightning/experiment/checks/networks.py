@@ -28,6 +28,7 @@ from kd_lightning.experiment.networks.build import (
 from kd_lightning.experiment.networks.normalization import given_normalization
 from kd_lightning.experiment.networks.settings import given_taps
 from kd_lightning.experiment.storage.answers import check_cache
+from kd_lightning.experiment.task import task_of
 from kd_lightning.models import check_model_name, has_pretrained, pretrained_num_classes
 from kd_lightning.objective import Objective
 from kd_lightning.signals import DETACHED, Signal, read, requested, takes_strong_view, taps_of_source
@@ -118,6 +119,7 @@ def check_terms(key: str, loss: DictConfig, config: DictConfig, data: ImageDataM
     objective = Objective(build_terms(loss, key))
     check_weights_of_terms(objective, key)
     check_signals(objective, config, data)
+    task = task_of(config, data)
     taps: dict[str, dict[str, str]] = {}
     values: dict[str, Tensor] = {}
     for role in roles(config):
@@ -125,12 +127,10 @@ def check_terms(key: str, loss: DictConfig, config: DictConfig, data: ImageDataM
         adapt = adapted_to_its_like(config, data) if role == "student" else None
         taken = taps_of_source(role, objective.names())
         seen = inspect_model(role, model, data.input_shape, data.num_classes, given, taken, adapt)
-        if seen.shapes["logits"] != (data.num_classes,):
-            shape = "x".join(map(str, seen.shapes["logits"])) or "0-dimensional"
-            raise UserError(
-                f"{role}.model={seen.model}: gives {shape} logits, the data have {data.num_classes} classes; build it "
-                "for these"
-            )
+        try:
+            task.check(seen.shapes, data)
+        except UserError as error:
+            raise UserError(f"{role}.model={seen.model}: {error}") from error
         taps[role] = seen.taps
         for input in requested(role, objective.names()):
             values |= {str(Signal(role, tap, input)): value.to("meta") for tap, value in seen.values.items()}

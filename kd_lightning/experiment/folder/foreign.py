@@ -14,6 +14,7 @@ EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"(temperature|alpha)(\..+)?", ("kd_lightning.schedules",)),
     (r"data", ("lightning.LightningDataModule",)),
     (r"data\..+", (MODULE, "kd_lightning.data")),
+    (r"task", ("kd_lightning.tasks.Task",)),
     (r"teacher|(student|teacher)\..+", (MODULE,)),
     (r"(initialization\.)?loss\.[^.]+", ("kd_lightning.objective.Term",)),
     (r"(initialization\.)?loss\.[^.]+\.sample_weight", (MODULE, "kd_lightning.losses.sample_weights")),

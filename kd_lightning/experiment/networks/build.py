@@ -17,6 +17,7 @@ from kd_lightning.experiment.networks.normalization import normalization
 from kd_lightning.experiment.networks.settings import given_taps
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.storage.answers import with_answers
+from kd_lightning.experiment.task import task_of
 from kd_lightning.finite import refuse_nonfinite
 from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
 from kd_lightning.models.ready import ready
@@ -156,16 +157,16 @@ def module_around(
 ) -> DistillationModule:
     """The module that trains this student as a config describes, with these terms."""
     terms = build_terms(loss)
-    example = example_input(data)
+    example, task = example_input(data), task_of(config, data)
     if teacher is not None and not isinstance(teacher, Source):
         given = given_taps("teacher", config.teacher.taps)
-        taps = resolve_taps("teacher", teacher, given or "auto", Objective(terms).names(), example, data.num_classes)
+        taps = resolve_taps("teacher", teacher, given or "auto", Objective(terms).names(), example, task.width)
         frozen = FrozenNetwork(
             teacher,
             taps,
             model_name(config.teacher),
             batch_statistics=bool(config.teacher.get("batch_statistics")),
-            num_classes=data.num_classes,
+            num_classes=task.width,
         )
         teacher = with_answers(frozen, config, data, example)
     data.setup()
@@ -176,7 +177,7 @@ def module_around(
         **build_optimization(of_student(config)),
         student_taps=given_taps("student", config.student.taps) or "auto",
         example_input=example,
-        num_classes=data.num_classes,
+        task=task,
         training_set=dict(zip(TRAINING_SET, (data.train_set.rows, data.train_set.targets), strict=True)),
         config=dict(without_secrets(plain(config))),
     )

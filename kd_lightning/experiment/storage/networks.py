@@ -29,6 +29,7 @@ from kd_lightning.experiment.networks.build import (
 from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.storage.keys import cache_folder
 from kd_lightning.experiment.storage.source_code import own_code
+from kd_lightning.experiment.task import task_of, with_monitors
 from kd_lightning.experiment.testing import TestedNetwork, holds_all, is_sound, load_selected, measure, measure_alone
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
@@ -88,7 +89,7 @@ def obtain(
 def cache_key(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     """Everything that shapes a network which is trained by itself, as plain values."""
     weights = settings.weights
-    callbacks = without_places(plain(at(config, Path()).callbacks) or {})
+    callbacks = without_places(plain(with_monitors(at(config, Path())).callbacks) or {})
     return {
         "model": plain(settings.model),
         "weights": hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest() if is_file(weights) else weights,
@@ -185,7 +186,7 @@ def with_all_metrics(
     key_values: dict[str, Any],
 ) -> TestedNetwork:
     """A found network as it is, or where its record is damaged or older than a metric measured anew, and kept so."""
-    if all_ranks_agree(holds_all(found.test, found.arrays, data)):
+    if all_ranks_agree(holds_all(found.test, found.arrays, task_of(config, data))):
         return found
     reason = "a metric is newer than its record" if found.test else "its record is not whole"
     say(title, f"measured anew: {reason}")
@@ -237,7 +238,7 @@ def module_alone(key: str, settings: DictConfig, config: DictConfig, data: Image
         terms={"ce": Term(instantiate(cross_entropy(config)), ["student.logits", "target"])},
         **build_optimization(config),
         student_taps=logits_tap(key, settings),
-        num_classes=data.num_classes,
+        task=task_of(config, data),
     )
 
 

@@ -1,0 +1,61 @@
+"""The task that a config names."""
+
+from omegaconf import DictConfig
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.bad_input import one_line
+from kd_lightning.experiment.networks.instantiation import make
+from kd_lightning.tasks import Task
+
+AUTO = "auto"
+
+
+def make_task(config: DictConfig) -> Task:
+    """The task of a config, which knows no data yet. Raises `UserError` for what is none, or cannot be made."""
+    try:
+        made: object = make(config.task, "task")
+    except UserError as error:
+        raise named(error) from error
+    if not isinstance(made, Task):
+        raise UserError(
+            f"task._target_={config.task.get('_target_')}: makes no kd_lightning.tasks.Task; make it a subclass of it, "
+            "or of one of those in conf/task"
+        )
+    return made
+
+
+def task_of(config: DictConfig, data: ImageDataModule) -> Task:
+    """The task of a config on its data. Raises `UserError` for one whose columns nothing measures."""
+    task = make_task(config).with_data(data)
+    try:
+        task.check_columns()
+    except UserError as error:
+        raise named(error) from error
+    return task
+
+
+def with_monitors(config: DictConfig) -> DictConfig:
+    """The config, whose callbacks watch what selects in its direction where they say `auto`; changed in place.
+
+    Of a `monitor` that is given, `mode: auto` is the direction of its column; what is trained on is minimised.
+    """
+    parts = [one for one in (config.callbacks or {}).values() if isinstance(one, DictConfig)]
+    watching = [one for one in parts if "monitor" in one and AUTO in (one.monitor, one.get("mode"))]
+    if not watching:
+        return config
+    task = make_task(config)
+    modes = {f"val/{column.name}": column.mode for column in task.columns}
+    for callback in watching:
+        if callback.monitor == AUTO:
+            callback.monitor = f"val/{task.selects_on.name}"
+        if callback.get("mode") == AUTO:
+            watched = str(callback.monitor)
+            callback.mode = "min" if watched.startswith("train/") else modes.get(watched, task.selects_on.mode)
+    return config
+
+
+def named(error: UserError) -> UserError:
+    """What a task says of an argument, with its key."""
+    message = one_line(error)
+    return UserError(message if message.startswith("task") else f"task.{message}")
