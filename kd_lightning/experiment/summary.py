@@ -45,7 +45,7 @@ def summarise(
 
 
 def data_record(data: ImageDataModule, task: Task, selected: str, tested: bool) -> dict[str, Any]:
-    """The data, what networks on them are compared by, what selected the reported weights, and whether it was tested."""
+    """The data, what compares networks on them, what selected the weights, and whether the student was tested."""
     return {
         **data.fingerprint(),
         **task.of_data(),
