@@ -50,6 +50,28 @@ def gathered(batch: Mapping[str, Any]) -> dict[str, Any]:
     return {INPUT: input, "target": target, **others}
 
 
+def as_streams(batch: Any) -> dict[str, Batch]:
+    """The batches of several streams by name, as `{labelled: loader, unlabelled: loader}` gives them; else one, of "".
+
+    A mapping is one of streams where it holds a pair or a mapping under a name but `input`. Raises `UserError`.
+    """
+    if isinstance(batch, Mapping) and INPUT not in batch and any(map(is_batch, batch.values())):
+        return {str(name): as_batch(value) for name, value in batch.items() if value is not None}
+    return {"": as_batch(batch)}
+
+
+def is_batch(value: Any) -> bool:
+    """Whether a value of a mapping is a batch by itself: a mapping, or a pair that begins with an input."""
+    if isinstance(value, Mapping):
+        return True
+    return isinstance(value, (tuple, list)) and bool(value) and isinstance(value[0], (Tensor, Mapping))
+
+
+def main_stream(streams: Mapping[str, Mapping[str, Any]]) -> str:
+    """The stream whose signals go by their names alone: the first one with targets, else the first."""
+    return next((name for name, batch in streams.items() if "target" in batch), next(iter(streams)))
+
+
 def call(network: Callable[..., Any], input: Input) -> Any:
     """What a network makes of an input: `network(input)`, of a mapping `network(**input)`."""
     return network(**input) if isinstance(input, Mapping) else network(input)

@@ -7,6 +7,7 @@ from kd_lightning.callbacks.measurements import DeviceMemory, GradientNorm, Thro
 from kd_lightning.callbacks.prefill import Prefill
 from kd_lightning.callbacks.progress import EpochLines, TermsProgressBar
 from kd_lightning.callbacks.resumption import MetricsRows, MidEpoch, MovedFolder, SeededBatches
+from kd_lightning.callbacks.seeded_loader import SeededEpochs
 from kd_lightning.callbacks.timed_checkpoint import TimedCheckpoint
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Prefill",
     "SavedWhenInterrupted",
     "SeededBatches",
+    "SeededEpochs",
     "TermsProgressBar",
     "Throughput",
     "TimedCheckpoint",

@@ -53,18 +53,33 @@ class DataModule(lightning.LightningDataModule):
         """What decides which samples a network is trained and tested on, as JSON has it."""
 
     @property
-    @abstractmethod
-    def class_names(self) -> list[str]:
-        """The classes in the order of their labels."""
+    def streams(self) -> Mapping[str, Batch]:
+        """An example of each stream of training data, by name; empty where there is one alone, without a name."""
+        return {}
 
     @property
+    @abstractmethod
+    def class_names(self) -> list[str] | None:
+        """The classes in the order of their labels; None where nobody says."""
+
+    @property
+    @abstractmethod
     def num_classes(self) -> int:
-        return len(self.class_names)
+        """How many classes there are. Raises UserError where nobody says."""
 
     @property
     @abstractmethod
     def validates_on(self) -> str:
-        """ "test" where selection sees the test set, as in published tables, else "validation"."""
+        """ "test" where selection sees the test set, as in published tables, else "validation"; "none" without any."""
+
+    @abstractmethod
+    def sizes(self) -> dict[str, int | None]:
+        """How many samples `train`, `val` and `test` have, as far as they are known."""
+
+    @property
+    def undecided(self) -> str | None:
+        """Why the fingerprint does not decide what the data are, so that nothing is kept for other runs; else None."""
+        return None
 
     def check(self) -> None:
         """Raise UserError on values that cannot work."""

@@ -5,6 +5,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import torch
 from torch.utils.data import DataLoader
 from typing_extensions import Self
 
-from kd_lightning.batch import as_batch, example_batch
+from kd_lightning.batch import as_streams, example_batch
 from kd_lightning.data.augmentation.augment import Augmentation
 from kd_lightning.data.augmentation.strong import StrongAugmentation, StrongView
 from kd_lightning.data.augmentation.trial import try_augmentations
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
 from kd_lightning.data.data import DataModule
+from kd_lightning.data.derived.peek import as_example, first_batches
 from kd_lightning.data.split import SPLIT_SEED, split_training
 from kd_lightning.data.values import as_folder, check_callable, check_flag, check_numbers, check_whole, is_number
 from kd_lightning.errors import UserError
@@ -91,9 +93,26 @@ class ImageDataModule(DataModule):
         """The images, from the disk. Raises UserError where they are missing or damaged."""
 
     @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """The classes in the order of their labels; known before any download."""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
     def inputs(self) -> Mapping[str, Any]:
         """The images, (C, H, W), and where there is a strong view that one, too."""
         return dict.fromkeys(["input", *([] if self.strong is None else ["input_strong"])], self.input_shape)
+
+    @cached_property
+    def streams(self) -> Mapping[str, Batch]:
+        """An example of each stream, which a subclass with a `train_dataloader` of its own may give."""
+        if type(self).train_dataloader is ImageDataModule.train_dataloader:
+            return {}
+        found = first_batches(self, f"data={self.name}")
+        return {name: as_example(batch) for name, batch in found.items() if name}
 
     def example(self) -> Batch:
         """Noise in the images' shape, a batch of two; no image is read."""
@@ -201,13 +220,17 @@ class ImageDataModule(DataModule):
         self.setup()
         return {"index": self.train_set.rows, "target": self.train_set.targets}
 
+    def sizes(self) -> dict[str, int | None]:
+        self.setup()
+        return {"train": len(self.train_set), "val": len(self.val_set), "test": len(self.test_set)}
+
     def fingerprint(self) -> dict[str, Any]:
         """What decides which images a network is trained and tested on, as JSON has it; reads the data if need be."""
         self.setup()
         return {
             "name": self.name,
             "classes": self.class_names,
-            "images": {"train": len(self.train_set), "val": len(self.val_set), "test": len(self.test_set)},
+            "images": self.sizes(),
             "input_shape": list(self.input_shape),
             "augmentation": repr(self.augment),
             "views": self.num_views,
@@ -222,7 +245,10 @@ class ImageDataModule(DataModule):
 
         What a loader of one's own gives as floats is in [0, 1] already, and stays so.
         """
-        batch = as_batch(batch)
+        streams = as_streams(batch)
+        if "" not in streams:
+            return {name: self.on_after_batch_transfer(one, dataloader_idx) for name, one in streams.items()}
+        batch = streams[""]
         images = batch["input"]
         if "view" in batch:
             images = self.augment(images, batch["view"])

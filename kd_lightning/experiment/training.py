@@ -27,6 +27,7 @@ from kd_lightning.callbacks import (
     Prefill,
     SavedWhenInterrupted,
     SeededBatches,
+    SeededEpochs,
     Throughput,
 )
 from kd_lightning.callbacks.checkpoint_files import LAST, CheckpointFiles, usable, warn_of_damage
@@ -140,7 +141,14 @@ def plugins_of(trainer: DictConfig) -> list[Any]:
 
 def own_callbacks(config: DictConfig, folder: Path) -> list[Callback]:
     """The callbacks that a training in `folder` has beside those of the config."""
-    callbacks: list[Callback] = [SeededBatches(config.seed), MidEpoch(), MovedFolder(), MetricsRows(), Throughput()]
+    callbacks: list[Callback] = [
+        SeededBatches(config.seed),
+        SeededEpochs(config.seed),
+        MidEpoch(),
+        MovedFolder(),
+        MetricsRows(),
+        Throughput(),
+    ]
     if config.compile:
         callbacks.insert(0, Compilation("default" if config.compile is True else config.compile))
     if config.teacher.get("cache") == "prefill":
