@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long torture lint format bench clean install
+.PHONY: demo test test-long torture docs lint format bench clean install
 
 demo: install ## make .venv, install, run kd-train: teacher, student alone, distilled student, one table
 	$(BIN)/kd-train
@@ -15,6 +15,10 @@ test-long: install ## kills, processes, many seeds, real data: what `make test` 
 
 torture: install ## kills, damages, full disks, ranks, other people's folders, random configs: by the dozen, in a table
 	$(BIN)/python -m tests.torture $(KINDS)
+
+docs: .venv/installed-docs ## the site of docs/, with the reference of conf/ and of the Python interface, in site/
+	$(BIN)/python docs/build_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: install
 	$(BIN)/ruff check
@@ -35,6 +39,10 @@ install: .venv/installed
 	@$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@
 
+.venv/installed-docs: .venv/installed
+	@$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	@touch $@
+
 .venv/installed-bench: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	touch $@
@@ -43,5 +51,5 @@ bench: .venv/installed-bench ## speed beside a plain loop and torchdistill: make
 	$(BIN)/python -m benchmarks.speed $(ROOT)
 
 clean: ## what was made here, but not the data or the runs
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv dist build site docs/reference .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -45,7 +45,8 @@ class DistillationModule(LightningModule):
         optimizer: makes the optimizer from the parameters; stochastic gradient descent where None.
         scheduler: a `LearningRateSchedule`, or what makes a scheduler of torch from the optimizer; see `TorchSchedule`
             for when that one steps, and for one that watches a metric.
-        student_taps, teacher_taps: names and addresses of taps, beside or instead of those that `auto` finds.
+        student_taps: names and addresses of taps, beside or instead of those that `auto` finds.
+        teacher_taps: the same of the teacher.
         example_input: a batch of inputs; needed where a term takes taps to be found, or has parts to be built.
         task: what validation and test measure; cross-entropy alone where it and `num_classes` are None.
         num_classes: the short form of `task=Classification(num_classes)`.

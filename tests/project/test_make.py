@@ -41,4 +41,4 @@ def test_every_test_runs_in_one_of_two_targets(clone: Path) -> None:
     selected = [make(clone, "-n", target)[-1].partition(" -m ")[2] for target in ("test", "test-long")]
     assert selected == ['"not slow"', "slow"]
     steps = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
-    assert steps == ["make test", "make test-long"]
+    assert steps == ["make test", "make docs", "make test-long"]
