@@ -139,6 +139,18 @@ class ExpectedCalibrationError(MulticlassCalibrationError):
         # torchmetrics would count a probability of exactly 1 in a sixteenth bin.
         below_one = 1 - torch.finfo(torch.float32).eps / 2
         super().update(logits.float().softmax(dim=1).clamp(max=below_one), target)
+        for each in (self.confidences, self.accuracies):
+            assert isinstance(each, list)
+            join_equals(each)
+
+
+def join_equals(parts: list[Tensor]) -> None:
+    """Join the latest of a metric's parts (N,), one for each batch, so that few are held, in the same order.
+
+    A small tensor that stays, made among a batch's logits, keeps the allocator from using their place again.
+    """
+    while len(parts) > 1 and len(parts[-1]) >= len(parts[-2]):
+        parts[-2:] = [torch.cat(parts[-2:])]
 
 
 class Agreement(MulticlassAccuracy):

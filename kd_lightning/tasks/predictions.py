@@ -6,12 +6,14 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from kd_lightning.losses.functional.samples import has_label
+from kd_lightning.tasks.metrics import join_equals
 
 BINS = 15
 TEMPERATURES = (1, 2, 4, 8, 16)
 CELLS = 10**6  # of the mean probabilities that are held: all of 1,000 classes; of more each class's highest
 FEWEST = 10  # of a class
 MOST_PAIRS = 10_000
+AT_ONCE = 1_000  # classes, whose probabilities are looked through together
 ARRAYS = ("confusions", "bins", "soft_labels", "entropy")
 
 
@@ -57,6 +59,7 @@ class Predictions(Metric):
         confidence, predicted = probabilities.max(dim=1)
         assert isinstance(self.cells, list)
         self.cells.append(torch.where(counted, target * self.num_classes + predicted, -1))
+        join_equals(self.cells)
         bins = (confidence * BINS).long().clamp(0, BINS - 1)
         self.counts.index_add_(0, bins, ones)
         self.hits.index_add_(0, bins, (predicted == target).long() * ones)
@@ -92,11 +95,13 @@ class Predictions(Metric):
 
     def _soft_labels(self, images: Tensor) -> Tensor:
         """The highest mean probabilities of other classes (P, 3); images (C,) are those of each class."""
-        own = torch.arange(self.num_classes, device=images.device)[:, None]
-        pairs, of_rank = (own * self.num_classes + self.likely).flatten().unique(return_inverse=True)
-        mass = self.mass.new_zeros(len(pairs)).index_add_(0, of_rank, self.mass.flatten())
-        true, other = pairs // self.num_classes, pairs % self.num_classes
-        mean = torch.where(true == other, 0.0, mass / images[true])
-        highest = mean.argsort(descending=True, stable=True)[:MOST_PAIRS]
-        rows = torch.stack([each[highest] for each in (true, other, mean)], dim=1)
-        return rows[rows[:, 2] > 0]
+        best = self.mass.new_empty(0, 3)
+        for own in torch.arange(self.num_classes, device=images.device).split(AT_ONCE):
+            likely, held = self.likely[..., own, :], self.mass[..., own, :]  # (len(own), K), with ranks one more before
+            pairs, of_rank = (own[:, None] * self.num_classes + likely).flatten().unique(return_inverse=True)
+            mass = held.new_zeros(len(pairs)).index_add_(0, of_rank, held.flatten())
+            true, other = pairs // self.num_classes, pairs % self.num_classes
+            mean = torch.where(true == other, 0.0, mass / images[true])
+            best = torch.cat([best, torch.stack([true, other, mean], dim=1)])
+            best = best[best[:, 2].argsort(descending=True, stable=True)[:MOST_PAIRS]]
+        return best[best[:, 2] > 0]
