@@ -272,8 +272,8 @@ def test_a_run_of_10000_classes_takes_no_memory_for_pairs_of_them(tmp_path: Path
 def process(*command: str) -> str:
     """Run a command whose large tensors go back to the system once they are gone.
 
-    So its peak is what it holds at once; with the holes between small tensors that glibc's heap leaves, which differ from
-    run to run, it would be up to twice as far above that of ten classes.
+    So its peak is what it holds at once; with the holes between small tensors that glibc's heap leaves, which differ
+    from run to run, it would be up to twice as far above that of ten classes.
     """
     name, *arguments = command
     as_held = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
