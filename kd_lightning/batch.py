@@ -72,6 +72,12 @@ def main_stream(streams: Mapping[str, Mapping[str, Any]]) -> str:
     return next((name for name, batch in streams.items() if "target" in batch), next(iter(streams)))
 
 
+def main_batch(batch: Any) -> Batch:
+    """A batch, or that of the main stream."""
+    streams = as_streams(batch)
+    return streams[main_stream(streams)]
+
+
 def call(network: Callable[..., Any], input: Input) -> Any:
     """What a network makes of an input: `network(input)`, of a mapping `network(**input)`."""
     return network(**input) if isinstance(input, Mapping) else network(input)

@@ -1,19 +1,20 @@
 """DistillationModule: sources that give signals, one of which learns, and the objective between them."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
-from kd_lightning.batch import INPUT, KNOWN, Batch, Constants, Input, as_batch, example_batch, size_of
+from kd_lightning.batch import INPUT, Batch, Constants, Input, as_batch, as_streams, example_batch, main_stream, size_of
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.errors import UserError
 from kd_lightning.models.normalization import stored_normalization
@@ -23,9 +24,10 @@ from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import Length, begin_next_epoch, is_unlimited, length_of
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.schedules.torch_schedule import TorchSchedule, scheduled
-from kd_lightning.signals import DETACHED, TRAINING_SET, Signal, requested
+from kd_lightning.signals import TRAINING_SET
 from kd_lightning.sources import FrozenNetwork, Learner, Source
 from kd_lightning.sources.sharing import check_apart, check_terms_apart
+from kd_lightning.sources.signals import StepSignals
 from kd_lightning.taps import dry_run
 from kd_lightning.taps.resolving import resolve_taps
 from kd_lightning.tasks import Classification, Task
@@ -47,7 +49,8 @@ class DistillationModule(LightningModule):
             for when that one steps, and for one that watches a metric.
         student_taps: names and addresses of taps, beside or instead of those that `auto` finds.
         teacher_taps: the same of the teacher.
-        example_input: a batch of inputs; needed where a term takes taps to be found, or has parts to be built.
+        example_input: a batch of inputs, a whole batch, or one of each stream by name; needed where a term takes taps
+            to be found, or has parts to be built.
         task: what validation and test measure; cross-entropy alone where it and `num_classes` are None.
         num_classes: the short form of `task=Classification(num_classes)`.
         training_set: `index` and `target`, both (N,), of all training images, for losses with a memory of them.
@@ -56,8 +59,10 @@ class DistillationModule(LightningModule):
         config: the run's resolved configuration as plain values, kept in checkpoints.
 
     A batch is `(input, target)`, an input alone, or a mapping with `input` and, where there are, `target`, `index`,
-    `view`, `input_strong`; whatever else it holds is a signal by its name. A target of -1 or -100 is no label. Raises
-    `UserError` for a term that takes a signal which nobody gives, and for networks that share anything.
+    `view`, `input_strong`; whatever else it holds is a signal by its name. A target of -1 or -100 is no label. Loaders
+    by name are several streams, each with batches of its own, `{labelled: loader, unlabelled: loader}`: a term says of
+    which it is (`Term.stream`). Raises `UserError` for a term that takes a signal which nobody gives, and for networks
+    that share anything.
     """
 
     student: nn.Module
@@ -75,7 +80,7 @@ class DistillationModule(LightningModule):
         *,
         student_taps: Mapping[str, str] | str = "auto",
         teacher_taps: Mapping[str, str] | str = "auto",
-        example_input: Input | None = None,
+        example_input: Input | Batch | Mapping[str, Batch] | None = None,
         task: Task | None = None,
         num_classes: int | None = None,
         training_set: Mapping[str, Tensor] | None = None,
@@ -96,7 +101,8 @@ class DistillationModule(LightningModule):
         if terms is None:
             terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])}
         self.objective = Objective(terms)
-        self._example_input = example_input
+        self._examples = {} if example_input is None else as_streams(example_input)
+        self._example_input = self._examples[main_stream(self._examples)][INPUT] if self._examples else None
         self.sources: dict[str, Source] = {}
         if teacher is not None:
             self.sources["teacher"] = self._source("teacher", teacher, teacher_taps, FrozenNetwork)
@@ -144,11 +150,9 @@ class DistillationModule(LightningModule):
             source.begin(self.sources)
         signals = {name: source.signals for name, source in self.sources.items()}
         self.objective.connect({**known, **signals}, self.training_set.names())
-        names = self.objective.names()
-        self._requested = {name: requested(name, names) for name in self.sources}
-        for name, source in self.sources.items():
-            source.request(self._requested[name])
-        self._detached = [name for name in names if name.endswith(DETACHED)]
+        self._signals = StepSignals(self.sources, self.objective.names(), self.objective.names_of)
+        if self._examples:
+            self.objective.check_streams(self._examples)
         if self.objective.is_built_from_examples:
             example = self._example_input
             if example is None:
@@ -157,8 +161,15 @@ class DistillationModule(LightningModule):
                     "the shapes"
                 )
             with dry_run(self.student, example):
-                self.objective.build(self.signals(example_batch(example)))
+                self.objective.build(*self._signals_of(self.examples()))
             check_apart("terms", self.objective, self.learner, self.student)
+
+    def examples(self) -> dict[str, Batch]:
+        """The examples that it was given, by stream, on its device; targets and indices are 0 where they have none."""
+        return {
+            stream: move_data_to_device({**example_batch(batch[INPUT]), **batch}, self.device)
+            for stream, batch in self._examples.items()
+        }
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes some 45 times a step which hook runs; nn.Module would search its parameters for it each time.
@@ -173,22 +184,15 @@ class DistillationModule(LightningModule):
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:
         """All signals of one step in one flat dict: the batch's own, those of the sources, and `train.*`."""
-        signals = {name: value for name, value in batch.items() if not name.startswith((INPUT, KNOWN))}
-        for name, source in self.sources.items():
-            for input in self._inputs(name, source):
-                signals |= self._given(name, source, batch, input)
-        signals |= {name: signals[name.removesuffix(DETACHED)].detach() for name in self._detached}
+        return self._with_training_set(self._signals.of(batch, self.training))
+
+    def _signals_of(self, streams: Mapping[str, Batch]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+        """The same of the main stream, and of all streams by name."""
+        main, named = self._signals.of_streams(streams, self.training)
+        return self._with_training_set(main), {name: self._with_training_set(one) for name, one in named.items()}
+
+    def _with_training_set(self, signals: dict[str, Tensor]) -> dict[str, Tensor]:
         return signals | {f"{TRAINING_SET}.{name}": value for name, value in self.training_set.items()}
-
-    def _inputs(self, name: str, source: Source) -> Iterable[str]:
-        """The inputs that a source is asked for; of a learner in training those alone that terms take."""
-        asked = self._requested[name]
-        return asked if source.trained and self.training else {INPUT: None, **asked}
-
-    def _given(self, name: str, source: Source, batch: Batch, input: str = INPUT) -> dict[str, Tensor]:
-        """The signals of a source for one of the batch's inputs."""
-        given = source(batch, input, training=self.training)
-        return {str(Signal(name, tap, input)): value for tap, value in given.items()}
 
     def on_fit_start(self) -> None:
         if is_unlimited(self.trainer):
@@ -207,22 +211,26 @@ class DistillationModule(LightningModule):
         trainer = self._trainer  # an export has none
         if trainer is None or trainer.predicting:
             return batch
-        self.task.check_batch(as_batch(batch))
-        if not trainer.training:
-            return batch
+        streams = as_streams(batch)
+        for one in streams.values():
+            self.task.check_batch(one)
         for source in self.sources.values():
-            if type(source).before_transfer is not Source.before_transfer:
-                batch = source.before_transfer(as_batch(batch))
+            if trainer.training and type(source).before_transfer is not Source.before_transfer:
+                streams = {name: source.before_transfer(one) for name, one in streams.items()}
+                batch = streams.get("", streams)
         return batch
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        batch = as_batch(batch)
+        streams = as_streams(batch)
+        batch = streams[main_stream(streams)]
         progress = self.progress()
-        signals = self.signals(batch)
+        if batch_idx == 0:
+            self.objective.check_streams(streams)
+        signals, named = self._signals_of(streams)
         logits = signals.get(f"{self.learner}.logits")
         if logits is not None:
             self.task.check_step(self.learner, logits, batch.get("target"), training=True)
-        value = self.objective(signals, progress)
+        value = self.objective(signals, progress, named)
         self.finite.losses(value)
         if self._is_shown():
             self._show(value, progress, size_of(batch))
@@ -342,7 +350,7 @@ class DistillationModule(LightningModule):
 
     def _trained(self) -> list[nn.Parameter]:
         """What is trained: the student, unless no term asks it, and what losses and projectors have of their own."""
-        learners = [source for name, source in self.sources.items() if source.trained and self._requested[name]]
+        learners = [source for name, source in self.sources.items() if source.trained and self._signals.requested[name]]
         return [p for part in (*learners, self.objective) for p in part.parameters() if p.requires_grad]
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

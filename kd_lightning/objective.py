@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.errors import UserError
+from kd_lightning.errors import UserError, did_you_mean
 from kd_lightning.losses.sample_weights import Signals
 from kd_lightning.ranks import processes
 from kd_lightning.schedules.length import unlimited
@@ -61,6 +61,25 @@ class Objective(nn.Module):
         """The names of all signals that the terms take."""
         return {signal for _, term in self.items() for signal in term.names()}
 
+    def names_of(self, streams: Iterable[str | None]) -> set[str]:
+        """The names of the signals that terms take of these streams; None is the one that goes without a name."""
+        return {signal for _, term in self.items() if term.stream in streams for signal in term.names()}
+
+    def check_streams(self, streams: Mapping[str, Mapping[str, object]]) -> None:
+        """Raise `UserError` for a term of a stream that there is not, or that lacks the target which it takes."""
+        for name, term in self.items():
+            if term.stream is None:
+                continue
+            if term.stream not in streams:
+                named = ", ".join(stream for stream in streams if stream)
+                there = f"{did_you_mean(term.stream, streams)}there are {named}" if named else "the data have one alone"
+                raise UserError(f"terms.{name}.stream={term.stream}: no stream of the training data; {there}")
+            if "target" in term.names() and "target" not in streams[term.stream]:
+                raise UserError(
+                    f"terms.{name}.stream={term.stream}: the term takes target, and this stream has none; take a "
+                    "stream with targets, or a loss without"
+                )
+
     def connect(self, sources: Mapping[str, Iterable[str] | None], training_set: Iterable[str] = ()) -> None:
         """Expand `student.stages` and its like in the terms, and see that each signal they take exists.
 
@@ -87,13 +106,13 @@ class Objective(nn.Module):
     def is_built_from_examples(self) -> bool:
         return any(term.is_built_from_examples for _, term in self.items())
 
-    def build(self, examples: Signals) -> None:
-        """Make the parts of all terms that need examples of their signals; see `Term.build`."""
-        examples = {**examples, **_as_signals(Progress())}
+    def build(self, examples: Signals, streams: Mapping[str, Signals] | None = None) -> None:
+        """Make the parts of all terms that need examples of their signals; see `Term.build`, and `forward`."""
+        found = _by_stream(examples, streams)
         for name, term in self.items():
             if term.is_built_from_examples:
                 with naming(f"terms.{name}"):
-                    term.build(examples)
+                    term.build({**found[term.stream], **_as_signals(Progress())})
 
     def synchronized_buffers(self) -> dict[str, Tensor]:
         """By their names, the buffers that losses keep equal on all ranks by themselves, once they begin equal."""
@@ -118,13 +137,25 @@ class Objective(nn.Module):
             values |= {f"{name}_temperature": value for value in temperatures if isinstance(value, Tensor)}
         return values
 
-    def forward(self, signals: Signals, progress: Progress | None = None) -> ObjectiveValue:
+    def forward(
+        self, signals: Signals, progress: Progress | None = None, streams: Mapping[str, Signals] | None = None
+    ) -> ObjectiveValue:
+        """The value of one step's signals: those of the main stream, and of all streams by their names.
+
+        A term of a stream that is over already contributes nothing.
+        """
         progress = progress or Progress()
         weights = self.weights(progress)
-        signals = {**signals, **_as_signals(progress)}
-        active = [(name, term) for name, term in self.items() if "target" in signals or "target" not in term.names()]
+        moment = _as_signals(progress)
+        found = {stream: {**own, **moment} for stream, own in _by_stream(signals, streams).items()}
+        given = {name: found[term.stream] for name, term in self.items() if term.stream in found}
+        active = [
+            (name, term)
+            for name, term in self.items()
+            if name in given and ("target" in given[name] or "target" not in term.names())
+        ]
         several = processes() > 1 and self.training and torch.is_grad_enabled()
-        evaluated = {name: self._evaluate(name, term, signals, progress, several) for name, term in active}
+        evaluated = {name: self._evaluate(name, term, given[name], progress, several) for name, term in active}
         raw = {name: one.value for name, one in evaluated.items()}
         weighted = {name: weights[name] * value for name, value in raw.items()}
         if several:
@@ -166,6 +197,13 @@ def naming(key: str) -> Iterator[None]:
         if str(error).startswith(key):
             raise
         raise UserError(f"{key}{'.' if str(error).startswith('sample_weight=') else ': '}{error}") from error
+
+
+def _by_stream(main: Signals, streams: Mapping[str, Signals] | None) -> dict[str | None, Signals]:
+    """The signals of streams by what terms call them."""
+    found: dict[str | None, Signals] = {None: main}
+    found.update(streams or {})
+    return found
 
 
 def _as_signals(progress: Progress) -> dict[str, Tensor]:

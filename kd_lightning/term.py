@@ -62,6 +62,8 @@ class Term(nn.Module):
         sample_weight: what each sample counts: the name of a signal (B,), or a function that takes the mapping of all
             signals and returns (B,), such as `losses.sample_weights.Entropy()`. A function that takes signals which no
             term takes names them in an attribute `signals`.
+        stream: of several streams of training data, as `{labelled: loader, unlabelled: loader}` gives them, the one
+            whose signals it takes; None is the main one, the first with targets.
 
     A loss that is `Buildable` sees examples of its signals before the first step, after the projector.
     A number of the loss or of the sample weights may be a schedule, such as `SoftTarget(temperature=Linear(8, 1))`: its
@@ -77,6 +79,7 @@ class Term(nn.Module):
         weight: float | Schedule = 1.0,
         projector: Projector | None = None,
         sample_weight: SampleWeight | None = None,
+        stream: str | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(loss, nn.Module):
@@ -88,7 +91,10 @@ class Term(nn.Module):
         check_takes(loss, len(signals))
         if not (sample_weight is None or isinstance(sample_weight, str) or callable(sample_weight)):
             raise UserError(f"sample_weight={sample_weight}: must be the name of a signal, or a function of signals")
+        if not (stream is None or (isinstance(stream, str) and stream)):
+            raise UserError(f"stream={stream}: must be the name of a stream of training data, or None for the main one")
         self.loss = loss
+        self.stream = stream
         self.signals: list[str | list[str]] = [name if isinstance(name, str) else list(name) for name in signals]
         self.weight = weight
         self.projector = projector

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from kd_lightning.batch import as_batch, size_of
+from kd_lightning.batch import as_streams, size_of
 
 
 def is_logged(trainer: Trainer) -> bool:
@@ -51,7 +51,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.images += size_of(as_batch(batch)) * trainer.world_size
+        self.images += sum(map(size_of, as_streams(batch).values())) * trainer.world_size
         if is_logged(trainer):
             self._log_rate(pl_module)
 

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kd_lightning.batch import as_batch
+from kd_lightning.batch import main_batch
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.finite import is_wrong, listed, nan_if, nan_if_any_nonfinite, nonfinite_names
 from kd_lightning.objective import ObjectiveValue
@@ -82,7 +82,7 @@ class FiniteNumbers(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if not self._batches and self.skips:
             self._buffers_before = [buffer.clone() for buffer in changing_buffers(pl_module)]
-        index = as_batch(batch).get("index")
+        index = main_batch(batch).get("index")
         self._batches.append(TrainingBatch(trainer.global_step, trainer.current_epoch, batch_idx, index))
 
     def losses(self, value: ObjectiveValue) -> None:

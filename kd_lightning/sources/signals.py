@@ -1,0 +1,54 @@
+"""The signals of a training step: what sources give for its batches, as far as terms take it, and the batches' own."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from torch import Tensor
+
+from kd_lightning.batch import INPUT, KNOWN, Batch, main_stream
+from kd_lightning.signals import DETACHED, Signal, requested
+from kd_lightning.sources.source import Source
+
+NamesOf = Callable[[Iterable[str | None]], set[str]]
+
+
+class StepSignals:
+    """Asks the sources for what the terms take: `names` in all, and `names_of` some streams, of which None is the main.
+
+    Sources are asked once which taps they will have to give.
+    """
+
+    def __init__(self, sources: Mapping[str, Source], names: set[str], names_of: NamesOf) -> None:
+        self.sources = sources
+        self.requested = {name: requested(name, names) for name in sources}
+        for name, source in sources.items():
+            source.request(self.requested[name])
+        self.detached = [name for name in names if name.endswith(DETACHED)]
+        self.names_of = names_of
+        self._of_stream: dict[tuple[str, bool], set[str]] = {}
+
+    def of(self, batch: Batch, training: bool, stream: str = "", is_main: bool = True) -> dict[str, Tensor]:
+        """All signals of one batch in one flat dict; of a named stream the sources give those alone that terms take."""
+        signals = {name: value for name, value in batch.items() if not name.startswith((INPUT, KNOWN))}
+        for name, source in self.sources.items():
+            for input in self._inputs(name, source, training, stream, is_main):
+                given = source(batch, input, training=training)
+                signals |= {str(Signal(name, tap, input)): value for tap, value in given.items()}
+        detached = {name: name.removesuffix(DETACHED) for name in self.detached}
+        return signals | {name: signals[taken].detach() for name, taken in detached.items() if taken in signals}
+
+    def of_streams(
+        self, streams: Mapping[str, Batch], training: bool
+    ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+        """The signals of the main stream, and of all streams that have a name."""
+        main = main_stream(streams)
+        found = {name: self.of(batch, training, name, name == main) for name, batch in streams.items()}
+        return found[main], {name: signals for name, signals in found.items() if name}
+
+    def _inputs(self, name: str, source: Source, training: bool, stream: str, is_main: bool) -> Iterable[str]:
+        """The inputs that a source is asked for; of a learner in training, and of a stream, those that terms take."""
+        if stream:
+            if (stream, is_main) not in self._of_stream:
+                self._of_stream[stream, is_main] = self.names_of([stream, *([None] if is_main else [])])
+            return requested(name, self._of_stream[stream, is_main])
+        asked = self.requested[name]
+        return asked if source.trained and training else {INPUT: None, **asked}
