@@ -26,7 +26,7 @@ STEP = (
     "schedules/progress.py",
     "signals.py",
     "term.py",
-    "data/augment.py",
+    "data/augmentation/augment.py",
     "data/views.py",
     "models/normalization.py",
     "taps/address.py",
