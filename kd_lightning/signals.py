@@ -68,12 +68,15 @@ def expanded(name: str, available: Mapping[str, Iterable[str]]) -> str | list[st
     signal = read(name)
     if signal is None or signal.source not in available:
         return name
-    numbered: dict[str, list[str]] = {"stages": []}
+    numbered: dict[str, list[str]] = {}
     for tap in available[signal.source]:
         if match := re.fullmatch(r"(.*\D)\d+", tap):
             numbered.setdefault(f"{match[1]}s", []).append(str(signal._replace(tap=tap)))
-    if signal.tap == "last_stage" and numbered["stages"]:
-        return numbered["stages"][-1]
+    of_member, last, rest = signal.tap.rpartition("last_stage")
+    if last and not rest and (stages := numbered.get(f"{of_member}stages")):
+        return stages[-1]
+    if signal.tap == "stages" and not any(tap.endswith(".stages") for tap in numbered):  # nor of its members
+        return numbered.get("stages", [])
     return numbered.get(signal.tap, name)
 
 

@@ -16,7 +16,7 @@ from benchmarks.speed.timing import now
 from kd_lightning.config.resolvers import register_resolvers
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.config import conf_dir
-from kd_lightning.experiment.networks.build import build_module, build_network
+from kd_lightning.experiment.networks.build import build_module
 from kd_lightning.experiment.training import fit, quiet
 
 
@@ -68,16 +68,17 @@ class Ours:
         warnings.filterwarnings("ignore", ".*limit_val_batches=0.*")
         OmegaConf.set_struct(config, False)  # the clock joins its callbacks
         self.config, self.folder = config, folder
-        self.data = check(config)
+        self.experiment = check(config)
+        self.data = self.experiment.data
         seed_everything(config.seed, workers=True, verbose=False)
-        self.teacher = build_network("teacher", config.teacher, self.data)
-        self.module = build_module(config, self.data, self.teacher)
+        self.teacher = self.experiment.teacher.build(config, self.data)
+        self.module = build_module(self.experiment, self.teacher)
 
     def __call__(self, warm_up: int, steps: int) -> float:
         self.config.trainer.limit_train_batches = warm_up + steps + 1
         self.config.callbacks.clock = {"_target_": f"{__name__}.Clock", "first": warm_up, "last": warm_up + steps}
         run = Path(mkdtemp(dir=self.folder))
-        trainer = fit(self.config, self.module, self.data, run, run, "student").trainer
+        trainer = fit(self.config, self.module, self.data, run, run, "student", "speed").trainer
         (clock,) = [callback for callback in trainer.callbacks if isinstance(callback, Clock)]  # type: ignore[attr-defined]
         first, last = clock.times
         return last - first

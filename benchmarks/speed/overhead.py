@@ -10,7 +10,7 @@ from benchmarks.speed.ours import Ours, composed
 from benchmarks.speed.settings import ALPHA, PAIRS, TEMPERATURE, Pair
 from benchmarks.speed.timing import Effort, Row, alternate, median_ratio, say, stepwise
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.networks.build import build_network, build_optimization
+from kd_lightning.experiment.networks.build import build_optimization
 from kd_lightning.losses import functional
 
 EFFORT = Effort(steps=4, warm_up=1, repeats=5)
@@ -41,8 +41,10 @@ def bare_steps(ours: Ours) -> Iterator[None]:
     """One training step for each `next`, with networks, optimizer and loader of their own, in float32."""
     config, data = ours.config, ours.data
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    student = build_network("student", config.student, data).train().to(memory_format=layout)
-    teacher = build_network("teacher", config.teacher, data).eval().to(memory_format=layout)
+    student = ours.experiment.student.build(data).train().to(memory_format=layout)
+    teacher = ours.experiment.teacher.build(config, data)
+    assert teacher is not None
+    teacher = teacher.eval().to(memory_format=layout)
     optimizer = build_optimization(config)["optimizer"](student.parameters())
     while True:
         for batch in batches(data):

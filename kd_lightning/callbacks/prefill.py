@@ -19,6 +19,7 @@ from kd_lightning.data.batches import ImageSet, ShardedBatches
 from kd_lightning.data.views import view_of
 from kd_lightning.errors import UserError
 from kd_lightning.sources import CachedSource
+from kd_lightning.sources.cached import cached_in
 from kd_lightning.store.folders import lock_beside
 from kd_lightning.terminal import say
 
@@ -26,7 +27,7 @@ TURN = 60.0  # seconds to wait for another run before the ranks meet: less than 
 
 
 class Prefill(Callback):
-    """Keeps the teacher's answers to all batches to come, each rank to its own, in large batches.
+    """Keeps the cached sources' answers to all batches to come, each rank to its own, in large batches.
 
     Of several runs that need the same answers, one asks for them and the others wait. Raises UserError for a training
     without an end, and for data that draw their batches in a way of their own.
@@ -35,17 +36,15 @@ class Prefill(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImageDataModule)
-        teacher = getattr(pl_module, "teacher", None)
-        if not isinstance(teacher, CachedSource):  # it is the teacher that is trained, or the student alone
-            return
-        if teacher.answers.records is None:  # they cannot be kept
-            return
-        images, sampler = training_batches(trainer.train_dataloader, data)
-        epochs = list(epochs_to_come(trainer))
-        lock = FileLock(lock_beside(teacher.answers.records.path.parent))  # `kd-cache rm` tries it, too
-        with held_by_all_ranks(lock, trainer.strategy):
-            for epoch, batches in epochs:
-                self.answer(rows_of(images, sampler, epoch, batches), epoch, images, teacher, trainer, data)
+        for source in cached_in(pl_module):
+            if source.answers.records is None:  # they cannot be kept
+                continue
+            images, sampler = training_batches(trainer.train_dataloader, data)
+            epochs = list(epochs_to_come(trainer))
+            lock = FileLock(lock_beside(source.answers.records.path.parent))  # `kd-cache rm` tries it, too
+            with held_by_all_ranks(lock, trainer.strategy):
+                for epoch, batches in epochs:
+                    self.answer(rows_of(images, sampler, epoch, batches), epoch, images, source, trainer, data)
 
     def answer(
         self,

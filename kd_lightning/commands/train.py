@@ -37,7 +37,7 @@ def main(config: DictConfig) -> float | None:
     if is_sweep_job():
         return sweep_job(config)
     folder, given = run_folder(), as_typed(HydraConfig.get().overrides.task)
-    data = check(config)
+    experiment = check(config)
     if sweep_of(folder) is None:  # a sweep has looked at all of its jobs together
         refuse_unused(config, given)
         if (line := set_for_nothing(config, given)) is not None:
@@ -46,8 +46,8 @@ def main(config: DictConfig) -> float | None:
         interruption.run, interruption.remedy = folder, goes_on(folder)
         if finished(folder) is None:
             say("run", f"if it is interrupted, {interruption.remedy}")
-            introduce(config, data)
-        summary = run(config, data, folder)
+            introduce(experiment)
+        summary = run(experiment, folder)
     show(comparison(summary))
     show(caption(summary))
     say("run", str(folder))

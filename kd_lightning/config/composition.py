@@ -19,6 +19,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import raise_missing_key
 from kd_lightning.experiment.config import as_typed, conf_dir
 
+NETWORKS = ("student", "teacher")
 OWN = ("command-line", "hydra.searchpath in command-line", "hydra.searchpath in main")  # what Hydra calls these sources
 
 
@@ -125,8 +126,13 @@ def needed_at_root(name: str) -> list[str]:
 
 
 def needed_in_group(name: str) -> list[str]:
-    """The keys of a group's value; of what is instantiated `_target_` alone, of terms and callbacks by name none."""
+    """The keys of a group's value; of what is instantiated `_target_` alone, of terms and callbacks by name none.
+
+    Student and teacher are networks where they have no `_target_`.
+    """
     keys = without_defaults(packaged(name))
+    if name.partition("/")[0] in NETWORKS:
+        return [key for key in keys if key != "_target_"]
     if "_target_" in keys:
         return ["_target_"]
     return [] if name.partition("/")[0] in ("loss", "callbacks", "logger") else keys

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 TARGET = "_target_"
 OF_THE_PLACE = ("_partial_", "_recursive_", "_convert_")  # an optimizer is made later, of whichever class
+OF_A_METHOD = ("batch_statistics",)  # switches that a method turns on for whichever class
 
 
 def with_new_targets(lines: Sequence[str], parsed: Sequence[Override]) -> list[str]:
@@ -80,7 +81,7 @@ def merged(before: Any, value: Mapping[Any, Any]) -> dict[str, Any]:
 def keep_alone(part: DictConfig, given: Mapping[str, Any]) -> None:
     """Of a part of a config the given keys, in every depth, and how its place has it made."""
     for name in list(part):
-        if name in OF_THE_PLACE:
+        if name in OF_THE_PLACE or (name in OF_A_METHOD and part[name] is True):
             continue
         if str(name) not in given:
             del part[name]

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning import seed_everything
 from omegaconf import DictConfig
 
 from kd_lightning.data import ImageDataModule
@@ -12,20 +11,12 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import BAD_INPUT
 from kd_lightning.experiment.checks.blame import SEE_ALL, reason_of, setting
 from kd_lightning.experiment.checks.rehearsal import rehearse
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.memory import forget_peaks
+from kd_lightning.experiment.folder.summary import summarise
 from kd_lightning.experiment.initialization import initialise
-from kd_lightning.experiment.networks.build import (
-    build_module,
-    build_network,
-    file_metadata,
-    has_teacher,
-    is_own_teacher,
-    model_name,
-)
-from kd_lightning.experiment.networks.own_teacher import build_own_teacher
+from kd_lightning.experiment.networks.build import build_module
 from kd_lightning.experiment.storage import networks
-from kd_lightning.experiment.storage.measurements import measure_cached
-from kd_lightning.experiment.summary import summarise
 from kd_lightning.experiment.testing import (
     Metrics,
     TestedNetwork,
@@ -48,33 +39,37 @@ from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 
 
-def compare(config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig) -> dict[str, Any]:
-    """Run a checked config in its folder; returns the summary, which is written there last.
+def compare(experiment: Experiment, folder: Path, began: DictConfig) -> dict[str, Any]:
+    """Run an experiment in its folder; returns the summary, which is written there last.
 
     `began` is the config that the run began with, on other devices perhaps.
     """
+    config, data, described, learned_from = experiment
     read(data, config)
-    rehearse(config, data, folder)
+    rehearse(experiment, folder)
     forget_peaks()  # those of a sweep's earlier jobs
-    teacher = obtain_teacher(config, data, folder, began) if has_teacher(config) else None
+    teacher = learned_from.obtain(config, data, folder, began)
     network = None if teacher is None else teacher.network
-    module = build_module(config, data, network, began)
-    scratch = networks.obtain("scratch", config, data, folder, began) if teacher and config.scratch else None
-    say("student", f"{model_name(config.student)}, {' + '.join(name for name, _ in module.objective.items())}")
+    module = build_module(experiment, network, began)
+    alone = teacher is not None and config.scratch
+    scratch = networks.obtain("scratch", described, config, data, folder / "scratch", began) if alone else None
+    say("student", f"{described.name}, {' + '.join(name for name, _ in module.objective.items())}")
+    title = f"{described.name} ← {learned_from.name}" if learned_from.exists else described.name
     if config.initialization:
-        initialise(module, config, data, network, folder, began)
+        initialise(module, experiment, network, folder, began, title)
     with one_wandb_run():
-        done = fit(config, module, data, folder, folder, role="student")
+        done = fit(config, module, data, folder, folder, "student", title, learned_from.callbacks())
         student, selected = measure_student(done, module, data, folder, config.test)
         if module.teacher is not None and module.teacher.changes:
             teacher = measure_alone(config, module.teacher, data)
         compared = {"teacher": teacher, "scratch": scratch, "student": student}
-        summary = summarise(config, data, module.task, module.objective, compared, selected)
+        names = {"teacher": learned_from.name, "scratch": described.name, "student": described.name}
+        summary = summarise(config, data, module.task, module.objective, compared, names, selected)
         if config.on_nonfinite == "skip":
             summary["skipped_steps"] = module.finite.skipped
         if done.trainer.is_global_zero:
             weights = folder / "student.safetensors"
-            save_weights(student.network, weights, file_metadata(config.student, student.network))
+            save_weights(student.network, weights, described.file_metadata(student.network))
             log_results(done.trainer.loggers, "student", summary, student.arrays, data.class_names, weights)
     if done.trainer.is_global_zero:
         write_files(folder, summary, {role: network.arrays for role, network in compared.items() if network})
@@ -90,19 +85,6 @@ def read(data: ImageDataModule, config: DictConfig) -> None:
         raise
     except Exception as error:
         raise UserError(f"{setting('data', config)}: cannot be read: {reason_of(error)}; {SEE_ALL}") from error
-
-
-def obtain_teacher(config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig) -> TestedNetwork:
-    """The teacher: trained first, once, or from weights that exist, or a class of the user's own."""
-    if is_own_teacher(config):
-        say("teacher", model_name(config.teacher))
-        source = build_own_teacher(config, data)
-        return TestedNetwork(source, {}) if source.changes else measure_alone(config, source, data)
-    if config.teacher.weights == "train":
-        return networks.obtain("teacher", config, data, folder, began)
-    say("teacher", f"{model_name(config.teacher)}, weights: {config.teacher.weights or 'random'}")
-    seed_everything(config.seed, workers=True, verbose=False)  # for random weights
-    return measure_cached(config.teacher, build_network("teacher", config.teacher, data), config, data)
 
 
 def measure_student(

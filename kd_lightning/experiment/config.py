@@ -26,6 +26,12 @@ def plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
+def arguments(part: Any) -> dict[str, Any]:
+    """A part of the config as plain arguments by name, `_target_` among them. Raises for a value that is missing."""
+    values: Any = OmegaConf.to_container(part, resolve=True, throw_on_missing=True)
+    return {str(name): value for name, value in values.items()}
+
+
 def as_typed(overrides: Any) -> list[str]:
     """The overrides of a command line that Hydra records, with what refers to other keys as it was typed."""
     typed: Any = OmegaConf.to_container(overrides, resolve=False)

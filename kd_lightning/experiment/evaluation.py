@@ -5,27 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from lightning import Trainer, seed_everything
+from lightning import Trainer
 from omegaconf import DictConfig
-from torch import nn
 
 from kd_lightning.columns import VALIDATED
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import is_file
 from kd_lightning.experiment.folder.stored_config import run_config
-from kd_lightning.experiment.networks.build import (
-    adapted_to_its_like,
-    build_network,
-    has_teacher,
-    is_own_teacher,
-    logits_tap,
-)
-from kd_lightning.experiment.networks.own_teacher import build_own_teacher
+from kd_lightning.experiment.networks.student import student_of
 from kd_lightning.experiment.recipe import of_student
-from kd_lightning.experiment.storage import networks
 from kd_lightning.experiment.storage.late_results import log_later
 from kd_lightning.experiment.task import task_of
+from kd_lightning.experiment.teachers import teacher_of
 from kd_lightning.experiment.testing import student_weights, test, test_student, weights_in
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
@@ -34,7 +25,6 @@ from kd_lightning.runs.caution import part
 from kd_lightning.runs.folder import checkpoint_name, finished
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import Damaged, archive_is_damaged
-from kd_lightning.terminal import say
 from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 
 
@@ -83,17 +73,17 @@ def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[Distillation
     data: ImageDataModule = instantiate(run.data)
     data.check()
     data.prepare_data()
-    teacher = find_teacher(run, data)
+    described, learned_from = student_of(run), teacher_of(run)
+    teacher = learned_from.find(run, data)
     if archive_is_damaged(checkpoint):
         other = "last" if checkpoint.stem == "best" else "best"
         raise Damaged(f"{checkpoint}: is damaged; checkpoint={other} tests the other one")
-    settings = DictConfig({**run.student, "weights": str(checkpoint), "weights_key": None})
-    student = build_network("student", settings, data, adapted_to_its_like(run, data))
+    student = described.at(checkpoint).build(data, described.adapted_to_its_like(learned_from, data))
     module = DistillationModule(
         student=student,
         teacher=teacher,
-        student_taps=logits_tap("student", run.student),
-        teacher_taps=logits_tap("teacher", run.teacher),
+        student_taps=described.logits_tap(),
+        teacher_taps=learned_from.logits_tap(),
         task=task_of(run, data),
     )
     if module.teacher is not None and module.teacher.changes:  # as it was at the end, when it was measured
@@ -106,21 +96,3 @@ def one_device(run: DictConfig, options: Mapping[str, Any]) -> Trainer:
     quiet()
     fixed = {"devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
     return instantiate(of_student(run).trainer, **{**options, **fixed})
-
-
-def find_teacher(run: DictConfig, data: ImageDataModule) -> nn.Module | None:
-    """The run's teacher; None, and a line that says so, where it is not on this machine."""
-    if not has_teacher(run):
-        return None
-    if is_own_teacher(run):
-        return build_own_teacher(run, data)
-    if run.teacher.weights == "train":
-        network = networks.find(run.teacher, run, data)
-    elif is_file(run.teacher.weights) and not Path(run.teacher.weights).expanduser().exists():
-        network = None
-    else:
-        seed_everything(run.seed, workers=True, verbose=False)  # for a teacher of random weights
-        network = build_network("teacher", run.teacher, data)
-    if network is None:
-        say("teacher", "not on this machine: agreement is left out")
-    return network

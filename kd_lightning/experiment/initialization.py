@@ -5,13 +5,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import nn
 
-from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import INITIALIZATION
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.networks.build import module_around
 from kd_lightning.experiment.recipe import as_the_others
-from kd_lightning.experiment.storage.answers import is_cached
 from kd_lightning.experiment.training import fit
 from kd_lightning.module import DistillationModule
 from kd_lightning.terminal import say
@@ -21,28 +20,30 @@ KEPT_CALLBACKS = ("checkpoint_last", "checkpoint_timed", "progress_bar")
 
 def initialise(
     module: DistillationModule,
-    config: DictConfig,
-    data: ImageDataModule,
+    experiment: Experiment,
     teacher: nn.Module | None,
     folder: Path,
     began: DictConfig,
+    title: str,
 ) -> None:
     """Train what `initialization.loss` reaches, at a constant learning rate and without validation.
 
     Afterwards the module's student holds what it learned, and so does each part of a term that a term of the same name
-    trained. An interrupted one is taken up again; a finished one is loaded.
+    trained. An interrupted one is taken up again; a finished one is loaded. `title` names the run's
+    networks.
     """
     if (folder / "checkpoints" / "last.ckpt").exists():  # the training itself has begun, and holds it all
         return
-    short = as_training(config)
-    first = module_around(module.student, short, data, teacher, config.initialization.loss)
+    config, data = experiment.config, experiment.data
+    short = experiment._replace(config=as_training(config), teacher=experiment.teacher.uncached())
+    first = module_around(module.student, short, teacher, config.initialization.loss)
     say(
         INITIALIZATION,
         f"{config.initialization.epochs} epochs, {' + '.join(name for name, _ in first.objective.items())}",
     )
     values = without_secrets(plain(began))  # what a resumed run is compared with
     first.save_hyperparameters({"config": dict(values)}, logger=False)
-    fit(short, first, data, folder / INITIALIZATION, folder / INITIALIZATION, "student")
+    fit(short.config, first, data, folder / INITIALIZATION, folder / INITIALIZATION, "student", title)
     own = module.objective.state_dict()
     learned = {name: value for name, value in first.objective.state_dict().items() if name in own}
     module.objective.load_state_dict(learned, strict=False)
@@ -53,8 +54,6 @@ def as_training(config: DictConfig) -> DictConfig:
     short = as_the_others(config)
     short.optimizer.lr = config.initialization.lr
     short.scheduler = None
-    if is_cached(config):
-        short.teacher.cache = "off"  # what is kept is for the training itself
     short.trainer.max_epochs, short.trainer.max_steps = config.initialization.epochs, -1
     short.trainer.limit_val_batches = 0
     short.callbacks = {name: value for name, value in (config.callbacks or {}).items() if name in KEPT_CALLBACKS}

@@ -5,8 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.comparison import compare
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import finished, same_config
 from kd_lightning.experiment.folder.stored_config import save_config, stored_values
 from kd_lightning.reporting.pages.page import NAME as PAGE
@@ -15,13 +15,13 @@ from kd_lightning.system.files import set_aside_folder
 from kd_lightning.system.records import Damaged
 
 
-def run(config: DictConfig, data: ImageDataModule, folder: Path) -> dict[str, Any]:
-    """The summary of a checked config's run; raises `UserError` if the folder holds a run of another config."""
-    began = same_config(config, folder, data.batch_size)
+def run(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """The summary of an experiment's run; raises `UserError` if the folder holds a run of another config."""
+    began = same_config(experiment.config, folder, experiment.data.batch_size)
     summary = finished(folder)
     if summary is None:
         save_config(began, folder)
-        summary = compare(config, data, folder, began)
+        summary = compare(experiment, folder, began)
     else:
         mend(began, folder)
     return summary

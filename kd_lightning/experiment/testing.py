@@ -16,8 +16,8 @@ from kd_lightning.callbacks import MeasuredPart
 from kd_lightning.columns import VALIDATED
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.networks.build import example_input
 from kd_lightning.experiment.networks.memory_format import use_channels_last, use_contiguous
+from kd_lightning.experiment.networks.network import example_input
 from kd_lightning.experiment.ranks.launcher import launch_with_peers
 from kd_lightning.experiment.task import task_of
 from kd_lightning.experiment.training import quiet

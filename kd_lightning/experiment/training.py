@@ -24,7 +24,6 @@ from kd_lightning.callbacks import (
     MetricsRows,
     MidEpoch,
     MovedFolder,
-    Prefill,
     SavedWhenInterrupted,
     SeededBatches,
     SeededEpochs,
@@ -35,15 +34,15 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.checks.unreached import without_unreached
 from kd_lightning.experiment.folder.description import describe
-from kd_lightning.experiment.networks.build import example_input
 from kd_lightning.experiment.networks.instantiation import make
 from kd_lightning.experiment.networks.memory_format import use_channels_last
+from kd_lightning.experiment.networks.network import example_input
 from kd_lightning.experiment.ranks.launcher import launch_with_peers
 from kd_lightning.experiment.ranks.shares import KeptShares, as_before
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.task import with_monitors
 from kd_lightning.module import DistillationModule
-from kd_lightning.sources import CachedSource
+from kd_lightning.sources.cached import cached_in
 from kd_lightning.system.interruption import Interrupted, interruption
 from kd_lightning.terminal import say, show
 from kd_lightning.tracking.loggers import describe_training, of_this_training
@@ -139,8 +138,8 @@ def plugins_of(trainer: DictConfig) -> list[Any]:
     return plugins if writes else [*plugins, CheckpointFiles()]
 
 
-def own_callbacks(config: DictConfig, folder: Path) -> list[Callback]:
-    """The callbacks that a training in `folder` has beside those of the config."""
+def own_callbacks(config: DictConfig, folder: Path, of_teacher: Sequence[Callback]) -> list[Callback]:
+    """The callbacks that a training in `folder` has beside those of the config, its teacher's among them."""
     callbacks: list[Callback] = [
         SeededBatches(config.seed),
         SeededEpochs(config.seed),
@@ -151,24 +150,30 @@ def own_callbacks(config: DictConfig, folder: Path) -> list[Callback]:
     ]
     if config.compile:
         callbacks.insert(0, Compilation("default" if config.compile is True else config.compile))
-    if config.teacher.get("cache") == "prefill":
-        callbacks.append(Prefill())
     requeues = "SLURMEnvironment" in str(config.trainer.get("plugins"))
-    return [*callbacks, EpochLines(), SavedWhenInterrupted(folder / "checkpoints" / LAST, requeues)]
+    return [*callbacks, *of_teacher, EpochLines(), SavedWhenInterrupted(folder / "checkpoints" / LAST, requeues)]
 
 
 def fit(
-    config: DictConfig, module: DistillationModule, data: ImageDataModule, folder: Path, logs: Path, role: str
+    config: DictConfig,
+    module: DistillationModule,
+    data: ImageDataModule,
+    folder: Path,
+    logs: Path,
+    role: str,
+    title: str,
+    of_teacher: Sequence[Callback] = (),
 ) -> Fit:
     """Train a module, from checkpoints/last.ckpt in `folder` where an interrupted training left one.
 
-    `role` is `teacher`, `scratch` or `student`; the first two have their `logs` below the run's folder.
+    `role` is `teacher`, `scratch` or `student`; the first two have their `logs` below the run's folder. `title`
+    names the networks, and the callbacks `of_teacher` stand beside the training.
     """
     quiet()
     config = of_student(config) if role == "student" else config
     if config.channels_last:
         use_channels_last(module, example_input(data))
-    callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config, folder)]
+    callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config, folder, of_teacher)]
     trainer = make_trainer(config, callbacks, of_this_training(make_loggers(config, logs), role))
     launch_with_peers(trainer)
     last = usable(folder / "checkpoints")
@@ -178,7 +183,7 @@ def fit(
         say("resuming", f"after step {stored['global_step']}, in epoch {stored['epoch']}")
     shares, data = as_before(trainer, data, {} if last is None else stored)
     trainer.callbacks.append(KeptShares(shares))  # type: ignore[attr-defined]
-    training = describe(config, role, data, logs if role == "student" else logs.parent)
+    training = describe(config, role, title, data, logs if role == "student" else logs.parent)
     describe_training(trainer.loggers, training, folder, last is not None)
     seed_everything(config.seed, workers=True, verbose=False)
     keep_profile(trainer, logs)
@@ -197,7 +202,8 @@ def fit(
         say("skipped", f"{module.finite.skipped} steps of the {role}, which were not finite")
     if trainer.is_global_zero:
         show_profile(trainer)
-    if isinstance(module.teacher, CachedSource) and module.teacher.answers.divergence is not None:
-        say("teacher", f"what is kept differs from its answers by {module.teacher.answers.divergence:.1e} nats")
+    for source in cached_in(module):
+        if source.answers.divergence is not None:
+            say("teacher", f"what is kept differs from its answers by {source.answers.divergence:.1e} nats")
     throughput = next(c for c in trainer.callbacks if isinstance(c, Throughput))  # type: ignore[attr-defined]
     return Fit(trainer, {"fit_s": throughput.fit_s, "images_per_s": throughput.images_per_s})

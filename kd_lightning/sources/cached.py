@@ -78,3 +78,8 @@ class CachedSource(FrozenSource):
             kept[missing] = self.answers.write(index, view, fresh.cpu()).to(kept.device)
         (classifier,) = self._classifier
         return {"logits": kept} if classifier is None else {"pooled": kept, "logits": classifier(kept)}
+
+
+def cached_in(module: nn.Module) -> list[CachedSource]:
+    """The sources whose answers are kept, among all parts of a module."""
+    return [part for part in module.modules() if isinstance(part, CachedSource)]

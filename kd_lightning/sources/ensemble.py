@@ -54,6 +54,10 @@ class Ensemble(FrozenSource):
         for member in self.sources().values():
             member.close()
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        for member in self.sources().values():
+            member.compile(*args, **kwargs)
+
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         each = {name: member(batch) for name, member in self.sources().items()}
         logits = [answers["logits"] for answers in each.values()]

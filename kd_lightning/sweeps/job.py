@@ -72,12 +72,12 @@ def job_in(folder: Path, config: DictConfig) -> float:
 def run_job(config: DictConfig, folder: Path) -> dict[str, Any]:
     """The job's run; the student is not tested where the sweep selects on validation data."""
     show_no_bar(config)
-    data = check(config)
-    config.test = config.test and data.validates_on != "validation"
+    experiment = check(config)
+    config.test = config.test and experiment.data.validates_on != "validation"
     if number_of_ranks(config) > 1:
         return run_in_own_process(config, folder)
     with one_run_in(folder), one_device():
-        return run(config, data, folder)
+        return run(experiment, folder)
 
 
 def show_no_bar(config: DictConfig) -> None:

@@ -1,6 +1,6 @@
 """What a model offers before it has weights: its taps, their shapes, its parameters."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -44,17 +44,21 @@ def inspect_model(
     taps: Mapping[str, str],
     taken: Collection[str] | None,
     adapt: Adapt | None = None,
+    *,
+    key: str | None = None,
 ) -> Inspection:
     """Build a model without weights, on the meta device where it runs there, and find its taps.
 
-    `role` is the config's key, `model` its value, `taps` are named beside those that are found, of which `taken` need
-    to be found, all where None. `adapt` is what becomes of the model before it is used, given an example. Raises
-    `UserError` where the model does not run on this input, or has no such module as a tap names.
+    `role` is whose model it is, `key` where that stands in the config, `model` its value. `taps` are named beside those
+    that are found, of which `taken` need to be found, all where None. `adapt` is what becomes of the model before it is
+    used, given an example. Raises `UserError` where the model does not run on this input, or has no such module as a
+    tap names.
     """
     name = model if isinstance(model, str) else str(model["_target_"])
+    key = key or f"{role}.model"
 
     def inspect(device: str) -> Inspection:
-        network, example = _build(device, role, model, input_size, num_classes, adapt)
+        network, example = _build(device, key, model, input_size, num_classes, adapt)
         try:
             wanted = None if taken is None else {*taken} - {*taps}
             found = _found(network, example, wanted, taps.get("logits", ""), num_classes)
@@ -70,7 +74,7 @@ def inspect_model(
     except Exception as error:
         shape = "x".join(map(str, input_size))
         raise UserError(
-            f"{role}.model={name}: does not run on an input of {shape} ({error}); take a model for this size, "
+            f"{key}={name}: does not run on an input of {shape} ({error}); take a model for this size, "
             f"other data, or in kd-inspect another {role}.input_size"
         ) from error
 
@@ -93,12 +97,17 @@ class Cost:
     params: int
     flops: int
 
+    @classmethod
+    def total(cls, costs: Sequence["Cost"]) -> "Cost":
+        """What several networks cost together."""
+        return cls(sum(cost.params for cost in costs), sum(cost.flops for cost in costs))
 
-def cost_of(role: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None = None) -> Cost:
+
+def cost_of(key: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None = None) -> Cost:
     """The cost of a model that runs on this input, on the meta device where it runs there; see `inspect_model`."""
 
     def cost(device: str) -> Cost:
-        network, example = _build(device, role, model, input_size, num_classes, adapt)
+        network, example = _build(device, key, model, input_size, num_classes, adapt)
         with dry_run(network, example):
             return Cost(_parameters(network), count_flops(network, example[:1]))
 
@@ -106,12 +115,12 @@ def cost_of(role: str, model: Any, input_size: Shape, num_classes: int, adapt: A
 
 
 def _build(
-    device: str, role: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None
+    device: str, key: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None
 ) -> tuple[nn.Module, Tensor]:
     """The network, adapted, and an example (2, C, H, W), both on a device."""
     with torch.device(device):
         example = torch.zeros(2, *input_size)
-        network = ready(create_model(model, num_classes, input_size[0], key=f"{role}.model"), example)
+        network = ready(create_model(model, num_classes, input_size[0], key=key), example)
         return (network if adapt is None else adapt(network, example)), example
 
 

@@ -33,7 +33,7 @@ def part(key: str, *overrides: str) -> Any:
         (
             "teacher",
             ["method=ofd", "teacher={_target_: mine.T, inner: {_target_: mine.U, x: 1}}", "teacher.inner.y=2"],
-            {"_target_": "mine.T", "inner": {"_target_": "mine.U", "x": 1, "y": 2}},
+            {"_target_": "mine.T", "batch_statistics": True, "inner": {"_target_": "mine.U", "x": 1, "y": 2}},
         ),
         ("data.augment", ["data.augment={_target_: mine.A}"], {"_target_": "mine.A"}),
         ("loss.kd.loss", ["loss.kd.loss._target_=mine.L"], {"_target_": "mine.L"}),

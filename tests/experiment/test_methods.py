@@ -17,7 +17,8 @@ from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.checks.unreached import without_unreached
 from kd_lightning.experiment.config import conf_dir, options
 from kd_lightning.experiment.initialization import as_training
-from kd_lightning.experiment.networks.build import build_module, build_network, example_input, module_around
+from kd_lightning.experiment.networks.build import build_module, module_around
+from kd_lightning.experiment.networks.network import example_input
 from kd_lightning.module import DistillationModule
 from kd_lightning.schedules.progress import Progress
 from tests.cli.test_configs import composed
@@ -62,13 +63,16 @@ def small_config(method: str) -> DictConfig:
 def modules(method: str) -> Iterator[tuple[DistillationModule, ImageDataModule]]:
     """The module of a method's training, in front of it that of its first phase, each as it is trained."""
     config = small_config(method)
-    data = check(config)
+    experiment = check(config)
+    data = experiment.data
     data.prepare_data()
-    teacher = build_network("teacher", config.teacher, data)
-    module = build_module(config, data, teacher)
+    teacher = experiment.teacher.build(config, data)
+    module = build_module(experiment, teacher)
     yield module, data
     if config.initialization:
-        first = module_around(module.student, as_training(config), data, teacher, config.initialization.loss)
+        first = module_around(
+            module.student, experiment._replace(config=as_training(config)), teacher, config.initialization.loss
+        )
         with without_unreached(first, example_input(data)):
             yield first, data
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from kd_lightning.data import InMemoryDataModule, MemoryImages, Sources
+from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.networks.build import build_module
 from kd_lightning.sources import FrozenSource
 from tests.cli.test_configs import composed
@@ -125,10 +125,9 @@ def test_an_own_teacher(command: Command) -> None:
 
 def test_a_loss_with_parameters_leaves_the_students_first_weights_alone(command: Command) -> None:
     config = composed("loss=ce")
-    data = instantiate(config.data)
-    plain = build_module(config, data, None).student.state_dict()
+    plain = build_module(check(config), None).student.state_dict()
     config.loss.ce.loss = {"_target_": "tests.experiment.test_own_classes.LearnedLoss"}
-    learned = build_module(config, data, None).student.state_dict()
+    learned = build_module(check(config), None).student.state_dict()
     assert all(torch.equal(plain[name], learned[name]) for name in plain)
 
 

@@ -15,7 +15,7 @@ from torchvision import transforms
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.networks.own_teacher import build_own_teacher
+from kd_lightning.experiment.teachers import teacher_of
 from kd_lightning.experiment.testing import measure_alone
 from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
 from kd_lightning.models.normalization import note_training
@@ -74,7 +74,7 @@ def test_an_ensemble_is_as_good_as_its_members(command: Command, tmp_path: Path)
         config, data = with_teacher(
             f"{{_target_: tests.experiment.test_own_teacher.Mean, files: [{files[name]}], hidden: {hidden}}}"
         )
-        measured = measure_alone(config, build_own_teacher(config, data), data).test
+        measured = measure_alone(config, teacher_of(config).build(config, data), data).test
         assert measured["top1"] == alone[name]["top1"]
         assert measured["nll"] == pytest.approx(alone[name]["nll"], rel=1e-3)
 
@@ -158,7 +158,7 @@ WAYS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 )
 def test_only_what_gets_images_as_they_are_is_normalised(way: str, normalised: dict[str, tuple[float, float]]) -> None:
     config, data = with_teacher(f"{{_target_: tests.experiment.test_own_teacher.Given, way: {way}}}")
-    teacher = build_own_teacher(config, data)
+    teacher = teacher_of(config).build(config, data)
     stored = {name: stored_normalization(module) for name, module in teacher.named_children()}
     expected = {name: {"mean": [mean], "std": [std]} for name, (mean, std) in normalised.items()}
     found = {
@@ -196,8 +196,10 @@ class Failing(Given):
     ],
 )
 def test_what_is_no_teacher_is_told(target: str, words: str) -> None:
+    config, data = with_teacher(target)
+    teacher = teacher_of(config)
     with pytest.raises(UserError) as error:
-        build_own_teacher(*with_teacher(target))
+        teacher.build(config, data)
     assert str(error.value).startswith("teacher._target_=")
     assert words in str(error.value)
     assert "\n" not in str(error.value)

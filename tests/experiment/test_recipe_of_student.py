@@ -8,7 +8,6 @@ import pytest
 from omegaconf import OmegaConf
 
 from kd_lightning.config.resolvers import times
-from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.initialization import as_training
@@ -50,8 +49,10 @@ def test_the_distilled_student_alone_is_trained_by_it(command: Command) -> None:
 
 def fingerprint(*overrides: str) -> tuple[dict[str, object], dict[str, object]]:
     config = composed(*overrides)
-    data: ImageDataModule = check(config)
-    return cache_key(config.teacher, config, data), cache_key(config.student, config, data)
+    experiment = check(config)
+    data, networks = experiment.data, (*experiment.teacher.networks().values(), experiment.student)
+    teacher, student = (cache_key(network, config, data) for network in networks)
+    return teacher, student
 
 
 def test_what_is_trained_once_does_not_depend_on_it() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from kd_lightning.data import Sources
 from kd_lightning.experiment import comparison
 from kd_lightning.experiment.checks import rehearsal
+from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.checks.rehearsal import rehearse
 from tests.cli.test_bad_input import assert_refused
 from tests.cli.test_configs import composed
@@ -192,11 +192,12 @@ def test_a_run_needs_the_other_groups(command: Command, group: str) -> None:
 def test_it_leaves_the_random_state_and_the_data_as_they_were(tmp_path: Path) -> None:
     config = composed(*SHORT, "method=crd", "loss.crd.loss.negatives=8", f"paths.cache_dir={tmp_path / 'cache'}")
     config.paths.output_dir = str(tmp_path / "run")
-    data = instantiate(config.data)
+    experiment = check(config)
+    data = experiment.data
     data.setup()
     attributes = dict(vars(data))
     states = [torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()]
-    rehearse(config, data, tmp_path / "run")
+    rehearse(experiment, tmp_path / "run")
     assert torch.equal(states[0], torch.get_rng_state())
     assert np.array_equal(states[1], np.random.get_state()[1])
     assert states[2] == random.getstate()

@@ -21,7 +21,7 @@ from torchmetrics import MetricCollection
 
 from kd_lightning import losses
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.storage.answers import check_cache
+from kd_lightning.experiment.storage.answers import KeptAnswers
 from kd_lightning.reporting.pages.content import Content, Table
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.runs.reading import read
@@ -110,10 +110,9 @@ def test_no_loss_takes_memory_for_each_pair_of_classes(kind: type[torch.nn.Modul
 
 
 def test_of_more_classes_than_16_bits_tell_apart_no_largest_logits_are_kept() -> None:
-    config = OmegaConf.create({"teacher": {"cache": "logits", "cache_bits": 16, "cache_top_k": 10}})
     data: Any = SimpleNamespace(num_classes=2**16 + 1)
     with pytest.raises(UserError, match=r"cache_top_k=10: the data have 65,537 classes"):
-        check_cache(config, data, {"logits"})
+        KeptAnswers("logits", 16, 10).check(OmegaConf.create(), data, batch_statistics=False)
 
 
 def test_answers_are_looked_through_a_part_at_a_time(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from kd_lightning.data.folders import folder
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.networks.build import build_module, build_network
+from kd_lightning.experiment.networks.build import build_module
 from tests.cli.test_configs import composed
 from tests.conftest import Command
 from tests.data.test_folder import tree
@@ -62,8 +62,8 @@ def test_another_way_to_decode_has_answers_of_its_own(
     )
     for decoding in (1, 2):
         monkeypatch.setattr(folder, "DECODING", decoding)
-        data = check(config)
-        build_module(config, data, build_network("teacher", config.teacher, data))
+        experiment = check(config)
+        build_module(experiment, experiment.teacher.build(config, experiment.data))
     assert answers(cache) == 2
 
 

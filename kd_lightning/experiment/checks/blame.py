@@ -35,6 +35,7 @@ KINDS = {  # the closure that an optimizer calls comes before it
 class Tried:
     """What was made of a config: the module of a training, and its callbacks by name."""
 
+    teacher: str  # the key of the teacher's code
     module: DistillationModule | None = None
     callbacks: dict[str, lightning.pytorch.callbacks.Callback] = field(default_factory=dict)
 
@@ -104,11 +105,10 @@ def parts(config: DictConfig, training: str, tried: Tried) -> Iterator[tuple[Any
     yield from ((callback, f"callbacks.{name}") for name, callback in tried.callbacks.items())
     if tried.module is None:
         return
-    student = "teacher.model" if training == "teacher" else "student.model"
+    student = tried.teacher if training == "teacher" else "student.model"
     yield from ((part, student) for part in tried.module.student.modules())
     if tried.module.teacher is not None:
-        teacher = "teacher" if "_target_" in config.teacher else "teacher.model"
-        yield from ((part, teacher) for part in tried.module.teacher.modules())
+        yield from ((part, tried.teacher) for part in tried.module.teacher.modules())
     for name, term in tried.module.objective.items():
         yield from ((part, f"loss.{name}.projector") for part in term.projections.modules())
         yield from ((part, f"loss.{name}.loss") for part in term.loss.modules())

@@ -7,13 +7,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import BAD_INPUT
 from kd_lightning.experiment.checks.arguments import check_arguments
 from kd_lightning.experiment.checks.blame import SEE_ALL, reason_of
-from kd_lightning.experiment.checks.networks import (
-    check_classes,
-    check_models,
-    check_network,
-    check_own_teacher,
-    check_weights,
-)
+from kd_lightning.experiment.checks.networks import check_classes, check_models, check_weights
 from kd_lightning.experiment.checks.overrides import culprit_override
 from kd_lightning.experiment.checks.training import (
     check_compilation,
@@ -23,16 +17,19 @@ from kd_lightning.experiment.checks.training import (
     check_training,
 )
 from kd_lightning.experiment.checks.values import check_values
-from kd_lightning.experiment.networks.build import roles
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.networks.instantiation import make
+from kd_lightning.experiment.networks.student import Student, student_of
+from kd_lightning.experiment.networks.teacher import Teacher
 from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.teachers import teacher_of
 
 RECIPE = ("optimizer", "scheduler", "trainer")
-PARTS = ("data", "task", "student", "teacher", "loss", "initialization", "callbacks", "logger")
+PARTS = ("data", "task", "loss", "initialization", "callbacks", "logger")
 
 
-def check(config: DictConfig) -> ImageDataModule:
-    """The data module of a sound config, still without data; raises `UserError` for the first thing that is wrong."""
+def check(config: DictConfig) -> Experiment:
+    """What a sound config describes, still without data; raises `UserError` for the first thing that is wrong."""
     try:
         return check_all(config)
     except (*BAD_INPUT, OSError):
@@ -42,23 +39,31 @@ def check(config: DictConfig) -> ImageDataModule:
         raise UserError(f"{override}: the config cannot be checked: {reason_of(error)}; {SEE_ALL}") from error
 
 
-def check_all(config: DictConfig) -> ImageDataModule:
+def check_all(config: DictConfig) -> Experiment:
     """The same, where a value that no check knows of may raise anything."""
     check_values(config)
-    for role in roles(config):
-        check_network(role, config[role])
-    check_own_teacher(config)
+    student, teacher = check_networks(config)
     check_compilation(config)
     for group in PARTS:
         check_arguments(config[group], group)
     check_root_schedules(config)
     check_recipe(config)
     check_recipe_of_student(config)
-    data = check_data(config)
-    check_classes(config, data)
-    check_models(config, data)
-    check_weights(config, data)
-    return data
+    experiment = Experiment(config, check_data(config), student, teacher)
+    check_classes(experiment)
+    check_models(experiment)
+    check_weights(experiment)
+    return experiment
+
+
+def check_networks(config: DictConfig) -> tuple[Student, Teacher]:
+    """Student and teacher as the config describes them, sound by their values. Raises UserError."""
+    for group in ("student", "teacher"):
+        check_arguments(config[group], group)
+    student, teacher = student_of(config), teacher_of(config)
+    student.check()
+    teacher.check()
+    return student, teacher
 
 
 def check_recipe(config: DictConfig) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -25,18 +26,12 @@ from kd_lightning.experiment import os_errors
 from kd_lightning.experiment.bad_input import BAD_INPUT
 from kd_lightning.experiment.checks.batches import check_batches
 from kd_lightning.experiment.checks.blame import Tried, refusal
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import INITIALIZATION, config_of
 from kd_lightning.experiment.initialization import as_training
-from kd_lightning.experiment.networks.build import (
-    build_module,
-    build_network,
-    example_input,
-    has_teacher,
-    is_own_teacher,
-    module_around,
-)
+from kd_lightning.experiment.networks.build import build_module, module_around
 from kd_lightning.experiment.networks.memory_format import use_channels_last
-from kd_lightning.experiment.networks.own_teacher import build_own_teacher
+from kd_lightning.experiment.networks.network import Network, example_input
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.storage.networks import is_trained, module_alone
 from kd_lightning.experiment.storage.source_code import RELEASED
@@ -56,7 +51,7 @@ class Training(NamedTuple):
     make: Callable[[], DistillationModule]
 
 
-def rehearse(config: DictConfig, data: ImageDataModule, folder: Path) -> None:
+def rehearse(experiment: Experiment, folder: Path) -> None:
     """Raise `UserError` for what would end one of the run's trainings in its first step, validation or test.
 
     Networks, optimizers and data are copies, of which nothing is left; the random state is afterwards as it was. A run
@@ -65,55 +60,52 @@ def rehearse(config: DictConfig, data: ImageDataModule, folder: Path) -> None:
     if not is_first_rank() or config_of(folder) is not None:
         return
     quiet()
+    data = experiment.data
     data.setup()
     with isolate_rng(), warnings.catch_warnings(), console.capture(), TemporaryDirectory() as place:
         warnings.simplefilter("ignore")
-        for training in trainings(config, data, Path(place)):
-            rehearse_training(training, data, Path(place))
+        for training in trainings(experiment, Path(place)):
+            rehearse_training(training, data, Path(place), experiment.teacher.key)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def trainings(config: DictConfig, data: ImageDataModule, place: Path) -> Iterator[Training]:
+def trainings(experiment: Experiment, place: Path) -> Iterator[Training]:
     """The trainings that are to come, as far as no earlier run has done them; they write below `place`."""
-    short = on_copies(config, place)
-    for key, name in (("teacher", "teacher"), ("student", "student alone")):
-        if trains_alone(key, config) and not is_trained(key, config, data):
-            yield Training(name, short, lambda key=key: module_alone(key, short[key], short, data))  # type: ignore[misc]
+    config, data, student, teacher = experiment
+    short = on_copies(experiment, place)
+    for network in teacher.networks().values():
+        if network.is_trained_first and not is_trained(network, network.seeded(config), data):
+            yield Training("teacher", short.config, partial(alone, network, short))
+    if teacher.exists and config.scratch and not is_trained(student, config, data):
+        yield Training("student alone", short.config, partial(alone, student, short))
     if config.initialization:
-        yield Training(INITIALIZATION, as_training(short), lambda: initialization(short, data))
-    yield Training("student", of_student(short), lambda: build_module(short, data, teacher_of(short, data)))
+        yield Training(INITIALIZATION, as_training(short.config), lambda: initialization(short))
+    yield Training("student", of_student(short.config), lambda: build_module(short, built(short)))
 
 
-def trains_alone(key: str, config: DictConfig) -> bool:
-    """Whether the run trains the `teacher`, or the `student`, with cross-entropy alone."""
-    if not has_teacher(config):
-        return False
-    return bool(config.scratch) if key == "student" else config.teacher.get("weights") == "train"
+def alone(network: Network, experiment: Experiment) -> DistillationModule:
+    return module_alone(network, experiment.config, experiment.data)
 
 
-def teacher_of(config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+def built(experiment: Experiment) -> nn.Module | None:
     """The teacher, with random weights where it is to be trained."""
-    if not has_teacher(config):
-        return None
-    if is_own_teacher(config):
-        return build_own_teacher(config, data)
-    return build_network("teacher", config.teacher, data)
+    return experiment.teacher.build(experiment.config, experiment.data)
 
 
-def initialization(config: DictConfig, data: ImageDataModule) -> DistillationModule:
-    teacher = teacher_of(config, data)
-    student = build_module(config, data, teacher).student
-    return module_around(student, as_training(config), data, teacher, config.initialization.loss)
+def initialization(experiment: Experiment) -> DistillationModule:
+    teacher = built(experiment)
+    student = build_module(experiment, teacher).student
+    config = experiment.config
+    first = experiment._replace(config=as_training(config), teacher=experiment.teacher.uncached())
+    return module_around(student, first, teacher, config.initialization.loss)
 
 
-def on_copies(config: DictConfig, place: Path) -> DictConfig:
-    """The config with all that it writes below `place`, where the teacher is asked for one batch alone."""
-    config = at(config, place)
+def on_copies(experiment: Experiment, place: Path) -> Experiment:
+    """The experiment with all that it writes below `place`, where the teacher is asked for one batch alone."""
+    config = at(experiment.config, place)
     config.paths.cache_dir = str(place / "cache")
-    if config.teacher.get("cache") == "prefill":
-        config.teacher.cache = "logits"
-    return config
+    return experiment._replace(config=config, teacher=experiment.teacher.asked_as_the_training_goes())
 
 
 def bare_trainer(config: DictConfig) -> Trainer:
@@ -129,9 +121,9 @@ def first_device(trainer: Trainer) -> Any:
     return [trainer.device_ids[0]] if trainer.strategy.root_device.type == "cuda" else 1
 
 
-def rehearse_training(training: Training, data: ImageDataModule, place: Path) -> None:
-    """One optimizer step, one batch of validation and one of the test."""
-    tried = Tried()
+def rehearse_training(training: Training, data: ImageDataModule, place: Path, teacher: str) -> None:
+    """One optimizer step, one batch of validation and one of the test; `teacher` is the key of the teacher's code."""
+    tried = Tried(teacher)
     try:
         attempt(training, data, place, tried)
     except NonFinite:  # which the training itself tells, with its step and its batch
@@ -147,7 +139,7 @@ def rehearse_training(training: Training, data: ImageDataModule, place: Path) ->
         def again(trainer: DictConfig) -> None:
             changed = copy.deepcopy(training.config)
             changed.trainer = trainer
-            attempt(training._replace(config=changed), data, place, Tried())
+            attempt(training._replace(config=changed), data, place, Tried(teacher))
 
         raise refusal(error, training.name, training.config, tried, again) from error
 

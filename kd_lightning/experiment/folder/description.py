@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
-from kd_lightning.experiment.networks.build import has_teacher, model_name
+from kd_lightning.experiment.networks.network import short_name
 from kd_lightning.reporting.tables.config_tree import call
 from kd_lightning.runs.folder import sweep_of
 from kd_lightning.tracking.description import Description
@@ -21,12 +21,15 @@ OF_DISTILLATION = (*SCHEDULED, "loss", "initialization")
 PLACES = ("paths", "hydra", "logger", "callbacks")
 
 
-def describe(config: DictConfig, role: str, data: ImageDataModule, folder: Path) -> Description:
-    """The training of the `teacher`, `scratch` or `student` that belongs to the run in `folder`."""
+def describe(config: DictConfig, role: str, title: str, data: ImageDataModule, folder: Path) -> Description:
+    """The training of the `teacher`, `scratch` or `student` that belongs to the run in `folder`.
+
+    `title` names the networks, such as `resnet8 ← resnet20`.
+    """
     method = method_name(config)
     return Description(
         role=role,
-        name=run_name(config, role, method),
+        name=run_name(config, role, title, method),
         group=group_name(folder),
         tags=[method, data.name] if role == "student" else [data.name],
         config={**flat_config(config, role), "data.name": data.name},
@@ -43,16 +46,12 @@ def chosen(group: str) -> str | None:
     return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
 
 
-def run_name(config: DictConfig, role: str, method: str) -> str:
+def run_name(config: DictConfig, role: str, title: str, method: str) -> str:
     """A name that a person can read, such as `resnet8 ← resnet20, ce+kd, T=4 α=0.9, seed 0`."""
     seed = f"seed {config.seed}"
     if role != "student":
-        network = config.teacher if role == "teacher" else config.student
-        return ", ".join((f"{model_name(network)} {'as teacher' if role == 'teacher' else 'alone'}", seed))
-    student = model_name(config.student)
-    if has_teacher(config):
-        student += f" ← {model_name(config.teacher)}"
-    return ", ".join(part for part in (student, method, soft_target_values(config), seed) if part)
+        return ", ".join((f"{title} {'as teacher' if role == 'teacher' else 'alone'}", seed))
+    return ", ".join(part for part in (title, method, soft_target_values(config), seed) if part)
 
 
 def soft_target_values(config: DictConfig) -> str:
@@ -84,7 +83,7 @@ def flat_config(config: DictConfig, role: str) -> dict[str, Any]:
         values = {name: value for name, value in values.items() if name not in (*OF_DISTILLATION, other)}
     flat = flatten({name: value for name, value in values.items() if name not in PLACES})
     named = [network for network in ("student", "teacher") if network in values and values[network].get("model")]
-    return flat | {f"{network}.model": model_name(values[network]) for network in named}
+    return flat | {f"{network}.model": short_name(values[network]["model"]) for network in named}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,29 +4,33 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig
-
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import is_file, plain
+from kd_lightning.experiment.config import plain
 from kd_lightning.models import pretrained_normalization, read_normalization
 
 Normalization = tuple[Sequence[float], Sequence[float]]
 
 
-def normalization(role: str, settings: DictConfig, data: ImageDataModule, metadata: Mapping[str, str]) -> Normalization:
-    """The mean and standard deviation that a network was, or will be, trained with."""
-    if settings.normalization != "auto":
-        return given_normalization(role, settings.normalization, data.in_channels)
-    stored, published = read_normalization(metadata), pretrained_normalization(settings.model)
+def normalization(
+    owner: str, given: Any, model: Any, data: ImageDataModule, metadata: Mapping[str, str], *, with_weights: bool
+) -> Normalization:
+    """The mean and standard deviation that a network was, or will be, trained with.
+
+    `given` is what the config says of it, `metadata` what its file of weights does; `with_weights` says that it has
+    weights from elsewhere.
+    """
+    if given != "auto":
+        return given_normalization(owner, given, data.in_channels)
+    stored, published = read_normalization(metadata), pretrained_normalization(model)
     if stored is not None:
         return stored
-    if published is not None and (is_file(settings.weights) or settings.weights == "pretrained"):
+    if published is not None and with_weights:
         return published if len(published[0]) == data.in_channels else averaged(published, data.in_channels)
     return data.mean, data.std
 
 
-def given_normalization(role: str, given: Any, channels: int) -> Normalization:
+def given_normalization(owner: str, given: Any, channels: int) -> Normalization:
     """The normalisation that a config names; raises `UserError` unless it is a mean and a std for each channel."""
     values = plain(given)
     mean: Any
@@ -35,7 +39,7 @@ def given_normalization(role: str, given: Any, channels: int) -> Normalization:
     fits = all(isinstance(numbers, list) and len(numbers) == channels for numbers in (mean, std))
     if not fits or not all(is_finite(number) for number in (*mean, *std)) or min(std) <= 0:
         raise UserError(
-            f"{role}.normalization={values}: give auto, or {{mean: […], std: […]}} with finite numbers, above 0 for "
+            f"{owner}.normalization={values}: give auto, or {{mean: […], std: […]}} with finite numbers, above 0 for "
             f"std, one of each for every channel; the data have {channels}"
         )
     return mean, std

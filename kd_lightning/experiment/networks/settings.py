@@ -1,4 +1,4 @@
-"""What a config says of a network: its taps, the size of its input."""
+"""What kd-inspect and kd-train are told of a network: its taps, the size of its input."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,8 +1,10 @@
-"""The file of a teacher's answers, named by everything that decides them."""
+"""The files of a teacher's answers, each named by everything that decides them."""
 
 import json
 import math
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,113 +35,135 @@ OF_ANSWERS = {"config": Each(object), "of": str, "precision": str, "teacher": Ea
 LARGEST_FILE = 2**43  # bytes, of which only what is written takes up space
 
 
-def is_cached(config: DictConfig) -> bool:
-    return config.teacher.get("cache") in KEPT
+@dataclass(frozen=True)
+class KeptAnswers:
+    """Which of a teacher's answers are kept for this run and all others, and how exactly.
 
+    Args:
+        cache: `off`; `logits`, as the training asks for them; `prefill`, those of the whole training beforehand;
+            `pooled`, what enters the classifier.
+        bits: of each number.
+        top_k: so many of the largest logits, and the sum of the others; all where None.
+    """
 
-def check_cache(config: DictConfig, data: ImageDataModule, taken: set[str]) -> None:
-    """Raise UserError where the teacher's answers cannot be kept, or are not all that the terms take."""
-    cache, bits, top_k = (config.teacher.get(name) for name in ("cache", "cache_bits", "cache_top_k"))
-    if cache not in (*KEPT, "off", False, None):
-        raise UserError(f"teacher.cache={cache}: must be off, logits, pooled or prefill")
-    if not is_cached(config):
-        return
-    if bits not in (16, 32):
-        raise UserError(f"teacher.cache_bits={bits}: must be 16 or 32")
-    if top_k is not None and (cache == "pooled" or not isinstance(top_k, int) or not 1 <= top_k < data.num_classes):
-        raise UserError(
-            f"teacher.cache_top_k={top_k}: with teacher.cache=logits, a whole number from 1 to below the "
-            f"{data.num_classes} classes; else null"
-        )
-    if top_k is not None and data.num_classes > MOST_CLASSES:
-        raise UserError(
-            f"teacher.cache_top_k={top_k}: the data have {data.num_classes:,} classes, and {MOST_CLASSES:,} at most "
-            "are told apart; use null, which keeps all logits"
-        )
-    if config.teacher.get("batch_statistics"):
-        raise UserError(
-            f"teacher.cache={cache}: with teacher.batch_statistics=true an answer depends on the other images of its "
-            "batch, and cannot be kept; use teacher.cache=off"
-        )
-    if cache == "prefill":
-        trainer = of_student(config).trainer
-        max_epochs = trainer.get("max_epochs")
-        if max_epochs is None and trainer.get("max_time"):
-            max_epochs = -1  # as Lightning has it
-        check_length(max_epochs, trainer.get("max_steps", -1))
-    for tap in sorted(taken - set(KEPT[cache])):
-        raise UserError(
-            f"teacher.cache={cache}: keeps {' and '.join(KEPT[cache])}, and a term takes teacher.{tap}; use "
-            "teacher.cache=off"
-        )
+    cache: Any = "off"
+    bits: Any = 16
+    top_k: Any = None
 
+    @property
+    def is_on(self) -> bool:
+        return self.cache in KEPT
 
-def with_answers(
-    teacher: FrozenNetwork, config: DictConfig, data: ImageDataModule, example: Tensor
-) -> FrozenNetwork | CachedSource:
-    """The teacher behind its answers, where the config keeps them."""
-    if not is_cached(config):
-        return teacher
-    data.setup()
-    classifier, width = None, data.num_classes
-    if config.teacher.cache == "pooled":
-        classes = data.num_classes
-        found = find_taps(teacher.network, example, teacher.taps["logits"], classes)
-        teacher = FrozenNetwork(teacher.network, {**found, **teacher.taps}, teacher.name, num_classes=classes)
-        classifier, width = classifier_of(teacher, example)
-    encoding = encoding_of(config, width)
-    images = len(data.train_set.images.targets)
-    size = images * data.num_views * 2 * encoding.words
-    if size > LARGEST_FILE:
-        raise UserError(
-            f"data.views={data.num_views}: the teacher's answers to each view of {images:,} images may be too large; "
-            "take fewer views, such as data.views=10, or teacher.cache=off"
-        )
-    described = describe(teacher, config, data, encoding)
-    folder = cache_folder("answers", described, config)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if sound_record(folder / "cache.json", OF_ANSWERS, "it is written anew") is None:
-            rebuilt_from = {"config": without_secrets(plain(config)), "made_in": os.getcwd()}
-            remember(json.dumps(rebuilt_from["config"], sort_keys=True))
-            write_json(folder / "cache.json", {**described, **rebuilt_from})
-        answers = Answers(folder / "answers.bin", images, data.num_views, encoding)
-    except OSError as error:
-        reason = error.strerror or error
-        warn(f"teacher.cache={config.teacher.cache}: {folder} cannot be written ({reason}); nothing is kept")
-        answers = Answers(None, images, data.num_views, encoding)
-    return CachedSource(teacher, answers, classifier)
+    @property
+    def is_beforehand(self) -> bool:
+        return bool(self.cache == "prefill")
 
+    def check(self, config: DictConfig, data: ImageDataModule, *, batch_statistics: bool) -> None:
+        """Raise UserError where the teacher's answers cannot be kept."""
+        cache, top_k = self.cache, self.top_k
+        if cache not in (*KEPT, "off", False, None):
+            raise UserError(f"teacher.cache={cache}: must be off, logits, pooled or prefill")
+        if not self.is_on:
+            return
+        if self.bits not in (16, 32):
+            raise UserError(f"teacher.cache_bits={self.bits}: must be 16 or 32")
+        if top_k is not None and (cache == "pooled" or not isinstance(top_k, int) or not 1 <= top_k < data.num_classes):
+            raise UserError(
+                f"teacher.cache_top_k={top_k}: with teacher.cache=logits, a whole number from 1 to below the "
+                f"{data.num_classes} classes; else null"
+            )
+        if top_k is not None and data.num_classes > MOST_CLASSES:
+            raise UserError(
+                f"teacher.cache_top_k={top_k}: the data have {data.num_classes:,} classes, and {MOST_CLASSES:,} at "
+                "most are told apart; use null, which keeps all logits"
+            )
+        if batch_statistics:
+            raise UserError(
+                f"teacher.cache={cache}: with teacher.batch_statistics=true an answer depends on the other images of "
+                "its batch, and cannot be kept; use teacher.cache=off"
+            )
+        if self.is_beforehand:
+            trainer = of_student(config).trainer
+            max_epochs = trainer.get("max_epochs")
+            if max_epochs is None and trainer.get("max_time"):
+                max_epochs = -1  # as Lightning has it
+            check_length(max_epochs, trainer.get("max_steps", -1))
 
-def encoding_of(config: DictConfig, width: int) -> Encoding:
-    bits, top_k = config.teacher.cache_bits, config.teacher.cache_top_k
-    return Whole(width, bits) if top_k is None else TopK(width, top_k, bits)
+    def check_taken(self, taken: Iterable[str], prefix: str = "") -> None:
+        """Raise UserError where these taps of a network, whose signals begin so, are not all kept."""
+        if not self.is_on:
+            return
+        for tap in sorted(set(taken) - set(KEPT[self.cache])):
+            raise UserError(
+                f"teacher.cache={self.cache}: keeps {' and '.join(KEPT[self.cache])}, and a term takes "
+                f"teacher.{prefix}{tap}; use teacher.cache=off"
+            )
 
+    def encoding(self, width: int) -> Encoding:
+        return Whole(width, self.bits) if self.top_k is None else TopK(width, self.top_k, self.bits)
 
-def describe(teacher: FrozenNetwork, config: DictConfig, data: ImageDataModule, encoding: Encoding) -> dict[str, Any]:
-    """Everything that decides an answer, as plain values."""
-    seen = data.fingerprint()
-    if "content" not in seen:
-        raise UserError(
-            f"teacher.cache={config.teacher.cache}: the fingerprint of the data {data.name} does not tell their "
-            "content; let it, or use teacher.cache=off"
-        )
-    of_images = ("name", "input_shape", "augmentation", "views")
-    return {
-        "teacher": {
-            **teacher.identity(),
-            **stored_normalization(teacher.network),
-            "built_from": plain(config.teacher.model),
-            "taps": {tap: teacher.taps[tap] for tap in KEPT[config.teacher.cache]},
-        },
-        "data": {**{name: seen[name] for name in of_images}, "content": seen["content"]["train"]},
-        "decoding": seen.get("decoding"),
-        "own_code": own_code(config.teacher.model, config.data),
-        "version": __version__,
-        "kept": repr(encoding),
-        "of": "pooled" if config.teacher.cache == "pooled" else "logits",
-        "precision": str(of_student(config).trainer.get("precision", "32-true")),
-    }
+    def in_front_of(
+        self, teacher: FrozenNetwork, model: Any, config: DictConfig, data: ImageDataModule, example: Tensor
+    ) -> FrozenNetwork | CachedSource:
+        """A network, built from this `model`, behind its answers, where they are kept."""
+        if not self.is_on:
+            return teacher
+        data.setup()
+        classifier, width = None, data.num_classes
+        if self.cache == "pooled":
+            classes = data.num_classes
+            found = find_taps(teacher.network, example, teacher.taps["logits"], classes)
+            teacher = FrozenNetwork(teacher.network, {**found, **teacher.taps}, teacher.name, num_classes=classes)
+            classifier, width = classifier_of(teacher, example)
+        encoding = self.encoding(width)
+        images = len(data.train_set.images.targets)
+        size = images * data.num_views * 2 * encoding.words
+        if size > LARGEST_FILE:
+            raise UserError(
+                f"data.views={data.num_views}: the teacher's answers to each view of {images:,} images may be too "
+                "large; take fewer views, such as data.views=10, or teacher.cache=off"
+            )
+        described = self.describe(teacher, model, config, data, encoding)
+        folder = cache_folder("answers", described, config)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if sound_record(folder / "cache.json", OF_ANSWERS, "it is written anew") is None:
+                rebuilt_from = {"config": without_secrets(plain(config)), "made_in": os.getcwd()}
+                remember(json.dumps(rebuilt_from["config"], sort_keys=True))
+                write_json(folder / "cache.json", {**described, **rebuilt_from})
+            answers = Answers(folder / "answers.bin", images, data.num_views, encoding)
+        except OSError as error:
+            reason = error.strerror or error
+            warn(f"teacher.cache={self.cache}: {folder} cannot be written ({reason}); nothing is kept")
+            answers = Answers(None, images, data.num_views, encoding)
+        return CachedSource(teacher, answers, classifier)
+
+    def describe(
+        self, teacher: FrozenNetwork, model: Any, config: DictConfig, data: ImageDataModule, encoding: Encoding
+    ) -> dict[str, Any]:
+        """Everything that decides an answer, as plain values."""
+        seen = data.fingerprint()
+        if "content" not in seen:
+            raise UserError(
+                f"teacher.cache={self.cache}: the fingerprint of the data {data.name} does not tell their content; "
+                "let it, or use teacher.cache=off"
+            )
+        of_images = ("name", "input_shape", "augmentation", "views")
+        return {
+            "teacher": {
+                **teacher.identity(),
+                **stored_normalization(teacher.network),
+                "built_from": model,
+                "taps": {tap: teacher.taps[tap] for tap in KEPT[self.cache]},
+            },
+            "data": {**{name: seen[name] for name in of_images}, "content": seen["content"]["train"]},
+            "decoding": seen.get("decoding"),
+            "own_code": own_code(model, config.data),
+            "version": __version__,
+            "kept": repr(encoding),
+            "of": "pooled" if self.cache == "pooled" else "logits",
+            "precision": str(of_student(config).trainer.get("precision", "32-true")),
+        }
 
 
 def classifier_of(teacher: FrozenNetwork, example: Tensor) -> tuple[nn.Module, int]:

@@ -1,5 +1,6 @@
 """Networks that need no training, measured once for all runs."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,7 @@ from torch import nn
 
 from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.networks.build import logits_tap, named_logits
+from kd_lightning.experiment.networks.network import Network
 from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.storage.keys import cache_folder
 from kd_lightning.experiment.storage.networks import ANEW, trainer_shape
@@ -26,13 +26,17 @@ from kd_lightning.tracking.arrays import NAME, sound_arrays, write_arrays
 
 
 def measure_cached(
-    settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule
+    network: nn.Module,
+    key: dict[str, Any],
+    taps: Mapping[str, str] | str,
+    config: DictConfig,
+    data: ImageDataModule,
 ) -> TestedNetwork:
-    """Metrics of the network that `settings` describe, as an earlier run measured them, or measured now.
+    """Metrics of a network, which this `key` decides, as an earlier run measured them, or measured now.
 
-    Of several runs that need the same ones, the first measures and the others wait.
+    `taps` name its logits where its output does not. Of several runs that need the same ones, the first measures and
+    the others wait.
     """
-    key = measurement_key(settings, network, config, data)
     home = cache_folder("measurements", key, config)
     with first_rank_holds(lock_beside(home)):
         kept = read_metrics(home)
@@ -41,7 +45,7 @@ def measure_cached(
             assert kept is not None
             say("teacher", f"measured before ({home.name})")
             return TestedNetwork(network, kept, arrays=arrays)
-        measured = measure_alone(config, network, data, logits_tap("teacher", settings))
+        measured = measure_alone(config, network, data, taps)
         if is_first_rank() and is_sound(measured.test):
             keep(measured, home, key)
     return measured
@@ -65,16 +69,33 @@ def keep(measured: TestedNetwork, home: Path, key: dict[str, Any]) -> None:
 
 
 def measurement_key(
-    settings: DictConfig, network: nn.Module, config: DictConfig, data: ImageDataModule
+    described: Network, network: nn.Module, config: DictConfig, data: ImageDataModule
 ) -> dict[str, Any]:
-    """Everything that decides the metrics, as plain values."""
+    """Everything that decides the metrics of a network, as plain values."""
+    return {**of_network(described, network), **of_measurement([described], config, data)}
+
+
+def key_of_mean(
+    described: Sequence[Network], networks: Sequence[nn.Module], config: DictConfig, data: ImageDataModule
+) -> dict[str, Any]:
+    """Everything that decides the metrics of the mean of several networks."""
+    members = [of_network(one, network) for one, network in zip(described, networks, strict=True)]
+    return {"mean_of": members, **of_measurement(described, config, data)}
+
+
+def of_network(described: Network, network: nn.Module) -> dict[str, Any]:
     return {
-        "model": plain(settings.model),
+        "model": described.model,
         "weights": state_sha256(network),
         "normalization": stored_normalization(network),
+        **described.named_logits(),
+    }
+
+
+def of_measurement(described: Sequence[Network], config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
+    return {
         "trainer": trainer_shape(config),
         "data": data.fingerprint(),
-        **named_logits("teacher", settings),
-        "own_code": own_code(settings.model, config.data),
+        "own_code": own_code(*(one.model for one in described), config.data),
         "version": __version__,
     }

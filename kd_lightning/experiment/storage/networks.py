@@ -17,15 +17,9 @@ from torch import nn
 from kd_lightning import __version__
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import NonFinite, UserError
-from kd_lightning.experiment.config import is_file, plain
-from kd_lightning.experiment.networks.build import (
-    build_network,
-    build_optimization,
-    file_metadata,
-    logits_tap,
-    model_name,
-    named_logits,
-)
+from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.networks.build import build_optimization
+from kd_lightning.experiment.networks.network import Network
 from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.storage.keys import cache_folder
 from kd_lightning.experiment.storage.source_code import own_code
@@ -61,41 +55,40 @@ PLAIN_CROSS_ENTROPY = OmegaConf.create({"_target_": "kd_lightning.losses.CrossEn
 
 
 def obtain(
-    role: str, config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig | None = None
+    role: str, network: Network, config: DictConfig, data: ImageDataModule, logs: Path, began: DictConfig | None = None
 ) -> TestedNetwork:
-    """The teacher, or as `scratch` the student alone: found, or trained now with its logs in the run's folder.
+    """The teacher, or as `scratch` the student alone: found, or trained now with its logs in a folder.
 
     It is the one that the run `began` with, if on other devices. Of several runs that need the same one, the first
     trains it and the others wait.
     """
-    key, title = ("teacher", "teacher") if role == "teacher" else ("student", "student alone")
-    settings = config[key]
-    key_values = cache_key(settings, began or config, data)
+    title = "teacher" if role == "teacher" else "student alone"
+    key_values = cache_key(network, began or config, data)
     home = cache_folder(KIND, key_values, config)
     with first_rank_holds(lock_beside(home)) as refused:
         found = all_ranks_agree(is_stored(home))
         if refused is not None and not found:
             raise UserError(
                 f"paths.cache_dir={home.parent.parent}: cannot be written ({refused.strerror or refused}), and has no "
-                f"{model_name(settings)} trained as the {title} ({KIND}/{home.name}); choose another folder, there or "
+                f"{network.name} trained as the {title} ({KIND}/{home.name}); choose another folder, there or "
                 "in the environment as KD_LIGHTNING_CACHE"
             ) from refused
-        say(title, f"{model_name(settings)}, {'found' if found else 'training'} ({home.name})")
+        say(title, f"{network.title}, {'found' if found else 'training'} ({home.name})")
         if found:
-            return with_all_metrics(title, load(key, settings, data, home), settings, config, data, home, key_values)
-        return train(key, settings, config, data, home, folder / role, key_values)
+            return with_all_metrics(title, load(network, data, home), network, config, data, home, key_values)
+        return train(role, network, config, data, home, logs, key_values)
 
 
-def cache_key(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
+def cache_key(network: Network, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     """Everything that shapes a network which is trained by itself, as plain values."""
-    weights = settings.weights
+    weights = network.weights if network.file is None else hashlib.sha256(network.file.read_bytes()).hexdigest()
     callbacks = without_places(plain(with_monitors(at(config, Path())).callbacks) or {})
     return {
-        "model": plain(settings.model),
-        "weights": hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest() if is_file(weights) else weights,
-        "weights_key": settings.get("weights_key"),
-        "normalization": plain(settings.normalization),
-        **named_logits("teacher", settings),
+        "model": network.model,
+        "weights": weights,
+        "weights_key": network.weights_key,
+        "normalization": network.normalization,
+        **network.named_logits(),
         "loss": plain(cross_entropy(config)),
         "optimizer": plain(config.optimizer),
         "scheduler": plain(config.scheduler),
@@ -111,7 +104,7 @@ def cache_key(settings: DictConfig, config: DictConfig, data: ImageDataModule) -
         },
         "statistics": {"mean": list(data.mean), "std": list(data.std)},
         "own_code": own_code(
-            settings.model, cross_entropy(config), config.optimizer, config.scheduler, callbacks, config.data
+            network.model, cross_entropy(config), config.optimizer, config.scheduler, callbacks, config.data
         ),
         "version": __version__,
     }
@@ -131,20 +124,20 @@ def trainer_shape(config: DictConfig) -> dict[str, Any]:
     return {name: value for name, value in plain(config.trainer).items() if name not in SHAPELESS}
 
 
-def find(settings: DictConfig, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
-    """The teacher as an earlier run trained it, or None, and with a warning where that is damaged."""
-    home = cache_folder(KIND, cache_key(settings, config, data), config)
+def find(network: Network, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+    """A network as an earlier run trained it, or None, and with a warning where that is damaged."""
+    home = cache_folder(KIND, cache_key(network, config, data), config)
     if not (home / RECORD).exists():
         return None
     if (fault := safetensors_fault(home / WEIGHTS)) is not None:
         warn(f"{home / WEIGHTS}: is damaged ({fault}); the same kd-train trains it anew")
         return None
-    return from_cache("teacher", settings, data, home)
+    return network.at(home / WEIGHTS).build(data)
 
 
-def is_trained(key: str, config: DictConfig, data: ImageDataModule) -> bool:
-    """Whether an earlier run has trained the `teacher`, or the `student` alone, of this config."""
-    home = cache_folder(KIND, cache_key(config[key], config, data), config)
+def is_trained(network: Network, config: DictConfig, data: ImageDataModule) -> bool:
+    """Whether an earlier run has trained a network by itself as this config says."""
+    home = cache_folder(KIND, cache_key(network, config, data), config)
     return safetensors_fault(home / WEIGHTS) is None
 
 
@@ -161,16 +154,11 @@ def is_stored(home: Path) -> bool:
     return False
 
 
-def from_cache(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> nn.Module:
-    """A network with the weights in its folder."""
-    return build_network(key, DictConfig({**settings, "weights": str(home / WEIGHTS), "weights_key": None}), data)
-
-
-def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> TestedNetwork:
+def load(described: Network, data: ImageDataModule, home: Path) -> TestedNetwork:
     """A network from its folder, without metrics where what holds them is damaged or not there."""
     record = sound_record(home / RECORD, OF_A_NETWORK, ANEW)
     arrays = sound_arrays(home / NAME, ANEW)
-    network = from_cache(key, settings, data, home)
+    network = described.at(home / WEIGHTS).build(data)
     if record is None or not arrays:
         return TestedNetwork(network, {})
     return TestedNetwork(network, record["test"], record["time"], arrays)
@@ -179,7 +167,7 @@ def load(key: str, settings: DictConfig, data: ImageDataModule, home: Path) -> T
 def with_all_metrics(
     title: str,
     found: TestedNetwork,
-    settings: DictConfig,
+    network: Network,
     config: DictConfig,
     data: ImageDataModule,
     home: Path,
@@ -190,7 +178,7 @@ def with_all_metrics(
         return found
     reason = "a metric is newer than its record" if found.test else "its record is not whole"
     say(title, f"measured anew: {reason}")
-    measured = measure_alone(config, found.network, data, logits_tap("teacher", settings))
+    measured = measure_alone(config, found.network, data, network.logits_tap())
     if is_first_rank():
         try:
             write_arrays(home / NAME, measured.arrays)
@@ -201,8 +189,8 @@ def with_all_metrics(
 
 
 def train(
-    key: str,
-    settings: DictConfig,
+    role: str,
+    network: Network,
     config: DictConfig,
     data: ImageDataModule,
     home: Path,
@@ -210,34 +198,34 @@ def train(
     key_values: dict[str, Any],
 ) -> TestedNetwork:
     """Train a network with cross-entropy alone and keep it; an interrupted training is taken up again."""
-    module = module_alone(key, settings, config, data)
+    module = module_alone(network, config, data)
     unfinished = home.with_suffix(".unfinished")
     with one_wandb_run(), removed_if_not_begun(unfinished):
-        done = fit(config, module, data.without_strong_views(), unfinished, logs, role=logs.name)
+        done = fit(config, module, data.without_strong_views(), unfinished, logs, role, network.title)
         load_selected(module, data, unfinished)
         metrics, arrays = measure(done.trainer, module, data)
         if not is_sound(metrics):
-            raise NonFinite(f"{key}: its logits on the test set are not finite, so it is not kept")
+            raise NonFinite(f"{network.owner}: its logits on the test set are not finite, so it is not kept")
         trained = TestedNetwork(module.student, metrics, done.time, arrays)
         if done.trainer.is_global_zero:
-            save_weights(module.student, unfinished / WEIGHTS, file_metadata(settings, module.student))
+            save_weights(module.student, unfinished / WEIGHTS, network.file_metadata(module.student))
             write_arrays(unfinished / NAME, arrays)
             record = {"test": metrics, "time": done.time, "cache_key": key_values}
             write_json(unfinished / RECORD, record)
-            log_results(done.trainer.loggers, logs.name, metrics, arrays, data.class_names)
+            log_results(done.trainer.loggers, role, metrics, arrays, data.class_names)
             shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
             os.replace(unfinished, home)
     return trained
 
 
-def module_alone(key: str, settings: DictConfig, config: DictConfig, data: ImageDataModule) -> DistillationModule:
-    """What trains the network of `settings` by itself; its random weights come from the seed alone."""
+def module_alone(network: Network, config: DictConfig, data: ImageDataModule) -> DistillationModule:
+    """What trains a network by itself; its random weights come from the seed alone."""
     seed_everything(config.seed, workers=True, verbose=False)
     return DistillationModule(
-        student=build_network(key, settings, data),
+        student=network.build(data),
         terms={"ce": Term(instantiate(cross_entropy(config)), ["student.logits", "target"])},
         **build_optimization(config),
-        student_taps=logits_tap(key, settings),
+        student_taps=network.logits_tap(),
         task=task_of(config, data),
     )
 

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,17 +12,16 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.evaluation import find_teacher
 from kd_lightning.experiment.folder.foreign import check_foreign
 from kd_lightning.experiment.folder.stored_config import is_remembered
-from kd_lightning.experiment.networks.build import example_input, model_name
-from kd_lightning.experiment.networks.settings import given_taps
-from kd_lightning.experiment.storage.answers import OF_ANSWERS, with_answers
-from kd_lightning.sources import CachedSource, FrozenNetwork
+from kd_lightning.experiment.networks.network import example_input
+from kd_lightning.experiment.storage.answers import OF_ANSWERS
+from kd_lightning.experiment.teachers import FrozenTeacher, teacher_of
+from kd_lightning.sources import CachedSource
 from kd_lightning.store import Answers, TopK, Whole
 from kd_lightning.store.encoding import Encoding, divergence
 from kd_lightning.system.records import read_record
@@ -68,8 +67,8 @@ def verify(folder: Path, sample: int = SAMPLE, trust: bool = False) -> Verificat
     with working_in(stored.get("made_in")):
         data: ImageDataModule = instantiate(config.data)
         data.setup()  # without prepare_data(), which may download
-        teacher = rebuilt(folder, config, data)
-        tolerance = MIXED_TOLERANCE if is_mixed(stored) else TOLERANCE[str(config.teacher.cache_bits)]
+        teacher, bits = rebuilt(folder, config, data, stored["of"])
+        tolerance = MIXED_TOLERANCE if is_mixed(stored) else TOLERANCE[str(bits)]
         return compare(teacher, data, sample, tolerance, mixed=is_mixed(stored))
 
 
@@ -77,7 +76,6 @@ def config_of(stored: dict[str, Any], folder: Path) -> DictConfig:
     """The config of the run that made the answers, changed to ask for them again."""
     config = DictConfig(stored["config"])
     config.paths.output_dir, config.paths.cache_dir = str(folder), str(folder.parent.parent)
-    config.teacher.cache = stored["of"]
     if "download" in config.data:
         config.data.download = False
     return config
@@ -95,26 +93,34 @@ def working_in(folder: str | None) -> Iterator[None]:
         os.chdir(before)
 
 
-def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule) -> CachedSource:
-    """The teacher whose answers a folder holds. Raises UserError where it is not there, or not what it was."""
-    with console.capture():  # it says what that means for a test
-        network = find_teacher(config, data)
-    if network is None:
-        raise UserError(f"its teacher is not on this machine any more; kd-cache rm {folder.name}")
-    assert isinstance(network, nn.Module)
-    example = example_input(data)
-    taps = given_taps("teacher", config.teacher.taps)
-    with TemporaryDirectory() as elsewhere:  # another teacher gets no folder in the cache
-        config.paths.cache_dir = elsewhere
-        teacher = with_answers(FrozenNetwork(network, taps, model_name(config.teacher)), config, data, example)
-    assert isinstance(teacher, CachedSource)
-    made = teacher.answers
-    assert made.records is not None
-    if made.records.path.parent.name != folder.name:
+def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule, kept: str) -> tuple[CachedSource, int]:
+    """The network whose answers a folder holds, and in how many bits; `kept` are its `logits`, or what is `pooled`.
+
+    Raises UserError where it is not there, or not what it was.
+    """
+    teacher = teacher_of(config)
+    assert isinstance(teacher, FrozenTeacher)  # no other's answers are kept
+    found = 0
+    for member in teacher.members().values():
+        with console.capture():  # it says what that means for a test
+            network = member.found(config, data)
+        if network is None:
+            continue
+        found += 1
+        answers = replace(teacher.answers, cache=kept)
+        with TemporaryDirectory() as elsewhere:  # another teacher gets no folder in the cache
+            config.paths.cache_dir = elsewhere
+            source = member.frozen(network, (), answers, config, data, example_input(data))
+        assert isinstance(source, CachedSource)
+        made = source.answers
+        assert made.records is not None
+        if made.records.path.parent.name == folder.name:
+            source.answers = Answers(folder / "answers.bin", made.records.rows // made.views, made.views, made.encoding)
+            source.request({"input": {"logits"}})
+            return source, answers.bits
+    if found:
         raise UserError(f"the teacher, or the data, are not what they were; kd-cache rm {folder.name}")
-    teacher.answers = Answers(folder / "answers.bin", made.records.rows // made.views, made.views, made.encoding)
-    teacher.request({"input": {"logits"}})
-    return teacher
+    raise UserError(f"its teacher is not on this machine any more; kd-cache rm {folder.name}")
 
 
 def compare(

@@ -9,6 +9,7 @@ from rich.tree import Tree
 GROUPS = ("data", "student", "teacher", "loss", "initialization", "optimizer", "scheduler", "trainer")
 OF_THE_TRAINER = ("max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision", "gradient_clip_val")
 USUAL = (None, "auto", -1)  # values that tell nothing
+DESCRIBED = "kd_lightning.experiment."  # classes of the config itself, whose names tell nothing beside their keys
 NAME = max(map(len, GROUPS)) + 2
 
 
@@ -50,7 +51,8 @@ def call(part: Any) -> str:
         return f"[{', '.join(map(call, part))}]"
     if not isinstance(part, Mapping):
         return str(part)
-    name = str(part.get("_target_", "")).rsplit(".", 1)[-1]
+    target = str(part.get("_target_", ""))
+    name = "" if target.startswith(DESCRIBED) else target.rsplit(".", 1)[-1]
     arguments = [
         f"{key}={call(value)}"
         for key, value in part.items()

@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.folder.memory import peak_memory
-from kd_lightning.experiment.networks.build import model_name
 from kd_lightning.experiment.testing import TestedNetwork, costs
 from kd_lightning.losses.sample_weights import named
 from kd_lightning.models.profile import Profile
@@ -24,10 +23,10 @@ def summarise(
     task: Task,
     objective: Objective,
     networks: Mapping[str, TestedNetwork | None],
+    names: Mapping[str, str],
     selected: str,
 ) -> dict[str, Any]:
-    """A run's summary in plain values; `networks` are by role, `selected` names the student's checkpoint."""
-    names = {"teacher": config.teacher, "scratch": config.student, "student": config.student}
+    """A run's summary in plain values; `networks` and `names` are by role, `selected` is the student's checkpoint."""
     student = networks["student"]
     assert student is not None
     cost = costs({role: tested for role, tested in networks.items() if tested is not None}, data)
@@ -35,7 +34,7 @@ def summarise(
         "data": data_record(data, task, selected, config.test),
         "seed": config.seed,
         **{
-            role: None if tested is None else network_record(model_name(names[role]), cost[role], tested)
+            role: None if tested is None else network_record(names[role], cost[role], tested)
             for role, tested in networks.items()
         },
         "objective": objective_record(objective),

@@ -1,0 +1,214 @@
+"""A network that a config names: checked, built, and told by what tables and kept results call it."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.config import is_file
+from kd_lightning.experiment.networks.normalization import given_normalization, normalization
+from kd_lightning.experiment.networks.settings import given_taps
+from kd_lightning.finite import refuse_nonfinite
+from kd_lightning.models import (
+    check_model_name,
+    create_model,
+    has_pretrained,
+    load_weights,
+    normalize_inputs,
+    stored_normalization,
+)
+from kd_lightning.models.ready import ready
+from kd_lightning.taps.inspection import Adapt, Cost, Inspection, cost_of, inspect_model
+from kd_lightning.tasks import Task
+
+
+def example_input(data: ImageDataModule) -> Tensor:
+    """Noise in the data's shape (2, C, H, W), to see shapes with."""
+    return torch.rand(2, *data.input_shape, generator=torch.Generator().manual_seed(0))
+
+
+def short_name(model: Any) -> str:
+    """What tables and summaries call a model: its name, or its class's."""
+    return model if isinstance(model, str) else str(model["_target_"]).rsplit(".", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model by its name or class, with its weights, the taps beside those that are found, and its normalisation.
+
+    Nothing of it is built or read before it is asked for. The fields are keys of the config's part of the `owner`.
+    """
+
+    owner: ClassVar[str]
+    keeps_classifier: ClassVar[bool] = False  # also where a file of weights has another one
+    ways: ClassVar[str] = "pretrained"  # to get weights, besides files
+    remedy: ClassVar[str] = "give a file, or null"  # where there are none published
+
+    model: Any
+    weights: Any = None
+    weights_key: Any = None
+    taps: Any = "auto"
+    normalization: Any = "auto"
+
+    @property
+    def name(self) -> str:
+        return short_name(self.model)
+
+    @property
+    def title(self) -> str:
+        """Its name, as a line about its training says it."""
+        return self.name
+
+    @property
+    def model_key(self) -> str:
+        """Where the model stands in the config."""
+        return f"{self.owner}.model"
+
+    @property
+    def weights_place(self) -> str:
+        """Where its weights stand in the config."""
+        return f"{self.owner}.weights"
+
+    @property
+    def is_trained_first(self) -> bool:
+        """Whether it gets its weights from a training of its own, before the run's."""
+        return bool(self.weights == "train")
+
+    @property
+    def file(self) -> Path | None:
+        """The file of its weights, where they are in one."""
+        return Path(self.weights).expanduser() if is_file(self.weights) else None
+
+    def at(self, weights: Path) -> Self:
+        """The same with the weights in a file."""
+        return replace(self, weights=str(weights), weights_key=None)
+
+    def seeded(self, config: DictConfig) -> DictConfig:
+        """The config with the seed that its random weights and its batches have; the data stay the run's."""
+        return config
+
+    def check(self) -> None:
+        """Raise `UserError` unless the model exists, and so do its weights."""
+        model, weights = self.model, self.weights
+        if model is None:
+            raise UserError(f"{self.model_key}=null: name a model, such as {self.model_key}=resnet8x4")
+        if isinstance(model, str):
+            check_model_name(model, self.model_key)
+        elif not (isinstance(model, dict) and isinstance(model.get("_target_"), str)):
+            raise UserError(
+                f"{self.model_key}={model}: must be a model's name, such as resnet8x4, or a mapping with _target_"
+            )
+        if not (weights is None or (isinstance(weights, str) and weights)):
+            raise UserError(f"{self.weights_place}={weights}: must be {self.ways}, the path of a file, or null")
+        self.check_training()
+        if weights == "pretrained" and not (isinstance(model, str) and has_pretrained(model)):
+            raise UserError(
+                f"{self.weights_place}=pretrained: {self.name} has no published weights here; {self.remedy}"
+            )
+        if is_file(weights) and not os.path.isfile(Path(weights).expanduser()):  # False for a name that is too long
+            raise UserError(f"{self.weights_place}={weights}: no such file; give a file, pretrained or null")
+        self.check_weights_key()
+
+    def check_training(self) -> None:
+        """Raise `UserError` where it is to be trained first, and nobody does that."""
+
+    def check_weights_key(self) -> None:
+        """It is a key, and there is a file that it can choose in."""
+        place, key = f"{self.owner}.weights_key", self.weights_key
+        if key is None:
+            return
+        if not isinstance(key, str) or not key:
+            raise UserError(f"{place}={key}: must be a key of the file, such as state_dict_ema, or null")
+        if not is_file(self.weights):
+            raise UserError(
+                f"{place}={key}: chooses in a file, and {self.weights_place}={self.weights or 'null'} is none; "
+                "give a file, or leave the key null"
+            )
+
+    def check_classes(self, data: ImageDataModule) -> None:
+        """Raise `UserError` unless its published weights know the data's classes, or it may get another classifier."""
+
+    def check_weights(self, data: ImageDataModule, adapt: Adapt | None = None) -> None:
+        """Raise `UserError` unless a file of weights fits the network, and a given normalisation the data."""
+        if self.file is not None:
+            self.build(data, adapt)
+        elif self.normalization != "auto":
+            given_normalization(self.owner, self.normalization, data.in_channels)
+
+    def build(self, data: ImageDataModule, adapt: Adapt | None = None) -> nn.Module:
+        """The network with its weights, and its own normalisation in front.
+
+        One that is to be trained first is random: the training comes afterwards. `adapt` rebuilds it before it gets its
+        weights from a file.
+        """
+        pretrained = self.weights == "pretrained"
+        network = create_model(
+            self.model, data.num_classes, data.in_channels, pretrained=pretrained, key=self.model_key
+        )
+        network = ready(network, example_input(data))
+        network = network if adapt is None else adapt(network, example_input(data))
+        metadata: dict[str, str] = {}
+        if self.file is not None:
+            metadata = load_weights(
+                network,
+                self.weights,
+                self.weights_place,
+                weights_key=self.weights_key,
+                new_classifier=self.keeps_classifier,
+            )
+            refuse_nonfinite(network, f"{self.weights_place}={self.weights}")
+        statistics = normalization(
+            self.owner, self.normalization, self.model, data, metadata, with_weights=pretrained or bool(self.file)
+        )
+        return normalize_inputs(network, *statistics)
+
+    def like(self, data: ImageDataModule, example: Tensor) -> nn.Module:
+        """The network without its weights, on the device of an example."""
+        return ready(create_model(self.model, data.num_classes, data.in_channels, key=self.model_key), example)
+
+    def given_taps(self) -> dict[str, str]:
+        """The taps that the config names."""
+        return given_taps(self.owner, self.taps)
+
+    def logits_tap(self) -> dict[str, str] | str:
+        """The tap that it needs to be tested: its logits, where the config names them."""
+        given = self.given_taps()
+        return {"logits": given["logits"]} if "logits" in given else "auto"
+
+    def named_logits(self) -> dict[str, Any]:
+        """`logits_tap` where there is one, for what names a kept result."""
+        tap = self.logits_tap()
+        return {} if tap == "auto" else {"logits": tap}
+
+    def file_metadata(self, network: nn.Module) -> dict[str, str]:
+        """What goes into a weights file beside the weights: the model's name and its normalisation."""
+        return {"model": self.name, **stored_normalization(network)}
+
+    def inspect(self, data: ImageDataModule, task: Task, taken: set[str], adapt: Adapt | None = None) -> Inspection:
+        """Its taps and examples of them, seen without weights. Raises `UserError` where it does not run on the data."""
+        seen = inspect_model(
+            self.owner,
+            self.model,
+            data.input_shape,
+            data.num_classes,
+            self.given_taps(),
+            taken,
+            adapt,
+            key=self.model_key,
+        )
+        try:
+            task.check(seen.shapes, data)
+        except UserError as error:
+            raise UserError(f"{self.model_key}={seen.model}: {error}") from error
+        return seen
+
+    def cost(self, data: ImageDataModule, adapt: Adapt | None = None) -> Cost:
+        """What one of the data's images costs it."""
+        return cost_of(self.model_key, self.model, data.input_shape, data.num_classes, adapt)

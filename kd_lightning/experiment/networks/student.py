@@ -1,0 +1,74 @@
+"""The network that a run is about."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.config import arguments
+from kd_lightning.experiment.networks.network import Network
+from kd_lightning.experiment.networks.teacher import Teacher
+from kd_lightning.sources import Source
+from kd_lightning.taps.inspection import Adapt
+
+
+@dataclass(frozen=True)
+class Student(Network):
+    """A network that is trained, alone and distilled; see conf/student/default.yaml for what its fields are."""
+
+    owner: ClassVar[str] = "student"
+    keeps_classifier: ClassVar[bool] = True
+
+    adapt: Any = None
+    optimizer: Any = None  # this and what follows lies over the run's recipe; see `recipe`
+    scheduler: Any = None
+    trainer: Any = None
+
+    def check(self) -> None:
+        super().check()
+        adapt = self.adapt
+        if adapt is not None and not (isinstance(adapt, dict) and isinstance(adapt.get("_target_"), str)):
+            raise UserError(f"{self.owner}.adapt={adapt}: must be a mapping with _target_, as in method=simkd, or null")
+
+    def check_training(self) -> None:
+        if self.is_trained_first:
+            raise UserError(
+                f"{self.weights_place}=train: only the teacher is trained first; use null, pretrained or a file"
+            )
+
+    def adapted_to(self, teacher: nn.Module | None) -> Adapt | None:
+        """How it is rebuilt, around a teacher that is one network; None where it stays as it is."""
+        if not self.adapt:
+            return None
+        network = None if isinstance(teacher, Source) else teacher
+        return lambda student, example: instantiate(self.adapt)(student, network, example)
+
+    def adapted_to_its_like(self, teacher: Teacher, data: ImageDataModule) -> Adapt | None:
+        """How it is rebuilt, around a teacher without its weights."""
+        if not self.adapt:
+            return None
+
+        def adapt(student: nn.Module, example: Tensor) -> nn.Module:
+            rebuild = self.adapted_to(teacher.like(data, example))
+            assert rebuild is not None
+            return rebuild(student, example)
+
+        return adapt
+
+
+def student_of(config: DictConfig) -> Student:
+    """What the config's `student` describes. Raises UserError for a class of another kind."""
+    values = arguments(config.student)
+    target = values.pop("_target_", None)
+    kind: Any = Student if target is None else get_object(target)
+    if not (inspect.isclass(kind) and issubclass(kind, Student)):
+        raise UserError(
+            f"student._target_={target}: a student is a network with its weights and its taps; give "
+            f"student.model={{_target_: {target}}}"
+        )
+    return kind(**{"model": None, **values})
