@@ -32,6 +32,7 @@ PACKAGES = (  # whose exported names are the Python interface
     "kd_lightning.models",
     "kd_lightning.models.projectors",
     "kd_lightning.schedules",
+    "kd_lightning.tasks",
     "kd_lightning.taps",
     "kd_lightning.callbacks",
 )

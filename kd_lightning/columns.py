@@ -27,6 +27,7 @@ class Column:
 
     Raises `UserError` for a name or a format that cannot be.
 
+    >>> from kd_lightning.tasks import Column
     >>> column = Column("top1", "top-1", ".2%")
     >>> column.title, column.text(0.5), column.difference(-0.0125)
     ('top-1 %', '50.00', '-1.25 points')

@@ -63,6 +63,18 @@ class DistillationModule(LightningModule):
     by name are several streams, each with batches of its own, `{labelled: loader, unlabelled: loader}`: a term says of
     which it is (`Term.stream`). Raises `UserError` for a term that takes a signal which nobody gives, and for networks
     that share anything.
+
+    Examples:
+        >>> import lightning, torch
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> from kd_lightning import DistillationModule, Term
+        >>> from kd_lightning.losses import SoftTarget
+        >>> terms = {"kd": Term(SoftTarget(temperature=4), ["student.logits", "teacher.logits"])}
+        >>> module = DistillationModule(student=torch.nn.Linear(16, 3), teacher=torch.nn.Linear(16, 3), terms=terms)
+        >>> quiet = {f"enable_{part}": False for part in ("checkpointing", "progress_bar", "model_summary")}
+        >>> trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", logger=False, **quiet)
+        >>> my_data = TensorDataset(torch.rand(64, 16), torch.arange(64) % 3)
+        >>> trainer.fit(module, DataLoader(my_data, batch_size=32, shuffle=True))
     """
 
     student: nn.Module

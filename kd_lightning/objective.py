@@ -38,6 +38,19 @@ class Objective(nn.Module):
 
     A term that takes `target` contributes nothing to a batch without one. Where several ranks train, a term that is a
     mean over samples is the mean over those of all ranks, whatever each has of them.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import Objective, Term
+        >>> from kd_lightning.losses import CrossEntropy, MeanSquaredLogits
+        >>> terms = {
+        ...     "ce": Term(CrossEntropy(), ["student.logits", "target"], 0.5),
+        ...     "match": Term(MeanSquaredLogits(), ["student.logits", "teacher.logits"], 2.0),
+        ... }
+        >>> signals = {"student.logits": torch.ones(4, 1), "teacher.logits": torch.zeros(4, 1)}
+        >>> value = Objective(terms)({**signals, "target": torch.zeros(4, dtype=torch.long)})
+        >>> value.total, value.raw["match"], value.weighted["match"]
+        (tensor(2.), tensor(1.), tensor(2.))
     """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:

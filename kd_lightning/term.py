@@ -70,6 +70,19 @@ class Term(nn.Module):
     attribute is the number of the moment while they compute. Each is a pure function of the training's progress.
     `progress.epoch` and `progress.fraction` are signals too, 0-d and on the CPU. The loss and its parts compute in
     float32 under any precision; a projector computes as the networks do.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import Term
+        >>> from kd_lightning.losses import SoftTarget
+        >>> from kd_lightning.losses.sample_weights import Confidence
+        >>> signals = {"student.logits": torch.randn(8, 10), "teacher.logits": torch.randn(8, 10)}
+        >>> term = Term(SoftTarget(temperature=4), list(signals), weight=0.9)
+        >>> term(signals).shape  # the mean over the samples, before its weight
+        torch.Size([])
+        >>> less = Term(SoftTarget(temperature=4), list(signals), sample_weight=Confidence("teacher.logits"))
+        >>> bool(less(signals) < term(signals))  # confidences are below 1
+        True
     """
 
     def __init__(

@@ -23,6 +23,14 @@ class Throughput(Callback):
 
     All go into checkpoints, so a resumed run counts on. The whole fit's seconds include validation and checkpoints.
     Logs `train/images_per_s`, over the steps since it was logged last.
+
+    Examples:
+        >>> import lightning
+        >>> from kd_lightning.callbacks import Throughput
+        >>> throughput = Throughput()
+        >>> trainer = lightning.Trainer(callbacks=[throughput], accelerator="cpu")
+        >>> throughput.images_per_s  # nothing is trained yet
+        0.0
     """
 
     def __init__(self) -> None:
@@ -93,6 +101,11 @@ class DeviceMemory(Callback):
     """Logs `train/memory_gib`: the most that tensors took on the GPU so far; nothing on a CPU.
 
     So far in the run under kd-train, its earlier trainings included; elsewhere in the process.
+
+    Examples:
+        >>> import lightning
+        >>> from kd_lightning.callbacks import DeviceMemory
+        >>> trainer = lightning.Trainer(callbacks=[DeviceMemory()], accelerator="cpu")
     """
 
     def on_train_batch_end(
@@ -104,7 +117,13 @@ class DeviceMemory(Callback):
 
 
 class GradientNorm(Callback):
-    """Logs `train/gradient_norm`: the 2-norm of all gradients together, before they are clipped."""
+    """Logs `train/gradient_norm`: the 2-norm of all gradients together, before they are clipped.
+
+    Examples:
+        >>> import lightning
+        >>> from kd_lightning.callbacks import GradientNorm
+        >>> trainer = lightning.Trainer(callbacks=[GradientNorm()], accelerator="cpu")
+    """
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if not is_logged(trainer):

@@ -15,7 +15,13 @@ OF_VALIDATION = ("val/top1", "val/nll")  # the first that there is
 
 
 class TermsProgressBar(RichProgressBar):
-    """Lightning's, with the total loss, its terms and the validation accuracy; silent where there is no terminal."""
+    """Lightning's, with the total loss, its terms and the validation accuracy; silent where there is no terminal.
+
+    Examples:
+        >>> import lightning
+        >>> from kd_lightning.callbacks import TermsProgressBar
+        >>> trainer = lightning.Trainer(callbacks=[TermsProgressBar()], accelerator="cpu", logger=False)
+    """
 
     @property
     def is_enabled(self) -> bool:

@@ -16,6 +16,12 @@ class TimedCheckpoint(ModelCheckpoint):
     Between optimizer steps alone, and not where a validation is next; see `can_be_saved`.
 
     Raises UserError for `every_minutes` of 0 or less.
+
+    Examples:
+        >>> import lightning
+        >>> from kd_lightning.callbacks import TimedCheckpoint
+        >>> checkpoints = TimedCheckpoint("checkpoints", every_minutes=10)
+        >>> trainer = lightning.Trainer(callbacks=[checkpoints], accelerator="cpu", logger=False)
     """
 
     def __init__(self, dirpath: str, every_minutes: float) -> None:

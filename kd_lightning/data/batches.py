@@ -41,6 +41,14 @@ class ImageSet(Dataset[Batch]):
     A batch is {"input": uint8 (B, C, H, W), "target", "index": int64 (B,)}, where index is the row in `images`,
     however few of them are used; for training, where num_views is a number, also "view": int64 (B,), and where there is
     a strong augmentation "input_strong".
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data import Draw, ImageSet, MemoryImages
+        >>> images = MemoryImages(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
+        >>> batch = ImageSet(images, rows=torch.tensor([1, 3]))[Draw(epoch=0, positions=[0, 1])]
+        >>> batch["target"], batch["index"]
+        (tensor([1, 1]), tensor([1, 3]))
     """
 
     images: Images
@@ -83,6 +91,12 @@ class ShardedBatches(DistributedSampler[Draw]):
 
     Shuffled batches are trained on, and one image has no batch statistics: a last one shares with the batch before.
     Batches of two or three may be too small for that, and an epoch then leaves one or two images of a rank out.
+
+    Examples:
+        >>> from kd_lightning.data import ShardedBatches
+        >>> ranks = [ShardedBatches(range(10), batch_size=4, num_replicas=2, rank=rank) for rank in (0, 1)]
+        >>> sorted(position for batches in ranks for draw in batches for position in draw.positions)
+        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
 
     def __init__(
@@ -145,6 +159,11 @@ class FixedBatches(ShardedBatches, SequentialSampler):  # type: ignore[misc]
     """The same batches every epoch: for evaluation, and for training under `overfit_batches`.
 
     Lightning replaces whatever is not a SequentialSampler there.
+
+    Examples:
+        >>> from kd_lightning.data import FixedBatches
+        >>> [draw.positions for draw in FixedBatches(range(5), batch_size=2, shuffle=False)]
+        [[0, 1], [2, 3], [4]]
     """
 
     def order(self, epoch: int) -> Tensor:

@@ -13,7 +13,16 @@ TEST_SEED = 1797
 
 
 class DigitsDataModule(InMemoryDataModule):
-    """Ten classes, one channel; a fixed stratified half of the images is the test set."""
+    """Ten classes, one channel; a fixed stratified half of the images is the test set.
+
+    Examples:
+        >>> from kd_lightning.data import DigitsDataModule
+        >>> data = DigitsDataModule(batch_size=64, val_fraction=0.5)
+        >>> data.setup("fit")
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> batch["input"].shape, batch["target"].shape
+        (torch.Size([64, 1, 8, 8]), torch.Size([64]))
+    """
 
     name = "digits"
     in_channels = 1

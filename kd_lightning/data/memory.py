@@ -23,7 +23,15 @@ SHARE = 0.25  # of a GPU's free memory, which images may take without being told
 
 @dataclass
 class MemoryImages:
-    """images uint8 (N, C, H, W), targets int64 (N,) on the CPU; augmentation is left to the device."""
+    """images uint8 (N, C, H, W), targets int64 (N,) on the CPU; augmentation is left to the device.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data import MemoryImages
+        >>> images = MemoryImages(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
+        >>> images.read(torch.tensor([2, 3]), views=None).shape
+        torch.Size([2, 1, 8, 8])
+    """
 
     images: Tensor
     targets: Tensor
@@ -52,6 +60,20 @@ class InMemoryDataModule(ImageDataModule):
 
     `resident` says whether the images lie on the GPU, so that a batch is gathered there; `auto`: where they take less
     than a quarter of its free memory.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data import InMemoryDataModule, MemoryImages, Sources
+        >>> class Dark(InMemoryDataModule):
+        ...     name, in_channels, image_size, mean, std = "dark", 1, 8, (0.0,), (1.0,)
+        ...     class_names = ["day", "night"]
+        ...     def read(self):
+        ...         black = MemoryImages(torch.zeros(64, 1, 8, 8, dtype=torch.uint8), torch.arange(64) % 2)
+        ...         return Sources(train=black, test=black)
+        >>> data = Dark(batch_size=16, val_fraction=0.25)
+        >>> data.setup("fit")
+        >>> len(data.train_set), len(data.val_set)
+        (48, 16)
     """
 
     usual_augmentation: ClassVar[Augmentation] = Identity()

@@ -30,7 +30,15 @@ NO_LABEL = (-1, -100)
 
 @dataclass(frozen=True)
 class Sources:
-    """What a data set brings along; without `val`, validation is split off `train` or is `test`."""
+    """What a data set brings along; without `val`, validation is split off `train` or is `test`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data import MemoryImages, Sources
+        >>> images = MemoryImages(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
+        >>> Sources(train=images, test=images).val is None  # then it is split off, or is the test set
+        True
+    """
 
     train: Images
     test: Images

@@ -16,6 +16,8 @@ from kd_lightning.losses.arguments import as_number, check_positive
 from kd_lightning.losses.functional.divergence import cross_entropies
 from kd_lightning.schedules.progress import Number
 
+__all__ = ["Confidence", "Entropy"]
+
 Signals = Mapping[str, Tensor]
 SampleWeight = str | Callable[[Signals], Tensor]
 
@@ -26,6 +28,12 @@ class Confidence:
 
     Args:
         logits: the signal z (B, C), such as `teacher.logits`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.sample_weights import Confidence
+        >>> Confidence("teacher.logits")({"teacher.logits": torch.zeros(2, 4)})
+        tensor([0.2500, 0.2500])
     """
 
     logits: str = "teacher.logits"
@@ -47,6 +55,13 @@ class Entropy:
     Args:
         logits: the signal z (B, C), such as `teacher.logits`.
         temperature: T.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.sample_weights import Entropy
+        >>> sure, unsure = Entropy("teacher.logits")({"teacher.logits": torch.tensor([[9.0, 0.0], [0.0, 0.0]])})
+        >>> bool(sure < unsure)
+        True
     """
 
     logits: str = "teacher.logits"

@@ -13,7 +13,21 @@ OTHERS = "timm/NAME, torchvision/NAME or a mapping with _target_"
 
 
 def check_model_name(name: ModelName, key: str = "student.model") -> None:
-    """Raise a UserError with close matches unless `name` names a model (or is a mapping with `_target_`)."""
+    """Raise a UserError with close matches unless `name` names a model (or is a mapping with `_target_`).
+
+    Examples:
+        >>> from kd_lightning.errors import UserError
+        >>> from kd_lightning.models import check_model_name
+        >>> check_model_name("resnet8x4")
+        >>> def is_known(name):
+        ...     try:
+        ...         check_model_name(name)
+        ...     except UserError:  # names models that are close
+        ...         return False
+        ...     return True
+        >>> is_known("resnet8x5")
+        False
+    """
     if isinstance(name, Mapping):
         if not isinstance(name.get("_target_"), str):
             raise UserError(f"{key} is a mapping without _target_; give the dotted path of a class, or a model's name")
@@ -41,12 +55,24 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def has_pretrained(name: ModelName) -> bool:
-    """Whether weights=pretrained can be had: timm's and torchvision's models only."""
+    """Whether weights=pretrained can be had: timm's and torchvision's models only.
+
+    Examples:
+        >>> from kd_lightning.models import has_pretrained
+        >>> has_pretrained("timm/resnet18"), has_pretrained("resnet8x4")
+        (True, False)
+    """
     return timm_config(name) is not None or torchvision_weights(name) is not None
 
 
 def pretrained_num_classes(name: ModelName) -> int | None:
-    """Classes of the published weights, 0 where they come without a classifier, None where there are none."""
+    """Classes of the published weights, 0 where they come without a classifier, None where there are none.
+
+    Examples:
+        >>> from kd_lightning.models import pretrained_num_classes
+        >>> pretrained_num_classes("torchvision/resnet18")
+        1000
+    """
     if (config := timm_config(name)) is not None:
         return int(config.num_classes)
     weights = torchvision_weights(name)
@@ -54,7 +80,13 @@ def pretrained_num_classes(name: ModelName) -> int | None:
 
 
 def pretrained_normalization(name: ModelName) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """(mean, std) that the published weights expect of inputs in [0, 1], None where there are none."""
+    """(mean, std) that the published weights expect of inputs in [0, 1], None where there are none.
+
+    Examples:
+        >>> from kd_lightning.models import pretrained_normalization
+        >>> pretrained_normalization("torchvision/resnet18")
+        ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    """
     if (config := timm_config(name)) is not None:
         return tuple(config.mean), tuple(config.std)
     weights = torchvision_weights(name)
@@ -65,7 +97,13 @@ def pretrained_normalization(name: ModelName) -> tuple[tuple[float, ...], tuple[
 
 
 def default_input_size(name: ModelName) -> tuple[int, int, int]:
-    """(channels, height, width) that the model was made for; 3×224×224 where nothing is known."""
+    """(channels, height, width) that the model was made for; 3×224×224 where nothing is known.
+
+    Examples:
+        >>> from kd_lightning.models import default_input_size
+        >>> default_input_size("resnet8x4"), default_input_size("timm/resnet18")
+        ((3, 32, 32), (3, 224, 224))
+    """
     if isinstance(name, str) and name in DIGITS:
         return (1, 8, 8)
     if isinstance(name, str) and name in CIFAR:

@@ -30,6 +30,13 @@ def create_model(
     which is instantiated as it stands. `pretrained` downloads published weights; a classifier of another size starts
     at random. timm's models with a distillation head return (class logits, distillation logits) while they train.
     `key` is how an error names the setting.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import create_model
+        >>> create_model("resnet8x4", num_classes=100)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 100])
+        >>> own = create_model({"_target_": "torch.nn.Linear", "in_features": 64, "out_features": 10}, num_classes=10)
     """
     check_model_name(name, key)
     weights_key = f"{key.rpartition('.')[0]}.weights".lstrip(".")

@@ -16,6 +16,14 @@ def normalize_inputs(model: Model, mean: Sequence[float], std: Sequence[float]) 
     In place, before every forward; the state dict keeps its keys. Called again it replaces the statistics.
 
     Raises ValueError for lengths that differ, and for a std that is not positive.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import normalize_inputs
+        >>> network = normalize_inputs(torch.nn.Identity(), mean=[0.5], std=[0.25])
+        >>> network(torch.ones(1, 1, 2, 2))
+        tensor([[[[2., 2.],
+                  [2., 2.]]]])
     """
     if len(mean) != len(std) or not mean:
         raise ValueError(f"mean and std must be as long as the channels; got mean={list(mean)}, std={list(std)}")
@@ -32,13 +40,28 @@ def normalize_inputs(model: Model, mean: Sequence[float], std: Sequence[float]) 
 
 
 def stored_normalization(model: nn.Module) -> dict[str, str]:
-    """A model's normalisation as JSON, to lie beside its weights; empty where it has none."""
+    """A model's normalisation as JSON, to lie beside its weights; empty where it has none.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import normalize_inputs, stored_normalization
+        >>> stored_normalization(normalize_inputs(torch.nn.Identity(), mean=[0.5], std=[0.25]))
+        {'mean': '[0.5]', 'std': '[0.25]'}
+    """
     statistics = {"mean": getattr(model, "input_mean", None), "std": getattr(model, "input_std", None)}
     return {name: json.dumps(value.flatten().tolist()) for name, value in statistics.items() if value is not None}
 
 
 def read_normalization(metadata: Mapping[str, str]) -> tuple[list[float], list[float]] | None:
-    """What `stored_normalization` left beside the weights; None where nothing, or something else, lies there."""
+    """What `stored_normalization` left beside the weights; None where nothing, or something else, lies there.
+
+    Examples:
+        >>> from kd_lightning.models import read_normalization
+        >>> read_normalization({"mean": "[0.5]", "std": "[0.25]"})
+        ([0.5], [0.25])
+        >>> read_normalization({}) is None
+        True
+    """
     try:
         mean, std = json.loads(metadata["mean"]), json.loads(metadata["std"])
     except (KeyError, json.JSONDecodeError):
@@ -53,7 +76,14 @@ def note_training(model: nn.Module, statistics: tuple[Sequence[float], Sequence[
 
 
 def trained_with(model: nn.Module) -> tuple[Sequence[float], Sequence[float]] | None:
-    """The mean and std that a model's weights were trained with, where their file or their publisher told them."""
+    """The mean and std that a model's weights were trained with, where their file or their publisher told them.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import trained_with
+        >>> trained_with(torch.nn.Linear(4, 2)) is None
+        True
+    """
     return getattr(model, "_trained_with", None)
 
 

@@ -14,7 +14,13 @@ ROUNDING = 1e-9  # an epoch's first step must not count as the last of the one b
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the training is. `epoch` counts from 0 and has a fraction within the epoch."""
+    """How far the training is. `epoch` counts from 0 and has a fraction within the epoch.
+
+    Examples:
+        >>> from kd_lightning.schedules import Progress
+        >>> Progress(epoch=2.5, fraction=0.25)  # in the middle of the third of ten epochs
+        Progress(epoch=2.5, fraction=0.25)
+    """
 
     epoch: float = 0.0
     fraction: float = 0.0
@@ -24,7 +30,16 @@ BEGIN, END = Progress(), Progress(epoch=math.inf, fraction=1.0)
 
 
 class Schedule(ABC):
-    """A number for each moment of the training: a pure function of the progress. One of your own is a subclass."""
+    """A number for each moment of the training: a pure function of the progress. One of your own is a subclass.
+
+    Examples:
+        >>> from kd_lightning.schedules import Progress, Schedule
+        >>> class Square(Schedule):
+        ...     def __call__(self, progress: Progress) -> float:
+        ...         return progress.fraction**2
+        >>> Square()(Progress(epoch=5.0, fraction=0.5))
+        0.25
+    """
 
     @abstractmethod
     def __call__(self, progress: Progress) -> float: ...
@@ -71,7 +86,14 @@ class _WithoutLength:
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """Rises to `value` over the first epochs: value·min(1, e/epochs) in epoch e = 1, 2, …, as in mdistiller."""
+    """Rises to `value` over the first epochs: value·min(1, e/epochs) in epoch e = 1, 2, …, as in mdistiller.
+
+    Examples:
+        >>> from kd_lightning.schedules import Progress, Warmup
+        >>> warmup = Warmup(value=1.0, epochs=4)
+        >>> [warmup(Progress(epoch=epoch)) for epoch in (0, 1, 3, 9)]
+        [0.25, 0.5, 1.0, 1.0]
+    """
 
     value: float
     epochs: float
@@ -88,7 +110,14 @@ class Warmup(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """Moves linearly from `start` to `end` over the whole training."""
+    """Moves linearly from `start` to `end` over the whole training.
+
+    Examples:
+        >>> from kd_lightning.schedules import Linear, Progress
+        >>> falling = Linear(start=8.0, end=1.0)
+        >>> [falling(Progress(fraction=fraction)) for fraction in (0.0, 0.5, 1.0)]
+        [8.0, 4.5, 1.0]
+    """
 
     start: float
     end: float
@@ -102,7 +131,14 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Half a cosine from `start` to `end` over the whole training: end + (start - end)·(1 + cos πf)/2."""
+    """Half a cosine from `start` to `end` over the whole training: end + (start - end)·(1 + cos πf)/2.
+
+    Examples:
+        >>> from kd_lightning.schedules import Cosine, Progress
+        >>> falling = Cosine(start=1.0, end=0.0)
+        >>> [round(falling(Progress(fraction=fraction)), 3) for fraction in (0.0, 0.5, 1.0)]
+        [1.0, 0.5, 0.0]
+    """
 
     start: float
     end: float
@@ -122,6 +158,12 @@ class Steps(Schedule):
         values: one more than there are milestones.
         epochs: the milestones, ascending, counted from 0: at 30 the 31st epoch is the first with the next value.
         fractions: the milestones as shares of the training instead, between 0 and 1.
+
+    Examples:
+        >>> from kd_lightning.schedules import Progress, Steps
+        >>> falling = Steps(values=[8.0, 2.0], epochs=[20])
+        >>> [falling(Progress(epoch=epoch)) for epoch in (0, 19.5, 20)]
+        [8.0, 8.0, 2.0]
     """
 
     values: Sequence[float]
@@ -166,7 +208,14 @@ class Steps(Schedule):
 
 @dataclass(frozen=True)
 class OneMinus(Schedule):
-    """1 - another schedule: the share of the labels where the other is that of the soft targets."""
+    """1 - another schedule: the share of the labels where the other is that of the soft targets.
+
+    Examples:
+        >>> from kd_lightning.schedules import Linear, OneMinus, Progress
+        >>> share = OneMinus(Linear(start=0.9, end=0.1))
+        >>> round(share(Progress(fraction=0.0)), 3)
+        0.1
+    """
 
     schedule: Schedule
 

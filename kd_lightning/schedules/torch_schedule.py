@@ -37,6 +37,14 @@ class TorchSchedule:
         make: makes the scheduler from the optimizer.
         interval: it is stepped after every `epoch` or every `step`.
         monitor: the logged metric that `ReduceLROnPlateau` watches, such as `val/top1`.
+
+    Examples:
+        >>> from functools import partial
+        >>> import torch
+        >>> from kd_lightning import DistillationModule
+        >>> from kd_lightning.schedules import TorchSchedule
+        >>> step = partial(torch.optim.lr_scheduler.StepLR, step_size=100, gamma=0.5)
+        >>> module = DistillationModule(torch.nn.Linear(4, 3), scheduler=TorchSchedule(make=step, interval="step"))
     """
 
     make: Callable[[Optimizer], LRScheduler]

@@ -23,6 +23,14 @@ def bias_free_classifier(
         teacher: is not looked at.
         example: a batch of inputs, to find the classifier.
         initialization: `he`, N(0, 2 / classes), of deviation 0.141 for 100; or `torch`, as torch has it.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import create_model
+        >>> from kd_lightning.sources import bias_free_classifier
+        >>> student = bias_free_classifier(create_model("resnet8", num_classes=10), None, torch.rand(2, 3, 32, 32))
+        >>> student.fc.bias is None
+        True
     """
     if initialization not in ("he", "torch"):
         raise UserError(f"student.adapt.initialization={initialization}: must be he or torch")

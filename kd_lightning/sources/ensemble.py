@@ -22,6 +22,14 @@ class Ensemble(FrozenSource):
             first one's tap.
 
     Raises UserError for no members.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.sources import Ensemble
+        >>> one, other = torch.nn.Linear(16, 10), torch.nn.Linear(16, 10)
+        >>> inputs = torch.rand(2, 16)
+        >>> answers = Ensemble([one, other])({"input": inputs})
+        >>> torch.testing.assert_close(answers["logits"], (one(inputs) + other(inputs)).detach() / 2)
     """
 
     def __init__(self, members: Mapping[str, nn.Module] | Sequence[nn.Module]) -> None:

@@ -21,6 +21,17 @@ class FrozenNetwork(TappedNetwork, FrozenSource):
             the authors of OFD have it (Heo et al. 2019, arXiv:1904.01866). Nothing else is in train mode, dropout
             neither; the running statistics stay as they are, and serve in tests and for a batch of one.
         num_classes: tells the logits among several outputs.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.sources import FrozenNetwork
+        >>> network = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.Linear(8, 10))
+        >>> teacher = FrozenNetwork(network, taps={"stage1": "0"})
+        >>> teacher.request({"input": {"stage1"}})
+        >>> {name: tuple(value.shape) for name, value in teacher({"input": torch.rand(2, 16)}).items()}
+        {'logits': (2, 10), 'stage1': (2, 8)}
+        >>> list(teacher.state_dict())  # never in a checkpoint
+        []
     """
 
     def __init__(

@@ -19,6 +19,13 @@ class Learner(TappedNetwork, Source):
         taps: names and addresses, as `kd_lightning.taps.find_taps` gives them; `logits` is the output where absent.
         name: whose taps they are, for messages.
         num_classes: tells the logits among several outputs.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.sources import Learner
+        >>> learner = Learner(torch.nn.Linear(16, 10))
+        >>> learner({"input": torch.rand(2, 16)})["logits"].requires_grad
+        True
     """
 
     trained = True

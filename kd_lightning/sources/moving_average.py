@@ -23,6 +23,17 @@ class MovingAverage(TappedNetwork, UntrainedSource):
     Args:
         decay: d, above 0 and below 1.
         of: the learner's name; None where there is one alone.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import DistillationModule, Term
+        >>> from kd_lightning.losses import MeanSquaredLogits
+        >>> from kd_lightning.sources import MovingAverage
+        >>> student = torch.nn.Linear(16, 10)
+        >>> terms = {"consistency": Term(MeanSquaredLogits(), ["student.logits", "teacher.logits"])}
+        >>> module = DistillationModule(student=student, teacher=MovingAverage(decay=0.99), terms=terms)
+        >>> torch.equal(module.teacher.network.weight, student.weight)  # before the first step
+        True
     """
 
     def __init__(self, decay: float = 0.999, of: str | None = None) -> None:

@@ -27,6 +27,15 @@ class ReusedClassifier(nn.Module):
         teacher: a network with a last map that is averaged, and a linear classifier, which is copied.
         example: a batch of inputs, to see the shapes.
         projector: makes P from the shapes of f_s and of the map that the teacher averages.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import create_model
+        >>> from kd_lightning.sources import ReusedClassifier
+        >>> student, teacher = create_model("resnet8", num_classes=10), create_model("resnet8x4", num_classes=10)
+        >>> reused = ReusedClassifier(student, teacher, torch.rand(2, 3, 32, 32))
+        >>> torch.equal(reused.classifier.weight, teacher.fc.weight)
+        True
     """
 
     taps: ClassVar = {"projected": "projector"}

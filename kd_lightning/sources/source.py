@@ -18,6 +18,18 @@ class Source(nn.Module):
 
     A subclass implements `forward` and `identity`, and names in `signals` what it can give. Its parameters and buffers
     go into checkpoints. `FrozenSource` is the base of those that neither learn nor change.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.sources import Source
+        >>> class Noise(Source):
+        ...     signals = ["logits"]
+        ...     def forward(self, batch, input="input", training=False):
+        ...         return {"logits": torch.randn(len(batch[input]), 10)}
+        ...     def identity(self):
+        ...         return {"noise": 10}
+        >>> Noise()({"input": torch.rand(2, 3, 8, 8)})["logits"].shape
+        torch.Size([2, 10])
     """
 
     signals: list[str]
@@ -97,7 +109,22 @@ class UntrainedSource(Source):
 
 
 class FrozenSource(UntrainedSource):
-    """A source that never changes, and is never in a checkpoint: its state is empty."""
+    """A source that never changes, and is never in a checkpoint: its state is empty.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import DistillationModule
+        >>> from kd_lightning.sources import FrozenSource
+        >>> class Certain(FrozenSource):
+        ...     signals = ["logits"]
+        ...     def answer(self, batch):
+        ...         return {"logits": batch["input"].flatten(1)[:, :10] * 100}
+        ...     def identity(self):
+        ...         return {"certain": 100}
+        >>> module = DistillationModule(student=torch.nn.Linear(16, 10), teacher=Certain(), num_classes=10)
+        >>> sorted(name.partition(".")[0] for name in module.state_dict())  # no teacher
+        ['student', 'student']
+    """
 
     changes = False
 
@@ -115,7 +142,14 @@ def _keep_own_state(module: nn.Module, state_dict: dict[str, Any], prefix: str, 
 
 
 class LogitsOf(nn.Module):
-    """A source as an ordinary network, to be tested like one: inputs (B, …) to its logits (B, C)."""
+    """A source as an ordinary network, to be tested like one: inputs (B, …) to its logits (B, C).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.sources import FrozenNetwork, LogitsOf
+        >>> LogitsOf(FrozenNetwork(torch.nn.Linear(16, 10)))(torch.rand(2, 16)).shape
+        torch.Size([2, 10])
+    """
 
     def __init__(self, source: Source) -> None:
         super().__init__()

@@ -94,7 +94,14 @@ def parameter_of(module: nn.Module, name: str, address: Address) -> Tensor:
 
 
 def check_taps(model: nn.Module, taps: Mapping[str, str]) -> None:
-    """UserError for an address that cannot be read, or that names no module of the model."""
+    """UserError for an address that cannot be read, or that names no module of the model.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.taps import check_taps
+        >>> network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> check_taps(network, {"hidden": "1", "pooled": "2:input"})
+    """
     for name, address in taps.items():
         if not isinstance(address, str):
             raise UserError(f"taps.{name}={address}: an address is a text, the path of a module such as layer3.2")

@@ -15,6 +15,15 @@ def logits_of(model: nn.Module, output: Any, num_classes: int | None = None) -> 
 
     Of several, logits are (N, C), C the number of classes where that is known. The first of a network that trains two
     heads apart, as a distilled DeiT (Touvron et al. 2021, arXiv:2012.12877). Raises UserError where several fit.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.taps import logits_of
+        >>> logits = torch.rand(2, 10)
+        >>> logits_of(torch.nn.Identity(), {"features": torch.rand(2, 64), "logits": logits}) is logits
+        True
+        >>> logits_of(torch.nn.Identity(), (torch.rand(2, 64), logits), num_classes=10) is logits
+        True
     """
     if isinstance(output, Tensor):
         return output

@@ -15,6 +15,13 @@ def pair_taps(student_shapes: Mapping[str, Shape], teacher_shapes: Mapping[str, 
     Args:
         student_shapes: shapes by tap name without the batch dimension, from input to output, as `shapes_of` gives.
         teacher_shapes: likewise.
+
+    Examples:
+        >>> from kd_lightning.taps import pair_taps
+        >>> student = {"logits": (100,), "stage1": (64, 32, 32), "stage2": (128, 16, 16)}
+        >>> teacher = {"logits": (100,), "stage1": (256, 16, 16), "stage2": (512, 8, 8)}
+        >>> pair_taps(student, teacher)
+        [('logits', 'logits'), ('stage2', 'stage1')]
     """
     by_name = [(name, name) for name in BY_NAME if name in student_shapes and name in teacher_shapes]
     return by_name + _align(_sizes(student_shapes), _sizes(teacher_shapes))

@@ -88,6 +88,14 @@ class TapReader:
         taps: names and addresses, as `find_taps` gives them.
         owner: whose taps they are, such as `student`, for messages.
         num_classes: tells the logits among several outputs; see `logits_of`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import create_model
+        >>> from kd_lightning.taps import TapReader
+        >>> reader = TapReader(create_model("resnet8x4", num_classes=100), {"logits": "", "stage3": "layer3"})
+        >>> {name: tuple(value.shape) for name, value in reader(torch.rand(1, 3, 32, 32)).items()}
+        {'logits': (1, 100), 'stage3': (1, 256, 8, 8)}
     """
 
     def __init__(
@@ -168,7 +176,15 @@ def taps_of(owner: str) -> Iterator[None]:
 def tap_values(
     model: nn.Module, example: Input, taps: Mapping[str, str], num_classes: int | None = None
 ) -> dict[str, Tensor]:
-    """The value of each tap for an example."""
+    """The value of each tap for an example.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.taps import tap_values
+        >>> network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> sorted(tap_values(network, torch.rand(1, 4), {"logits": "", "hidden": "1"}))
+        ['hidden', 'logits']
+    """
     reader = TapReader(model, taps, num_classes=num_classes)
     try:
         with dry_run(model, example):
@@ -178,6 +194,13 @@ def tap_values(
 
 
 def shapes_of(values: Mapping[str, Tensor], taps: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
-    """The shapes of these values of taps, without the batch dimension; of a parameter its own shape."""
+    """The shapes of these values of taps, without the batch dimension; of a parameter its own shape.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.taps import shapes_of
+        >>> shapes_of({"logits": torch.rand(8, 10), "bias": torch.rand(10)}, {"logits": "", "bias": "fc:bias"})
+        {'logits': (10,), 'bias': (10,)}
+    """
     is_activation = {name: not parse_address(name, address).parameter for name, address in taps.items()}
     return {name: tuple(value.shape[is_activation[name] :]) for name, value in values.items()}

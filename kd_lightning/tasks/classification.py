@@ -41,6 +41,7 @@ class Classification(Task):
     A metric of one's own is a subclass with one more column:
 
     >>> from torchmetrics.classification import MulticlassJaccardIndex
+    >>> from kd_lightning.tasks import Classification, Column
     >>> class WithOverlap(Classification):
     ...     columns = (*Classification.columns, Column("overlap", "mean Jaccard index", ".2%"))
     ...     def metrics(self, stage):

@@ -27,7 +27,15 @@ class Augmentation(Protocol):
 
 @dataclass(frozen=True)
 class Identity:
-    """The images as they are: one view."""
+    """The images as they are: one view.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data import Identity
+        >>> images = torch.rand(2, 3, 32, 32)
+        >>> Identity()(images, torch.zeros(2, dtype=torch.long)) is images
+        True
+    """
 
     @property
     def num_views(self) -> int:
@@ -42,6 +50,18 @@ class CropFlip:
     """A crop of the original size out of the image padded with zeros, mirrored or not; any dtype and device.
 
     A view counts mirrored fastest, then the crop's left edge, then its top edge. Raises UserError for bad values.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data import CropFlip
+        >>> augment = CropFlip(padding=1, flip=True)
+        >>> augment.num_views  # 3 x 3 crops, mirrored or not
+        18
+        >>> images = torch.arange(9.0).view(1, 1, 3, 3)
+        >>> augment(images, torch.tensor([9]))[0, 0]  # the crop in the middle, mirrored
+        tensor([[2., 1., 0.],
+                [5., 4., 3.],
+                [8., 7., 6.]])
     """
 
     padding: int = 4

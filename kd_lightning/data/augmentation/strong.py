@@ -79,6 +79,14 @@ class RandAugment:
     of 14 operations `operations` are drawn with replacement, each with a uniform strength; the square's side is uniform
     from 0 to `largest_square`, in parts of the width, and both its edges count, so it covers a pixel more. A pure
     function of (image, view), on the CPU. Raises UserError.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data import RandAugment
+        >>> images = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+        >>> augment, views = RandAugment(), torch.tensor([0, 1])
+        >>> torch.equal(augment(images, views), augment(images, views))  # a function of image and view
+        True
     """
 
     operations: int = 2

@@ -33,6 +33,20 @@ class ImageFolderDataModule(ImageDataModule):
     train/ is needed, and val/ or test/. Where both stand, val/ validates and val_fraction has no effect. Where one
     does, it is the test set, as ImageNet's val/ is in published tables, and val_fraction splits validation off train/.
     A split without class folders, such as ImageNet's unlabelled test/, counts as none.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from kd_lightning.data import ImageFolderDataModule
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "val/dog/1.png"):
+        ...         (Path(root) / name).parent.mkdir(parents=True, exist_ok=True)
+        ...         Image.new("RGB", (40, 40)).save(Path(root) / name)
+        ...     data = ImageFolderDataModule(root=root, image_size=32, resize_size=36, batch_size=2, val_fraction=0)
+        ...     data.setup("fit")
+        ...     data.class_names, next(iter(data.train_dataloader()))["input"].shape
+        (['cat', 'dog'], torch.Size([2, 3, 32, 32]))
     """
 
     in_channels = 3

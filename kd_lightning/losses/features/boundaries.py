@@ -17,6 +17,13 @@ class ActivationBoundary(nn.Module):
     """Activation boundaries; see `functional.activation_boundary`. Takes two lists of pre-activations, layer by layer.
 
     Their shapes must be equal: give its term the projector `Connector`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import ActivationBoundary
+        >>> student, teacher = torch.full((2, 1, 1, 1), 2.0), torch.full((2, 1, 1, 1), 5.0)
+        >>> ActivationBoundary(margin=1.0)([student], [teacher])  # both fire
+        tensor(0.)
     """
 
     def __init__(self, margin: Number = 1.0) -> None:
@@ -38,6 +45,14 @@ class OFD(nn.Module):
     Takes four lists, layer by layer: the student's maps (B, C, H, W) in the teacher's channels (give its term the
     projector `ChannelConnector`), the teacher's maps, average-pooled to the student's sizes as in mdistiller, and the
     weights and biases (C,) of the teacher's batch normalisations (Heo et al. 2019, arXiv:1904.01866).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import OFD
+        >>> maps = [torch.rand(2, 16, 8, 8), torch.rand(2, 32, 4, 4)]
+        >>> scales, shifts = [torch.ones(16), torch.ones(32)], [torch.zeros(16), torch.zeros(32)]
+        >>> OFD()(maps, maps, scales, shifts)
+        tensor(0.)
     """
 
     def build(

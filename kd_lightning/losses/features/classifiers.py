@@ -15,6 +15,12 @@ class SimKD(nn.Module):
     """The hint of a student that reuses the teacher's classifier; see `functional.simkd`.
 
     Takes the student's projected map and the teacher's last one, (B, C, H, W). There is no other loss beside it.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import SimKD
+        >>> SimKD()(torch.ones(2, 8, 4, 4), torch.zeros(2, 8, 2, 2))
+        tensor(1.)
     """
 
     def build(self, student: Tensor, teacher: Tensor) -> None:
@@ -30,6 +36,16 @@ class SRRL(nn.Module):
 
     Takes the student's pooled feature in the teacher's width (give its term the projector `SRRLConnector`), the
     teacher's (B, D), the teacher's logits (B, C), and the weight (C, D) and bias (C,) of the teacher's classifier.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> from kd_lightning.losses import SRRL
+        >>> student, teacher = torch.randn(8, 16), torch.randn(8, 64)
+        >>> classifier = torch.nn.Linear(64, 10)
+        >>> projected = projectors.SRRLConnector((16,), (64,))(student)
+        >>> SRRL()(projected, teacher, classifier(teacher), classifier.weight, classifier.bias).shape
+        torch.Size([])
     """
 
     def forward(
@@ -51,6 +67,13 @@ class CATKD(nn.Module):
 
     Takes the student's last map (B, D_s, H, W) and its classifier's weight (C, D_s), then the teacher's two. The maps
     are pooled before the classifier's weight is applied, which commutes and needs less memory.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import CATKD
+        >>> student, teacher = torch.rand(2, 16, 8, 8), torch.rand(2, 64, 4, 4)
+        >>> CATKD(resolution=2)(student, torch.rand(10, 16), teacher, torch.rand(10, 64)).shape
+        torch.Size([])
     """
 
     def __init__(self, resolution: int | Schedule = 2, normalize: bool = True) -> None:

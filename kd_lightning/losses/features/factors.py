@@ -38,6 +38,17 @@ class Paraphrase(nn.Module):
 
     The first phase of factor transfer (Kim, Park, Kwak 2018, arXiv:1802.04977): the state of `paraphraser` goes on to
     `FactorTransfer`, which has one of the same shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import Paraphrase
+        >>> teacher = torch.rand(2, 64, 4, 4)
+        >>> loss = Paraphrase(rate=0.5)
+        >>> loss.build(teacher)  # makes the paraphraser, as a `Term` does
+        >>> loss(teacher).shape
+        torch.Size([])
+        >>> loss.paraphraser.encode(teacher).shape
+        torch.Size([2, 32, 4, 4])
     """
 
     def __init__(self, rate: float = 0.5) -> None:
@@ -59,6 +70,15 @@ class FactorTransfer(nn.Module):
 
     The translator, three 3x3 convolutions with BN and LeakyReLU(0.1), makes the student's factor and is trained; the
     paraphraser makes the teacher's and is frozen. `Paraphrase` trains it beforehand; without that it stays random.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import FactorTransfer
+        >>> student, teacher = torch.rand(2, 16, 8, 8), torch.rand(2, 64, 4, 4)
+        >>> loss = FactorTransfer(rate=0.5)
+        >>> loss.build(student, teacher)  # makes translator and paraphraser, as a `Term` does
+        >>> loss(student, teacher).shape
+        torch.Size([])
     """
 
     def __init__(self, p1: int | Schedule = 2, p2: Number = 1, rate: float = 0.5) -> None:

@@ -13,14 +13,32 @@ from kd_lightning.schedules.progress import Number
 
 
 class FitNet(nn.Module):
-    """FitNets' hint; see `functional.fitnet`. Takes two features of one shape: give its term a projector."""
+    """FitNets' hint; see `functional.fitnet`. Takes two features of one shape: give its term a projector.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> from kd_lightning.losses import FitNet
+        >>> student, teacher = torch.rand(2, 16, 8, 8), torch.rand(2, 64, 4, 4)
+        >>> FitNet()(projectors.Regressor((16, 8, 8), (64, 4, 4))(student), teacher).shape
+        torch.Size([])
+    """
 
     def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         return functional.fitnet(student, teacher, reduction=reduction)
 
 
 class AttentionTransfer(nn.Module):
-    """Attention transfer; see `functional.attention_transfer`. Takes two lists of maps (B, C, H, W), layer by layer."""
+    """Attention transfer; see `functional.attention_transfer`. Takes two lists of maps (B, C, H, W), layer by layer.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import AttentionTransfer
+        >>> student = [torch.rand(2, 16, 8, 8), torch.rand(2, 32, 4, 4)]
+        >>> teacher = [torch.rand(2, 64, 8, 8), torch.rand(2, 128, 4, 4)]
+        >>> AttentionTransfer()(student, teacher, reduction="none").shape
+        torch.Size([2])
+    """
 
     def __init__(self, p: Number = 2) -> None:
         super().__init__()
@@ -33,7 +51,14 @@ class AttentionTransfer(nn.Module):
 
 
 class NST(nn.Module):
-    """Neuron selectivity transfer; see `functional.nst`. Takes two lists of maps (B, C, H, W), layer by layer."""
+    """Neuron selectivity transfer; see `functional.nst`. Takes two lists of maps (B, C, H, W), layer by layer.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import NST
+        >>> NST()([torch.rand(2, 16, 8, 8)], [torch.rand(2, 64, 4, 4)]).shape
+        torch.Size([])
+    """
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Reduction = "mean") -> Tensor:
         check_maps(student, teacher)
@@ -44,6 +69,13 @@ class FSP(nn.Module):
     """Flow of the solution procedure; see `functional.fsp`. Takes two lists of maps (B, C, H, W), layer by layer.
 
     Both networks need the same channels in each layer, and two layers at least.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import FSP
+        >>> layers = [torch.rand(2, 16, 8, 8), torch.rand(2, 32, 4, 4)]
+        >>> FSP()(layers, layers)
+        tensor(0.)
     """
 
     def build(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:

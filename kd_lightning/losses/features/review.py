@@ -22,6 +22,16 @@ class ReviewKD(nn.Module):
 
     Args:
         max_width: the fusion has the channels of the student's deepest layer, and no more than this.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import ReviewKD
+        >>> student = [torch.rand(2, 16, 8, 8), torch.rand(2, 32, 4, 4), torch.rand(2, 32)]
+        >>> teacher = [torch.rand(2, 64, 8, 8), torch.rand(2, 128, 4, 4), torch.rand(2, 128)]
+        >>> loss = ReviewKD()
+        >>> loss.build(student, teacher)  # makes the fusions, as a `Term` does
+        >>> loss(student, teacher).shape
+        torch.Size([])
     """
 
     def __init__(self, max_width: int = 512) -> None:

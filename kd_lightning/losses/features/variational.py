@@ -18,6 +18,17 @@ class VID(nn.Module):
 
     Takes two lists of maps (B, C, H, W), layer by layer: the means that the projector `VIDRegressor` of its term
     predicts from the student's maps, and the teacher's maps. Each of the teacher's channels has a trained variance.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> from kd_lightning.losses import VID
+        >>> student, teacher = torch.rand(2, 16, 8, 8), torch.rand(2, 64, 4, 4)
+        >>> mean = projectors.VIDRegressor((16, 8, 8), (64, 4, 4))(student)
+        >>> loss = VID()
+        >>> loss.build([mean], [teacher])
+        >>> loss([mean], [teacher]).shape
+        torch.Size([])
     """
 
     def __init__(self, initial_variance: float = 5.0, eps: float = 1e-5) -> None:

@@ -17,7 +17,15 @@ from kd_lightning.schedules.progress import Number
 
 
 class DKD(nn.Module):
-    """Decoupled distillation; see `functional.dkd`. Takes both logits (B, C) and target (B,)."""
+    """Decoupled distillation; see `functional.dkd`. Takes both logits (B, C) and target (B,).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import DKD
+        >>> student, teacher, target = torch.randn(8, 10), torch.randn(8, 10), torch.arange(8)
+        >>> bool(DKD(beta=2.0)(student, teacher, target) < DKD(beta=8.0)(student, teacher, target))
+        True
+    """
 
     def __init__(self, alpha: Number = 1.0, beta: Number = 8.0, temperature: Number = 4.0) -> None:
         super().__init__()

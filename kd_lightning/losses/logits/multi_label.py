@@ -9,7 +9,14 @@ from kd_lightning.schedules.progress import Number
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Binary cross-entropy of each class; see `functional.bce`. Takes logits (B, C) and target (B, C)."""
+    """Binary cross-entropy of each class; see `functional.bce`. Takes logits (B, C) and target (B, C).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import BinaryCrossEntropy
+        >>> BinaryCrossEntropy()(torch.zeros(1, 3), torch.tensor([[1, 0, -1]]))  # the third class has no label
+        tensor(0.6931)
+    """
 
     def forward(self, logits: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(logits)
@@ -21,7 +28,15 @@ class BinaryCrossEntropy(nn.Module):
 
 
 class BernoulliKD(nn.Module):
-    """Soft targets of each class by itself; see `functional.bernoulli_kd`. Takes both logits (B, C)."""
+    """Soft targets of each class by itself; see `functional.bernoulli_kd`. Takes both logits (B, C).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import BernoulliKD
+        >>> teacher = torch.randn(8, 10)
+        >>> BernoulliKD(temperature=2.0)(teacher, teacher)
+        tensor(0.)
+    """
 
     soft_target = True  # beside it binary cross-entropy weighs 1 - alpha
 

@@ -16,6 +16,13 @@ class MLKD(BatchRelations):
     weak view, student's and teacher's of the strong one.
 
     Raises UserError for no temperatures, and for strong ones that are not among them.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import MLKD
+        >>> weak, strong = torch.randn(2, 8, 10), torch.randn(2, 8, 10)  # student's and teacher's of each view
+        >>> MLKD()(*weak, *strong).shape
+        torch.Size([])
     """
 
     soft_target = True

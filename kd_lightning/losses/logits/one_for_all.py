@@ -21,6 +21,16 @@ class OFA(nn.Module):
     student's last stage; in the public code, as the wider one of both networks' last stages. Heads on tokens or
     vectors are a linear layer on the mean token, where the public code has transformer blocks.
     Takes the student's logits (B, C), its stages, the teacher's logits (B, C), and target (B,).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import OFA
+        >>> student, teacher, target = torch.randn(4, 10), torch.randn(4, 10), torch.arange(4)
+        >>> stages = [torch.randn(4, 16, 8, 8), torch.randn(4, 32, 4, 4)]
+        >>> loss = OFA()
+        >>> loss.build(student, stages, teacher, target)  # makes a head for each stage, as a `Term` does
+        >>> loss(student, stages, teacher, target).shape
+        torch.Size([])
     """
 
     def __init__(self, eps: Number = 1.0, temperature: Number = 1.0) -> None:

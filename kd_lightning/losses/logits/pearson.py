@@ -9,7 +9,15 @@ from kd_lightning.schedules.progress import Number
 
 
 class DIST(BatchRelations):
-    """Correlation of predictions; see `functional.dist`. Takes both logits (B, C)."""
+    """Correlation of predictions; see `functional.dist`. Takes both logits (B, C).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import DIST
+        >>> student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        >>> bool(DIST()(teacher, teacher) < DIST()(student, teacher))
+        True
+    """
 
     def __init__(
         self, beta: Number = 1.0, gamma: Number = 1.0, temperature: Number = 1.0, gather: bool = False

@@ -8,7 +8,14 @@ from kd_lightning.losses.functional.samples import Reduction
 
 
 class MeanSquaredError(nn.Module):
-    """Mean squared error; see `functional.mse`. Takes outputs (B, K) and target (B, K), or (B,) of one output."""
+    """Mean squared error; see `functional.mse`. Takes outputs (B, K) and target (B, K), or (B,) of one output.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import MeanSquaredError
+        >>> MeanSquaredError()(torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 4.0]))
+        tensor(2.)
+    """
 
     def forward(self, outputs: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         with naming_shapes(target=target):
@@ -16,7 +23,14 @@ class MeanSquaredError(nn.Module):
 
 
 class MeanAbsoluteError(nn.Module):
-    """Mean absolute error; see `functional.mae`. Takes outputs (B, K) and target (B, K), or (B,) of one output."""
+    """Mean absolute error; see `functional.mae`. Takes outputs (B, K) and target (B, K), or (B,) of one output.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import MeanAbsoluteError
+        >>> MeanAbsoluteError()(torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 4.0]))
+        tensor(1.)
+    """
 
     def forward(self, outputs: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         with naming_shapes(target=target):
@@ -24,7 +38,14 @@ class MeanAbsoluteError(nn.Module):
 
 
 class RegressionKD(nn.Module):
-    """The teacher's outputs as targets; see `functional.mean_squared_logits`. Takes both outputs (B, K)."""
+    """The teacher's outputs as targets; see `functional.mean_squared_logits`. Takes both outputs (B, K).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import RegressionKD
+        >>> RegressionKD()(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [4.0]]), reduction="none")
+        tensor([0., 4.])
+    """
 
     soft_target = True  # beside it the error with the labels weighs 1 - alpha
 

@@ -15,6 +15,13 @@ class LogitStandardization(nn.Module):
     Takes both logits (B, C), then whatever else the loss takes.
 
     Raises UserError for a loss that takes more than logits.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import LogitStandardization, SoftTarget
+        >>> student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        >>> loss = LogitStandardization(SoftTarget(temperature=2.0))
+        >>> torch.testing.assert_close(loss(100 * student, teacher), loss(student, teacher), rtol=1e-4, atol=1e-5)
     """
 
     soft_target = True

@@ -10,7 +10,17 @@ from kd_lightning.schedules.progress import Number
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy with the labels; see `functional.cross_entropy`. Takes logits (B, C) and target (B,)."""
+    """Cross-entropy with the labels; see `functional.cross_entropy`. Takes logits (B, C) and target (B,).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import CrossEntropy
+        >>> logits, target = torch.zeros(2, 10), torch.tensor([3, -1])  # the second sample has no label
+        >>> CrossEntropy()(logits, target)
+        tensor(2.3026)
+        >>> CrossEntropy(label_smoothing=0.1)(logits, target, reduction="none")
+        tensor([2.3026, 0.0000])
+    """
 
     def __init__(self, label_smoothing: Number = 0.0) -> None:
         super().__init__()
@@ -26,7 +36,14 @@ class CrossEntropy(nn.Module):
 
 
 class HardLabel(nn.Module):
-    """The teacher's decision as the label; see `functional.hard_label`. Takes both logits (B, C)."""
+    """The teacher's decision as the label; see `functional.hard_label`. Takes both logits (B, C).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import HardLabel
+        >>> HardLabel()(torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]))
+        tensor(0.6931)
+    """
 
     soft_target = True  # beside it, too, cross-entropy weighs 1 - alpha
 
@@ -36,7 +53,19 @@ class HardLabel(nn.Module):
 
 
 class SoftTarget(nn.Module):
-    """Hinton's distillation loss; see `functional.kd`. Takes the logits of student and teacher, both (B, C)."""
+    """Hinton's distillation loss; see `functional.kd`. Takes the logits of student and teacher, both (B, C).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import SoftTarget
+        >>> from kd_lightning.schedules import Linear
+        >>> student, teacher = torch.randn(8, 10, requires_grad=True), torch.randn(8, 10)
+        >>> loss = SoftTarget(temperature=4.0)
+        >>> loss(student, teacher).backward()
+        >>> loss(student, teacher, reduction="none").shape
+        torch.Size([8])
+        >>> falling = SoftTarget(temperature=Linear(8, 1))  # over a training, in a `Term`
+    """
 
     soft_target = True  # beside it cross-entropy weighs 1 - alpha
 
@@ -51,7 +80,14 @@ class SoftTarget(nn.Module):
 
 
 class MeanSquaredLogits(nn.Module):
-    """Squared distance of logits; see `functional.mean_squared_logits`. Takes both logits (B, C)."""
+    """Squared distance of logits; see `functional.mean_squared_logits`. Takes both logits (B, C).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import MeanSquaredLogits
+        >>> MeanSquaredLogits()(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
+        tensor(2.)
+    """
 
     def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
@@ -59,7 +95,15 @@ class MeanSquaredLogits(nn.Module):
 
 
 class WSLD(nn.Module):
-    """Weighted soft labels; see `functional.wsld`. Takes both logits (B, C) and target (B,)."""
+    """Weighted soft labels; see `functional.wsld`. Takes both logits (B, C) and target (B,).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import WSLD
+        >>> student, teacher, target = torch.randn(8, 10), torch.randn(8, 10), torch.arange(8)
+        >>> WSLD(temperature=2.0)(student, teacher, target, reduction="none").shape
+        torch.Size([8])
+    """
 
     def __init__(self, temperature: Number = 2.0) -> None:
         super().__init__()

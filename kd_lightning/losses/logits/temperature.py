@@ -17,6 +17,17 @@ class CurriculumTemperature(nn.Module):
     θ, 1 at first, climbs the loss that the student descends: its gradient is multiplied by λ, which goes from 0 to -1
     as (cos(π·e/epochs) - 1)/2 over the epochs e = 1, 2, …, epochs and stays. The optimizer decays it like all else, as
     the authors' does. Li et al. 2023, arXiv:2211.16231. Takes both logits (B, C) and the number of epochs done ().
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import CurriculumTemperature
+        >>> loss = CurriculumTemperature(start=1.0, range=20.0)
+        >>> student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        >>> loss(student, teacher, torch.tensor(0.0)).backward()
+        >>> loss.theta.grad is not None  # the temperature is learned
+        True
+        >>> bool(1.0 < loss.temperature < 21.0)
+        True
     """
 
     soft_target = True

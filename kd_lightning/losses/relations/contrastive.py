@@ -29,6 +29,16 @@ class CRD(nn.Module):
 
     Memory, for E = embedding and K = negatives: banks 2·M·E, in a step as much again and O(B·(M + K)): one product with
     the whole bank is less than gathering B·K·E, up to M = K·E images.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import CRD
+        >>> index, target = torch.arange(100), torch.arange(100) % 10  # of all training images
+        >>> student, teacher = torch.rand(8, 16), torch.rand(8, 64)
+        >>> loss = CRD(embedding=32, negatives=64)
+        >>> loss.build(student, teacher, index[:8], target[:8], index, target)  # makes the memories, as a `Term` does
+        >>> loss(student, teacher, index[:8], target[:8]).shape
+        torch.Size([])
     """
 
     synchronizes_buffers = True  # several ranks' banks move alike

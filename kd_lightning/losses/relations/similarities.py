@@ -17,7 +17,14 @@ from kd_lightning.schedules.progress import Number, Schedule
 
 
 class SimilarityPreserving(BatchRelations):
-    """Similarity preserving; see `functional.similarity_preserving`. Takes two features (B, ...) of any shapes."""
+    """Similarity preserving; see `functional.similarity_preserving`. Takes two features (B, ...) of any shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import SimilarityPreserving
+        >>> SimilarityPreserving()(torch.rand(8, 16, 4, 4), torch.rand(8, 64)).shape
+        torch.Size([])
+    """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher = self.batch(student, teacher)
@@ -29,6 +36,15 @@ class CorrelationCongruenceAdjacent(BatchRelations):
 
     Takes two features (B, ...) of any shapes. A linear embedding of each, made by `build`, brings them to one width;
     both are trained, as published.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import CorrelationCongruenceAdjacent
+        >>> student, teacher = torch.rand(8, 16), torch.rand(8, 64)
+        >>> loss = CorrelationCongruenceAdjacent(embedding=32)
+        >>> loss.build(student, teacher)  # makes the embeddings, as a `Term` does
+        >>> loss(student, teacher).shape
+        torch.Size([])
     """
 
     def __init__(self, embedding: int = 128, gather: bool = False) -> None:
@@ -50,6 +66,12 @@ class CorrelationCongruenceKernel(BatchRelations):
     """Correlation congruence of the paper; see `functional.correlation_congruence_kernel`.
 
     Takes two features (B, D_s) and (B, D_t) as they are: a trained embedding of the teacher could make the loss 0.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import CorrelationCongruenceKernel
+        >>> CorrelationCongruenceKernel()(torch.rand(8, 16), torch.rand(8, 64)).shape
+        torch.Size([])
     """
 
     def __init__(self, gamma: Number = 0.4, order: int | Schedule = 2, gather: bool = False) -> None:
@@ -64,7 +86,15 @@ class CorrelationCongruenceKernel(BatchRelations):
 
 
 class RKD(BatchRelations):
-    """Relational distillation; see `functional.rkd`. Takes two embeddings (B, D_s) and (B, D_t)."""
+    """Relational distillation; see `functional.rkd`. Takes two embeddings (B, D_s) and (B, D_t).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import RKD
+        >>> teacher = torch.rand(8, 64)
+        >>> bool(RKD()(2 * teacher, teacher) < 1e-6)  # distances count in units of their mean
+        True
+    """
 
     def __init__(self, distance_weight: Number = 25.0, angle_weight: Number = 50.0, gather: bool = False) -> None:
         super().__init__(gather)
@@ -77,7 +107,15 @@ class RKD(BatchRelations):
 
 
 class PKT(BatchRelations):
-    """Probabilistic knowledge transfer; see `functional.pkt`. Takes two embeddings (B, D_s) and (B, D_t)."""
+    """Probabilistic knowledge transfer; see `functional.pkt`. Takes two embeddings (B, D_s) and (B, D_t).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses import PKT
+        >>> student, teacher = torch.rand(8, 16), torch.rand(8, 64)
+        >>> bool(PKT()(student, teacher) > PKT()(teacher, teacher))
+        True
+    """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher = self.batch(student, teacher)

@@ -10,6 +10,14 @@ class Bridge(nn.Module):
     """A linear map of the channels between any two shapes; the positions are pooled, repeated or interpolated.
 
     No ReLU follows: vectors and tokens are signed. Takes (B, *student), returns (B, *teacher).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> projectors.Bridge((16,), (64,))(torch.rand(2, 16)).shape
+        torch.Size([2, 64])
+        >>> projectors.Bridge((16, 8, 8), (49, 64))(torch.rand(2, 16, 8, 8)).shape  # a map to tokens
+        torch.Size([2, 49, 64])
     """
 
     def __init__(self, student: Shape, teacher: Shape) -> None:

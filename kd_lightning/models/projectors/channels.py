@@ -14,6 +14,12 @@ class ChannelConnector(nn.Module):
     """BN(conv 1x1) without a bias, the weights from N(0, 2 / C_t) (Heo et al. 2019, arXiv:1904.01866).
 
     Takes (B, C_s, H, W), returns (B, C_t, H, W); the size stays the student's.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> projectors.ChannelConnector((16, 8, 8), (64, 4, 4))(torch.rand(2, 16, 8, 8)).shape
+        torch.Size([2, 64, 8, 8])
     """
 
     def __init__(self, student: Shape, teacher: Shape) -> None:
@@ -30,6 +36,12 @@ class SRRLConnector(nn.Module):
 
     In training, a batch of one takes the running statistics, for it has no variance.
     Takes pooled features (B, D_s), returns (B, D_t).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> projectors.SRRLConnector((16,), (64,))(torch.rand(2, 16)).shape
+        torch.Size([2, 64])
     """
 
     def __init__(self, student: Shape, teacher: Shape) -> None:
@@ -47,6 +59,12 @@ class VIDRegressor(nn.Module):
     A student's map larger than the teacher's is average-pooled first, as in RepDistiller (Ahn et al. 2019,
     arXiv:1904.05835).
     Takes (B, C_s, H_s, W_s), returns (B, C_t, H, W) at the smaller size.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> projectors.VIDRegressor((16, 8, 8), (64, 4, 4))(torch.rand(2, 16, 8, 8)).shape
+        torch.Size([2, 64, 4, 4])
     """
 
     def __init__(self, student: Shape, teacher: Shape) -> None:
@@ -70,6 +88,12 @@ class SimKDProjector(nn.Module):
 
     A student's map larger than the teacher's is average-pooled first (Chen et al. 2022, arXiv:2203.14001).
     Takes (B, C_s, H_s, W_s), returns (B, C_t, H, W) at the smaller size.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> projectors.SimKDProjector((16, 8, 8), (64, 4, 4))(torch.rand(2, 16, 8, 8)).shape
+        torch.Size([2, 64, 4, 4])
     """
 
     def __init__(self, student: Shape, teacher: Shape) -> None:

@@ -14,6 +14,12 @@ class Regressor(nn.Module):
     As in RepDistiller: a strided 3×3 convolution halves, a 4×4 transposed convolution doubles, a valid convolution
     bridges a small difference. Farther apart, a 1×1 convolution follows average pooling or bilinear enlargement.
     Between shapes of which one is a vector or tokens, see `Bridge`. Takes (B, *student), returns (B, *teacher).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> projectors.Regressor((16, 8, 8), (64, 4, 4))(torch.rand(2, 16, 8, 8)).shape
+        torch.Size([2, 64, 4, 4])
     """
 
     def __init__(self, student: Shape, teacher: Shape) -> None:
@@ -34,6 +40,15 @@ class Connector(nn.Module):
 
     As in RepDistiller for activation boundaries (Heo et al. 2019, arXiv:1811.03233).
     Takes (B, *student), returns (B, *teacher).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import projectors
+        >>> projectors.Connector((16, 8, 8), (64, 4, 4))(torch.rand(2, 16, 8, 8)).shape
+        torch.Size([2, 64, 4, 4])
+        >>> feature = torch.rand(2, 16, 8, 8)
+        >>> projectors.Connector((16, 8, 8), (16, 8, 8))(feature) is feature
+        True
     """
 
     def __init__(self, student: Shape, teacher: Shape) -> None:

@@ -49,6 +49,19 @@ def load_weights(
 
     Raises a UserError, with the model untouched, unless every entry of the model's state dict is in the file with its
     shape and nothing is left over.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from kd_lightning.models import load_weights, save_weights
+        >>> one, other = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_weights(one, Path(folder) / "one.safetensors", {"model": "linear"})
+        ...     load_weights(other, Path(folder) / "one.safetensors")["model"]
+        'linear'
+        >>> torch.equal(other.weight, one.weight)
+        True
     """
     groups = read_file(Path(path), key)
     found = readings(groups, model)
@@ -78,7 +91,19 @@ def load_weights(
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, object] | None = None) -> None:
-    """Write the model's state dict as safetensors, in one rename: a half-written file never bears the name."""
+    """Write the model's state dict as safetensors, in one rename: a half-written file never bears the name.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from kd_lightning.models import load_weights, save_weights
+        >>> one, other = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_weights(one, Path(folder) / "one.safetensors", {"model": "linear"})
+        ...     load_weights(other, Path(folder) / "one.safetensors")["model"]
+        'linear'
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Copies, since safetensors refuses entries that share memory, as tied weights do.
@@ -92,7 +117,15 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, obje
 
 
 def state_sha256(model: nn.Module) -> str:
-    """Digest of names, types, shapes and values of the state dict: the same on any device and from any file format."""
+    """Digest of names, types, shapes and values of the state dict: the same on any device and from any file format.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import state_sha256
+        >>> one, other = torch.nn.Linear(4, 2), torch.nn.Linear(4, 2)
+        >>> state_sha256(one) == state_sha256(other)
+        False
+    """
     digest = hashlib.sha256()
     for name, value in sorted(_plain_state(model).items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())

@@ -34,6 +34,13 @@ def find_taps(model: nn.Module, example: Input, logits: str = "", num_classes: i
         example: an input as the model will get it, on the model's device.
         logits: the address of the logits, where the model's output does not tell them.
         num_classes: tells the logits among several outputs.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import create_model
+        >>> from kd_lightning.taps import find_taps
+        >>> find_taps(create_model("resnet8x4", num_classes=100), torch.rand(1, 3, 32, 32))
+        {'logits': '', 'pooled': 'fc:input', 'stage1': 'layer1', 'stage2': 'layer2', 'stage3': 'layer3'}
     """
     return taps_in(traced(model, example, logits, num_classes), model, logits)
 

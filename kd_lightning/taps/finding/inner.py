@@ -34,6 +34,14 @@ def find_inner_taps(
     - Those that the model names itself, in an attribute `taps` of names and addresses.
 
     Runs the model as `find_taps` does.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.models import create_model
+        >>> from kd_lightning.taps import find_inner_taps
+        >>> taps = find_inner_taps(create_model("resnet8x4", num_classes=100), torch.rand(1, 3, 32, 32))
+        >>> taps["classifier_weight"]
+        'fc:weight'
     """
     return inner_taps_in(traced(model, example, logits, num_classes), model)
 

@@ -20,6 +20,15 @@ def activation_boundary(
     below its negative: max(0, margin + s)². Heo, Lee, Yun, Choi 2019, arXiv:1811.03233, with RepDistiller's factors.
     Shapes: layer by layer equal, (B, C, H, W) in front of the ReLU. Returns a scalar, or (B,) for the
     reduction `none`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import activation_boundary
+        >>> student, teacher = torch.full((2, 1, 1, 1), 2.0), torch.full((2, 1, 1, 1), 5.0)  # a layer of one neuron
+        >>> activation_boundary([student], [teacher])  # above the margin, where the teacher's fires
+        tensor(0.)
+        >>> bool(activation_boundary([-student], [teacher]) > 0)
+        True
     """
     sides = [torch.where(t > 0, -s, s) for s, t in zip(student, teacher, strict=True)]
     check_reduction(reduction)
@@ -35,6 +44,13 @@ def ofd_partial_l2(student: Tensor, teacher: Tensor, margin: Tensor, *, reductio
     Elements with s ≤ T ≤ 0 cost nothing: both are off. Heo et al. 2019, arXiv:1904.01866.
     Shapes: student and teacher equal, (B, C, H, W) in front of the ReLU; margin (1, C, 1, 1), not above 0.
     Returns a scalar, or (B,) for the reduction `none`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import ofd_partial_l2
+        >>> student, teacher = torch.full((2, 1, 1, 1), 1.0), torch.full((2, 1, 1, 1), 3.0)
+        >>> ofd_partial_l2(student, teacher, torch.full((1, 1, 1, 1), -0.5))
+        tensor(4.)
     """
     wanted = torch.maximum(teacher, margin)
     counts = (wanted > 0) | (student > wanted)
@@ -46,6 +62,12 @@ def margin_relu_margin(scale: Tensor, shift: Tensor) -> Tensor:
 
     m - s·φ(m/s)/Φ(-m/s) with s = |scale|, m = shift; -3s where fewer than one in a thousand responses are negative.
     Heo et al. 2019, arXiv:1904.01866. Shapes: all (C,). Returns margins (C,).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import margin_relu_margin
+        >>> margin_relu_margin(scale=torch.tensor([1.0]), shift=torch.tensor([0.0]))  # -√(2/π)
+        tensor([-0.7979])
     """
     s = scale.abs()
     ratio = shift / s.clamp_min(torch.finfo(s.dtype).tiny)

@@ -15,6 +15,12 @@ def factor_transfer(
     the larger factor is average-pooled to the smaller.
     Shapes: the translator's (B, C_s, H_s, W_s) and the paraphraser's (B, C_t, H_t, W_t).
     Returns a scalar, or (B,) for the reduction `none`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import factor_transfer
+        >>> factor_transfer(torch.rand(2, 16, 8, 8), torch.rand(2, 32, 4, 4)).shape
+        torch.Size([])
     """
     s, t = (unit(f.pow(p1).mean(dim=1).flatten(1), 1) for f in to_smaller(student, teacher))
     return mean_per_sample((s - t).abs().pow(p2), reduction)

@@ -13,6 +13,12 @@ def fitnet(student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -
     """Hint: the mean over all elements of (student - teacher)², the student's feature already regressed.
 
     Romero et al. 2015, arXiv:1412.6550. Shapes: equal, (B, ...). Returns a scalar, or (B,) for the reduction `none`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import fitnet
+        >>> fitnet(torch.ones(2, 8, 4, 4), torch.zeros(2, 8, 4, 4))
+        tensor(1.)
     """
     return squared_distance(student, teacher, reduction)
 
@@ -26,6 +32,16 @@ def attention_transfer(
     sizes the larger map is average-pooled to the smaller.
     Shapes: layer by layer (B, C_s, H_s, W_s) and (B, C_t, H_t, W_t).
     Returns a scalar, or (B,) for the reduction `none`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import attention_transfer
+        >>> student = [torch.rand(2, 16, 8, 8), torch.rand(2, 32, 4, 4)]
+        >>> teacher = [torch.rand(2, 64, 8, 8), torch.rand(2, 128, 4, 4)]
+        >>> attention_transfer(student, teacher, reduction="none").shape
+        torch.Size([2])
+        >>> attention_transfer(teacher, teacher)
+        tensor(0.)
     """
     pairs = [to_smaller(*pair) for pair in zip(student, teacher, strict=True)]
     return sum_of([squared_distance(_attention(s, p), _attention(t, p), reduction) for s, t in pairs])
@@ -40,6 +56,13 @@ def nst(student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Redu
     Memory: O(B·min(C_s² + C_t², (H·W)²)) beside the inputs, for matrix products alone are kept.
     Shapes: layer by layer (B, C_s, H_s, W_s) and (B, C_t, H_t, W_t).
     Returns a scalar, or (B,) for the reduction `none`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import nst
+        >>> student, teacher = torch.rand(2, 16, 8, 8), torch.rand(2, 64, 4, 4)
+        >>> bool(nst([student], [teacher]) > 0)
+        True
     """
     pairs = [to_smaller(*pair) for pair in zip(student, teacher, strict=True)]
     return sum_of([_discrepancy(unit(s.flatten(2), 2), unit(t.flatten(2), 2), reduction) for s, t in pairs])
@@ -52,6 +75,13 @@ def fsp(student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Redu
     Yim, Joo, Bae, Kim 2017, CVPR, as in RepDistiller. Student and teacher may differ in size, not in channels.
     Shapes: layer by layer (B, C, H_s, W_s) and (B, C, H_t, W_t), two layers or more.
     Returns a scalar, or (B,) for the reduction `none`. ValueError for a single layer.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import fsp
+        >>> layers = [torch.rand(2, 16, 8, 8), torch.rand(2, 32, 4, 4)]
+        >>> fsp(layers, layers)
+        tensor(0.)
     """
     pairs = zip(_flows(student), _flows(teacher), strict=True)
     return sum_of([squared_distance(s, t, reduction) for s, t in pairs])

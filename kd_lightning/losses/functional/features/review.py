@@ -15,6 +15,12 @@ def hcl(student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Redu
     The maps are average-pooled to 4x4, 2x2, 1x1, as long as that is smaller than their height; the weights are 1 and
     then ½, ¼, ⅛ in order, divided by their sum. Chen, Liu, Zhao, Jia 2021, arXiv:2104.09044, as in mdistiller.
     Shapes: layer by layer equal (B, C, H, W). Returns a scalar, or (B,) for the reduction `none`.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import hcl
+        >>> hcl([torch.ones(2, 8, 8, 8)], [torch.zeros(2, 8, 8, 8)])  # 1 apart at every size
+        tensor(1.)
     """
     return sum_of([_in_contexts(s, t, reduction) for s, t in zip(student, teacher, strict=True)])
 

@@ -17,6 +17,15 @@ def variational_information(
     Ahn et al. 2019, arXiv:1904.05835. Of two sizes the larger map is average-pooled to the smaller.
     Shapes: mean (B, C, H_s, W_s), predicted from the student; teacher (B, C, H_t, W_t); ρ = log_scale (C,).
     Returns a scalar, or (B,) for the reduction `none`.
+
+    Examples:
+        >>> import math
+        >>> import torch
+        >>> from kd_lightning.losses.functional import variational_information
+        >>> mean, teacher = torch.ones(2, 8, 4, 4), torch.zeros(2, 8, 4, 4)
+        >>> log_scale = torch.full((8,), math.log(math.e - 1))  # a variance of 1
+        >>> round(variational_information(mean, teacher, log_scale).item(), 3)
+        0.5
     """
     mean, teacher = to_smaller(mean, teacher)
     variance = (F.softplus(log_scale) + eps).view(1, -1, 1, 1)

@@ -28,6 +28,15 @@ def dkd(
     Zhao et al. 2022, arXiv:2203.08679.
     Shapes: both logits (B, C), target (B,) class indices. Returns a scalar, or (B,) for the reduction `none`: 0 for a
     sample without a label, which the mean leaves out. ValueError for other shapes, such as targets (B, C).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import dkd
+        >>> student, teacher = torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([[3.0, 0.0, 1.0]])
+        >>> dkd(student, teacher, torch.tensor([0]), alpha=1.0, beta=0.0)  # both give the label's class the same
+        tensor(0.)
+        >>> bool(dkd(student, teacher, torch.tensor([0]), alpha=0.0, beta=1.0) > 0)
+        True
     """
     check_logits(student, teacher)
     if target.ndim != 1:

@@ -16,6 +16,12 @@ def bce(logits: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Ten
     all of whose classes have none (Durand, Mehrasa, Mori 2019, arXiv:1902.09720, normalise by the labelled share).
     Shapes: logits (B, C), target (B, C), 0 and 1 or what lies between. Returns a scalar, or (B,) for the reduction
     `none`: 0 for a sample without a label, which the mean leaves out. ValueError for other shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import bce
+        >>> bce(torch.zeros(1, 3), torch.tensor([[1, 0, -1]]))  # the third class has no label
+        tensor(0.6931)
     """
     check_logits(logits)
     check_multi_hot(logits, target)
@@ -38,6 +44,13 @@ def bernoulli_kd(
     masks with -inf costs nothing where the student masks it too.
     Shapes: both (B, C), the temperature a number or a tensor of one. Returns a scalar, or (B,) for the reduction
     `none`. ValueError for other shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import bernoulli_kd
+        >>> student, teacher = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, -1.0]])
+        >>> bernoulli_kd(student, teacher)
+        tensor(0.2311)
     """
     check_logits(student, teacher)
     log_student, log_teacher = (_log_yes_and_no(soften(logits, temperature)) for logits in (student, teacher))

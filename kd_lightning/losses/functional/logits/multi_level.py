@@ -15,6 +15,15 @@ def class_correlation(student: Tensor, teacher: Tensor, temperature: float = 4.0
 
     Jin, Wang, Lin 2023 (CVPR). Shapes: both (B, C). Returns a scalar. Memory: B², for with D = P_s - P_t the norm is
     that of P_sᵀD + DᵀP_t, which is ⟨P_sP_sᵀ + P_tP_tᵀ, DDᵀ⟩ + 2⟨P_sDᵀ, DP_tᵀ⟩.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import class_correlation
+        >>> logits = torch.eye(4, 3)
+        >>> class_correlation(logits, logits)
+        tensor(0.)
+        >>> bool(class_correlation(logits, logits.flip(0)) < 1e-6)  # the order of the samples does not matter
+        True
     """
     check_logits(student, teacher)
     p_student, p_teacher = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
@@ -27,6 +36,15 @@ def batch_correlation(student: Tensor, teacher: Tensor, temperature: float = 4.0
     """‖P_sP_sᵀ - P_tP_tᵀ‖²_F / B, P = softmax(logits/T): which images of the batch are taken for alike.
 
     Jin, Wang, Lin 2023 (CVPR). Shapes: both (B, C). Returns a scalar. Memory: B².
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import batch_correlation
+        >>> logits = torch.eye(4, 3)
+        >>> batch_correlation(logits, logits)
+        tensor(0.)
+        >>> bool(batch_correlation(logits, logits.flip(0)) > 0)
+        True
     """
     check_logits(student, teacher)
     p_student, p_teacher = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))
@@ -52,6 +70,13 @@ def mlkd(
       With `strong_temperatures` equal to `temperatures` it always compares the strong ones.
     - The correlations of the strong views are not in the sum.
     Shapes: all (B, C). Returns a scalar. Memory: B².
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import mlkd
+        >>> weak, strong = torch.randn(2, 8, 10), torch.randn(2, 8, 10)  # student's and teacher's of each view
+        >>> mlkd(*weak, *strong).shape
+        torch.Size([])
     """
     check_logits(student, teacher, student_strong, teacher_strong)
     weak, strong = (student, teacher), (student_strong, teacher_strong)

@@ -24,6 +24,13 @@ def ofa(
     Shapes: both logits (B, C), target (B,) class indices, or (B, C) probabilities, whose largest is the label;
     -1 and -100 are no label. Returns a scalar, or (B,) for the reduction `none`: 0 for a sample without a label, which
     the mean leaves out. ValueError for other shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import cross_entropy, ofa
+        >>> student, teacher, target = torch.randn(4, 10), torch.randn(4, 10), torch.arange(4)
+        >>> soft = cross_entropy(student, teacher.softmax(dim=1))
+        >>> torch.testing.assert_close(ofa(student, teacher, target, eps=1.0), soft)
     """
     check_logits(student, teacher)
     check_target(student, target)

@@ -15,6 +15,15 @@ def dist(student: Tensor, teacher: Tensor, beta: float = 1.0, gamma: float = 1.0
     share the batch. A constant row or column correlates with
     nothing, nor with itself: ρ = 0; close to it the slope is steep, up to 1e8. Huang et al. 2022, arXiv:2205.10536.
     Shapes: both (B, C). Returns a scalar.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import dist
+        >>> student, teacher = torch.randn(8, 10), torch.randn(8, 10)
+        >>> dist(student, teacher, beta=0.0, gamma=0.0)
+        tensor(0.)
+        >>> bool(dist(teacher, teacher) < 1e-3)
+        True
     """
     check_logits(student, teacher)
     p_student, p_teacher = (F.softmax(logits / temperature, dim=1) for logits in (student, teacher))

@@ -11,6 +11,12 @@ def mse(outputs: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Te
 
     Shapes: outputs (B, K), target (B, K), or (B,) of a single output. Returns a scalar, or (B,) for the reduction
     `none`. ValueError for other shapes, so that nothing is broadcast.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import mse
+        >>> mse(torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 4.0]), reduction="none")
+        tensor([0., 4.])
     """
     return squared_distance(outputs, as_outputs(outputs, target), reduction)
 
@@ -20,6 +26,12 @@ def mae(outputs: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Te
 
     Shapes: outputs (B, K), target (B, K), or (B,) of a single output. Returns a scalar, or (B,) for the reduction
     `none`. ValueError for other shapes, so that nothing is broadcast.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import mae
+        >>> mae(torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 4.0]))
+        tensor(1.)
     """
     return mean_per_sample(F.l1_loss(outputs, as_outputs(outputs, target), reduction="none"), reduction)
 

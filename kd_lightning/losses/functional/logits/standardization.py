@@ -14,6 +14,12 @@ def standardize(logits: Tensor) -> Tensor:
 
     Sun et al. 2024, arXiv:2403.01427. Constant logits become 0, and close to it the slope is steep, up to 1e7.
     Classes masked with -inf stay so; mean and deviation are those of the others. Shapes: (B, C) to (B, C).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import standardize
+        >>> standardize(torch.tensor([[10.0, 20.0, 30.0]])).round()
+        tensor([[-1.,  0.,  1.]])
     """
     check_logits(logits)
     masked = logits == -math.inf
@@ -33,6 +39,13 @@ def logit_standardization_kd(
 
     Sun et al. 2024, arXiv:2403.01427. The logits' scale is free: the student may match their order alone.
     Shapes: both (B, C). Returns a scalar, or (B,) for the reduction `none`. ValueError for other shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import logit_standardization_kd
+        >>> teacher = torch.tensor([[10.0, 20.0, 30.0]])
+        >>> bool(logit_standardization_kd(teacher / 10, teacher) < 1e-6)  # the scale is free
+        True
     """
     check_logits(student, teacher)
     return kd(standardize(student), standardize(teacher), temperature, reduction=reduction)

@@ -27,6 +27,15 @@ def cross_entropy(
     finite value for a class whose logit is -inf. A target of -1 or -100 is no label.
     Shapes: logits (B, C), target (B,) class indices or (B, C) probabilities. Returns a scalar, or (B,) for the
     reduction `none`: 0 for a sample without a label, which the mean leaves out. ValueError for other shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import cross_entropy
+        >>> logits = torch.tensor([[0.0, 0.0], [9.0, 1.0]])
+        >>> cross_entropy(logits, torch.tensor([1, -1]))  # the second sample has no label
+        tensor(0.6931)
+        >>> cross_entropy(logits, torch.tensor([1, -1]), reduction="none")
+        tensor([0.6931, 0.0000])
     """
     check_logits(logits)
     check_target(logits, target)
@@ -47,6 +56,12 @@ def hard_label(student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean
 
     Touvron et al. 2021, arXiv:2012.12877. Shapes: both (B, C). Returns a scalar, or (B,) for the reduction `none`.
     ValueError for other shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import hard_label
+        >>> hard_label(torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 3.0]]))
+        tensor(0.6931)
     """
     check_logits(student, teacher)
     check_reduction(reduction)
@@ -60,6 +75,15 @@ def kd(student: Tensor, teacher: Tensor, temperature: float | Tensor = 4.0, *, r
     A class that the teacher masks with -inf costs nothing; one that the student alone masks costs infinitely much.
     Shapes: both (B, C), the temperature a number or a tensor of one. Returns a scalar, or (B,) for the reduction
     `none`. ValueError for other shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import kd
+        >>> student, teacher = torch.tensor([[1.0, 0.0], [2.0, 2.0]]), torch.tensor([[0.0, 1.0], [3.0, 3.0]])
+        >>> kd(student, teacher, temperature=2.0)
+        tensor(0.2449)
+        >>> kd(student, teacher, temperature=2.0, reduction="none")  # the second predictions agree
+        tensor([0.4898, 0.0000])
     """
     check_logits(student, teacher)
     log_student, log_teacher = (F.log_softmax(soften(logits, temperature), dim=1) for logits in (student, teacher))
@@ -71,6 +95,12 @@ def mean_squared_logits(student: Tensor, teacher: Tensor, *, reduction: Reductio
 
     Ba, Caruana 2014, arXiv:1312.6184. It has no value for logits of -inf.
     Shapes: both (B, C). Returns a scalar, or (B,) for the reduction `none`. ValueError for other shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import mean_squared_logits
+        >>> mean_squared_logits(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 4.0]]))
+        tensor(2.)
     """
     check_logits(student, teacher)
     return squared_distance(student, teacher, reduction)
@@ -86,6 +116,14 @@ def wsld(
     Zhou et al. 2021, arXiv:2102.00650; 1e-7 is added to CE_t as in the public code.
     Shapes: both logits (B, C), target (B,) class indices or (B, C) probabilities. Returns a scalar, or (B,) for the
     reduction `none`: 0 for a sample without a label, which the mean leaves out. ValueError for other shapes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import wsld
+        >>> worse, teacher, target = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([0])
+        >>> better = torch.tensor([[4.0, 0.0]])
+        >>> bool(wsld(better, teacher, target) < wsld(worse, teacher, target))
+        True
     """
     check_logits(student, teacher)
     check_target(student, target)

@@ -15,6 +15,14 @@ def contrastive_nce(
     noise is uniform over these. Tian, Krishnan, Isola 2020, arXiv:1910.10699, eq. 18.
     Shapes: scores (B, 1 + K) above 0, exp(similarity / τ) / Z, the first of each row the positive pair's.
     Returns a scalar, or (B,) for the reduction `none`: 0 for a sample that does not count, which the mean leaves out.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import contrastive_nce
+        >>> scores = torch.tensor([[9.0, 0.1, 0.1], [0.1, 9.0, 0.1]])  # the first of each row is the positive pair's
+        >>> found, missed = contrastive_nce(scores, num_samples=100, reduction="none")
+        >>> bool(found < missed)
+        True
     """
     noise = (scores.shape[1] - 1) / num_samples
     log_sum = (scores + (noise + 1e-7)).log()

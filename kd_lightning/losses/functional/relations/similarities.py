@@ -15,6 +15,15 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     """Similarity preserving: ‖n(F_s·F_sᵀ) - n(F_t·F_tᵀ)‖²_F / B², n gives each row unit L2 norm, F is flattened.
 
     Tung, Mori 2019, arXiv:1907.09682. Shapes: (B, ...) each. Memory O(B² + inputs). Returns a scalar.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import similarity_preserving
+        >>> student, teacher = torch.rand(8, 16, 4, 4), torch.rand(8, 64)
+        >>> similarity_preserving(student, teacher).shape
+        torch.Size([])
+        >>> bool(similarity_preserving(teacher, 3 * teacher) < 1e-6)
+        True
     """
     return F.mse_loss(_similarities(student.flatten(1)), _similarities(teacher.flatten(1)))
 
@@ -25,6 +34,12 @@ def correlation_congruence_adjacent(student: Tensor, teacher: Tensor) -> Tensor:
     Peng et al. 2019, arXiv:1904.01802, as in RepDistiller, whose README's numbers it gave; the paper states another
     loss, `correlation_congruence_kernel`. A batch of one has no neighbours, its loss is 0.
     Shapes: both (B, D), embeddings of equal width. Returns a scalar.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import correlation_congruence_adjacent
+        >>> correlation_congruence_adjacent(torch.ones(3, 4), torch.zeros(3, 4))
+        tensor(4.)
     """
     difference = (student - teacher).abs()
     return (difference[:-1] * difference[1:]).sum() / max(len(difference) - 1, 1)
@@ -35,6 +50,13 @@ def correlation_congruence_kernel(student: Tensor, teacher: Tensor, gamma: float
 
     K_ij = Σ_{p=0..order} exp(-2γ)·(2γ)^p / p!·(e_i·e_j)^p tends to exp(-γ‖e_i - e_j‖²), e of unit L2 norm.
     Peng et al. 2019, arXiv:1904.01802. Shapes: (B, D_s) and (B, D_t). Memory O(B² + inputs). Returns a scalar.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import correlation_congruence_kernel
+        >>> embeddings = torch.rand(8, 16)
+        >>> correlation_congruence_kernel(embeddings, embeddings)
+        tensor(0.)
     """
     return F.mse_loss(
         _taylor_kernel(student.flatten(1), gamma, order), _taylor_kernel(teacher.flatten(1), gamma, order)
@@ -46,6 +68,13 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
 
     p is the cosine of two examples as (cosine + 1) / 2, divided by its row's sum. Passalis, Tefas 2018,
     arXiv:1803.10837. Shapes: (B, D_s) and (B, D_t). Memory O(B² + inputs). Returns a scalar.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import pkt
+        >>> student, teacher = torch.rand(8, 16), torch.rand(8, 64)
+        >>> bool(pkt(student, teacher) > pkt(teacher, teacher))
+        True
     """
     epsilon = 1e-7
     p_student, p_teacher = (_conditional_probabilities(e.flatten(1), epsilon) for e in (student, teacher))
@@ -60,6 +89,15 @@ def rkd(student: Tensor, teacher: Tensor, distance_weight: float = 25.0, angle_w
     Shapes: (B, D_s) and (B, D_t); maps are flattened, and cost time: B²·D differences, B³·D for the angles.
     Memory O(B² + inputs): differences and angles are made a bounded slice at a time, and again in backward.
     Returns a scalar.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.functional import rkd
+        >>> student, teacher = torch.rand(8, 16), torch.rand(8, 64)
+        >>> bool(rkd(student, teacher) > 0)
+        True
+        >>> bool(rkd(2 * teacher, teacher) < 1e-6)  # distances count in units of their mean
+        True
     """
     student, teacher = student.flatten(1), teacher.flatten(1)
     distance = F.smooth_l1_loss(_relative_distances(student), _relative_distances(teacher))
