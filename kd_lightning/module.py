@@ -71,10 +71,9 @@ class DistillationModule(LightningModule):
         >>> from kd_lightning.losses import SoftTarget
         >>> terms = {"kd": Term(SoftTarget(temperature=4), ["student.logits", "teacher.logits"])}
         >>> module = DistillationModule(student=torch.nn.Linear(16, 3), teacher=torch.nn.Linear(16, 3), terms=terms)
-        >>> quiet = {f"enable_{part}": False for part in ("checkpointing", "progress_bar", "model_summary")}
-        >>> trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", logger=False, **quiet)
-        >>> my_data = TensorDataset(torch.rand(64, 16), torch.arange(64) % 3)
-        >>> trainer.fit(module, DataLoader(my_data, batch_size=32, shuffle=True))
+        >>> my_loader = DataLoader(TensorDataset(torch.rand(64, 16), torch.arange(64) % 3), batch_size=32)
+        >>> trainer = lightning.Trainer(fast_dev_run=True, enable_progress_bar=False, enable_model_summary=False)
+        >>> trainer.fit(module, my_loader)
     """
 
     student: nn.Module
