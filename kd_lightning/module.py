@@ -24,7 +24,7 @@ from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import Length, begin_next_epoch, is_unlimited, length_of
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.schedules.torch_schedule import TorchSchedule, scheduled
-from kd_lightning.signals import TRAINING_SET
+from kd_lightning.signals import TRAINING_SET, has_rows
 from kd_lightning.sources import FrozenNetwork, Learner, Source
 from kd_lightning.sources.sharing import check_apart, check_terms_apart
 from kd_lightning.sources.signals import StepSignals
@@ -112,6 +112,9 @@ class DistillationModule(LightningModule):
         if terms is None:
             terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])}
         self.objective = Objective(terms)
+        for name, term in self.objective.items():
+            with naming(f"terms.{name}"):
+                self.task.check_loss(term.loss)
         self._examples = {} if example_input is None else as_streams(example_input)
         self._example_input = self._examples[main_stream(self._examples)][INPUT] if self._examples else None
         self.sources: dict[str, Source] = {}
@@ -161,7 +164,7 @@ class DistillationModule(LightningModule):
             source.begin(self.sources)
         signals = {name: source.signals for name, source in self.sources.items()}
         self.objective.connect({**known, **signals}, self.training_set.names())
-        self._signals = StepSignals(self.sources, self.objective.names(), self.objective.names_of)
+        self._signals = StepSignals(self.sources, self.objective.names(), self.objective.names_of, self.task.rows)
         if self._examples:
             self.objective.check_streams(self._examples)
         if self.objective.is_built_from_examples:
@@ -172,15 +175,20 @@ class DistillationModule(LightningModule):
                     "the shapes"
                 )
             with dry_run(self.student, example):
-                self.objective.build(*self._signals_of(self.examples()))
+                self.objective.build(*self.example_signals(self._examples))
             check_apart("terms", self.objective, self.learner, self.student)
 
-    def examples(self) -> dict[str, Batch]:
-        """The examples that it was given, by stream, on its device; targets and indices are 0 where they have none."""
-        return {
-            stream: move_data_to_device({**example_batch(batch[INPUT]), **batch}, self.device)
-            for stream, batch in self._examples.items()
-        }
+    def example_signals(self, streams: Mapping[str, Batch]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+        """The signals of examples, as of a step's streams; targets and indices are 0 where they have none."""
+        batches = {}
+        for name, batch in streams.items():
+            blank = {key: value for key, value in example_batch(batch[INPUT]).items() if key != "target"}
+            batches[name] = move_data_to_device({**blank, **batch}, self.device)
+        main, named = self._signals_of(batches)
+        for signals in (main, *named.values()):
+            outputs = next((value for name, value in signals.items() if has_rows(name)), signals["index"])
+            signals.setdefault("target", self.task.blank_target(outputs))
+        return main, named
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes some 45 times a step which hook runs; nn.Module would search its parameters for it each time.
@@ -225,6 +233,9 @@ class DistillationModule(LightningModule):
         streams = as_streams(batch)
         for one in streams.values():
             self.task.check_batch(one)
+        if type(self.task).before_transfer is not Task.before_transfer:
+            streams = {name: self.task.before_transfer(one) for name, one in streams.items()}
+            batch = streams.get("", streams)
         for source in self.sources.values():
             if trainer.training and type(source).before_transfer is not Source.before_transfer:
                 streams = {name: source.before_transfer(one) for name, one in streams.items()}
@@ -240,7 +251,7 @@ class DistillationModule(LightningModule):
         signals, named = self._signals_of(streams)
         logits = signals.get(f"{self.learner}.logits")
         if logits is not None:
-            self.task.check_step(self.learner, logits, batch.get("target"), training=True)
+            self.task.check_step(self.learner, logits, signals.get("target"), training=True)
         value = self.objective(signals, progress, named)
         self.finite.losses(value)
         if self._is_shown():
@@ -264,11 +275,13 @@ class DistillationModule(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
         if "target" in batch:
-            self._measure("val", self._counted(self(batch["input"]), batch), batch["target"], dataloader_idx)
+            outputs, batch = self._measured({self.learner: self(batch["input"])}, batch)
+            self._measure("val", self._counted(outputs[self.learner], batch), batch["target"], dataloader_idx)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
         given = {name: source(batch)["logits"] for name, source in self.sources.items() if "logits" in source.signals}
+        given, batch = self._measured(given, batch)
         logits = given[self.learner]
         if "target" in batch:
             counted = self._counted(logits, batch)
@@ -296,6 +309,11 @@ class DistillationModule(LightningModule):
         if self.test_predictions is not None and self.test_predictions.update_called:
             self.tested = self.test_predictions.compute()
 
+    def _measured(self, given: Mapping[str, Tensor], batch: Batch) -> tuple[dict[str, Tensor], Batch]:
+        """The sources' outputs and the batch as rows, where the task has them."""
+        rows, batch = self.task.rows({f"{name}.logits": outputs for name, outputs in given.items()}, batch)
+        return {name: rows[f"{name}.logits"] for name in given}, batch
+
     def _counted(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Outputs as they are measured, also where they are not finite."""
         self.task.check_step(self.learner, outputs, batch["target"], training=False)
@@ -321,7 +339,7 @@ class DistillationModule(LightningModule):
 
         The first loader's go by their names alone, for monitors; the others' as Lightning has it.
         """
-        outputs, target = self.task.rows(outputs, target)
+        outputs, target = self.task.labelled(outputs, target)
         if not len(target):
             return
         collection = self._of_loader(self.stage_metrics[stage], loader)

@@ -7,6 +7,7 @@ student.stages            all stages of a source; student.last_stage the last of
 target, index             what a batch has besides its inputs
 train.index               the same of all training samples
 progress.fraction         how far the training is
+rows.lengths              of outputs with a row for each token or pixel: how many rows of each sample count (B,)
 """
 
 import re
@@ -20,6 +21,7 @@ DETACHED = ".detached"
 PROGRESS, TRAINING_SET, PEERS = "progress", "train", "peers"
 OF_PROGRESS = ("epoch", "fraction")
 STRONG = "strong"
+LENGTHS = "rows.lengths"
 
 
 class Signal(NamedTuple):
@@ -42,6 +44,12 @@ def read(name: str) -> Signal | None:
         return None
     source, _, view = first.partition("@")
     return Signal(source, tap.removesuffix(DETACHED), view or INPUT, name.endswith(DETACHED))
+
+
+def has_rows(name: str) -> bool:
+    """Whether a signal is one of those that have a row for each token or pixel, where outputs have."""
+    signal = read(name)
+    return name == "target" if signal is None else signal.tap.removesuffix(DETACHED) == "logits"
 
 
 def requested(source: str, names: Iterable[str]) -> dict[str, set[str]]:

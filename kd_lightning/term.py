@@ -26,6 +26,7 @@ from kd_lightning.losses.sample_weights import (
 from kd_lightning.models.dry_run import evaluating
 from kd_lightning.schedules.numbers import numbers_at, scheduled
 from kd_lightning.schedules.progress import BEGIN, Progress, Schedule
+from kd_lightning.signals import LENGTHS, has_rows
 
 Shape = tuple[int, ...]
 Projector = Callable[[Shape, Shape], nn.Module]
@@ -49,7 +50,8 @@ class Term(nn.Module):
     """A loss, the names of the signals it takes, a weight, and where needed a projector between two shapes.
 
     Its value is the mean of l_i over the samples, or of w_i·l_i with sample weights: Σ w_i·l_i / N over the N samples
-    that count, as Su et al. 2023, arXiv:2311.13621, weigh distillation. No gradient goes through w_i.
+    that count, as Su et al. 2023, arXiv:2311.13621, weigh distillation. No gradient goes through w_i. Where a task has
+    a row of classes for each token or pixel, the mean is over the rows that count, each with its sample's weight.
 
     Args:
         loss: takes the signals in the order of their names and returns a scalar, or each sample's value (B,), whose
@@ -241,7 +243,8 @@ class Term(nn.Module):
         """The mean of values (B,), each times its weight."""
         if self.sample_weight is None:
             return sum_per_sample(values, counting)
-        weights = weights_of(self.sample_weight, signals, values)
+        of_rows = any(has_rows(name) for signal in self.signals for name in _as_list(signal))
+        weights = weights_of(self.sample_weight, signals, values, signals.get(LENGTHS) if of_rows else None)
         if counting is not None:
             weights = torch.where(counting, weights, 0.0)
         return sum_per_sample(weights * values, counting)

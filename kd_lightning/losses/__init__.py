@@ -2,6 +2,8 @@
 
 A loss that is a mean over samples takes `reduction`, `mean` or `none`, as its function does; where some samples do not
 count, its method `counted` says which do. One that compares the samples of a batch says `per_sample = False`.
+One that serves certain outputs alone says in `outputs` which: `classes`, of which a sample has one, `labels`, of which
+it has any number, or `numbers`. One that matches the teacher's soft targets says `soft_target = True`.
 """
 
 from kd_lightning.losses import functional

@@ -15,6 +15,7 @@ from kd_lightning.errors import UserError, did_you_mean
 from kd_lightning.losses.arguments import as_number, check_positive
 from kd_lightning.losses.functional.divergence import cross_entropies
 from kd_lightning.schedules.progress import Number
+from kd_lightning.signals import has_rows
 
 __all__ = ["Confidence", "Entropy"]
 
@@ -126,9 +127,11 @@ def renamed(sample_weight: str, names: Mapping[str, str | list[str]]) -> str:
 
 
 @torch.no_grad()
-def weights_of(sample_weight: SampleWeight, signals: Signals, values: Tensor) -> Tensor:
+def weights_of(sample_weight: SampleWeight, signals: Signals, values: Tensor, lengths: Tensor | None = None) -> Tensor:
     """The weights (B,) of a loss's values (B,), in their precision, without gradient.
 
+    Where the values are those of rows (N,), tokens or pixels, `lengths` (B,) tells how many of them each sample has; a
+    sample's weight is then that of each of its rows, and a function of rows gives one for each row.
     Raises `UserError` for a signal that nobody gives, and for weights of another shape.
     """
     try:
@@ -138,6 +141,9 @@ def weights_of(sample_weight: SampleWeight, signals: Signals, values: Tensor) ->
         if missing.args[0] in signals:
             raise
         raise unknown(missing.args[0], signals, "sample_weight") from missing
+    of_samples = lengths is not None and not any(map(has_rows, signals_of(sample_weight)))
+    if lengths is not None and of_samples and isinstance(weights, Tensor) and weights.shape == lengths.shape:
+        weights = weights.repeat_interleave(lengths, output_size=len(values))
     if not isinstance(weights, Tensor) or weights.shape != values.shape:
         found = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
         raise UserError(

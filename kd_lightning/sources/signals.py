@@ -5,20 +5,24 @@ from collections.abc import Callable, Iterable, Mapping
 from torch import Tensor
 
 from kd_lightning.batch import INPUT, KNOWN, Batch, main_stream
-from kd_lightning.signals import DETACHED, Signal, requested
+from kd_lightning.signals import DETACHED, LENGTHS, Signal, has_rows, requested
 from kd_lightning.sources.source import Source
 
 NamesOf = Callable[[Iterable[str | None]], set[str]]
+AsRows = Callable[[Mapping[str, Tensor], Batch], tuple[Mapping[str, Tensor], Batch]]
+OF_ROWS = ("target", LENGTHS)  # what a batch has anew with its rows
 
 
 class StepSignals:
     """Asks the sources for what the terms take: `names` in all, and `names_of` some streams, of which None is the main.
 
-    Sources are asked once which taps they will have to give.
+    Sources are asked once which taps they will have to give. `as_rows` makes rows of outputs and targets; see
+    `Task.rows`.
     """
 
-    def __init__(self, sources: Mapping[str, Source], names: set[str], names_of: NamesOf) -> None:
+    def __init__(self, sources: Mapping[str, Source], names: set[str], names_of: NamesOf, as_rows: AsRows) -> None:
         self.sources = sources
+        self.as_rows = as_rows
         self.requested = {name: requested(name, names) for name in sources}
         for name, source in sources.items():
             source.request(self.requested[name])
@@ -33,6 +37,9 @@ class StepSignals:
             for input in self._inputs(name, source, training, stream, is_main):
                 given = source(batch, input, training=training)
                 signals |= {str(Signal(name, tap, input)): value for tap, value in given.items()}
+        outputs = {name: value for name, value in signals.items() if name not in batch and has_rows(name)}
+        rows, changed = self.as_rows(outputs, batch)
+        signals |= {**rows, **{name: changed[name] for name in OF_ROWS if name in changed}}
         detached = {name: name.removesuffix(DETACHED) for name in self.detached}
         return signals | {name: signals[taken].detach() for name, taken in detached.items() if taken in signals}
 

@@ -1,7 +1,7 @@
 """Classification: each sample has one of C classes."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Classification(Task):
     'mean Jaccard index %'
     """
 
-    columns = (
+    columns: Sequence[Column] = (
         Column("top1", "top-1", ".2%"),
         Column("top5", "top-5", ".2%", in_sweeps=False),
         Column("precision", "precision", ".2%", in_sweeps=False),
@@ -63,7 +63,10 @@ class Classification(Task):
         Column(AGREEMENT, "agreement with teacher", ".2%", in_sweeps=False),
     )
 
-    arrays = ARRAYS
+    arrays: Sequence[str] = ARRAYS
+
+    outputs = "classes"
+    losses = "ce, kd"
 
     def __init__(self, num_classes: int | None = None, selects_on: str | None = None) -> None:
         self.num_classes = num_classes
@@ -132,7 +135,7 @@ class Classification(Task):
     def counted(self, outputs: Tensor, target: Tensor, wrong: Tensor) -> Tensor:
         return counted_wrong(outputs, target, wrong)
 
-    def rows(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def labelled(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return labelled(outputs, target)
 
     def chance(self) -> float | None:

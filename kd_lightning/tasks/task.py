@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import Self
@@ -16,6 +17,7 @@ Stage = Literal["val", "test"]
 Shape = tuple[int, ...]
 Arrays = Mapping[str, np.ndarray]
 AGREEMENT = "agreement"
+OUTPUTS = {"classes": "one class of several", "labels": "any number of labels", "numbers": "numbers"}
 
 
 class Task:
@@ -34,6 +36,11 @@ class Task:
     selects_on: Column
     supervised: str = "ce"
     """The name of the term that learns from targets."""
+    outputs: str | None = None
+    """`classes`, of which a sample has one, `labels`, of which it has any number, or `numbers`; losses for others are
+    refused. None takes every loss."""
+    losses: str = ""
+    """What to take instead of a loss that is refused."""
     arrays: Sequence[str] = ()
     """The names of what `predictions` gives."""
 
@@ -98,9 +105,36 @@ class Task:
         """Outputs as they are measured, of which the samples `wrong` (B,) are not finite."""
         return outputs
 
-    def rows(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs and target of what counts, a row for each: (N, C) and (N, …)."""
+    def labelled(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs and target of what has a label, as metrics take them: (N, C) and (N, …)."""
         return outputs, target
+
+    def rows(self, outputs: Mapping[str, Tensor], batch: Batch) -> tuple[Mapping[str, Tensor], Batch]:
+        """Outputs by name, with a row (N, C) for each token or pixel that counts, and the batch with targets for these.
+
+        What is given is returned where an output is one row for each sample. Raises `UserError` for other shapes.
+        """
+        return outputs, batch
+
+    def blank_target(self, outputs: Tensor) -> Tensor:
+        """Targets for outputs of an example, (N, C), that has none of its own."""
+        return torch.zeros(len(outputs), dtype=torch.int64, device=outputs.device)
+
+    def before_transfer(self, batch: Batch) -> Batch:
+        """The batch, while it lies on the CPU, with what `rows` would have to ask the device for."""
+        return batch
+
+    def check_loss(self, loss: nn.Module) -> None:
+        """Raise `UserError` for a loss on other outputs than these, as its attribute `outputs` says.
+
+        One that matches soft targets, and says no more, is for classes.
+        """
+        given = getattr(loss, "outputs", None) or ("classes" if getattr(loss, "soft_target", False) else None)
+        if self.outputs is not None and given in OUTPUTS and given != self.outputs:
+            raise UserError(
+                f"loss={type(loss).__name__}: takes outputs of {OUTPUTS[given]}, and {self.name} has "
+                f"{OUTPUTS[self.outputs]}; take {self.losses}, or another task"
+            )
 
     def chance(self) -> float | None:
         """What guessing reaches in the column that selects, where that is a share."""

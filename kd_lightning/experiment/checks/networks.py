@@ -11,7 +11,7 @@ from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.networks.build import TRAINING_SET, build_terms
 from kd_lightning.experiment.task import task_of
 from kd_lightning.objective import Objective
-from kd_lightning.signals import DETACHED, Signal, read, requested, takes_strong_view, taps_of_source
+from kd_lightning.signals import DETACHED, Signal, has_rows, read, requested, takes_strong_view, taps_of_source
 
 TEACHER = "teacher"
 GIVEN = ("student", "teacher", "train", "progress", "target", "index", "view")
@@ -41,6 +41,11 @@ def check_terms(key: str, loss: DictConfig, experiment: Experiment) -> None:
     check_weights_of_terms(objective, key)
     check_signals(objective, experiment)
     task = task_of(config, data)
+    for name, term in objective.items():
+        try:
+            task.check_loss(term.loss)
+        except UserError as error:
+            raise UserError(f"{key}.{name}.{error}") from error
     names = objective.names()
     taps: dict[str, list[str] | None] = {student.owner: [], TEACHER: None}
     values: dict[str, Tensor] = {}
@@ -62,8 +67,11 @@ def check_terms(key: str, loss: DictConfig, experiment: Experiment) -> None:
     teacher.check_with(config, data, taps_of_source(TEACHER, objective.names()))
     if not any(name.startswith("train.") for name in objective.names()):  # the training images are not read yet
         values |= {f"{name}{DETACHED}": value for name, value in values.items()}
+        values |= task.rows({name: value for name, value in values.items() if has_rows(name)}, {})[0]
         with torch.device("meta"):
-            objective.build(values | example_batch(torch.zeros(2)))
+            batch = example_batch(torch.zeros(2))
+            outputs = next((value for name, value in values.items() if has_rows(name)), batch["index"])
+            objective.build({**values, **batch, "target": task.blank_target(outputs)})
 
 
 def check_signals(objective: Objective, experiment: Experiment) -> None:

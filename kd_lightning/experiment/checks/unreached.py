@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from kd_lightning.batch import example_batch
+from kd_lightning.batch import as_streams
 from kd_lightning.module import DistillationModule
 
 
@@ -15,7 +15,8 @@ def without_unreached(module: DistillationModule, example: Tensor) -> Iterator[N
     """Train what the terms reach alone: the other parameters require no gradient within the block."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     with one_run_in_training(module), torch.enable_grad():
-        total = module.objective(module.signals(example_batch(example))).total
+        signals, named = module.example_signals(as_streams(example))
+        total = module.objective(signals, streams=named).total
         gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     unreached = [parameter for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is None]
     for parameter in unreached:

@@ -27,6 +27,8 @@ class DKD(nn.Module):
         True
     """
 
+    outputs = "classes"
+
     def __init__(self, alpha: Number = 1.0, beta: Number = 8.0, temperature: Number = 4.0) -> None:
         super().__init__()
         check_not_negative(alpha=alpha, beta=beta)

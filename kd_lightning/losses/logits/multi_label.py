@@ -18,6 +18,8 @@ class BinaryCrossEntropy(nn.Module):
         tensor(0.6931)
     """
 
+    outputs = "labels"
+
     def forward(self, logits: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(logits)
         with naming_shapes(target=target):
@@ -39,6 +41,7 @@ class BernoulliKD(nn.Module):
     """
 
     soft_target = True  # beside it binary cross-entropy weighs 1 - alpha
+    outputs = "labels"
 
     def __init__(self, temperature: Number = 1.0) -> None:
         super().__init__()

@@ -26,6 +26,7 @@ class MLKD(BatchRelations):
     """
 
     soft_target = True
+    outputs = "classes"
 
     def __init__(
         self,

@@ -33,6 +33,8 @@ class OFA(nn.Module):
         torch.Size([])
     """
 
+    outputs = "classes"
+
     def __init__(self, eps: Number = 1.0, temperature: Number = 1.0) -> None:
         super().__init__()
         check_positive(eps=eps, temperature=temperature)

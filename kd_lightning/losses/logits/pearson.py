@@ -19,6 +19,8 @@ class DIST(BatchRelations):
         True
     """
 
+    outputs = "classes"
+
     def __init__(
         self, beta: Number = 1.0, gamma: Number = 1.0, temperature: Number = 1.0, gather: bool = False
     ) -> None:

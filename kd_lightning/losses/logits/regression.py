@@ -17,6 +17,8 @@ class MeanSquaredError(nn.Module):
         tensor(2.)
     """
 
+    outputs = "numbers"
+
     def forward(self, outputs: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         with naming_shapes(target=target):
             return functional.mse(outputs, target, reduction=reduction)
@@ -31,6 +33,8 @@ class MeanAbsoluteError(nn.Module):
         >>> MeanAbsoluteError()(torch.tensor([[1.0], [2.0]]), torch.tensor([1.0, 4.0]))
         tensor(1.)
     """
+
+    outputs = "numbers"
 
     def forward(self, outputs: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         with naming_shapes(target=target):
@@ -48,6 +52,7 @@ class RegressionKD(nn.Module):
     """
 
     soft_target = True  # beside it the error with the labels weighs 1 - alpha
+    outputs = "numbers"
 
     def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)

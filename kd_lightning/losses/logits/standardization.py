@@ -25,6 +25,7 @@ class LogitStandardization(nn.Module):
     """
 
     soft_target = True
+    outputs = "classes"
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()

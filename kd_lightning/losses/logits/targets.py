@@ -22,6 +22,8 @@ class CrossEntropy(nn.Module):
         tensor([2.3026, 0.0000])
     """
 
+    outputs = "classes"
+
     def __init__(self, label_smoothing: Number = 0.0) -> None:
         super().__init__()
         check_share(label_smoothing=label_smoothing)
@@ -46,6 +48,7 @@ class HardLabel(nn.Module):
     """
 
     soft_target = True  # beside it, too, cross-entropy weighs 1 - alpha
+    outputs = "classes"
 
     def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         check_same_classes(student, teacher)
@@ -68,6 +71,7 @@ class SoftTarget(nn.Module):
     """
 
     soft_target = True  # beside it cross-entropy weighs 1 - alpha
+    outputs = "classes"
 
     def __init__(self, temperature: Number = 4.0) -> None:
         super().__init__()
@@ -104,6 +108,8 @@ class WSLD(nn.Module):
         >>> WSLD(temperature=2.0)(student, teacher, target, reduction="none").shape
         torch.Size([8])
     """
+
+    outputs = "classes"
 
     def __init__(self, temperature: Number = 2.0) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class CurriculumTemperature(nn.Module):
     """
 
     soft_target = True
+    outputs = "classes"
 
     def __init__(self, start: Number = 1.0, range: Number = 20.0, epochs: Number = 10) -> None:
         super().__init__()
