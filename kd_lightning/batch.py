@@ -100,6 +100,11 @@ def example_batch(inputs: Input) -> Batch:
     return {INPUT: inputs, "input_strong": inputs, "target": zeros, "index": zeros}
 
 
+def example_of(batch: Batch) -> Batch:
+    """A batch as an example, with what `example_batch` has and it has not, but for targets."""
+    return {**{name: value for name, value in example_batch(batch[INPUT]).items() if name != "target"}, **batch}
+
+
 def with_input(batch: Mapping[str, Any], input: str) -> Mapping[str, Any]:
     """The batch with another of its inputs as `input`, without what is known of the first; raises `UserError`.
 

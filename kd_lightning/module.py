@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
-from kd_lightning.batch import INPUT, Batch, Constants, Input, as_batch, as_streams, example_batch, main_stream, size_of
+from kd_lightning.batch import INPUT, Batch, Constants, Input, as_batch, as_streams, main_stream, size_of
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.errors import UserError
 from kd_lightning.models.normalization import stored_normalization
@@ -24,10 +23,10 @@ from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import Length, begin_next_epoch, is_unlimited, length_of
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.schedules.torch_schedule import TorchSchedule, scheduled
-from kd_lightning.signals import TRAINING_SET, has_rows
+from kd_lightning.signals import TRAINING_SET
 from kd_lightning.sources import FrozenNetwork, Learner, Source
 from kd_lightning.sources.sharing import check_apart, check_terms_apart
-from kd_lightning.sources.signals import StepSignals
+from kd_lightning.sources.signals import OfStreams, StepSignals
 from kd_lightning.taps import dry_run
 from kd_lightning.taps.resolving import resolve_taps
 from kd_lightning.tasks import Classification, Task
@@ -112,9 +111,7 @@ class DistillationModule(LightningModule):
         if terms is None:
             terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])}
         self.objective = Objective(terms)
-        for name, term in self.objective.items():
-            with naming(f"terms.{name}"):
-                self.task.check_loss(term.loss)
+        self.task.check_losses({f"terms.{name}": term.loss for name, term in self.objective.items()})
         self._examples = {} if example_input is None else as_streams(example_input)
         self._example_input = self._examples[main_stream(self._examples)][INPUT] if self._examples else None
         self.sources: dict[str, Source] = {}
@@ -164,7 +161,7 @@ class DistillationModule(LightningModule):
             source.begin(self.sources)
         signals = {name: source.signals for name, source in self.sources.items()}
         self.objective.connect({**known, **signals}, self.training_set.names())
-        self._signals = StepSignals(self.sources, self.objective.names(), self.objective.names_of, self.task.rows)
+        self._signals = StepSignals(self.sources, self.objective.names(), self.objective.names_of, self.task)
         if self._examples:
             self.objective.check_streams(self._examples)
         if self.objective.is_built_from_examples:
@@ -178,17 +175,9 @@ class DistillationModule(LightningModule):
                 self.objective.build(*self.example_signals(self._examples))
             check_apart("terms", self.objective, self.learner, self.student)
 
-    def example_signals(self, streams: Mapping[str, Batch]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    def example_signals(self, streams: Mapping[str, Batch]) -> OfStreams:
         """The signals of examples, as of a step's streams; targets and indices are 0 where they have none."""
-        batches = {}
-        for name, batch in streams.items():
-            blank = {key: value for key, value in example_batch(batch[INPUT]).items() if key != "target"}
-            batches[name] = move_data_to_device({**blank, **batch}, self.device)
-        main, named = self._signals_of(batches)
-        for signals in (main, *named.values()):
-            outputs = next((value for name, value in signals.items() if has_rows(name)), signals["index"])
-            signals.setdefault("target", self.task.blank_target(outputs))
-        return main, named
+        return self._with_training_set(*self._signals.of_examples(streams, self.device, self.training))
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes some 45 times a step which hook runs; nn.Module would search its parameters for it each time.
@@ -203,15 +192,12 @@ class DistillationModule(LightningModule):
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:
         """All signals of one step in one flat dict: the batch's own, those of the sources, and `train.*`."""
-        return self._with_training_set(self._signals.of(batch, self.training))
+        return self._with_training_set(self._signals.of(batch, self.training), {})[0]
 
-    def _signals_of(self, streams: Mapping[str, Batch]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
-        """The same of the main stream, and of all streams by name."""
-        main, named = self._signals.of_streams(streams, self.training)
-        return self._with_training_set(main), {name: self._with_training_set(one) for name, one in named.items()}
-
-    def _with_training_set(self, signals: dict[str, Tensor]) -> dict[str, Tensor]:
-        return signals | {f"{TRAINING_SET}.{name}": value for name, value in self.training_set.items()}
+    def _with_training_set(self, main: dict[str, Tensor], named: Mapping[str, dict[str, Tensor]]) -> OfStreams:
+        """The signals of the main stream, and of all streams by name, with those of the training set."""
+        of_all = {f"{TRAINING_SET}.{name}": value for name, value in self.training_set.items()}
+        return main | of_all, {name: signals | of_all for name, signals in named.items()}
 
     def on_fit_start(self) -> None:
         if is_unlimited(self.trainer):
@@ -248,7 +234,7 @@ class DistillationModule(LightningModule):
         progress = self.progress()
         if batch_idx == 0:
             self.objective.check_streams(streams)
-        signals, named = self._signals_of(streams)
+        signals, named = self._with_training_set(*self._signals.of_streams(streams, self.training))
         logits = signals.get(f"{self.learner}.logits")
         if logits is not None:
             self.task.check_step(self.learner, logits, signals.get("target"), training=True)

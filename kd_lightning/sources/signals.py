@@ -2,27 +2,29 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from kd_lightning.batch import INPUT, KNOWN, Batch, main_stream
+from kd_lightning.batch import INPUT, KNOWN, Batch, example_of, main_stream
 from kd_lightning.signals import DETACHED, LENGTHS, Signal, has_rows, requested
 from kd_lightning.sources.source import Source
+from kd_lightning.tasks import Task
 
 NamesOf = Callable[[Iterable[str | None]], set[str]]
-AsRows = Callable[[Mapping[str, Tensor], Batch], tuple[Mapping[str, Tensor], Batch]]
+OfStreams = tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]  # the main stream's signals; all streams' by name
 OF_ROWS = ("target", LENGTHS)  # what a batch has anew with its rows
 
 
 class StepSignals:
     """Asks the sources for what the terms take: `names` in all, and `names_of` some streams, of which None is the main.
 
-    Sources are asked once which taps they will have to give. `as_rows` makes rows of outputs and targets; see
-    `Task.rows`.
+    Sources are asked once which taps they will have to give. Outputs and targets are the task's `rows`.
     """
 
-    def __init__(self, sources: Mapping[str, Source], names: set[str], names_of: NamesOf, as_rows: AsRows) -> None:
+    def __init__(self, sources: Mapping[str, Source], names: set[str], names_of: NamesOf, task: Task) -> None:
         self.sources = sources
-        self.as_rows = as_rows
+        self.task = task
         self.requested = {name: requested(name, names) for name in sources}
         for name, source in sources.items():
             source.request(self.requested[name])
@@ -38,18 +40,25 @@ class StepSignals:
                 given = source(batch, input, training=training)
                 signals |= {str(Signal(name, tap, input)): value for tap, value in given.items()}
         outputs = {name: value for name, value in signals.items() if name not in batch and has_rows(name)}
-        rows, changed = self.as_rows(outputs, batch)
+        rows, changed = self.task.rows(outputs, batch)
         signals |= {**rows, **{name: changed[name] for name in OF_ROWS if name in changed}}
         detached = {name: name.removesuffix(DETACHED) for name in self.detached}
         return signals | {name: signals[taken].detach() for name, taken in detached.items() if taken in signals}
 
-    def of_streams(
-        self, streams: Mapping[str, Batch], training: bool
-    ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    def of_streams(self, streams: Mapping[str, Batch], training: bool) -> OfStreams:
         """The signals of the main stream, and of all streams that have a name."""
         main = main_stream(streams)
         found = {name: self.of(batch, training, name, name == main) for name, batch in streams.items()}
         return found[main], {name: signals for name, signals in found.items() if name}
+
+    def of_examples(self, streams: Mapping[str, Batch], device: torch.device, training: bool) -> OfStreams:
+        """The same of examples, on the device; targets and indices are 0 where they have none."""
+        batches = {name: move_data_to_device(example_of(batch), device) for name, batch in streams.items()}
+        main, named = self.of_streams(batches, training)
+        for signals in (main, *named.values()):
+            outputs = next((value for name, value in signals.items() if has_rows(name)), signals["index"])
+            signals.setdefault("target", self.task.blank_target(outputs))
+        return main, named
 
     def _inputs(self, name: str, source: Source, training: bool, stream: str, is_main: bool) -> Iterable[str]:
         """The inputs that a source is asked for; of a learner in training, and of a stream, those that terms take."""

@@ -103,6 +103,7 @@ class SemanticSegmentation(DenseClassification):
     Mean IoU is the mean over the classes that occur, of the pixels of all images together.
 
     >>> import torch
+    >>> from kd_lightning.tasks import SemanticSegmentation
     >>> task = SemanticSegmentation(3, ignore_index=255)
     >>> batch = {"target": torch.tensor([[[0, 255], [2, 1]]])}
     >>> rows, batch = task.rows({"student.logits": torch.zeros(1, 3, 2, 2)}, batch)
@@ -155,6 +156,7 @@ class TokenClassification(DenseClassification):
     """Logits (B, T, C) against class indices (B, T), as Hugging Face's models of that name give and take them.
 
     >>> import torch
+    >>> from kd_lightning.tasks import TokenClassification
     >>> task, mask = TokenClassification(2), torch.tensor([[1, 1, 0]])
     >>> inputs = {"input_ids": torch.ones(1, 3), "attention_mask": mask}
     >>> batch = {"input": inputs, "target": torch.tensor([[-100, 1, 1]])}

@@ -31,6 +31,7 @@ class MultiLabel(Task):
         selects_on: the column that chooses the best epoch and a sweep's best: `map` or `bce`.
 
     >>> import torch
+    >>> from kd_lightning.tasks import MultiLabel
     >>> logits, target = torch.tensor([[2.0, -1.0], [0.0, 3.0]]), torch.tensor([[1, 0], [0, 1]])
     >>> MultiLabel(2).metrics("val")(logits, target)["map"].item()
     1.0

@@ -31,6 +31,7 @@ class Regression(Task):
         selects_on: the column that chooses the best epoch and a sweep's best: `mse`, `mae` or `r2`.
 
     >>> import torch
+    >>> from kd_lightning.tasks import Regression
     >>> Regression(1).metrics("val")(torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [2.0]]))["mse"].item()
     0.5
     """

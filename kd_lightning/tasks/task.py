@@ -124,17 +124,18 @@ class Task:
         """The batch, while it lies on the CPU, with what `rows` would have to ask the device for."""
         return batch
 
-    def check_loss(self, loss: nn.Module) -> None:
-        """Raise `UserError` for a loss on other outputs than these, as its attribute `outputs` says.
+    def check_losses(self, losses: Mapping[str, nn.Module]) -> None:
+        """Raise `UserError` for a loss, by the key of its term, on other outputs than these, as its `outputs` says.
 
         One that matches soft targets, and says no more, is for classes.
         """
-        given = getattr(loss, "outputs", None) or ("classes" if getattr(loss, "soft_target", False) else None)
-        if self.outputs is not None and given in OUTPUTS and given != self.outputs:
-            raise UserError(
-                f"loss={type(loss).__name__}: takes outputs of {OUTPUTS[given]}, and {self.name} has "
-                f"{OUTPUTS[self.outputs]}; take {self.losses}, or another task"
-            )
+        for key, loss in losses.items():
+            given = getattr(loss, "outputs", None) or ("classes" if getattr(loss, "soft_target", False) else None)
+            if self.outputs is not None and given in OUTPUTS and given != self.outputs:
+                raise UserError(
+                    f"{key}={type(loss).__name__}: takes outputs of {OUTPUTS[given]}, and {self.name} has "
+                    f"{OUTPUTS[self.outputs]}; take {self.losses}, or another task"
+                )
 
     def chance(self) -> float | None:
         """What guessing reaches in the column that selects, where that is a share."""

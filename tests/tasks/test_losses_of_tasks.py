@@ -27,19 +27,20 @@ class SaysNothing(nn.Module):
 )
 def test_a_task_takes_losses_on_its_outputs_alone(task: Task) -> None:
     assert task.outputs is not None
-    task.check_loss(task.loss())
-    task.check_loss(SaysNothing())
+    task.check_losses({"own": task.loss(), "other": SaysNothing()})
     for outputs, loss in KIND.items():
         if outputs == task.outputs:
-            task.check_loss(loss)
+            task.check_losses({"own": loss})
         else:
-            with pytest.raises(UserError, match=rf"^loss={type(loss).__name__}: .*{type(task).__name__} has .*; take "):
-                task.check_loss(loss)
+            with pytest.raises(
+                UserError, match=rf"^loss\.own={type(loss).__name__}: .*{type(task).__name__} has .*; take "
+            ):
+                task.check_losses({"loss.own": loss})
 
 
 @pytest.mark.parametrize("loss", [SoftTarget(), OwnSoftTarget(), DKD(), BernoulliKD()])
 def test_a_regression_refuses_soft_targets(loss: nn.Module) -> None:
     signals = [*BOTH, "target"] if isinstance(loss, DKD) else BOTH
-    message = r"^terms\.own: loss=\w+: takes outputs of .*; take mse, mae, regression_kd, or another task"
+    message = r"^terms\.own=\w+: takes outputs of .*; take mse, mae, regression_kd, or another task"
     with pytest.raises(UserError, match=message):
         DistillationModule(nn.Linear(3, 2), nn.Linear(3, 2), {"own": Term(loss, signals)}, task=Regression(2))

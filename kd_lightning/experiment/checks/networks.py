@@ -41,11 +41,7 @@ def check_terms(key: str, loss: DictConfig, experiment: Experiment) -> None:
     check_weights_of_terms(objective, key)
     check_signals(objective, experiment)
     task = task_of(config, data)
-    for name, term in objective.items():
-        try:
-            task.check_loss(term.loss)
-        except UserError as error:
-            raise UserError(f"{key}.{name}.{error}") from error
+    task.check_losses({f"{key}.{name}": term.loss for name, term in objective.items()})
     names = objective.names()
     taps: dict[str, list[str] | None] = {student.owner: [], TEACHER: None}
     values: dict[str, Tensor] = {}
