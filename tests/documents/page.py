@@ -56,6 +56,14 @@ class Page:
         lines = [pair for block in self.blocks("console") for pair in pairwise(block.splitlines())]
         return {line[2:]: answer for line, answer in lines if line[:2] == "$ "}
 
+    def shown(self, command: str) -> list[str]:
+        """What a console shows behind a command, down to the next one."""
+        for block in self.blocks("console"):
+            printed = f"\n{block}".partition(f"\n$ {command}\n")[2]
+            if printed:
+                return f"\n{printed}".partition("\n$ ")[0].splitlines()[1:]
+        return []
+
     @cached_property
     def refused(self) -> dict[str, str]:
         """Commands that are shown to be bad input, with what they are told."""

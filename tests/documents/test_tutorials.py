@@ -1,0 +1,77 @@
+"""The tutorials run, from top to bottom, with a few batches, and print the lines that they show."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Command
+from tests.documents.page import Page
+
+SHORT = (
+    *("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu"),
+    *("callbacks.progress_bar=null", "scratch=false"),
+)
+ELSEWHERE = ("data=cifar", "data=imagenet", "launcher=submitit_slurm", "launcher=ray")  # needs what is not here
+TUTORIALS = {path: Page(f"docs/tutorials/{path}.md") for path in ("model", "data", "loss", "teacher", "sweep")}
+SLOW = ("data.root=pets", "-m ", "hparams_search=")  # sweeps, and folders of images
+
+
+def lines(page: Page, *, slow: bool) -> list[str]:
+    here = [line for line in page.commands if line.startswith("kd-") and not any(one in line for one in ELSEWHERE)]
+    return [line for line in here if any(one in line for one in SLOW) == slow]
+
+
+FAST = {name: page for name, page in TUTORIALS.items() if lines(page, slow=False)}
+LONG = {name: page for name, page in TUTORIALS.items() if lines(page, slow=True)}
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> None:
+    """The folder of images that a tutorial has: a colour for each class."""
+    for split, count in (("train", 8), ("val", 2)):
+        for kind, colour in (("cat", "black"), ("dog", "white")):
+            (tmp_path / "pets" / split / kind).mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (80, 80), colour).save(tmp_path / "pets" / split / kind / f"{number}.png")
+
+
+def follow(page: Page, typed: list[str], command: Command, folder: Path) -> None:
+    for line in typed:
+        name, *arguments = shlex.split(line, comments=True)
+        outcome = command(name, *arguments, *(SHORT if name == "kd-train" else ()))
+        assert outcome.code == 0, f"{line}\n{outcome.errors}"
+        shown = page.shown(line)
+        for one in shown:
+            if re.match(r"student {8}|sweep  \d+ jobs|│ (stage|pooled|logits)", one):
+                assert one.split(" in ")[0] in outcome.output, one
+        named = [re.search(r"(outputs/\S+)", one) for one in shown if one.startswith("run  ")]
+        if named and named[0] and not (folder / named[0][1]).exists():
+            shutil.move(outcome.run, folder / named[0][1])  # where the tutorial's was
+
+
+@pytest.mark.parametrize(("name", "page"), FAST.items(), ids=FAST)
+def test_a_tutorial_runs(name: str, page: Page, command: Command, readers_folder: Path) -> None:
+    follow(page, lines(page, slow=False), command, readers_folder)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pets")
+@pytest.mark.parametrize(("name", "page"), LONG.items(), ids=LONG)
+def test_its_long_parts_run(name: str, page: Page, command: Command, readers_folder: Path) -> None:
+    follow(page, lines(page, slow=True), command, readers_folder)
+
+
+def test_the_tutorial_of_reports_runs(command: Command, sweep: Path, finished: Path, tmp_path: Path) -> None:
+    page = Page("docs/tutorials/report.md")
+    assert page.commands
+    for line in page.commands:
+        name, *arguments = shlex.split(line)
+        for path in (one for one in arguments if re.match(r"(multirun|outputs)/", one)):
+            shutil.copytree(sweep if path.startswith("multirun") else finished, tmp_path / path, dirs_exist_ok=True)
+        outcome = command(name, *arguments)
+        assert outcome.code == 0, outcome.errors
+    assert {file.name for file in (tmp_path / "comparison").iterdir()} == {"report.html", "report.csv", "report.md"}
