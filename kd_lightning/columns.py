@@ -42,6 +42,8 @@ class Column:
     in_sweeps: bool = True
 
     def __post_init__(self) -> None:
+        if not all(isinstance(text, str) for text in (self.name, self.label, self.format)):
+            raise UserError(f"column={self.name}: its name, label and format are text")
         if not NAME.fullmatch(self.name) or self.name in RESERVED or self.name.endswith((VALIDATED, "_best", "_last")):
             raise UserError(f"column={self.name}: letters, digits and _, and none of {', '.join(RESERVED)}")
         if not FORMAT.fullmatch(self.format):
@@ -164,12 +166,20 @@ class Compared:
         return [Measure(column, validated) for column in (self.selects_on, *shown) for validated in (True, False)]
 
 
+def column_from(record: Any) -> Column | None:
+    """A column of its plain values; None where these are none of a column."""
+    try:
+        return Column(**record)
+    except (TypeError, UserError):
+        return None
+
+
 def compared_by(summary: Mapping[str, Any] | None) -> Compared | None:
     """What a summary's networks are compared by; None where it does not tell, as one from before tasks were named."""
     try:
         record = (summary or {})["data"]["task"]
-        columns = tuple(Column(**column) for column in record["columns"])
+        columns = tuple(column for one in record["columns"] if (column := column_from(one)) is not None)
         selects_on = next(column for column in columns if column.name == record["selects_on"])
         return Compared(str(record["name"]), columns, selects_on, record.get("chance"))
-    except (KeyError, TypeError, AttributeError, StopIteration, UserError):
+    except (KeyError, TypeError, AttributeError, StopIteration):
         return None

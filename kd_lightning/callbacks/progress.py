@@ -7,15 +7,21 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
+from kd_lightning.tasks import Task
 from kd_lightning.terminal import say
 
 TRAIN = "train/"
 NARROW, BAR = 100, 12  # columns of a terminal that has no room for times beside the terms; and of the bar there
-OF_VALIDATION = ("val/top1", "val/nll")  # the first that there is
+
+
+def of_validation(module: LightningModule) -> list[str]:
+    """What a module logs of its validation, what selects first."""
+    task = getattr(module, "task", None)
+    return [f"val/{column.name}" for column in task.validated] if isinstance(task, Task) else []
 
 
 class TermsProgressBar(RichProgressBar):
-    """Lightning's, with the total loss, its terms and the validation accuracy; silent where there is no terminal.
+    """Lightning's, with the total loss, its terms and what selects; silent where there is no terminal.
 
     Examples:
         >>> import lightning
@@ -38,7 +44,7 @@ class TermsProgressBar(RichProgressBar):
         """What stands behind the bar, by short names."""
         metrics = super().get_metrics(trainer, pl_module)
         shown = {name.removeprefix(TRAIN): value for name, value in metrics.items() if name.startswith(TRAIN)}
-        watched = [name for name in OF_VALIDATION if name in metrics]
+        watched = [name for name in of_validation(pl_module) if name in metrics]
         return shown | {name.replace("/", " "): metrics[name] for name in watched[:1]}
 
 
@@ -62,7 +68,7 @@ class EpochLines(Callback):
             self._tell(trainer, (LOSS,))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(trainer, (LOSS, *OF_VALIDATION))
+        self._tell(trainer, (LOSS, *of_validation(pl_module)))
 
     def _tell(self, trainer: Trainer, names: tuple[str, ...]) -> None:
         """The last values that were logged, which waits for the device; so does a checkpoint."""

@@ -19,8 +19,8 @@ def main(config: DictConfig) -> None:
     from kd_lightning.reporting.tables.terminal_tables import metrics_table
     from kd_lightning.terminal import say, show
 
-    tested, stored, checkpoint = evaluate(config)
-    show(metrics_table({"now": tested, "in summary.json": stored}))
+    tested, stored, compared, checkpoint = evaluate(config)
+    show(metrics_table({"now": tested, "in summary.json": stored}, compared))
     say("checkpoint", checkpoint)
 
 

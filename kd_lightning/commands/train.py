@@ -6,6 +6,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd_lightning.cli.command import command, is_sweep_job
+from kd_lightning.columns import compared_by
 from kd_lightning.experiment.config import as_typed
 from kd_lightning.experiment.folder.run_folder import refuse_folders_of_ranks, run_folder
 from kd_lightning.runs.folder import goes_on, one_run_in, sweep_of
@@ -16,7 +17,7 @@ from kd_lightning.system.interruption import interruption
 def main(config: DictConfig) -> float | None:
     """Train a teacher, a student alone and a distilled student, and compare them.
 
-    Returns the distilled student's best validation accuracy, for sweepers to maximise.
+    Returns what the distilled student reached in the column that its task selects on, on validation data.
     """
     from kd_lightning.experiment.checks.values import check_values
 
@@ -51,7 +52,8 @@ def main(config: DictConfig) -> float | None:
     show(comparison(summary))
     show(caption(summary))
     say("run", str(folder))
-    best: float | None = summary["student"]["top1_validation"]
+    compared = compared_by(summary)
+    best: float | None = None if compared is None else summary["student"].get(compared.validation.name)
     return best
 
 

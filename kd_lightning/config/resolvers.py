@@ -35,6 +35,17 @@ def for_pair(name: str, default: float, *, _root_: DictConfig) -> float:
     return value
 
 
+def search_direction(*, _root_: DictConfig) -> str:
+    """`minimize` where the task selects what is lowest, else `maximize`; one that cannot be made is told of later."""
+    from kd_lightning.experiment.bad_input import BAD_INPUT
+    from kd_lightning.experiment.task import make_task
+
+    try:
+        return "maximize" if make_task(_root_).selects_on.higher_is_better else "minimize"
+    except BAD_INPUT:
+        return "maximize"
+
+
 def times(factor: float, value: Any) -> Any:
     """A number, or each of a list, so many times; what is not above 0, which sets no limit, and null stay."""
     if isinstance(value, (list, ListConfig)):
@@ -48,6 +59,7 @@ def times(factor: float, value: Any) -> Any:
 def register_resolvers() -> None:
     OmegaConf.register_new_resolver("cross_entropy_weight", cross_entropy_weight, replace=True)
     OmegaConf.register_new_resolver("for_pair", for_pair, replace=True)
+    OmegaConf.register_new_resolver("search_direction", search_direction, replace=True)
     OmegaConf.register_new_resolver("times", times, replace=True)
     OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)
 

@@ -17,6 +17,7 @@ from kd_lightning.experiment.folder.summary import summarise
 from kd_lightning.experiment.initialization import initialise
 from kd_lightning.experiment.networks.build import build_module
 from kd_lightning.experiment.storage import networks
+from kd_lightning.experiment.task import drawn
 from kd_lightning.experiment.testing import (
     Metrics,
     TestedNetwork,
@@ -30,8 +31,10 @@ from kd_lightning.experiment.testing import (
 from kd_lightning.experiment.training import Fit, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
+from kd_lightning.reporting.figures.stored import write_figures
 from kd_lightning.reporting.pages.page import write_run_page
 from kd_lightning.system.files import write_json
+from kd_lightning.tasks import Task
 from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.arrays import Arrays, write_evaluation
 from kd_lightning.tracking.environment import environment
@@ -70,9 +73,11 @@ def compare(experiment: Experiment, folder: Path, began: DictConfig) -> dict[str
         if done.trainer.is_global_zero:
             weights = folder / "student.safetensors"
             save_weights(student.network, weights, described.file_metadata(student.network))
-            log_results(done.trainer.loggers, "student", summary, student.arrays, data.class_names, weights)
+            constants = module.task.constants(data)
+            log_results(done.trainer.loggers, "student", summary, {**student.arrays, **constants}, weights)
     if done.trainer.is_global_zero:
-        write_files(folder, summary, {role: network.arrays for role, network in compared.items() if network})
+        tested = {role: network.arrays for role, network in compared.items() if network}
+        write_files(folder, summary, module.task, constants, tested)
     return summary
 
 
@@ -110,9 +115,12 @@ def measure_student(
     return TestedNetwork(module.student, metrics, done.time, arrays), selected
 
 
-def write_files(folder: Path, summary: dict[str, Any], arrays: Mapping[str, Arrays]) -> None:
+def write_files(
+    folder: Path, summary: dict[str, Any], task: Task, constants: Mapping[str, Any], arrays: Mapping[str, Arrays]
+) -> None:
     """A finished run's files; the summary marks it as finished, and the page is made of them all."""
     write_json(folder / "environment.json", environment())
-    write_evaluation(folder, summary["data"]["classes"], arrays)
+    write_evaluation(folder, constants, arrays)
+    write_figures(folder, drawn(task, arrays, constants))
     write_json(folder / "summary.json", summary)
     write_run_page(folder)

@@ -8,28 +8,29 @@ from hydra.utils import instantiate
 from lightning import Trainer
 from omegaconf import DictConfig
 
-from kd_lightning.columns import VALIDATED
+from kd_lightning.columns import VALIDATED, Compared
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.folder.stored_config import run_config
 from kd_lightning.experiment.networks.student import student_of
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.storage.late_results import log_later
-from kd_lightning.experiment.task import task_of
+from kd_lightning.experiment.task import drawn, task_of
 from kd_lightning.experiment.teachers import teacher_of
 from kd_lightning.experiment.testing import student_weights, test, test_student, weights_in
 from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
+from kd_lightning.reporting.figures.stored import write_figures
 from kd_lightning.reporting.pages.page import write_run_page
 from kd_lightning.runs.caution import part
 from kd_lightning.runs.folder import checkpoint_name, finished
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import Damaged, archive_is_damaged
-from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
+from kd_lightning.tracking.arrays import NAME, ROLES, arrays_of, read_arrays, write_arrays
 
 
-def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """The student's test metrics now, those in the run's summary, and the name of the checkpoint tested."""
+def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], Compared, str]:
+    """The student's test metrics now, those in the run's summary, their columns, and the checkpoint tested."""
     folder = Path(config.run).expanduser()
     run = run_config(config.run, config.trust)
     if config.data.root is not None:
@@ -39,10 +40,10 @@ def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], str]:
     tested, _ = test(one_device(run, config.trainer), module, data)
     summary = finished(folder)
     if summary is None:
-        return tested, {}, checkpoint
+        return tested, {}, module.task.compared(), checkpoint
     stored = {name: value for name, value in summary["student"].items() if not name.endswith(VALIDATED)}
     now, before = ({**metrics, "part": part(metrics, summary["data"])} for metrics in (tested, stored))
-    return now, before, checkpoint
+    return now, before, module.task.compared(), checkpoint
 
 
 def test_run(folder: Path) -> dict[str, Any]:
@@ -61,10 +62,13 @@ def test_run(folder: Path) -> dict[str, Any]:
     summary["student"] |= metrics
     summary["data"]["tested"] = True
     roles = read_arrays(folder / NAME)
-    write_arrays(folder / NAME, roles | {f"student_{name}": array for name, array in arrays.items()})
+    roles |= {f"student_{name}": array for name, array in arrays.items()}
+    write_arrays(folder / NAME, roles)
+    constants = module.task.constants(data)
+    write_figures(folder, drawn(module.task, {role: arrays_of(role, roles) for role in ROLES}, constants))
     write_json(folder / "summary.json", summary)
     write_run_page(folder)
-    log_later(config, folder, summary, arrays, data.class_names)
+    log_later(config, folder, summary, {**arrays, **constants})
     return summary
 
 

@@ -1,5 +1,8 @@
 """The task that a config names."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from omegaconf import DictConfig
 
 from kd_lightning.data import ImageDataModule
@@ -7,6 +10,8 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import one_line
 from kd_lightning.experiment.networks.instantiation import make
 from kd_lightning.tasks import Task
+from kd_lightning.tasks.task import Arrays
+from kd_lightning.terminal import warn
 
 AUTO = "auto"
 
@@ -53,6 +58,16 @@ def with_monitors(config: DictConfig) -> DictConfig:
             watched = str(callback.monitor)
             callback.mode = "min" if watched.startswith("train/") else modes.get(watched, task.selects_on.mode)
     return config
+
+
+def drawn(task: Task, roles: Mapping[str, Arrays], constants: Arrays) -> Mapping[str, Mapping[str, Any]]:
+    """The figures that a task draws of what was measured; none, with a warning, where it cannot: the run is whole."""
+    try:
+        return task.figures({**{role: arrays for role, arrays in roles.items() if arrays}, "data": constants})
+    except Exception as error:  # whatever a class of the user's own raises
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        warn(f"task._target_={type(task).__name__}: its figures are left out ({reason})")
+        return {}
 
 
 def named(error: UserError) -> UserError:

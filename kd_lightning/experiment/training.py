@@ -183,7 +183,7 @@ def fit(
         say("resuming", f"after step {stored['global_step']}, in epoch {stored['epoch']}")
     shares, data = as_before(trainer, data, {} if last is None else stored)
     trainer.callbacks.append(KeptShares(shares))  # type: ignore[attr-defined]
-    training = describe(config, role, title, data, logs if role == "student" else logs.parent)
+    training = describe(config, role, title, data, module.task, logs if role == "student" else logs.parent)
     describe_training(trainer.loggers, training, folder, last is not None)
     seed_everything(config.seed, workers=True, verbose=False)
     keep_profile(trainer, logs)

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-SPLITS = {"": "test", "_validation": "val"}  # by what the names of their metrics end with
+from kd_lightning.columns import VALIDATED, compared_by
+
+SPLITS = {"": "test", VALIDATED: "val"}  # by what the names of their metrics end with
 SURE = 2  # standard deviations above chance
 
 
@@ -26,17 +28,22 @@ def part(network: Mapping[str, Any], data: Mapping[str, Any], end: str = "") -> 
 
 def teacher_warning(summary: Mapping[str, Any]) -> str | None:
     """A line where the teacher is at chance, or worse than the student alone."""
+    compared = compared_by(summary)
+    if compared is None:
+        return None
     teacher, scratch = (summary.get(role) or {} for role in ("teacher", "scratch"))
-    metric, name = ("top1", "top-1") if teacher.get("top1") is not None else ("top1_validation", "validation top-1")
-    reached = teacher.get(metric)
+    measure = compared.test if teacher.get(compared.test.name) is not None else compared.validation
+    column, reached = measure.column, teacher.get(measure.name)
     if reached is None:
         return None
-    end = metric.removeprefix("top1")
-    images = teacher.get(f"images{end}") or summary["data"]["images"].get(SPLITS[end]) or 1
-    chance = 1 / summary["data"]["num_classes"]
-    if reached <= chance + SURE * math.sqrt(chance * (1 - chance) / images):
-        return f"The teacher is at chance: {100 * reached:.2f} % {name}, and guessing gives {100 * chance:.2f} %."
-    alone = scratch.get(metric)
-    if alone is not None and reached < alone:
-        return f"The teacher is worse than the student alone: {100 * reached:.2f} and {100 * alone:.2f} % {name}."
+    name = measure.label if measure.validated else column.label
+    samples = teacher.get(f"images{measure.end}") or summary["data"]["images"].get(SPLITS[measure.end]) or 1
+    chance = compared.chance
+    if chance is not None and reached <= chance + SURE * math.sqrt(chance * (1 - chance) / samples):
+        guessing = column.with_unit(chance)
+        return f"The teacher is at chance: {column.with_unit(reached)} {name}, and guessing gives {guessing}."
+    alone = scratch.get(measure.name)
+    if alone is not None and column.is_better(alone, reached):
+        both = f"{column.text(reached)} and {column.with_unit(alone)} {name}"
+        return f"The teacher is worse than the student alone: {both}."
     return None

@@ -7,15 +7,18 @@ from typing import Any
 
 import pandas as pd
 
+from kd_lightning.columns import Column, Compared, Measure
 from kd_lightning.runs.run import Run
 from kd_lightning.runs.statistics import Spread, spread
 from kd_lightning.runs.status import FINISHED, text
 from kd_lightning.runs.values import numbers
 
-METRICS = {"top1_validation": "validation top-1 %", "top1": "test top-1 %"}
 # What decides no number: places, and what is shown.
 NOT_COMPARED = ("seed", "test", "trainer.log_every_n_steps", "callbacks.progress_bar")
 GROUPS_NOT_COMPARED = ("hydra", "paths", "logger")
+
+
+UNKNOWN = Compared("", (), Column("result", "result"))  # of runs whose summaries do not tell
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,11 @@ class Collection:
 
     @cached_property
     def best(self) -> Configuration | None:
-        """The configuration with the highest mean of what is compared, of those whose seeds all have it."""
-        measured = [(found, one) for one in self.configurations if (found := one.spread(self.selects_on))]
+        """The configuration with the best mean of what is compared, of those whose seeds all have it."""
+        measured = [(found, one) for one in self.configurations if (found := one.spread(self.selects_on.name))]
         whole = [(found, one) for found, one in measured if found.n == len(one.seeds)]
-        return max(whole or measured, key=lambda pair: pair[0].mean)[1] if measured else None
+        sign = self.selects_on.column.sign
+        return max(whole or measured, key=lambda pair: sign * pair[0].mean)[1] if measured else None
 
     @property
     def shown(self) -> Configuration | None:
@@ -110,20 +114,27 @@ class Collection:
         return self.selected or self.best
 
     @cached_property
-    def selects_on(self) -> str:
-        """What the runs are compared by: the metric's name in the summaries."""
-        validated = [run.metric("student", "top1_validation") is not None for run in self.finished]
-        return "top1" if validated and not any(validated) else "top1_validation"
+    def compared(self) -> Compared:
+        """What the runs are compared by, as their summaries tell it."""
+        return next((found for run in self.finished if (found := run.compared) is not None), UNKNOWN)
 
-    @property
-    def measure(self) -> str:
-        """What the runs are compared by, in words."""
-        return METRICS[self.selects_on]
+    @cached_property
+    def selects_on(self) -> Measure:
+        """What the runs are compared by first: on validation data, or where there are none on the test data."""
+        compared = self.compared
+        validated = [run.metric("student", compared.validation.name) is not None for run in self.finished]
+        return compared.test if validated and not any(validated) else compared.validation
+
+    @cached_property
+    def measures(self) -> list[Measure]:
+        """What the tables of runs hold, as far as a student has it."""
+        shown = self.compared.measures()
+        return [one for one in shown if any(run.metric("student", one.name) is not None for run in self.runs)]
 
     @cached_property
     def measured(self) -> list[tuple[Run, float]]:
         """The finished runs with what they are compared by."""
-        values = [(run, run.metric("student", self.selects_on)) for run in self.finished]
+        values = [(run, run.metric("student", self.selects_on.name)) for run in self.finished]
         return [(run, value) for run, value in values if value is not None]
 
     @cached_property

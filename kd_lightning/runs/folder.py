@@ -21,8 +21,6 @@ NETWORK = Each((*NUMBER, NONE), {"model": str})
 OF_A_RUN = {
     "data": {
         "name": str,
-        "classes": [str],
-        "num_classes": int,
         "images": Each((int, NONE)),
         "validates_on": str,
         "selected_checkpoint": str,
@@ -31,7 +29,7 @@ OF_A_RUN = {
     "seed": int,
     "teacher": (NETWORK, NONE),
     "scratch": (NETWORK, NONE),
-    "student": Each((*NUMBER, NONE), {"model": str, "top1": (*NUMBER, NONE), "top1_validation": (*NUMBER, NONE)}),
+    "student": NETWORK,
     "objective": Each({"loss": str, "weight": NUMBER}),
     "time": Each(NUMBER, {"fit_s": NUMBER, "images_per_s": NUMBER}),
     "memory": Each((*NUMBER, NONE)),

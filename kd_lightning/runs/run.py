@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from kd_lightning.columns import Compared, compared_by
 from kd_lightning.errors import UserError
 from kd_lightning.runs.caution import with_parts
 from kd_lightning.runs.config import stored_values
@@ -71,6 +72,11 @@ class Run:
         return value
 
     @cached_property
+    def compared(self) -> Compared | None:
+        """What its networks are compared by; None where it has not finished, or its summary does not tell."""
+        return compared_by(self.summary)
+
+    @cached_property
     def curves(self) -> pd.DataFrame:
         """metrics.csv with epoch and step; empty where there is none."""
         return read_curves(self.folder)
@@ -78,10 +84,9 @@ class Run:
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """evaluation.npz; empty where there is none, and with a warning where it is damaged."""
-        found = sound_arrays(
+        return sound_arrays(
             self.folder / EVALUATION, f"its figures are left out; to make it anew, {goes_on(self.folder)}"
         )
-        return found if "class_names" in found else {}
 
 
 def read_run(folder: Path, name: str | None = None) -> Run:

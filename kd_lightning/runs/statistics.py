@@ -56,9 +56,9 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(n, mean, deviation, mean - half, mean + half)
 
 
-def paired(pairs: Sequence[tuple[float, float]]) -> Paired | None:
-    """How much higher the first of each pair is; None without pairs."""
-    difference = spread([first - second for first, second in pairs])
+def paired(pairs: Sequence[tuple[float, float]], sign: float = 1.0) -> Paired | None:
+    """How much better the first of each pair is, higher for a sign of 1, lower for -1; None without pairs."""
+    difference = spread([sign * (first - second) for first, second in pairs])
     if difference is None:
         return None
     if not difference.deviation:

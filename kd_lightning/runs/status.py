@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kd_lightning.columns import Column, column_from
 from kd_lightning.runs.folder import STATUS_OF_A_JOB
 from kd_lightning.runs.overrides import unquoted
 from kd_lightning.runs.values import legible
@@ -16,9 +17,10 @@ SHAPE = {"status": str, "overrides": [str], "started": NUMBER, "ended": (*NUMBER
 
 @dataclass(frozen=True)
 class Status:
-    """A job's state, the overrides that it was given, and the student's best validation accuracy where it has one.
+    """A job's state, the overrides that it was given, and what its student reached where it has finished.
 
-    Times are seconds since 1970. A job that was killed stays `running` until its sweep is run again.
+    `validation` is a number of `column`, on validation data. Times are seconds since 1970. A job that was killed stays
+    `running` until its sweep is run again.
     """
 
     status: str
@@ -27,6 +29,7 @@ class Status:
     ended: float | None = None
     error: str | None = None
     validation: float | None = None
+    column: Column | None = None
 
     def write(self, folder: Path) -> None:
         write_json(folder / STATUS_OF_A_JOB, asdict(self))
@@ -44,7 +47,10 @@ class Status:
 def read_status(folder: Path) -> Status | None:
     """The status of the job in a folder, or None where none has begun, and with a warning where it is damaged."""
     found = sound_record(folder / STATUS_OF_A_JOB, SHAPE, "taken for a job that has not begun")
-    return None if found is None else Status(**{name: found.get(name) for name in Status.__dataclass_fields__})
+    if found is None:
+        return None
+    values = {name: found.get(name) for name in Status.__dataclass_fields__}
+    return Status(**{**values, "column": column_from(values["column"])})
 
 
 def read_statuses(folder: Path) -> dict[str, Status]:

@@ -1,14 +1,15 @@
 """What stands at a sweep's end: one configuration, tested, and a table of all."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kd_lightning.columns import Measure, compared_by
 from kd_lightning.errors import UserError
-from kd_lightning.reporting.tables.terminal_tables import percent
 from kd_lightning.runs.caution import part, teacher_warning
 from kd_lightning.runs.folder import finished
 from kd_lightning.runs.statistics import spread
@@ -61,17 +62,24 @@ def test_selected(folder: Path, selected: Configuration) -> bool:
 
 
 def table(folder: Path, configurations: list[Configuration], selected: Configuration | None) -> Table:
-    """The configurations, the best first, with the test accuracy of those that were tested."""
-    result = Table(box=SIMPLE_HEAD, title="top-1 % of the student", title_justify="left")
+    """The configurations, the best first: what selects, on validation data and of those tested on the test data.
+
+    Beside it what else the task has in the tables of sweeps.
+    """
+    summaries = {name: finished(folder / name) for one in configurations[:SHOWN] for name in one.finished}
+    told = {found for summary in summaries.values() if (found := compared_by(summary)) is not None}
+    compared = told.pop() if len(told) == 1 else None
+    title = "the student" if compared is None else f"{compared.selects_on.title} of the student"
+    measures = [] if compared is None else compared.measures()
+    result = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
     result.add_column("configuration", overflow="fold")
-    for title in ("seeds", "validation", "test"):
-        result.add_column(title, justify="right")
+    for name in ("seeds", *(one.title if place > 1 else one.split for place, one in enumerate(measures))):
+        result.add_column(name, justify="right")
     result.add_column("")
     for one in configurations[:SHOWN]:
-        summaries = [found for name in one.finished if (found := finished(folder / name)) is not None]
-        tested = [top1 for found in summaries if (top1 := found["student"]["top1"]) is not None]
+        networks = [summary["student"] for name in one.finished if (summary := summaries[name]) is not None]
         seen = f"{len(one.finished)}" + (f" of {len(one.jobs)}" if len(one.finished) < len(one.jobs) else "")
-        values = (seen, *(mean_text(values) for values in (one.validation, tested)))
+        values = (seen, *(mean_text(measure, networks) for measure in measures))
         mark, style = ("selected", "bold") if one is selected else ("", None)
         result.add_row(text(one.choices), *values, mark, style=style)
     return result
@@ -87,7 +95,7 @@ def cautions(folder: Path, shown: Configuration | None) -> list[str]:
     return [*dict.fromkeys(line for line in (*lines, *warnings) if line)]
 
 
-def mean_text(accuracies: list[float]) -> str:
-    """In per cent, with the standard deviation; nothing where there is none."""
-    found = spread(accuracies)
-    return "" if found is None else found.text(percent)
+def mean_text(measure: Measure, networks: list[dict[str, Any]]) -> str:
+    """The mean with its standard deviation; nothing where nothing was measured."""
+    found = spread([value for one in networks if (value := one.get(measure.name)) is not None])
+    return "" if found is None else found.text(measure.column.text)

@@ -12,12 +12,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from kd_lightning.columns import Column, Measure
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.bad_input import BAD_INPUT, one_line
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.config import as_typed
 from kd_lightning.experiment.folder.run_folder import run_folder
 from kd_lightning.experiment.run import run
+from kd_lightning.experiment.task import make_task
 from kd_lightning.runs.folder import finished, one_run_in
 from kd_lightning.runs.status import FAILED, FINISHED, RUNNING, Status, read_status
 from kd_lightning.sweeps.devices import one_device
@@ -28,11 +30,10 @@ from kd_lightning.system.disk import failure_of, is_of_the_disk
 from kd_lightning.system.locks import held
 
 LOG = "log.txt"
-WORST = 0.0  # of all accuracies: what a search is told of a job that failed, for it cannot take NaN
 
 
 def sweep_job(config: DictConfig) -> float:
-    """Run a job, unless it has ended; returns its validation accuracy, or the worst one if it failed.
+    """Run a job, unless it has ended; returns what it reached on validation data, or the worst there is if it failed.
 
     Raises `UserError` if the folder holds another job that has ended.
     """
@@ -51,7 +52,7 @@ def job_in(folder: Path, config: DictConfig) -> float:
         refuse_another_job(before, status, folder)
         has_results = before.status != FINISHED or finished(folder) is not None
         if before.has_ended(searches(hydra.sweeper)) and has_results:
-            return score(before.validation)
+            return score(before.validation, before.column or selects_on(config))
     status.write(folder)
     with output_to(folder / LOG):
         try:
@@ -62,11 +63,12 @@ def job_in(folder: Path, config: DictConfig) -> float:
             traceback.print_exc()
             ended = started + time.monotonic() - began
             replace(status, status=FAILED, error=describe(error), ended=ended).write(folder)
-            return WORST
-    validation = summary["student"]["top1_validation"]
+            return score(None, selects_on(config))
+    column = selects_on(config)
+    validation = None if column is None else summary["student"][Measure(column, validated=True).name]
     ended = started + time.monotonic() - began
-    replace(status, status=FINISHED, validation=validation, ended=ended).write(folder)
-    return score(validation)
+    replace(status, status=FINISHED, validation=validation, column=column, ended=ended).write(folder)
+    return score(validation, column)
 
 
 def run_job(config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -100,8 +102,19 @@ def describe(error: Exception) -> str:
     return message if isinstance(error, (*BAD_INPUT, NonFinite, ProcessError)) else f"{type(error).__name__}: {message}"
 
 
-def score(validation: float | None) -> float:
-    return WORST if validation is None or not math.isfinite(validation) else validation
+def selects_on(config: DictConfig) -> Column | None:
+    """What the job's task selects on; None where the task cannot be made."""
+    try:
+        return make_task(config).selects_on
+    except BAD_INPUT:
+        return None
+
+
+def score(validation: float | None, column: Column | None) -> float:
+    """What a sweeper is told: a number that is none, which a search cannot take, counts as the worst there is."""
+    if validation is not None and math.isfinite(validation):
+        return validation
+    return 0.0 if column is None else column.worst
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from kd_lightning.runs.status import FAILED, FINISHED, RUNNING, Status, read_statuses, text
 from kd_lightning.sweeps.plan import Plan
-from kd_lightning.sweeps.selection import by_configuration
+from kd_lightning.sweeps.selection import Configuration, by_configuration
 
 INTERVAL_S = 1.0
 
@@ -83,7 +83,7 @@ class Progress:
 
 def failure(name: str, job: Status, plan: Plan) -> str:
     """What is told of a failed job."""
-    consequence = "; the search takes its accuracy for 0" if plan.searches else ""
+    consequence = "; the search takes it for the worst there is" if plan.searches else ""
     return f"job {name} ({text(job.choices(plan.swept))}) failed: {job.error}{consequence}"
 
 
@@ -96,10 +96,16 @@ def progress_line(jobs: Mapping[str, Status], plan: Plan, elapsed_s: float, ende
         parts.append(f"{states.count(FAILED)} failed")
     best = next(iter(by_configuration(jobs, plan)), None)
     if best is not None and best.mean is not None:
-        parts.append(f"best {100 * best.mean:.2f} %" + (f" ({text(best.choices)})" if best.choices else ""))
+        parts.append(f"best {result(best)}" + (f" ({text(best.choices)})" if best.choices else ""))
     if ended_since and ended < plan.jobs:
         parts.append(f"{duration(elapsed_s / ended_since * (plan.jobs - ended))} left")
     return "sweep  " + ", ".join(parts)
+
+
+def result(best: Configuration) -> str:
+    """The mean of a configuration, as its column is written."""
+    assert best.mean is not None
+    return f"{best.mean:.4g}" if best.column is None else best.column.with_unit(best.mean)
 
 
 def duration(seconds: float) -> str:

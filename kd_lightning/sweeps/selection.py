@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from kd_lightning.columns import Column
 from kd_lightning.runs.status import FAILED, FINISHED, Status
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.system.files import write_json
@@ -24,9 +25,21 @@ class Configuration:
 
     @property
     def validation(self) -> list[float]:
-        """The validation accuracy of each finished job that has one; NaN is none."""
+        """What each finished job reached on validation data, where it reached something; NaN is none."""
         found = [status.validation for status in self.finished.values()]
         return [value for value in found if value is not None and math.isfinite(value)]
+
+    @property
+    def column(self) -> Column | None:
+        """What its jobs are compared by; None where that is not known, or not one."""
+        found = {status.column for status in self.finished.values()}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def rank(self) -> float:
+        """The higher, the better; of one without a result lower than any."""
+        sign = 1.0 if self.column is None else self.column.sign
+        return -math.inf if self.mean is None else sign * self.mean
 
     @property
     def mean(self) -> float | None:
@@ -34,20 +47,22 @@ class Configuration:
 
 
 def by_configuration(statuses: Mapping[str, Status], plan: Plan) -> list[Configuration]:
-    """The configurations of a sweep, best first; those without a validation accuracy last."""
+    """The configurations of a sweep, best first; those without a result on validation data last."""
     found: dict[str, Configuration] = {}
     for name, status in statuses.items():
         choices = status.choices(plan.compared)
         found.setdefault(str(choices), Configuration(choices, {})).jobs[name] = status
-    return sorted(found.values(), key=lambda one: -1.0 if one.mean is None else one.mean, reverse=True)
+    return sorted(found.values(), key=lambda one: one.rank, reverse=True)
 
 
 def select(configurations: list[Configuration]) -> Configuration | None:
-    """The configuration with the highest mean validation accuracy over its seeds.
+    """The configuration with the best mean over its seeds on validation data; None where tasks differ.
 
-    One with failed seeds is chosen only where none is whole: of fewer seeds the best is higher by luck.
+    One with failed seeds is chosen only where none is whole: of fewer seeds the best is better by luck.
     """
     compared = [one for one in configurations if one.mean is not None]
+    if len({one.column for one in compared}) > 1:
+        return None
     whole = [one for one in compared if len(one.validation) == len(one.jobs)]
     return next(iter(whole or compared), None)
 

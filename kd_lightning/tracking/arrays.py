@@ -1,6 +1,6 @@
 """evaluation.npz: what was measured class by class, for figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +42,12 @@ def sound_arrays(path: Path, consequence: str) -> Arrays:
         return {}
 
 
-def write_evaluation(folder: Path, class_names: Sequence[str], roles: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """A run's evaluation.npz, each role's arrays with its name in front."""
+def write_evaluation(
+    folder: Path, constants: Mapping[str, np.ndarray], roles: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
+    """A run's evaluation.npz: what the task knows of the data, and each role's arrays with its name in front."""
     named = {f"{role}_{name}": array for role, arrays in roles.items() for name, array in arrays.items()}
-    write_arrays(folder / NAME, {"class_names": np.array(class_names, dtype=str), **named})
+    write_arrays(folder / NAME, {**constants, **named})
 
 
 def arrays_of(role: str, evaluation: Mapping[str, np.ndarray]) -> Arrays:

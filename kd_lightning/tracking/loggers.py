@@ -23,7 +23,7 @@ def describe_training(loggers: Sequence[Logger], training: Description, folder: 
         if isinstance(logger, TrainingWandbLogger):
             logger.describe(training, folder, resumed)
         if isinstance(logger, TensorBoardLogger):
-            tensorboard.log_config(logger, training.config)
+            tensorboard.log_config(logger, training.config, training.compared)
         else:
             logger.log_hyperparams(training.config)
 

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from kd_lightning.columns import VALIDATED, compared_by
 from kd_lightning.tracking.arrays import ROLES
 from kd_lightning.tracking.outcome import COST, Outcome
 from kd_lightning.tracking.tensorboard import logger as tensorboard
 from kd_lightning.tracking.wandb import results as wandb
-
-VALIDATED = "_validation"
 
 
 def log_results(
@@ -20,7 +19,6 @@ def log_results(
     role: str,
     record: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
-    class_names: Sequence[str],
     weights: Path | None = None,
 ) -> None:
     """Show what came out of a training where it was logged; metrics.csv has its scalars already.
@@ -29,13 +27,13 @@ def log_results(
         loggers: the trainer's.
         role: `teacher`, `scratch` or `student`.
         record: the test metrics of a teacher or of the student alone; of the distilled student the run's summary.
-        arrays: what the test left for figures; empty where there was no test.
-        class_names: in order.
+        arrays: what the test left for figures, and what the task knows of the data.
         weights: the student's file.
     """
     networks = {name: record[name] for name in ROLES if record.get(name)} if role == "student" else {}
     data = record["data"]["name"] if networks else ""
-    outcome = Outcome(own_metrics(role, record), networks, arrays, class_names, data, weights)
+    compared = compared_by(record) if networks else None
+    outcome = Outcome(own_metrics(role, record), networks, arrays, compared, data, weights)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             wandb.log(logger, outcome)
@@ -53,8 +51,11 @@ def own_metrics(role: str, record: Mapping[str, Any]) -> dict[str, float]:
     metrics |= tested_and_validated({name: value for name, value in student.items() if name not in COST})
     for other in ("teacher", "scratch"):
         metrics |= _numbers(record.get(other) or {}, f"{other}/")
-    if scratch and student.get("top1") is not None and scratch.get("top1") is not None:
-        metrics["gain/top1"] = student["top1"] - scratch["top1"]
+    if (compared := compared_by(record)) is not None and scratch:
+        column = compared.selects_on
+        ours, alone = student.get(column.name), scratch.get(column.name)
+        if ours is not None and alone is not None:
+            metrics[f"gain/{column.name}"] = column.sign * (ours - alone)
     return metrics
 
 

@@ -15,6 +15,7 @@ from kd_lightning.callbacks import TermsProgressBar
 from kd_lightning.experiment.config import plain
 from kd_lightning.models import create_model
 from kd_lightning.models.profile import profile_models
+from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.tables.config_tree import config_tree
 from kd_lightning.taps.inspection import cost_of
 from tests.cli.test_configs import composed, values
@@ -103,7 +104,8 @@ def test_a_terminal_of_80_columns_shows_the_terms_in_whole_lines(tmp_path: Path)
 def test_the_bar_gives_short_names(monkeypatch: pytest.MonkeyPatch) -> None:
     logged = {"v_num": 3, "train/loss": 0.5, "train/kd": 0.25, "val/nll": 1.0, "val/top1": 0.75, "val/top5": 1.0}
     monkeypatch.setattr("lightning.pytorch.callbacks.RichProgressBar.get_metrics", lambda *_: dict(logged))
-    shown = TermsProgressBar().get_metrics(None, None)  # type: ignore[arg-type]
+    module = DistillationModule(torch.nn.Linear(2, 3), num_classes=3)
+    shown = TermsProgressBar().get_metrics(None, module)  # type: ignore[arg-type]
     assert shown == {"loss": 0.5, "kd": 0.25, "val top1": 0.75}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kd_lightning.reporting.figures.cost import accuracy_over_cost
+from kd_lightning.reporting.figures.cost import result_over_cost
 from kd_lightning.reporting.figures.style import in_thousands, logarithmic
 from kd_lightning.reporting.pages.content import Table
 from kd_lightning.reporting.pages.sweep_page import sweep_page
@@ -61,7 +61,9 @@ def test_ticks_of_a_logarithmic_axis_are_round_numbers_in_full(sweep: Path) -> N
     assert logarithmic([1_100_000, 1_240_000])["ticktext"] == ["600k", "800k", "1M", "1.5M", "2M"]
     assert len(logarithmic([1, 1e12])["ticktext"]) <= 7
     assert [in_thousands(value) for value in (0.5, 20, 2_500, 1e9)] == ["0.5", "20", "2.5k", "1G"]
-    cost: Any = accuracy_over_cost(read([sweep]).runs[0], "top1_validation")
+    run = read([sweep]).runs[0]
+    assert run.compared is not None
+    cost: Any = result_over_cost(run, run.compared.validation)
     axis = cost["layout"]["xaxis"]
     assert len(axis["tickvals"]) == len(axis["ticktext"]) >= 3
     assert all(text.rstrip("kMG").replace(".", "").isdigit() for text in axis["ticktext"])

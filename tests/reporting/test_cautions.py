@@ -10,6 +10,7 @@ import pytest
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.runs.caution import teacher_warning
 from kd_lightning.runs.reading import read
+from kd_lightning.tasks import Classification
 from tests.conftest import Command
 from tests.sweeps.test_sweep import FOLDER, SMALL
 
@@ -68,7 +69,7 @@ def test_a_sweep_on_a_part_says_so(command: Command) -> None:
 
 
 def summary(teacher: float, alone: float | None, images: int = 1000) -> dict[str, Any]:
-    data = {"images": {"test": images, "val": 0}, "num_classes": 10}
+    data = {"images": {"test": images, "val": 0}, "task": Classification(10).compared().as_record()}
     scratch = None if alone is None else {"top1": alone}
     return {"data": data, "teacher": {"top1": teacher}, "scratch": scratch, "student": {"top1": 0.9}}
 

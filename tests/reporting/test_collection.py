@@ -1,6 +1,7 @@
 """How runs become configurations, and what the page says of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from kd_lightning.runs.reading import read
 from kd_lightning.runs.run import Run
 from kd_lightning.runs.statistics import paired
 from kd_lightning.runs.status import FINISHED
+from kd_lightning.tasks import Classification
 
 Row = tuple[str, int, float, float]
 
@@ -18,9 +20,11 @@ Row = tuple[str, int, float, float]
 def run(number: int, row: Row, tested: bool = False) -> Run:
     """A finished run with an alpha, a seed, and the accuracies of the student and of the student alone."""
     alpha, seed, student, alone = row
-    summary = {"seed": seed, "student": {"top1_validation": student}, "scratch": {"top1_validation": alone}}
+    data = {"name": "data", "task": Classification(10).compared().as_record()}
+    students = {"student": {"top1_validation": student}, "scratch": {"top1_validation": alone}}
+    summary: dict[str, Any] = {"data": data, "seed": seed, **students}
     if tested:
-        summary["student"]["top1"] = student  # type: ignore[index]
+        summary["student"]["top1"] = student
     overrides = {"alpha": alpha, "seed": str(seed)}
     return Run(Path(str(number)), str(number), FINISHED, overrides, summary)
 

@@ -14,6 +14,7 @@ from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.networks.network import short_name
 from kd_lightning.reporting.tables.config_tree import call
 from kd_lightning.runs.folder import sweep_of
+from kd_lightning.tasks import Task
 from kd_lightning.tracking.description import Description
 
 SCHEDULED = ("temperature", "alpha")  # by one name, also where it is a schedule
@@ -21,7 +22,7 @@ OF_DISTILLATION = (*SCHEDULED, "loss", "initialization")
 PLACES = ("paths", "hydra", "logger", "callbacks")
 
 
-def describe(config: DictConfig, role: str, title: str, data: ImageDataModule, folder: Path) -> Description:
+def describe(config: DictConfig, role: str, title: str, data: ImageDataModule, task: Task, folder: Path) -> Description:
     """The training of the `teacher`, `scratch` or `student` that belongs to the run in `folder`.
 
     `title` names the networks, such as `resnet8 ← resnet20`.
@@ -33,6 +34,7 @@ def describe(config: DictConfig, role: str, title: str, data: ImageDataModule, f
         group=group_name(folder),
         tags=[method, data.name] if role == "student" else [data.name],
         config={**flat_config(config, role), "data.name": data.name},
+        compared=[f"{stage}/{column.name}" for stage in ("val", "test") for column in task.validated],
     )
 
 

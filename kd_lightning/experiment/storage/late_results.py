@@ -1,6 +1,6 @@
 """Results that come after a run's end: a sweep tests the run that it selected."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ def log_later(
     folder: Path,
     summary: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
-    class_names: Sequence[str],
 ) -> None:
     """Show the summary of a finished run where the run was logged, in the same Weights & Biases run."""
     with one_wandb_run():
         loggers = resumed(make_loggers(config, folder), folder)
-        log_results(loggers, "student", summary, arrays, class_names)
+        log_results(loggers, "student", summary, arrays)
         for logger in loggers:
             logger.finalize("success")

@@ -212,7 +212,7 @@ def train(
             write_arrays(unfinished / NAME, arrays)
             record = {"test": metrics, "time": done.time, "cache_key": key_values}
             write_json(unfinished / RECORD, record)
-            log_results(done.trainer.loggers, role, metrics, arrays, data.class_names)
+            log_results(done.trainer.loggers, role, metrics, {**arrays, **module.task.constants(data)})
             shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
             os.replace(unfinished, home)
     return trained

@@ -1,17 +1,19 @@
-"""What accuracy costs."""
+"""What a result costs."""
 
 from typing import Any
 
-from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, logarithmic, panels
+from kd_lightning.columns import Measure
+from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, as_text, axis, figure, logarithmic, panels
 from kd_lightning.runs.run import Run
 from kd_lightning.tracking.arrays import ROLES
 
 COSTS = {"params": "parameters", "flops": "FLOPs of one image", "latency_ms": "latency of one image, ms"}
 
 
-def accuracy_over_cost(run: Run, metric: str) -> Figure | None:
-    """Accuracy over parameters and operations, on logarithmic scales, and over time."""
-    measured = [role for role in ROLES if run.metric(role, metric) is not None]
+def result_over_cost(run: Run, measure: Measure) -> Figure | None:
+    """What was reached over parameters and operations, on logarithmic scales, and over time."""
+    column = measure.column
+    measured = [role for role in ROLES if run.metric(role, measure.name) is not None]
     if len(measured) < 2:
         return None
     data: list[dict[str, Any]] = []
@@ -26,13 +28,17 @@ def accuracy_over_cost(run: Run, metric: str) -> Figure | None:
                 "x": [run.metric(role, cost)],
                 "name": TITLES[role],
             }
-            point |= {"y": [100 * (run.metric(role, metric) or 0.0)], "marker": {"size": 12, "color": COLOURS[role]}}
+            point |= {
+                "y": [column.scale * (run.metric(role, measure.name) or 0.0)],
+                "marker": {"size": 12, "color": COLOURS[role]},
+            }
             place = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "legendgroup": role, "showlegend": number == 0}
-            hover = f"{TITLES[role]}: %{{y:.2f}} %, {title} %{{x:,.4g}}<extra></extra>"
+            reached = column.with_unit(run.metric(role, measure.name) or 0.0)
+            hover = f"{TITLES[role]}: {reached}, {title} %{{x:,.4g}}<extra></extra>"
             data.append(point | place | {"hovertemplate": hover})
         values = [value for role in measured if (value := run.metric(role, cost))]
         layout[f"xaxis{suffix}"] = axis(title, domain=domain, anchor=f"y{suffix}", **scale(cost, values))
-        layout[f"yaxis{suffix}"] = axis("top-1 %" if number == 0 else "", anchor=f"x{suffix}", matches="y")
+        layout[f"yaxis{suffix}"] = axis(as_text(column.title) if number == 0 else "", anchor=f"x{suffix}", matches="y")
     layout["yaxis"].pop("matches")
     return figure(data, **layout)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from kd_lightning.columns import NAME, RESERVED, VALIDATED, Column
 from kd_lightning.reporting.figures.style import COLOURS, OTHERS, TITLES, Figure, as_text, axis, epochs, figure, panels
 from kd_lightning.runs.collection import Collection
 from kd_lightning.runs.run import Run, read_curves
@@ -51,13 +52,15 @@ def loss_terms(run: Run) -> Figure | None:
 
 
 def validation(run: Run) -> Figure | None:
-    """Accuracy and NLL on the validation data after each epoch: the student, and those trained in the same run."""
+    """What validation measures after each epoch, what selects first: the student, and those trained in the same run."""
     curves = {"student": run.curves} | {role: read_curves(run.folder / role) for role in ("teacher", "scratch")}
-    left, right = panels(2)
+    columns = watched(run)
+    domains = panels(max(1, len(columns)))
     data: list[dict[str, Any]] = []
     for role, table in curves.items():
-        for axes, column, scale in (("", "val/top1", 100.0), ("2", "val/nll", 1.0)):
-            done, values = by_epoch(table, column, scale)
+        for place, column in enumerate(columns):
+            axes = "" if place == 0 else str(place + 1)
+            done, values = by_epoch(table, f"val/{column.name}", column.scale)
             line: dict[str, Any] = {
                 "type": "scatter",
                 "mode": drawn(done),
@@ -70,19 +73,36 @@ def validation(run: Run) -> Figure | None:
                 data.append(line | {"xaxis": f"x{axes}", "yaxis": f"y{axes}"})
     if not data:
         return None
-    return figure(
-        data,
-        xaxis=epochs(longest(data), domain=left),
-        xaxis2=epochs(longest(data), domain=right, anchor="y2"),
-        yaxis=axis("top-1 %"),
-        yaxis2=axis("NLL", anchor="x2"),
-        legend={"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom"},
-    )
+    layout: dict[str, Any] = {}
+    for place, column in enumerate(columns):
+        axes = "" if place == 0 else str(place + 1)
+        layout[f"xaxis{axes}"] = epochs(longest(data), domain=domains[place], anchor=f"y{axes}")
+        layout[f"yaxis{axes}"] = axis(as_text(column.title), anchor=f"x{axes}")
+    return figure(data, **layout, legend={"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom"})
+
+
+MOST_PANELS = 4
+
+
+def watched(run: Run) -> list[Column]:
+    """The columns of the validation data that the run's summary holds, what selects first.
+
+    Where there is no summary yet, the names that were logged.
+    """
+    compared = run.compared
+    if compared is None:
+        logged = [name.removeprefix("val/") for name in run.curves.columns if name.startswith("val/")]
+        columns = [Column(name, name, ".4g") for name in logged if NAME.fullmatch(name) and name not in RESERVED]
+        return columns[:MOST_PANELS]
+    student = (run.summary or {}).get("student") or {}
+    found = [column for column in compared.columns if f"{column.name}{VALIDATED}" in student]
+    return sorted(found, key=lambda column: column != compared.selects_on)[:MOST_PANELS]
 
 
 def of_all(runs: Collection) -> Figure | None:
-    """Validation accuracy of each run's student after each epoch; what a sweep selected stands out."""
-    selected = runs.selected
+    """What selects, of each run's student after each epoch; what a sweep selected stands out."""
+    selected, column = runs.selected, runs.selects_on.column
+    hover = ".2f" if column.is_share else ".4g"
     data: list[dict[str, Any]] = []
     for number, configuration in enumerate(runs.configurations):
         chosen = configuration is selected
@@ -90,7 +110,7 @@ def of_all(runs: Collection) -> Figure | None:
         colour = OTHERS[number % len(OTHERS)] if few else COLOURS["student" if chosen else "teacher"]
         style = {"color": colour, "width": 2.5 if chosen else 1.25}
         for run in configuration.runs:
-            done, values = by_epoch(run.curves, "val/top1", 100.0)
+            done, values = by_epoch(run.curves, f"val/{column.name}", column.scale)
             text = as_text(f"{run.name}: {configuration} seed {run.seed}")
             name = "selected" if chosen else (as_text(str(configuration)) or "all runs") if few else "others"
             line: dict[str, Any] = {
@@ -102,14 +122,20 @@ def of_all(runs: Collection) -> Figure | None:
                 "name": name,
             }
             line |= {"opacity": 1.0 if chosen or few else 0.5, "legendgroup": name, "meta": run.name}
-            line |= {"hovertemplate": f"{text}<br>epoch %{{x}}: %{{y:.2f}} %<extra></extra>"}
+            line |= {"hovertemplate": f"{text}<br>epoch %{{x}}: %{{y:{hover}}}<extra></extra>"}
             first = name not in {other["name"] for other in data}
             if done:
                 data.append(line | {"showlegend": first})
     if not data:
         return None
     data.sort(key=lambda line: line["name"] == "selected")
-    return figure(data, height=400, xaxis=epochs(longest(data)), yaxis=axis("validation top-1 %"), hovermode="closest")
+    return figure(
+        data,
+        height=400,
+        xaxis=epochs(longest(data)),
+        yaxis=axis(as_text(f"validation {column.title}")),
+        hovermode="closest",
+    )
 
 
 def series(table: pd.DataFrame, column: str) -> tuple[list[float], list[float]]:

@@ -20,20 +20,24 @@ def heat_map(runs: Collection) -> dict[str, Any] | None:
     named = [key for key in FIRST if key in values] if all(key in values for key in FIRST) else []
     keys = sorted(values, key=lambda key: (key not in named, -len(values[key])))
     return {
-        "measure": runs.measure,
+        "measure": runs.selects_on.title,
+        "sign": runs.selects_on.column.sign,
         "parameters": [{"key": key, "values": values[key], "labels": [*map(rounded, values[key])]} for key in keys],
         "configurations": [cell(one, runs) for one in runs.configurations],
     }
 
 
 def cell(configuration: Configuration, runs: Collection) -> dict[str, Any]:
-    """A configuration's mean and standard deviation in per cent, of how many seeds; or why there is none."""
-    found = configuration.spread(runs.selects_on)
+    """A configuration's mean and standard deviation as they are shown, of how many seeds; or why there is none."""
+    column = runs.selects_on.column
+    found = configuration.spread(runs.selects_on.name)
+    mean, deviation = (None, None) if found is None else (found.mean, found.deviation)
     states = dict.fromkeys(run.status for run in configuration.runs if run.status != FINISHED)
     return {
         "choices": configuration.choices,
-        "mean": None if found is None else 100 * found.mean,
-        "deviation": None if found is None or found.deviation is None else 100 * found.deviation,
+        "mean": None if mean is None else column.scale * mean,
+        "deviation": None if deviation is None else column.scale * deviation,
+        "texts": [None if value is None else column.text(value) for value in (mean, deviation)],
         "n": 0 if found is None else found.n,
         "of": len(configuration.seeds),
         "missing": ", ".join(states),

@@ -17,12 +17,13 @@ FEW = 12  # labels of an axis; more numbers stand on a linear one
 
 
 def parallel_coordinates(runs: Collection) -> Figure | None:
-    """A line for each finished run, through what it was given to the accuracy that it reached."""
-    measured = sorted(runs.measured, key=lambda pair: pair[1])
+    """A line for each finished run, through what it was given to what it reached."""
+    column = runs.selects_on.column
+    measured = sorted(runs.measured, key=lambda pair: column.sign * pair[1])
     if len(measured) < 2 or not runs.keys:
         return None
-    lowest, highest = measured[0][1], measured[-1][1]
-    span = (highest - lowest) or 1.0
+    reached = [value for _, value in measured]
+    lowest, span = min(reached), (max(reached) - min(reached)) or 1.0
     heights, decoration = [], []
     given = {key: [run.value(key) for run, _ in measured] for key in runs.keys}
     given["seed"] = [run.seed for run, _ in measured]
@@ -31,12 +32,13 @@ def parallel_coordinates(runs: Collection) -> Figure | None:
         places, ticks = positions(values)
         heights.append(places)
         decoration += labels(place, key, ticks)
-    accuracies = [(accuracy - lowest) / span for _, accuracy in measured]
-    levels = {f"{100 * (lowest + i * span / 4):.2f}": i / 4 for i in range(5)}
-    decoration += labels(len(dimensions), runs.measure, levels, right=True)
-    heights.append(accuracies)
+    ends = [(value - lowest) / span for value in reached]
+    levels = {column.text(lowest + i * span / 4): i / 4 for i in range(5)}
+    decoration += labels(len(dimensions), runs.selects_on.title, levels, right=True)
+    heights.append(ends)
+    shades = [end if column.higher_is_better else 1 - end for end in ends]
     lines = [
-        line(run, [axis[index] for axis in heights], mixed(LOW_TO_HIGH, accuracies[index]), hover_text(runs, run))
+        line(run, [axis[index] for axis in heights], mixed(LOW_TO_HIGH, shades[index]), hover_text(runs, run))
         for index, (run, _) in enumerate(measured)
     ]
     count = len(heights)
@@ -66,12 +68,13 @@ def line(run: Run, heights: Sequence[float], colour: str, text: str) -> dict[str
 
 def hover_text(runs: Collection, run: Run) -> str:
     given = "<br>".join(as_text(f"{key}={value}") for key, value in runs.choices(run).items())
-    accuracy = 100 * (run.metric("student", runs.selects_on) or 0.0)
-    return f"run {as_text(run.name)}, seed {run.seed}<br>{given}<br>{runs.measure}: {accuracy:.2f}"
+    measure = runs.selects_on
+    reached = measure.column.text(run.metric("student", measure.name) or 0.0)
+    return f"run {as_text(run.name)}, seed {run.seed}<br>{given}<br>{as_text(measure.title)}: {reached}"
 
 
 def positions(values: list[str]) -> tuple[list[float], dict[str, float]]:
-    """Where each run crosses an axis, from 0 to 1, and where its ticks are; the runs come in order of accuracy."""
+    """Where each run crosses an axis, from 0 to 1, and where its ticks are; the runs come in order, the worst first."""
     distinct = in_order(values)
     found = numbers(distinct)
     if found is not None and len(distinct) > FEW:

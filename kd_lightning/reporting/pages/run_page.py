@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kd_lightning.reporting.figures.calibration import reliability
-from kd_lightning.reporting.figures.classes import EXTREMES, MANY, WHOLE, WORST, confusions, gain_by_class
-from kd_lightning.reporting.figures.cost import accuracy_over_cost
+from kd_lightning.columns import Compared, Measure
+from kd_lightning.reporting.figures.cost import result_over_cost
 from kd_lightning.reporting.figures.curves import loss_terms, validation
-from kd_lightning.reporting.figures.knowledge import beyond_the_label
+from kd_lightning.reporting.figures.stored import read_figures
+from kd_lightning.reporting.pages.classification import classification
 from kd_lightning.reporting.pages.content import Card, Cell, Content, Notice, Section, Table, section
-from kd_lightning.reporting.tables.page_tables import commonest_confusions, comparison, objective
+from kd_lightning.reporting.tables.page_tables import comparison, objective
 from kd_lightning.reporting.tables.terminal_tables import caption
 from kd_lightning.runs.run import DAMAGED, Run
 from kd_lightning.runs.status import FAILED
@@ -40,38 +40,28 @@ def curves(run: Run) -> list[Section]:
 
 
 def evaluation(run: Run) -> list[Section]:
-    """What the test said, class by class."""
-    metric = "top1" if run.metric("student", "top1") is not None else "top1_validation"
-    confused = "In per cent of each true class, on the test set; the diagonal is what is right."
-    classes = len(run.arrays.get("class_names", ()))
-    if classes > WHOLE:
-        does = "recalls least" if classes <= MANY else "confuses most often"
-        confused += (
-            f" Of all {classes:,} classes the {WORST} that the last of these networks {does}; below, its commonest "
-            "confusions of all classes. evaluation.npz holds them all."
-        )
-    gained = (
-        "Recall on the test set, distilled student minus student alone. Classes of few images move by chance: compare "
-        "over seeds before you conclude."
-    )
-    if classes > MANY:
-        gained += f" Of all {classes:,} classes the {EXTREMES} that gain most and the {EXTREMES} that lose most."
-    reliable = (
-        "On the dotted diagonal a network is right as often as it says. Below it is too sure, above it not sure "
-        "enough. Right: how its confidences are spread."
-    )
-    knowledge = (
-        "Left: what the teacher gives on the mean to a class beside the true one, at temperature 1. Right: the mean "
-        "entropy of its probabilities over the temperature; the dotted line is that of knowing nothing."
-    )
-    cost = "Up is better, left is cheaper. Parameters and FLOPs are on logarithmic scales."
+    """What the test said: the figures of its task, those that a task of the user's own drew, and what it costs."""
+    if run.compared is None:
+        return []
+    measure = compared_on(run, run.compared)
+    better = "Up" if measure.column.higher_is_better else "Down"
+    cost = f"{better} is better, left is cheaper. Parameters and FLOPs are on logarithmic scales."
     return [
-        *section("confusion", "Confusion", confused, [confusions(run), commonest_confusions(run)]),
-        *section("gain", "Gain by class", gained, [gain_by_class(run)]),
-        *section("reliability", "Reliability", reliable, [reliability(run)]),
-        *section("knowledge", "What the teacher knows", knowledge, [beyond_the_label(run)]),
-        *section("cost", "Cost", cost, [accuracy_over_cost(run, metric)]),
+        *classification(run),
+        *drawn(run),
+        *section("cost", "Cost", cost, [result_over_cost(run, measure)]),
     ]
+
+
+def drawn(run: Run) -> list[Section]:
+    """The figures that the task drew as the run ended, each by its title."""
+    figures = read_figures(run.folder)
+    return [one for at, (title, made) in enumerate(figures.items()) for one in section(f"own-{at}", title, "", [made])]
+
+
+def compared_on(run: Run, compared: Compared) -> Measure:
+    """What selects, on the test data where the student was tested, else on the validation data."""
+    return compared.test if run.metric("student", compared.test.name) is not None else compared.validation
 
 
 def setup(run: Run) -> list[Section]:
@@ -119,30 +109,40 @@ def choices(run: Run) -> str:
     return ", ".join(part for part in (run.name, f"seed {run.seed}", given) if part)
 
 
-def measured_part(run: Run, metric: str) -> str:
+def measured_part(run: Run, measure: Measure) -> str:
     """Such as `, first 10 of 900 images,`; nothing where the student was measured on all."""
-    found = ((run.summary or {}).get("student") or {}).get(metric.replace("top1", "part"))
+    found = ((run.summary or {}).get("student") or {}).get(f"part{measure.end}")
     return f", {found} images," if found else ""
 
 
 def cards(run: Run) -> list[Card]:
     """The numbers first looked for: the student's, what distillation brought, the teacher's, what is saved."""
-    metric, where = ("top1", "test") if run.metric("student", "top1") is not None else ("top1_validation", "validation")
-    student, scratch, teacher = (run.metric(role, metric) for role in ("student", "scratch", "teacher"))
-    where += measured_part(run, metric)
+    return [*(results(run, run.compared) if run.compared else []), *savings(run)]
+
+
+def results(run: Run, compared: Compared) -> list[Card]:
+    measure = compared_on(run, compared)
+    column, where = measure.column, f"{measure.split}{measured_part(run, measure)}"
+    student, scratch, teacher = (run.metric(role, measure.name) for role in ("student", "scratch", "teacher"))
     found = []
     if student is not None:
-        found.append(Card(f"student, {where} top-1", f"{100 * student:.2f} %", (run.summary or {})["student"]["model"]))
+        model = (run.summary or {})["student"]["model"]
+        found.append(Card(f"student, {where} {column.label}", column.with_unit(student), model))
     if student is not None and scratch is not None:
-        note = f"alone {100 * scratch:.2f} %; one seed, a spread needs more"
-        found.append(Card("gain over the student alone", f"{100 * (student - scratch):+.2f} points", note))
+        note = f"alone {column.with_unit(scratch)}; one seed, a spread needs more"
+        gain = column.difference(column.sign * (student - scratch))
+        found.append(Card("gain over the student alone", gain, note))
     if teacher is not None:
         agreement = run.metric("student", "agreement")
         note = "" if agreement is None else f"the student agrees with it on {100 * agreement:.1f}\u00a0%"
-        found.append(Card(f"teacher, {where} top-1", f"{100 * teacher:.2f} %", note))
-    sizes = run.metric("teacher", "params"), run.metric("student", "params")
-    if sizes[0] and sizes[1]:
-        found.append(
-            Card("of the teacher's parameters", f"{100 * sizes[1] / sizes[0]:.3g} %", f"{sizes[1]:,} of {sizes[0]:,}")
-        )
+        found.append(Card(f"teacher, {where} {column.label}", column.with_unit(teacher), note))
     return found
+
+
+def savings(run: Run) -> list[Card]:
+    """The student's parameters beside the teacher's."""
+    sizes = run.metric("teacher", "params"), run.metric("student", "params")
+    if not (sizes[0] and sizes[1]):
+        return []
+    share = f"{100 * sizes[1] / sizes[0]:.3g} %"
+    return [Card("of the teacher's parameters", share, f"{sizes[1]:,} of {sizes[0]:,}")]

@@ -8,7 +8,7 @@ from kd_lightning.reporting.figures.parallel import parallel_coordinates
 from kd_lightning.reporting.pages.content import Content, Section, section
 from kd_lightning.reporting.pages.incomplete import notice
 from kd_lightning.reporting.pages.run_page import details
-from kd_lightning.reporting.pages.sweep_cards import cards, summary_card
+from kd_lightning.reporting.pages.sweep_cards import best_mean, cards, summary_card
 from kd_lightning.reporting.tables.by_data import by_data
 from kd_lightning.reporting.tables.page_tables import comparison, configurations, jobs
 from kd_lightning.runs.caution import teacher_warning
@@ -23,7 +23,9 @@ def sweep_page(runs: Collection) -> Content:
     if len(divided) == 1:
         return Content(title(runs), subtitle(runs), cards(runs), sections_of(runs), notice(runs))
     sections = [section for number, part in enumerate(divided) for section in sections_of_data(f"data-{number}", part)]
-    text = f"{len(runs.runs)} runs on {len(divided)} data sets, whose accuracies are not comparable: each has its part."
+    tasks = {run.compared for run in runs.finished}
+    kinds = "data sets" if len(tasks) == 1 else "data sets and tasks"
+    text = f"{len(runs.runs)} runs on {len(divided)} {kinds}, whose results are not comparable: each has its part."
     return Content(title(runs), text, [summary_card(part) for part in divided], sections, notice(runs))
 
 
@@ -47,9 +49,9 @@ def sections_of(runs: Collection) -> list[Section]:
 
 
 ALL_RUNS = (
-    "First each run as a line through what it was given to the accuracy that it reached, low to high from yellow to "
-    "blue; then the validation accuracy of each student after each epoch; then all numbers. The filter keeps the runs "
-    "that hold all of its words, in the figures too; a click on a title sorts."
+    "First each run as a line through what it was given to what it reached, from yellow, the worst, to blue, the best; "
+    "then each student on the validation data after each epoch; then all numbers. The filter keeps the runs that hold "
+    "all of its words, in the figures too; a click on a title sorts."
 )
 
 
@@ -68,7 +70,7 @@ def compared(runs: Collection) -> list[Section]:
     if shown is None:
         return []
     finished = [run for run in shown.runs if run.status == FINISHED]
-    which = "The selected configuration" if runs.selected else "The configuration with the highest mean"
+    which = "The selected configuration" if runs.selected else f"The configuration with the {best_mean(runs)}"
     which = which if runs.keys else "All runs"
     number = "of one run" if len(finished) == 1 else f"over {len(finished)} runs, with the standard deviation"
     text = f"{which}{f', {shown},' if runs.keys else ''} {number}. {selection(runs)}"
@@ -80,9 +82,10 @@ def compared(runs: Collection) -> list[Section]:
 def selection(runs: Collection) -> str:
     """What was selected on what."""
     if runs.selected is not None:
-        return f"It has the highest mean validation accuracy. {tested(runs, runs.selected)}"
-    if runs.selects_on == "top1":
-        return "There is no validation split: accuracies are of the test set, so the best one of many is too high."
+        best = f"{best_mean(runs)} {runs.selects_on.label}"
+        return f"It has the {best}. {tested(runs, runs.selected)}"
+    if not runs.selects_on.validated:
+        return "There is no validation split: results are of the test set, so the best one of many is too good."
     if runs.is_sweep and runs.record is None:
         return "The sweep has not come to its end: nothing has been selected on validation data yet."
     return "Nothing was selected; they are compared on validation data."
@@ -90,7 +93,9 @@ def selection(runs: Collection) -> str:
 
 def tested(runs: Collection, selected: Configuration) -> str:
     """Whose students have been tested: those selected, and where the sweep went on later those selected before."""
-    others = [one for one in runs.configurations if one is not selected and one.values("student", "top1")]
+    others = [
+        one for one in runs.configurations if one is not selected and one.values("student", runs.compared.test.name)
+    ]
     if not others:
         return "Of all distilled students only those of this configuration were tested, after it had been selected."
     return f"Distilled students of {len(others)} further configurations have been tested too, see below."
@@ -98,12 +103,12 @@ def tested(runs: Collection, selected: Configuration) -> str:
 
 def heat_map_text(runs: Collection) -> str:
     outlined = " Orange: the selected configuration." if runs.selected else ""
-    return f"Mean {runs.measure} over the seeds, its standard deviation, and of how many seeds.{outlined}"
+    return f"Mean {runs.selects_on.title} over the seeds, its standard deviation, and of how many seeds.{outlined}"
 
 
 def configurations_text(runs: Collection) -> str:
     """How to read the table, and what its numbers do not bear."""
-    found = [value for one in runs.configurations if (value := one.spread(runs.selects_on)) is not None]
+    found = [value for one in runs.configurations if (value := one.spread(runs.selects_on.name)) is not None]
     text = (
         "Mean and standard deviation over seeds, with the mean's 95 % interval by Student's t. The gain is over the "
         "student alone of the same seed, p by a two-sided paired t-test; with many configurations some are below 0.05 "
@@ -111,7 +116,10 @@ def configurations_text(runs: Collection) -> str:
     )
     if found and max(value.n for value in found) == 1:
         text += " There is one seed of each: a spread and a test need more, such as seed=0,1,2."
-    if any(value.low is not None and value.high is not None and (value.low < 0 or value.high > 1) for value in found):
+    is_share = runs.selects_on.column.is_share
+    if is_share and any(
+        value.low is not None and value.high is not None and (value.low < 0 or value.high > 1) for value in found
+    ):
         text += " An interval that goes beyond 0 or 100 % has too few seeds to tell where the mean is."
     return text
 

@@ -1,7 +1,8 @@
-"""Runs on several data sets, divided by these: their accuracies are not comparable."""
+"""Runs on several data sets, or of several tasks, divided by these: their results are not comparable."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from kd_lightning.runs.collection import Collection
 from kd_lightning.runs.run import Run
@@ -10,35 +11,55 @@ OTHERS = "data not known"
 
 
 def by_data(runs: Collection) -> list[Collection]:
-    """A collection for each data set, titled by its name, in the order of their first runs; one where there is one.
+    """A collection for each data set and task, titled by these, in the order of their first runs; one of one.
 
-    Data are the same that have one name and the same classes. What has not finished goes to what was given the same.
+    Data are the same that have one name and the same classes; a task is the same that selects on the same column.
+    What has not finished goes to what was given the same.
     """
     known = {run.folder: data for run in runs.runs if (data := data_of(run)) is not None}
     names = titles([*dict.fromkeys(known.values())])
     if len(names) < 2:
         return [runs]
-    by_choice = {run.value("data"): known[run.folder] for run in runs.runs if run.folder in known}
+    by_choice = {given(run): known[run.folder] for run in runs.runs if run.folder in known}
     found: dict[str, list[Run]] = {name: [] for name in names.values()}
     for run in runs.runs:
-        data = known.get(run.folder) or by_choice.get(run.value("data"))
+        data = known.get(run.folder) or by_choice.get(given(run))
         found.setdefault(OTHERS if data is None else names[data], []).append(run)
     return [replace(runs, title=name, runs=part, jobs=None) for name, part in found.items() if part]
 
 
-def data_of(run: Run) -> tuple[str, ...] | None:
-    """A finished run's data set: its name, and its classes."""
-    data = (run.summary or {}).get("data")
-    return None if data is None else (data["name"], *map(str, data.get("classes") or [data.get("num_classes")]))
+def given(run: Run) -> tuple[str, str]:
+    """What a run was given as its data and its task."""
+    return run.value("data"), run.value("task")
 
 
-def titles(data: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
-    """A title for each data set: its name, and where several have the same the number of classes or a count."""
-    found: dict[tuple[str, ...], str] = {}
-    for key in data:
-        name, *classes = key
-        same = [other for other in data if other[0] == name]
-        title = name if len(same) == 1 else f"{name} of {len(classes)} classes"
+class Kind(NamedTuple):
+    """What makes results comparable: the data's name, their classes, and the task with what it selects on."""
+
+    name: str
+    classes: tuple[str, ...]
+    task: str
+
+
+def data_of(run: Run) -> Kind | None:
+    """A finished run's data set and task."""
+    data, compared = (run.summary or {}).get("data"), run.compared
+    if data is None:
+        return None
+    task = "" if compared is None else f"{compared.task}, {compared.selects_on.label}"
+    return Kind(data["name"], tuple(map(str, data.get("classes") or ())), task)
+
+
+def titles(kinds: Sequence[Kind]) -> dict[Kind, str]:
+    """A title for each: the data's name, and where several have the same the number of classes, the task, a count."""
+    found: dict[Kind, str] = {}
+    for key in kinds:
+        same = [other for other in kinds if other.name == key.name]
+        title = key.name
+        if any(other.classes != key.classes for other in same):
+            title += f" of {len(key.classes)} classes"
+        if any(other.task != key.task for other in same):
+            title += f", {key.task}"
         taken = sum(other.startswith(title) for other in found.values())
         found[key] = title if not taken else f"{title} ({taken + 1})"
     return found

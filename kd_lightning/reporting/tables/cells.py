@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kd_lightning.columns import Column, Measure
 from kd_lightning.reporting.pages.content import Cell
-from kd_lightning.reporting.tables.terminal_tables import percent
 from kd_lightning.runs.collection import Configuration
 from kd_lightning.runs.run import Run
 from kd_lightning.runs.statistics import Paired, Spread, spread
 from kd_lightning.runs.status import FINISHED, rounded
+
+LOWEST = -1e300  # what is not there is sorted below all numbers
 
 
 def over_runs(values: Sequence[Any], form: Callable[[Any], str]) -> Cell:
@@ -21,24 +23,24 @@ def over_runs(values: Sequence[Any], form: Callable[[Any], str]) -> Cell:
     return Cell(found.text(form))
 
 
-def over_seeds(found: Spread | None) -> Cell:
-    """A mean accuracy with its standard deviation, and its interval."""
+def over_seeds(found: Spread | None, column: Column) -> Cell:
+    """A mean with its standard deviation, and its interval."""
     if found is None:
-        return Cell("", -1.0)
+        return Cell("", LOWEST)
     if found.low is None or found.high is None:
-        return Cell(found.text(percent), found.mean, "one seed")
-    return Cell(found.text(percent), found.mean, f"{percent(found.low)} to {percent(found.high)}")
+        return Cell(found.text(column.text), found.mean, "one seed")
+    return Cell(found.text(column.text), found.mean, f"{column.text(found.low)} to {column.text(found.high)}")
 
 
-def paired_cells(found: Paired | None) -> list[Cell]:
-    """A difference in points with its interval, and the p-value of the test."""
+def paired_cells(found: Paired | None, column: Column) -> list[Cell]:
+    """A gain with its interval, and the p-value of the test."""
     if found is None:
-        return [Cell("", -9.0), Cell("", 2.0)]
+        return [Cell("", LOWEST), Cell("", 2.0)]
     difference = found.difference
-    mean = f"{100 * difference.mean:+.2f}"
+    mean = column.signed(difference.mean)
     if difference.low is None or difference.high is None:
         return [Cell(mean, difference.mean, "one seed"), Cell("", 2.0)]
-    gain = Cell(mean, difference.mean, f"{100 * difference.low:+.2f} to {100 * difference.high:+.2f}")
+    gain = Cell(mean, difference.mean, f"{column.signed(difference.low)} to {column.signed(difference.high)}")
     if found.p is None:
         return [gain, Cell("same in all", 2.0)]
     return [gain, Cell(p_value(found.p).removeprefix("= "), found.p)]
@@ -54,16 +56,19 @@ def count(configuration: Configuration) -> Cell:
     return Cell(str(of) if finished == of else f"{finished} of {of}", finished)
 
 
-def gain(run: Run, metric: str) -> Cell:
-    """How much higher the student is than the student alone."""
-    student, scratch = run.metric("student", metric), run.metric("scratch", metric)
+def gain(run: Run, measure: Measure) -> Cell:
+    """How much better the student is than the student alone."""
+    student, scratch = run.metric("student", measure.name), run.metric("scratch", measure.name)
     if student is None or scratch is None:
-        return Cell("", -9.0)
-    return Cell(f"{100 * (student - scratch):+.2f}", student - scratch)
+        return Cell("", LOWEST)
+    difference = measure.column.sign * (student - scratch)
+    return Cell(measure.column.signed(difference), difference)
 
 
-def accuracy(value: float | None) -> Cell:
-    return Cell("", -1.0) if value is None else Cell(percent(value), value)
+def result(run: Run, measure: Measure) -> Cell:
+    """What the student reached."""
+    value = run.metric("student", measure.name)
+    return Cell("", LOWEST) if value is None else Cell(measure.column.text(value), value)
 
 
 def time(run: Run) -> Cell:

@@ -6,32 +6,33 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from kd_lightning.columns import VALIDATED, Compared, Measure, compared_by
 from kd_lightning.reporting.figures.style import TITLES
 from kd_lightning.runs.caution import part, teacher_warning, with_parts
 
-
-def percent(value: float) -> str:
-    return f"{100 * value:.2f}"
-
-
-ROWS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("model", "model", str),
-    ("validation images", "part_validation", str),
-    ("validation top-1 %", "top1_validation", percent),
-    ("test images", "part", str),
-    ("top-1 %", "top1", percent),
-    ("top-5 %", "top5", percent),
-    ("precision %", "precision", percent),
-    ("recall %", "recall", percent),
-    ("F1 %", "f1", percent),
-    ("NLL", "nll", "{:.3f}".format),
-    ("calibration error %", "ece", percent),
-    ("agreement with teacher %", "agreement", percent),
+Row = tuple[str, str, Callable[[Any], str]]  # a label, the name in a record, and how it is written
+COST: tuple[Row, ...] = (
     ("parameters", "params", "{:,}".format),
     ("MFLOPs", "flops", lambda flops: f"{flops / 1e6:,.2f}"),
     ("latency, one image, ms", "latency_ms", "{:.2f}".format),
     ("  interquartile range", "latency_iqr_ms", "{:.2f}".format),
 )
+
+
+def rows_of(compared: Compared | None, tested: str = "") -> list[Row]:
+    """The rows of a comparison; `tested` stands before a test metric that validation data have too."""
+    measures = [] if compared is None else compared.measures()
+    validated = [one for one in measures if one.validated]
+    both = {one.column.name for one in validated}
+    columns = [] if compared is None else compared.columns
+    return [
+        ("model", "model", str),
+        ("validation images", f"part{VALIDATED}", str),
+        *((one.title, one.name, one.column.text) for one in validated),
+        ("test images", "part", str),
+        *((f"{tested if one.name in both else ''}{one.title}", one.name, one.text) for one in columns),
+        *COST,
+    ]
 
 
 def comparison(summary: Mapping[str, Any]) -> Table:
@@ -40,26 +41,27 @@ def comparison(summary: Mapping[str, Any]) -> Table:
     titles = TITLES | {"student": distilled}
     measured = with_parts(dict(summary))
     networks = {titles[role]: measured[role] for role in titles if measured[role] is not None}
-    table = metrics_table(networks)
+    table = metrics_table(networks, compared_by(summary))
     table.title, table.title_justify = f"{summary['data']['name']}, seed {summary['seed']}", "left"
     table.columns[-1].style = "bold"
     return table
 
 
-def metrics_table(networks: Mapping[str, Mapping[str, Any]]) -> Table:
+def metrics_table(networks: Mapping[str, Mapping[str, Any]], compared: Compared | None) -> Table:
     """A column for each network, a row for each metric that one of them has."""
     table = Table(box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for title in networks:
         table.add_column(title, justify="right", overflow="fold")
-    for label, metric, text in ROWS:
+    for label, metric, text in rows_of(compared):
         values = [network.get(metric) for network in networks.values()]
         if any(value is not None for value in values):
             table.add_row(label, *("" if value is None else text(value) for value in values))
     return table
 
 
-VALIDATED_TESTED = (("_validation", "val"), ("", "test"))
+VALIDATED_TESTED = ((VALIDATED, "val"), ("", "test"))
+NOT_TOLD = "Its summary does not tell what it is compared by, as one of an earlier version: no metric is shown."
 
 
 def caption(summary: Mapping[str, Any]) -> str:
@@ -70,11 +72,21 @@ def caption(summary: Mapping[str, Any]) -> str:
     if data["selected_checkpoint"] == "last":
         tested = "Last epoch" + ("; validated on the test set" if data["validates_on"] == "test" else "")
     lines = [f"{tested}; {data['images']['train']:,} training and {images} test images."]
-    measured, name = ("top1", "top-1") if data["tested"] else ("top1_validation", "validation top-1")
     if not data["tested"]:
         lines.append("The distilled student was not tested.")
-    if scratch is not None and student[measured] is not None and scratch.get(measured) is not None:
-        lines.insert(0, f"Distillation: {100 * (student[measured] - scratch[measured]):+.2f} points of {name}.")
+    if (compared := compared_by(summary)) is None:
+        return "\n".join([*lines, NOT_TOLD])
+    measure = compared.test if data["tested"] else compared.validation
+    ours, alone = student.get(measure.name), (scratch or {}).get(measure.name)
+    if ours is not None and alone is not None:
+        lines.insert(0, f"Distillation: {brought(measure, ours - alone)}.")
     if (warning := teacher_warning(summary)) is not None:
         lines.append(warning)
     return "\n".join(lines)
+
+
+def brought(measure: Measure, difference: float) -> str:
+    """A difference in words, with its direction where lower is better."""
+    column = measure.column
+    text = f"{column.difference(difference)} of {measure.label if measure.validated else column.label}"
+    return text if column.higher_is_better else f"{text}, where lower is better"

@@ -1,17 +1,17 @@
 // The heat map over two parameters; others are held at a value that the reader picks.
 for (const place of document.querySelectorAll(".figure[data-values]")) {
-  const { measure, parameters, configurations } = JSON.parse(document.getElementById(place.dataset.values).textContent);
-  const best = configurations.reduce((a, b) => (b.selected || (!a.selected && (b.mean ?? -1) > (a.mean ?? -1)) ? b : a));
+  const { measure, sign, parameters, configurations } = JSON.parse(document.getElementById(place.dataset.values).textContent);
+  const rank = (one) => (one.mean === null ? -Infinity : sign * one.mean); // higher is better
+  const best = configurations.reduce((a, b) => (b.selected || (!a.selected && rank(b) > rank(a)) ? b : a));
   const axes = { x: parameters[0], y: parameters[1] };
   const held = Object.fromEntries(parameters.map(({ key }) => [key, best.choices[key]]));
   const controls = place.previousElementSibling;
   const scale = [[0, "rgba(47,127,203,0.06)"], [1, "rgba(47,127,203,0.75)"]];
-  const bar = { title: { text: measure, side: "right", font: { size: 13 } }, thickness: 12, outlinewidth: 0, ticks: "" };
-  const MOST = 50; // rows of a grid
-  const MARK = "#dd8a26"; // the selected configuration
-  const shown = (mean) => mean.toFixed(2);
   // What plotly would take for tags, entities, formulas or templates, as it stands.
   const asText = (text) => String(text).replace(/[&<>$%{}]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+  const bar = { title: { text: asText(measure), side: "right", font: { size: 13 } }, thickness: 12, outlinewidth: 0, ticks: "" };
+  const MOST = 50; // rows of a grid
+  const MARK = "#dd8a26"; // the selected configuration
 
   const others = () => parameters.filter((one) => one !== axes.x && one !== axes.y);
 
@@ -42,9 +42,9 @@ for (const place of document.querySelectorAll(".figure[data-values]")) {
 
   function details(one) {
     const choices = Object.entries(one.choices).map(([key, value]) => asText(`${key}=${value}`)).join("<br>");
-    const spread = one.deviation === null ? "" : ` ± ${shown(one.deviation)}`;
+    const spread = one.deviation === null ? "" : ` ± ${one.texts[1]}`;
     const seeds = one.n === one.of ? `${one.n} seeds` : `${one.n} of ${one.of} seeds; ${one.missing}`;
-    return `${choices}<br>${one.mean === null ? "no result" : shown(one.mean) + spread} (${seeds})`;
+    return `${choices}<br>${one.mean === null ? "no result" : one.texts[0] + spread} (${seeds})`;
   }
 
   function cells(found) {
@@ -52,8 +52,8 @@ for (const place of document.querySelectorAll(".figure[data-values]")) {
     const grid = axes.y.values.map((y) => axes.x.values.map((x) => at(x, y)));
     const text = (one) => {
       if (!one || one.mean === null) return "";
-      const spread = one.deviation === null ? "" : `<br>± ${shown(one.deviation)}`;
-      return `<b>${shown(one.mean)}</b>${spread}<br>n = ${one.n}${one.n < one.of ? ` of ${one.of}` : ""}`;
+      const spread = one.deviation === null ? "" : `<br>± ${one.texts[1]}`;
+      return `<b>${one.texts[0]}</b>${spread}<br>n = ${one.n}${one.n < one.of ? ` of ${one.of}` : ""}`;
     };
     const empty = found.filter((one) => one.mean === null);
     const index = (one) => [axes.x.values.indexOf(one.choices[axes.x.key]), axes.y.values.indexOf(one.choices[axes.y.key])];
@@ -65,7 +65,7 @@ for (const place of document.querySelectorAll(".figure[data-values]")) {
     const data = [{
       type: "heatmap", x: axes.x.values.map(asText), y: axes.y.values.map(asText), z: grid.map((row) => row.map((one) => one?.mean ?? null)),
       text: grid.map((row) => row.map(text)), texttemplate: axes.x.values.length <= 12 && rowHeight >= 54 ? "%{text}" : "",
-      customdata: grid.map((row) => row.map((one) => (one ? details(one) : ""))), colorscale: scale, xgap: 3, ygap: 3,
+      customdata: grid.map((row) => row.map((one) => (one ? details(one) : ""))), colorscale: scale, reversescale: sign < 0, xgap: 3, ygap: 3,
       hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false, colorbar: bar,
     }];
     const axis = (one) => ({ tickvals: one.values.map(asText), ticktext: one.labels.map(asText), title: { text: asText(one.key), font: { size: 13 } }, type: "category", ticks: "", ticklabelstandoff: 6, showgrid: false, automargin: true, zeroline: false });
@@ -80,7 +80,7 @@ for (const place of document.querySelectorAll(".figure[data-values]")) {
     const measured = found.filter((one) => one.mean !== null);
     const x = measured.map((one) => asText(one.choices[axes.x.key]));
     const y = axes.y ? measured.map((one) => asText(one.choices[axes.y.key])) : measured.map((one) => one.mean);
-    const colour = axes.y ? { color: measured.map((one) => one.mean), colorscale: [[0, "#d9a441"], [0.5, "#8c8f9a"], [1, "#2f7fcb"]], showscale: true,
+    const colour = axes.y ? { color: measured.map((one) => one.mean), colorscale: [[0, "#d9a441"], [0.5, "#8c8f9a"], [1, "#2f7fcb"]], reversescale: sign < 0, showscale: true,
       colorbar: bar } : { color: "#2f7fcb" };
     const bars = axes.y ? {} : { error_y: { type: "data", array: measured.map((one) => one.deviation ?? 0), color: "#2f7fcb" } };
     const line = { width: measured.map((one) => (one.selected ? 3.5 : 0)), color: MARK };

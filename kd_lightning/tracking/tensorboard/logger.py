@@ -8,23 +8,21 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.terminal import warn
 from kd_lightning.tracking.markdown import as_text
-from kd_lightning.tracking.outcome import COLUMNS, Outcome
-
-COMPARED = ("val/top1", "val/nll", "test/top1", "test/nll")  # the columns of HPARAMS beside the config
+from kd_lightning.tracking.outcome import Outcome
 
 PLAIN = (bool, int, float, str)
 
 
 @rank_zero_only
-def log_config(logger: TensorBoardLogger, config: Mapping[str, Any]) -> None:
-    """The config in HPARAMS, beside the scalars that it led to.
+def log_config(logger: TensorBoardLogger, config: Mapping[str, Any], compared: Sequence[str]) -> None:
+    """The config in HPARAMS, beside the scalars that it led to and is compared by.
 
     Lightning's own way would begin the curves of these scalars with a point that nobody measured.
     """
     from torch.utils.tensorboard.summary import hparams
 
     plain = {name: value if isinstance(value, PLAIN) else str(value) for name, value in config.items()}
-    for summary in hparams(plain, dict.fromkeys(COMPARED, 0.0)):
+    for summary in hparams(plain, dict.fromkeys(compared, 0.0)):
         logger.experiment._get_file_writer().add_summary(summary)
     logger.hparams.update(plain)  # for hparams.yaml
 
@@ -34,14 +32,14 @@ def log_outcome(logger: TensorBoardLogger, outcome: Outcome) -> None:
     """The comparison as a text, confusion matrix and reliability diagram as figures."""
     board = logger.experiment
     if outcome.networks:
-        board.add_text("comparison", markdown(["network", *COLUMNS], outcome.table()))
+        board.add_text("comparison", markdown(["network", *outcome.columns()], outcome.table()))
     try:
         from kd_lightning.tracking.tensorboard import figures
     except ModuleNotFoundError as missing:
         warn(f'{missing}; TensorBoard has no figures; pip install "kd-lightning[tensorboard]"')
         return
     if (found := outcome.confusions()) is not None:
-        board.add_figure("confusion_matrix", figures.confusion_figure(found, outcome.class_names))
+        board.add_figure("confusion_matrix", figures.confusion_figure(found, outcome.class_names()))
     if "bins" in outcome.arrays:
         board.add_figure("reliability", figures.reliability_figure(*outcome.reliability()))
     board.flush()

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning import __version__
 from kd_lightning.tracking.confusions import Confusions
-from kd_lightning.tracking.outcome import COLUMNS, Outcome
+from kd_lightning.tracking.outcome import Outcome
 
 CELLS = 10_000  # rows of a table that the page still shows
 OF_THE_CONFIG = ("temperature", "alpha", "seed", "teacher.model")
@@ -24,9 +24,9 @@ def log(logger: WandbLogger, outcome: Outcome) -> None:
     run: Any = logger.experiment
     shown: dict[str, Any] = {}
     if outcome.networks:
-        shown["comparison"] = wandb.Table(columns=["network", *COLUMNS], data=outcome.table())
+        shown["comparison"] = wandb.Table(columns=["network", *outcome.columns()], data=outcome.table())
     if (found := outcome.confusions()) is not None:
-        shown["confusion_matrix"] = confusion_chart(found, outcome.class_names)
+        shown["confusion_matrix"] = confusion_chart(found, outcome.class_names())
     if "bins" in outcome.arrays:
         confidence, accuracy = outcome.reliability()
         lines, keys = [accuracy, confidence], ["this network", "calibrated"]
@@ -61,12 +61,11 @@ def student_artifact(outcome: Outcome, config: dict[str, Any]) -> Any:
     """The student's weights; each training of the same model on the same data makes a version of it."""
     import wandb
 
-    student = outcome.networks["student"]
+    student, compared = outcome.networks["student"], outcome.compared
     metadata = {
         "model": student["model"],
         "data": outcome.data,
-        "top1": student.get("top1"),
-        "top1_validation": student.get("top1_validation"),
+        **({one.name: student.get(one.name) for one in (compared.test, compared.validation)} if compared else {}),
         **{name.replace(".model", ""): config.get(name) for name in OF_THE_CONFIG},
         "kd_lightning": __version__,
     }

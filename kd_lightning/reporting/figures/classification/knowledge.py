@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.reporting.figures.classes import class_names
+from kd_lightning.reporting.figures.classification.classes import class_names
 from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, panels
 from kd_lightning.runs.run import Run
 from kd_lightning.tracking.arrays import ROLES, arrays_of

@@ -1,0 +1,66 @@
+"""What is shown of a classification, class by class."""
+
+from kd_lightning.reporting.figures.classification.calibration import reliability
+from kd_lightning.reporting.figures.classification.classes import (
+    EXTREMES,
+    MANY,
+    WHOLE,
+    WORST,
+    confusions,
+    confusions_of,
+    gain_by_class,
+)
+from kd_lightning.reporting.figures.classification.knowledge import beyond_the_label
+from kd_lightning.reporting.pages.content import Cell, Section, Table, section
+from kd_lightning.runs.run import Run
+from kd_lightning.tracking.arrays import ROLES
+
+CONFUSIONS = 20  # rows
+
+
+def classification(run: Run) -> list[Section]:
+    """The sections of a run whose arrays are those of a classification; none of another one."""
+    if "class_names" not in run.arrays:
+        return []
+    confused = "In per cent of each true class, on the test set; the diagonal is what is right."
+    classes = len(run.arrays["class_names"])
+    if classes > WHOLE:
+        does = "recalls least" if classes <= MANY else "confuses most often"
+        confused += (
+            f" Of all {classes:,} classes the {WORST} that the last of these networks {does}; below, its commonest "
+            "confusions of all classes. evaluation.npz holds them all."
+        )
+    gained = (
+        "Recall on the test set, distilled student minus student alone. Classes of few images move by chance: compare "
+        "over seeds before you conclude."
+    )
+    if classes > MANY:
+        gained += f" Of all {classes:,} classes the {EXTREMES} that gain most and the {EXTREMES} that lose most."
+    reliable = (
+        "On the dotted diagonal a network is right as often as it says. Below it is too sure, above it not sure "
+        "enough. Right: how its confidences are spread."
+    )
+    knowledge = (
+        "Left: what the teacher gives on the mean to a class beside the true one, at temperature 1. Right: the mean "
+        "entropy of its probabilities over the temperature; the dotted line is that of knowing nothing."
+    )
+    return [
+        *section("confusion", "Confusion", confused, [confusions(run), commonest_confusions(run)]),
+        *section("gain", "Gain by class", gained, [gain_by_class(run)]),
+        *section("reliability", "Reliability", reliable, [reliability(run)]),
+        *section("knowledge", "What the teacher knows", knowledge, [beyond_the_label(run)]),
+    ]
+
+
+def commonest_confusions(run: Run) -> Table | None:
+    """Of very many classes, which the last network takes for which others most often; None of fewer classes."""
+    found = [one for role in ROLES if (one := confusions_of(role, run)) is not None]
+    if not found or found[-1].num_classes <= WHOLE:
+        return None
+    names = run.arrays["class_names"]
+    rows = [
+        [Cell(str(names[true])), Cell(str(names[other])), Cell(f"{images:,}"), Cell(f"{100 * images / of:.1f}")]
+        for true, other, images in found[-1].wrong[:CONFUSIONS].tolist()
+        for of in (found[-1].images[true],)
+    ]
+    return Table(["true", "predicted", "images", "% of the true class"], [False, False, True, True], rows)
