@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kd_lightning.columns import Measure, compared_by
+from kd_lightning.columns import Column, Measure, compared_by
 from kd_lightning.errors import UserError
 from kd_lightning.runs.caution import part, teacher_warning
 from kd_lightning.runs.folder import finished
@@ -79,7 +79,7 @@ def table(folder: Path, configurations: list[Configuration], selected: Configura
     for one in configurations[:SHOWN]:
         networks = [summary["student"] for name in one.finished if (summary := summaries[name]) is not None]
         seen = f"{len(one.finished)}" + (f" of {len(one.jobs)}" if len(one.finished) < len(one.jobs) else "")
-        values = (seen, *(mean_text(measure, networks) for measure in measures))
+        values = (seen, *(mean_text(of_all(measure, networks), measure.column) for measure in measures))
         mark, style = ("selected", "bold") if one is selected else ("", None)
         result.add_row(text(one.choices), *values, mark, style=style)
     return result
@@ -95,7 +95,12 @@ def cautions(folder: Path, shown: Configuration | None) -> list[str]:
     return [*dict.fromkeys(line for line in (*lines, *warnings) if line)]
 
 
-def mean_text(measure: Measure, networks: list[dict[str, Any]]) -> str:
+def of_all(measure: Measure, networks: list[dict[str, Any]]) -> list[float]:
+    """What was measured of each network that has it."""
+    return [value for one in networks if (value := one.get(measure.name)) is not None]
+
+
+def mean_text(values: list[float], column: Column) -> str:
     """The mean with its standard deviation; nothing where nothing was measured."""
-    found = spread([value for one in networks if (value := one.get(measure.name)) is not None])
-    return "" if found is None else found.text(measure.column.text)
+    found = spread(values)
+    return "" if found is None else found.text(column.text)

@@ -23,6 +23,7 @@ from kd_lightning.sweeps.guard import claim, job_lock
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.sweeps.progress import duration, progress_line
 from kd_lightning.sweeps.selection import by_configuration, select
+from kd_lightning.tasks import Classification
 from tests.conftest import Command
 
 SMALL = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "teacher.model=digits_cnn_8")
@@ -241,8 +242,12 @@ def test_a_job_of_several_ranks_runs_once_in_its_own_folder(command: Command) ->
         assert images[true == predicted].sum() / images.sum() == pytest.approx(summary[role]["top1"])
 
 
+TOP1 = Classification(10).selects_on
+
+
 def job(status: str, *overrides: str, validation: float | None = None) -> Status:
-    return Status(status, list(overrides), started=0.0, validation=validation)
+    column = TOP1 if status == FINISHED else None
+    return Status(status, list(overrides), started=0.0, validation=validation, column=column)
 
 
 PLAN = Plan(Path("sweep"), Planned([["alpha=0.1"]] * 6), swept=("alpha", "seed"))
@@ -266,7 +271,7 @@ def test_a_configuration_whose_seeds_failed_is_chosen_last() -> None:
     selected = select(by_configuration(JOBS, PLAN))
     assert selected is not None
     assert selected.choices == {"alpha": "0.1"}
-    assert mean_text(selected.validation) == "92.00 ± 2.83"
+    assert mean_text(selected.validation, TOP1) == "92.00 ± 2.83"
     selected = select(by_configuration({name: JOBS[name] for name in ("2", "3")}, PLAN))
     assert selected is not None
     assert list(selected.finished) == ["2"]
