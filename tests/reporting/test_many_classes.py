@@ -178,7 +178,8 @@ def many(finished: Path, tmp_path: Path) -> Path:
     metric.update(logits, target)
     arrays = {name: value.numpy() for name, value in metric.compute().items()}
     confused = {"teacher": 30, "scratch": 200, "student": 120}
-    write_evaluation(run, NAMES, {role: {**arrays, "confusions": rows_of(n)} for role, n in confused.items()})
+    roles = {role: {**arrays, "confusions": rows_of(n)} for role, n in confused.items()}
+    write_evaluation(run, {"class_names": np.array(NAMES)}, roles)
     return run
 
 
