@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning import losses
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import one_line
@@ -14,6 +15,7 @@ from kd_lightning.tasks.task import Arrays
 from kd_lightning.terminal import warn
 
 AUTO = "auto"
+PUBLIC = losses.__name__
 
 
 def make_task(config: DictConfig) -> Task:
@@ -38,6 +40,18 @@ def task_of(config: DictConfig, data: ImageDataModule) -> Task:
     except UserError as error:
         raise named(error) from error
     return task
+
+
+def supervised_loss(config: DictConfig) -> DictConfig:
+    """The task's supervised loss as a config: the run's own, or by its class where the run has none."""
+    task = make_task(config)
+    given = config.loss.get(task.supervised)
+    if given:
+        loss: DictConfig = given.loss
+        return loss
+    kind = type(task.loss())
+    module = PUBLIC if getattr(losses, kind.__name__, None) is kind else kind.__module__
+    return OmegaConf.create({"_target_": f"{module}.{kind.__qualname__}"})
 
 
 def with_monitors(config: DictConfig) -> DictConfig:

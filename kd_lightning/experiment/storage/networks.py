@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning import seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning import __version__
@@ -23,7 +23,7 @@ from kd_lightning.experiment.networks.network import Network
 from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.storage.keys import cache_folder
 from kd_lightning.experiment.storage.source_code import own_code
-from kd_lightning.experiment.task import task_of, with_monitors
+from kd_lightning.experiment.task import supervised_loss, task_of, with_monitors
 from kd_lightning.experiment.testing import TestedNetwork, holds_all, is_sound, load_selected, measure, measure_alone
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
@@ -51,7 +51,6 @@ SHAPELESS_CALLBACKS = (
     "checkpoint_last",
     "checkpoint_timed",
 )
-PLAIN_CROSS_ENTROPY = OmegaConf.create({"_target_": "kd_lightning.losses.CrossEntropy"})
 
 
 def obtain(
@@ -89,7 +88,7 @@ def cache_key(network: Network, config: DictConfig, data: ImageDataModule) -> di
         "weights_key": network.weights_key,
         "normalization": network.normalization,
         **network.named_logits(),
-        "loss": plain(cross_entropy(config)),
+        "loss": plain(supervised_loss(config)),
         "optimizer": plain(config.optimizer),
         "scheduler": plain(config.scheduler),
         "trainer": trainer_shape(config),
@@ -104,7 +103,12 @@ def cache_key(network: Network, config: DictConfig, data: ImageDataModule) -> di
         },
         "statistics": {"mean": list(data.mean), "std": list(data.std)},
         "own_code": own_code(
-            network.model, cross_entropy(config), config.optimizer, config.scheduler, callbacks, config.data
+            network.model,
+            supervised_loss(config),
+            config.optimizer,
+            config.scheduler,
+            callbacks,
+            config.data,
         ),
         "version": __version__,
     }
@@ -221,12 +225,15 @@ def train(
 def module_alone(network: Network, config: DictConfig, data: ImageDataModule) -> DistillationModule:
     """What trains a network by itself; its random weights come from the seed alone."""
     seed_everything(config.seed, workers=True, verbose=False)
+    task = task_of(config, data)
+    given = config.loss.get(task.supervised)
+    loss = instantiate(given.loss) if given else task.loss()
     return DistillationModule(
         student=network.build(data),
-        terms={"ce": Term(instantiate(cross_entropy(config)), ["student.logits", "target"])},
+        terms={task.supervised: Term(loss, ["student.logits", "target"])},
         **build_optimization(config),
         student_taps=network.logits_tap(),
-        task=task_of(config, data),
+        task=task,
     )
 
 
@@ -239,8 +246,3 @@ def removed_if_not_begun(folder: Path) -> Iterator[None]:
         if not list(folder.glob("checkpoints/*.ckpt")):
             shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def cross_entropy(config: DictConfig) -> DictConfig:
-    """The run's own cross-entropy, or the plain one where the run has none."""
-    return config.loss.ce.loss if config.loss.get("ce") else PLAIN_CROSS_ENTROPY
