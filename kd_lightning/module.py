@@ -103,7 +103,7 @@ class DistillationModule(LightningModule):
         self.scheduler = scheduler
         if teacher is not None:
             check_apart("teacher", teacher, "student", student)
-        check_terms_apart(terms or {}, student, teacher)
+        check_terms_apart(terms or {}, {"student": student}, {} if teacher is None else {"teacher": teacher})
         self.finite = FiniteNumbers(on_nonfinite)
         if task is not None and num_classes is not None:
             raise UserError(f"num_classes={num_classes}: the short form of a task; leave it out beside task")

@@ -67,7 +67,9 @@ class Term(nn.Module):
         stream: of several streams of training data, as `{labelled: loader, unlabelled: loader}` gives them, the one
             whose signals it takes; None is the main one, the first with targets.
 
-    A loss that is `Buildable` sees examples of its signals before the first step, after the projector.
+    A loss gets its signals contiguous, unless its attribute `any_memory_format` says that it takes maps as they lie in
+    memory, (B, H, W, C) perhaps. One that is `Buildable` sees examples of its signals before the first step, after the
+    projector.
     A number of the loss or of the sample weights may be a schedule, such as `SoftTarget(temperature=Linear(8, 1))`: its
     attribute is the number of the moment while they compute. Each is a pure function of the training's progress.
     `progress.epoch` and `progress.fraction` are signals too, 0-d and on the CPU. The loss and its parts compute in
@@ -257,9 +259,9 @@ class Term(nn.Module):
         return self
 
     def _as_taken(self, value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-        """In full precision; and for losses from elsewhere, which may `view` a map, contiguous."""
+        """In full precision; and contiguous unless the loss takes others, for it may `view` a map."""
         values = [full_precision(one) for one in _as_list(value)]
-        if not type(self.loss).__module__.startswith("kd_lightning."):
+        if not getattr(self.loss, "any_memory_format", False):
             values = [one.contiguous() for one in values]
         return values[0] if isinstance(value, Tensor) else values
 

@@ -17,6 +17,8 @@ class BatchRelations(nn.Module):
     process would have it, see `whole_batch`.
     """
 
+    any_memory_format = True
+
     per_sample = False
 
     def __init__(self, gather: bool = False) -> None:

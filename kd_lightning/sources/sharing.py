@@ -25,15 +25,24 @@ def check_apart(name: str, one: Any, other_name: str, other: nn.Module) -> None:
             raise UserError(f"{name}={type(held).__name__}: shares {path} with the {other_name}; {COPY}")
 
 
-def check_terms_apart(terms: Mapping[str, Any], student: nn.Module, teacher: nn.Module | None) -> None:
-    """UserError for a loss or a projector that holds a network which is trained or frozen beside it."""
+def check_terms_apart(
+    terms: Mapping[str, Any], learners: Mapping[str, nn.Module], others: Mapping[str, nn.Module]
+) -> None:
+    """UserError for a part of a term that holds a network which is trained beside it, or which it would itself train.
+
+    Networks are by the names of their sources.
+    """
     for name, term in terms.items():
-        parts = {"loss": term.loss, "projector": _held_by(term.projector)}
+        weights = term.sample_weight
+        parts = {
+            "loss": term.loss,
+            "projector": _held_by(term.projector),
+            "sample_weight": weights if isinstance(weights, nn.Module) else None,  # what is none is called as it is
+        }
         for part, holder in parts.items():
-            check_apart(f"terms.{name}.{part}", holder, "student", student)
             is_trained = any(p.requires_grad for held in _networks(holder, set()) for p in held.parameters())
-            if teacher is not None and is_trained:
-                check_apart(f"terms.{name}.{part}", holder, "teacher", teacher)
+            for source, network in {**learners, **(others if is_trained else {})}.items():
+                check_apart(f"terms.{name}.{part}", holder, source, network)
 
 
 def _held_by(projector: Any) -> Any:

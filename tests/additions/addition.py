@@ -10,6 +10,9 @@ ADDITIONS = {  # by folder: what its summary says of it, and what tables and pag
     "weighted_loss": ("Disagreement", "hellinger"),
     "own_metric": ("brier_validation", "Brier score"),
     "own_task": ("Ordinal", "mean distance"),
+    "growing_average": ("GrowingAverage", "GrowingAverage"),
+    "two_teachers": ("digits_cnn_8 + Perceptron", "Perceptron"),
+    "larger_images": ("LargerImages", "LargerImages"),
 }
 
 

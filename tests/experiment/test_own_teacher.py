@@ -203,3 +203,42 @@ def test_what_is_no_teacher_is_told(target: str, words: str) -> None:
     assert str(error.value).startswith("teacher._target_=")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+class OfBatches(Given):
+    """A teacher that says itself whose statistics it normalises by."""
+
+    batch_statistics = False
+
+
+class TakesThem(Given):
+    """One whose constructor takes them."""
+
+    def __init__(self, way: str, batch_statistics: bool = False) -> None:
+        super().__init__(way)
+        self.batch_statistics = batch_statistics
+
+
+@pytest.mark.parametrize("kind", [OfBatches, TakesThem])
+def test_the_statistics_that_a_method_sets_reach_a_teacher_that_has_them(kind: type) -> None:
+    target = f"{{_target_: tests.experiment.test_own_teacher.{kind.__name__}, way: plain}}"
+    for method, expected in (("ofd", True), ("kd", False)):
+        config = composed(f"method={method}", f"teacher={target}")
+        teacher = teacher_of(config).build(config, instantiate(config.data))
+        assert isinstance(teacher, kind)
+        assert teacher.batch_statistics is expected  # type: ignore[attr-defined]
+
+
+def test_a_teacher_that_has_none_is_refused_and_told_how_to_be_taken(command: Command) -> None:
+    teacher = "teacher={_target_: tests.experiment.test_own_teacher.Given, way: plain}"
+    run = ("kd-train", "method=ofd", teacher, "trainer.max_epochs=1")
+    (line,) = command(*run).error_lines
+    assert line.startswith("error: teacher.batch_statistics=true: Given takes no such argument; ~teacher.batch_stat")
+    config = composed("method=ofd", teacher, "~teacher.batch_statistics")
+    assert teacher_of(config).build(config, instantiate(config.data)) is not None
+
+
+def test_a_student_is_a_network(command: Command) -> None:
+    (line,) = command("kd-train", "student={_target_: torch.nn.Linear, in_features: 8, out_features: 8}").error_lines
+    assert line.startswith("error: student._target_=torch.nn.Linear: a student is a network")
+    assert "student.model={_target_: torch.nn.Linear}" in line

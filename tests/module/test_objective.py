@@ -189,3 +189,19 @@ def test_a_loss_from_elsewhere_may_view_maps_that_lie_channels_last() -> None:
     pair = {**given, "teacher.stage1": torch.zeros_like(given["student.stage1"])}
     term = Term(Flattening(), ["student.stage1", "teacher.stage1"])
     assert torch.equal(term({**channels_last, "teacher.stage1": pair["teacher.stage1"]}), term(pair))
+
+
+class Layout(nn.Module):
+    """A loss that says it takes maps as they lie in memory, and notes how they did."""
+
+    any_memory_format = True
+
+    def forward(self, map: Tensor) -> Tensor:
+        self.was_contiguous = map.is_contiguous()
+        return map.mean()
+
+
+def test_a_loss_says_itself_that_it_takes_any_layout() -> None:
+    term = Term(Layout(), ["student.stage1"])
+    term({"student.stage1": torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)})
+    assert term.loss.was_contiguous is False

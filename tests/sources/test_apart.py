@@ -123,6 +123,28 @@ def test_a_loss_that_holds_a_network_is_refused(whose: str, part: str) -> None:
         DistillationModule(**networks, terms=terms)
 
 
+class Difficulty(Holding):
+    """A sample weight that holds a network."""
+
+    signals = ("student.logits",)
+
+    def forward(self, signals: Mapping[str, Tensor]) -> Tensor:  # type: ignore[override]
+        return signals["student.logits"].detach().amax(dim=1)
+
+
+@pytest.mark.parametrize("whose", ["student", "teacher"])
+@pytest.mark.parametrize("part", ["whole", "layer"])
+def test_a_sample_weight_that_holds_a_network_is_refused(whose: str, part: str) -> None:
+    networks = {"student": network(), "teacher": network()}
+    held = networks[whose] if part == "whole" else networks[whose][4]
+    both = ["student.logits", "teacher.logits"]
+    terms = {"own": Term(SoftTarget(), both, sample_weight=Difficulty(held))}
+    with pytest.raises(UserError, match=rf"^terms\.own\.sample_weight=Difficulty: shares \S+ with the {whose}; give a"):
+        DistillationModule(**networks, terms=terms)
+    terms = {"own": Term(SoftTarget(), both, sample_weight=Difficulty(network().requires_grad_(False)))}
+    assert DistillationModule(**networks, terms=terms)
+
+
 def test_a_loss_may_hold_a_network_that_does_not_learn() -> None:
     teacher = network()
     terms = {"own": Term(Holding(teacher[4].requires_grad_(False)), ["student.logits", "teacher.logits"])}

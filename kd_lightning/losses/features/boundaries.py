@@ -26,6 +26,8 @@ class ActivationBoundary(nn.Module):
         tensor(0.)
     """
 
+    any_memory_format = True
+
     def __init__(self, margin: Number = 1.0) -> None:
         super().__init__()
         check_positive(margin=margin)
@@ -54,6 +56,8 @@ class OFD(nn.Module):
         >>> OFD()(maps, maps, scales, shifts)
         tensor(0.)
     """
+
+    any_memory_format = True
 
     def build(
         self,

@@ -23,6 +23,8 @@ class SimKD(nn.Module):
         tensor(1.)
     """
 
+    any_memory_format = True
+
     def build(self, student: Tensor, teacher: Tensor) -> None:
         check_maps([student], [teacher])
         check_equal_channels([student], [teacher])
@@ -47,6 +49,8 @@ class SRRL(nn.Module):
         >>> SRRL()(projected, teacher, classifier(teacher), classifier.weight, classifier.bias).shape
         torch.Size([])
     """
+
+    any_memory_format = True
 
     def forward(
         self,
@@ -75,6 +79,8 @@ class CATKD(nn.Module):
         >>> CATKD(resolution=2)(student, torch.rand(10, 16), teacher, torch.rand(10, 64)).shape
         torch.Size([])
     """
+
+    any_memory_format = True
 
     def __init__(self, resolution: int | Schedule = 2, normalize: bool = True) -> None:
         super().__init__()

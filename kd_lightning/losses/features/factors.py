@@ -51,6 +51,8 @@ class Paraphrase(nn.Module):
         torch.Size([2, 32, 4, 4])
     """
 
+    any_memory_format = True
+
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__()
         check_constant(rate=rate)
@@ -80,6 +82,8 @@ class FactorTransfer(nn.Module):
         >>> loss(student, teacher).shape
         torch.Size([])
     """
+
+    any_memory_format = True
 
     def __init__(self, p1: int | Schedule = 2, p2: Number = 1, rate: float = 0.5) -> None:
         super().__init__()

@@ -24,6 +24,8 @@ class FitNet(nn.Module):
         torch.Size([])
     """
 
+    any_memory_format = True
+
     def forward(self, student: Tensor, teacher: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         return functional.fitnet(student, teacher, reduction=reduction)
 
@@ -39,6 +41,8 @@ class AttentionTransfer(nn.Module):
         >>> AttentionTransfer()(student, teacher, reduction="none").shape
         torch.Size([2])
     """
+
+    any_memory_format = True
 
     def __init__(self, p: Number = 2) -> None:
         super().__init__()
@@ -60,6 +64,8 @@ class NST(nn.Module):
         torch.Size([])
     """
 
+    any_memory_format = True
+
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], *, reduction: Reduction = "mean") -> Tensor:
         check_maps(student, teacher)
         return functional.nst(student, teacher, reduction=reduction)
@@ -77,6 +83,8 @@ class FSP(nn.Module):
         >>> FSP()(layers, layers)
         tensor(0.)
     """
+
+    any_memory_format = True
 
     def build(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
         """Pair the layers. Raises UserError for less than two."""

@@ -34,6 +34,8 @@ class ReviewKD(nn.Module):
         torch.Size([])
     """
 
+    any_memory_format = True
+
     def __init__(self, max_width: int = 512) -> None:
         super().__init__()
         check_constant(max_width=max_width)

@@ -31,6 +31,8 @@ class VID(nn.Module):
         torch.Size([])
     """
 
+    any_memory_format = True
+
     def __init__(self, initial_variance: float = 5.0, eps: float = 1e-5) -> None:
         super().__init__()
         check_constant(eps=eps, initial_variance=initial_variance)

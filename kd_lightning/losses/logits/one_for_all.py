@@ -34,6 +34,7 @@ class OFA(nn.Module):
     """
 
     outputs = "classes"
+    any_memory_format = True
 
     def __init__(self, eps: Number = 1.0, temperature: Number = 1.0) -> None:
         super().__init__()

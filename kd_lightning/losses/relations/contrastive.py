@@ -41,6 +41,8 @@ class CRD(nn.Module):
         torch.Size([])
     """
 
+    any_memory_format = True
+
     synchronizes_buffers = True  # several ranks' banks move alike
     key: Tensor  # 0-d, decides the negatives; one more after each training step
 
