@@ -1,7 +1,8 @@
 """How Hydra composes configs here: a user's own come first, and a multirun knows the groups that it sweeps over."""
 
-from collections.abc import Callable
-from functools import cache
+import re
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
+from kd_lightning.config.missing import explain_missing, refuse_swept
+from kd_lightning.config.packaged import defaults_of, holds_parts_by_name, packaged, without_defaults
 from kd_lightning.config.targets import leave_out_replaced, with_new_targets
+from kd_lightning.config.unread import EXTRA
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import raise_missing_key
 from kd_lightning.experiment.config import as_typed, conf_dir
 
 NETWORKS = ("student", "teacher")
 OWN = ("command-line", "hydra.searchpath in command-line", "hydra.searchpath in main")  # what Hydra calls these sources
+OWN_KEY = re.compile(rf"\+*{EXTRA}[.=]")
 
 
 @cache
@@ -43,16 +48,21 @@ def compose_own_configs_first() -> None:
     ) -> DictConfig:
         firsts = first_choices(self, overrides) if run_mode == RunMode.MULTIRUN else overrides
         parsed = OverridesParser.create(config_loader=self).parse_overrides(firsts)
-        chosen = with_new_targets(firsts, parsed)
+        chosen = with_own_keys(with_new_targets(firsts, parsed))
         try:
             config = load(self, config_name, chosen, run_mode, **options)
         except HydraException as error:
+            if config_name is not None:
+                compose = partial(load, self, config_name, run_mode=run_mode, **options)
+                explain_missing(error, chosen, parsed, compose, sweeps_groups=firsts != overrides)
             if firsts != overrides:
                 raise_missing_key(error, firsts, "job 0")
             raise
         leave_out_replaced(config, parsed)
         if config_name is not None:
             check_own_configs(config)
+        if config_name is not None and options.get("validate_sweep_overrides", True):  # else it looks for hydra.mode
+            refuse_swept(config, parsed, sweeps_groups=firsts != overrides)
         if chosen != overrides:
             with open_dict(config.hydra):
                 typed = dict(zip(chosen, overrides, strict=True))
@@ -62,6 +72,11 @@ def compose_own_configs_first() -> None:
     ConfigRepository.initialize_sources = own_first  # type: ignore[method-assign]
     CachingConfigRepository.initialize_sources = initialize_uncached  # type: ignore[method-assign]
     setattr(ConfigLoaderImpl, "load_configuration", with_swept_groups)  # noqa: B010
+
+
+def with_own_keys(lines: Sequence[str]) -> list[str]:
+    """The same overrides, those of a user's own keys as ones that add the key where it is not yet."""
+    return [f"++{line.lstrip('+')}" if OWN_KEY.match(line) else line for line in lines]
 
 
 def first_choices(loader: ConfigLoaderImpl, overrides: list[str]) -> list[str]:
@@ -111,18 +126,10 @@ def refuse_incomplete(name: str, needed: Callable[[str], list[str]], part: DictC
         )
 
 
-def packaged(name: str) -> dict[str, Any]:
-    """A packaged config as it is written; empty where there is none."""
-    file = conf_dir() / f"{name}.yaml"
-    values: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file.exists() else {}
-    return values if isinstance(values, dict) else {}
-
-
 def needed_at_root(name: str) -> list[str]:
     """The keys of a root config, and the groups that it composes by default."""
-    values = packaged(name)
-    groups = [group for entry in values.get("defaults", []) if isinstance(entry, dict) for group in entry.items()]
-    return [*(str(group) for group, choice in groups if choice and group != "hydra"), *without_defaults(values)]
+    chosen = [group for group, choice in defaults_of(name).items() if choice and group != "hydra"]
+    return [*chosen, *(key for key, value in without_defaults(packaged(name)).items() if value != {})]
 
 
 def needed_in_group(name: str) -> list[str]:
@@ -130,13 +137,9 @@ def needed_in_group(name: str) -> list[str]:
 
     Student and teacher are networks where they have no `_target_`.
     """
-    keys = without_defaults(packaged(name))
+    keys = list(without_defaults(packaged(name)))
     if name.partition("/")[0] in NETWORKS:
         return [key for key in keys if key != "_target_"]
     if "_target_" in keys:
         return ["_target_"]
-    return [] if name.partition("/")[0] in ("loss", "callbacks", "logger") else keys
-
-
-def without_defaults(values: dict[str, Any]) -> list[str]:
-    return [str(key) for key in values if key != "defaults"]
+    return [] if holds_parts_by_name(name.partition("/")[0]) else keys

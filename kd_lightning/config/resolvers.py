@@ -7,6 +7,8 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+PAIRS = "pairs"  # the root key of values by TEACHER_STUDENT
+
 
 def cross_entropy_weight(alpha: float | DictConfig, *, _root_: DictConfig) -> float | DictConfig:
     """1-alpha where a soft-target term stands beside the cross-entropy, else 1; of a schedule another one."""
@@ -31,7 +33,7 @@ def is_soft_target(target: str) -> bool:
 def for_pair(name: str, default: float, *, _root_: DictConfig) -> float:
     """What `pairs` sets by this name for TEACHER_STUDENT, else the default."""
     pair = f"{_root_.teacher.get('model')}_{_root_.student.get('model')}"
-    value: float = ((_root_.get("pairs") or {}).get(pair) or {}).get(name, default)
+    value: float = ((_root_.get(PAIRS) or {}).get(pair) or {}).get(name, default)
     return value
 
 

@@ -107,14 +107,16 @@ def _with_key(raised: str, message: str) -> str:
     return message if message.startswith(f"{key.partition('.')[0]}.") else f"{key}.{message}"
 
 
-def raise_missing_key(error: Exception, overrides: list[str], job: str) -> None:
+def raise_missing_key(error: BaseException, overrides: list[str], job: str) -> None:
     """Raise `UserError` where Hydra knows no key that all jobs of a sweep are given."""
     missing = re.match(r"Could not override '([^']+)'", str(error))
     if missing is None:
         return
     key, group = missing[1], missing[1].partition(".")[0]
     given = {line.partition("=")[0]: line for line in overrides}
+    if group not in given or group == key:
+        return
     raise UserError(
-        f"{given.get(key, key)}: {given.get(group, group)} has no such key ({job}); sweep over configs that have it, "
+        f"{given.get(key, key)}: {given[group]} has no such key ({job}); sweep over configs that have it, "
         f"or give it as ++{given.get(key, key)}"
     ) from error

@@ -103,7 +103,7 @@ def compose(config: DictConfig, number: int, overrides: list[str], name: str) ->
     try:
         composed: Any = hydra.config_loader.load_sweep_config(config, overrides)
     except BAD_INPUT as error:
-        raise_missing_key(error, overrides, name)
+        raise_missing_key(error.__cause__ or error, overrides, name)
         raise UserError(f"{one_line(error)} ({name})") from error
     with open_dict(composed):
         composed.hydra.job.id, composed.hydra.job.num = f"job_{number}", number

@@ -178,7 +178,7 @@ def test_a_report_tells_nothing_of_the_readers_environment(
 def test_a_run_writes_no_secret_of_the_environment(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_API_KEY", "not-to-be-told")
     options = ("teacher=none", "trainer.max_epochs=1", "callbacks.progress_bar=null", "hydra.run.dir=run")
-    outcome = command("kd-train", *options, "+note=for ${oc.env:MY_API_KEY}")
+    outcome = command("kd-train", *options, "extra.note=for ${oc.env:MY_API_KEY}")
     assert outcome.code == 0, outcome.errors
     for path in Path("run").rglob("*"):
         assert path.is_dir() or b"not-to-be-told" not in path.read_bytes(), path

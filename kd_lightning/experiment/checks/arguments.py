@@ -41,21 +41,30 @@ def check_call(call: Mapping[Any, Any], key: str) -> None:
     target = found(call["_target_"], key)
     if not str(call["_target_"]).startswith(RELEASED):
         return
-    parameters = dict(parameters_of(target))
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    hints = hints_of(target)
+    parameters, hints = dict(parameters_of(target)), hints_of(target)
     for name, value in call.items():
         if str(name).startswith("_"):
             continue
-        if name not in parameters and not takes_all:
-            close = get_close_matches(str(name), parameters, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise UserError(
-                f"{key}.{name}={value}: {call['_target_']} has no such argument; {hint}it takes {', '.join(parameters)}"
-            )
+        refuse_further(call["_target_"], str(name), value, key)
         default = parameters[name].default if name in parameters else inspect.Parameter.empty
         if not fits(value, hints.get(name, Any)) and not (value is None and default is None):
             raise UserError(f"{key}.{name}={value}: must be {described(hints[name])}")
+
+
+def refuse_further(target: str, name: str, value: Any, key: str) -> None:
+    """Raise `UserError` where the class or function has no argument of this name."""
+    if takes(target, name, key):
+        return
+    names = [name for name, _ in parameters_of(found(target, key))]
+    close = get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UserError(f"{key}.{name}={value}: {target} has no such argument; {hint}it takes {', '.join(names)}")
+
+
+def takes(target: str, name: str, key: str) -> bool:
+    """Whether a class or function has an argument of this name, or takes any. Raises UserError for one not found."""
+    parameters = dict(parameters_of(found(target, key)))
+    return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def found(name: Any, key: str) -> Any:

@@ -20,8 +20,18 @@ from kd_lightning.system.records import Damaged, Each, damaged, fault, warn_once
 
 INITIALIZATION = "initialization"  # the folder of the training before the training
 
-# What may differ when a run is taken up again: where it runs, what it shows and what it measures.
-FREE = ("paths", "hydra", "logger", "callbacks", "test", "on_nonfinite", *(f"trainer.{name}" for name in SHAPELESS))
+# What may differ when a run is taken up again: where it runs, what it shows and what it measures. What the user's own
+# keys decide stands where they are referred to.
+FREE = (
+    "paths",
+    "hydra",
+    "logger",
+    "callbacks",
+    "test",
+    "on_nonfinite",
+    "extra",
+    *(f"trainer.{name}" for name in SHAPELESS),
+)
 
 
 def same_config(config: DictConfig, folder: Path, batch_size: int) -> DictConfig:

@@ -1,0 +1,107 @@
+"""A key on a command line, without a + in front, that the config does not have: what to do instead."""
+
+import copy
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kd_lightning.config.packaged import files_of, groups, holds_parts_by_name, packaged
+from kd_lightning.config.references import Path
+from kd_lightning.config.unread import TARGET, at, refuse_unread, shown, similar, values_and_root
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.checks.arguments import refuse_further
+
+REFUSED = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
+Compose = Callable[[list[str]], DictConfig]
+
+
+def explain_missing(
+    error: HydraException, lines: Sequence[str], parsed: Sequence[Override], compose: Compose, sweeps_groups: bool
+) -> None:
+    """Raise `UserError` where Hydra found no key for one of the overrides, with what may have been meant.
+
+    `compose` gives the config with other overrides. Where a sweep varies the key's group other jobs may have the key:
+    then only what nothing reads is refused.
+    """
+    refused = REFUSED.match(str(error))
+    missing = next((one for one in parsed if refused is not None and one.key_or_group == refused[1]), None)
+    if missing is None or missing.is_hydra_override():
+        return
+    kept = [(line, one) for line, one in zip(lines, parsed, strict=True) if one is not missing or not one.is_delete()]
+    try:
+        config = compose([added(line, one) for line, one in kept])
+    except HydraException:  # of something else that is wrong
+        return
+    path = tuple(str(missing.key_or_group).split("."))
+    if missing.is_delete():
+        raise not_there(str(missing.input_line), path, config)
+    refuse_unread(config, texts_of_sweep(parsed))
+    if not (sweeps_groups and path[0] in {one.key_or_group for one in parsed}):
+        raise not_there_yet(str(missing.input_line), path, config) from error
+
+
+def added(line: str, override: Override) -> str:
+    """An override of a key's value as one that adds the key where it is not there."""
+    chooses = override.key_or_group in groups() and not isinstance(override.value(), dict)
+    sets_a_key = override.type is OverrideType.CHANGE and not override.is_hydra_override() and not chooses
+    return f"++{line}" if sets_a_key and not line.startswith("+") else line
+
+
+def not_there(line: str, path: Path, config: DictConfig) -> UserError:
+    """What is said of a key that is not there to be changed or taken away."""
+    values, root = values_and_root(config)
+    wrong = next((i for i in range(len(path)) if at(path[: i + 1], values) is None), len(path) - 1)
+    meant = similar(path, wrong, values, root)
+    hint = f"; did you mean {' or '.join(meant)}?" if meant else ""
+    return UserError(f"{line}: this run has no {'.'.join(path[: wrong + 1])}{hint}")
+
+
+def not_there_yet(line: str, path: Path, config: DictConfig) -> UserError:
+    """What is said of a key that the config could have."""
+    values, _ = values_and_root(config)
+    if not refuse_argument(path, values) and holds_parts_by_name(path[0]):
+        bringing = [name.replace("/", "=", 1) for name in files_of(path[0]) if path[1] in packaged(name)]
+        if len(path) > 2 and bringing:
+            return UserError(f"{line}: this run has no {'.'.join(path[:2])}; choose {' or '.join(bringing)} besides")
+        if not isinstance(at(path, values), dict):
+            return not_there(line, path, config)
+    return UserError(f"{line}: is not in the config yet; +{line} adds it")
+
+
+def refuse_argument(path: Path, values: Mapping[str, Any]) -> bool:
+    """Whether a key is an argument of what is made by a `_target_`. Raises UserError where that does not take it."""
+    made = [i for i in range(len(path)) if isinstance(part := at(path[:i], values), dict) and TARGET in part]
+    if not made:
+        return False
+    above, name = path[: made[-1]], path[made[-1]]
+    refuse_further(str(at(above, values)[TARGET]), name, shown(at((*above, name), values)), ".".join(above))
+    return True
+
+
+def refuse_swept(config: DictConfig, parsed: Sequence[Override], sweeps_groups: bool) -> None:
+    """Raise `UserError` for a key that nothing reads, of a config or among those that a multirun varies besides."""
+    varied = {str(one.key_or_group): str(one.input_line).partition("=")[2] for one in parsed if one.is_sweep_override()}
+    varied |= {str(key).lstrip("+"): str(text) for key, text in (config.hydra.sweeper.get("params") or {}).items()}
+    choices = groups() | set(config.hydra.runtime.choices)
+    changed = copy.deepcopy(config) if varied else config
+    new: list[Path] = []
+    for key, text in varied.items():
+        with suppress(OmegaConfBaseException):  # of a key below a value, which is told of where a job is composed
+            if key not in choices and OmegaConf.select(config, key, throw_on_resolution_failure=False) is None:
+                OmegaConf.update(changed, key, text, force_add=True)
+                new.append(tuple(key.split(".")))
+    refuse_unread(changed, texts_of_sweep(parsed))
+    values, _ = values_and_root(changed)
+    for path in new if not sweeps_groups else ():
+        refuse_argument(path, values)
+
+
+def texts_of_sweep(parsed: Sequence[Override]) -> list[str]:
+    """What a multirun varies, as typed: it may refer to keys of the config that all jobs share."""
+    return [str(one.input_line) for one in parsed if one.is_sweep_override()]
