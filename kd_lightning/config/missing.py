@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.config.packaged import files_of, groups, holds_parts_by_name, packaged
 from kd_lightning.config.references import Path
-from kd_lightning.config.unread import TARGET, at, refuse_unread, shown, similar, values_and_root
+from kd_lightning.config.unread import TARGET, at, keys_of, refuse_unread, shown, similar, values_and_root
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.arguments import refuse_further
 
@@ -43,7 +43,7 @@ def explain_missing(
         raise not_there(str(missing.input_line), path, config)
     refuse_unread(config, texts_of_sweep(parsed))
     if not (sweeps_groups and path[0] in {one.key_or_group for one in parsed}):
-        raise not_there_yet(str(missing.input_line), path, config) from error
+        raise not_there_yet(str(missing.input_line), path, missing.value(), config) from error
 
 
 def added(line: str, override: Override) -> str:
@@ -62,16 +62,19 @@ def not_there(line: str, path: Path, config: DictConfig) -> UserError:
     return UserError(f"{line}: this run has no {'.'.join(path[: wrong + 1])}{hint}")
 
 
-def not_there_yet(line: str, path: Path, config: DictConfig) -> UserError:
-    """What is said of a key that the config could have."""
+def not_there_yet(line: str, path: Path, value: Any, config: DictConfig) -> UserError:
+    """What is said of a key, or of those of a mapping, that the config could have."""
     values, _ = values_and_root(config)
-    if not refuse_argument(path, values) and holds_parts_by_name(path[0]):
+    inner = [(*path, *below) for below in keys_of(value)] if isinstance(value, dict) else []
+    are_arguments = [refuse_argument(key, values) for key in (path, *inner)]
+    if not any(are_arguments) and holds_parts_by_name(path[0]):
         bringing = [name.replace("/", "=", 1) for name in files_of(path[0]) if path[1] in packaged(name)]
         if len(path) > 2 and bringing:
             return UserError(f"{line}: this run has no {'.'.join(path[:2])}; choose {' or '.join(bringing)} besides")
         if not isinstance(at(path, values), dict):
             return not_there(line, path, config)
-    return UserError(f"{line}: is not in the config yet; +{line} adds it")
+    sign = "++" if inner else "+"  # a mapping may be there in part
+    return UserError(f"{line}: is not in the config yet; {sign}{line} adds it")
 
 
 def refuse_argument(path: Path, values: Mapping[str, Any]) -> bool:

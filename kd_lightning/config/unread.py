@@ -72,14 +72,14 @@ def unknown(values: Mapping[Any, Any], path: Path, root: str) -> Iterator[Path]:
     by_name = bool(path) and path[-1] in groups() and holds_parts_by_name(path[-1])
     if by_name:
         strange = without_part(values, path, root)
-    elif len(path) == 1 and (target := laid_over(path[0], root)) is not None:
-        strange = []
-        for name in not_known(names, path, root):
-            refuse_further(target, name, shown(values[name]), path[0])
     elif len(path) > 1 and path[-1] in groups():  # what differs from the group of this name, and is checked with it
         return
     else:
         strange = not_known(names, path, root)
+        if strange and len(path) == 1 and (target := laid_over(path[0], root)) is not None:
+            for name in strange:
+                refuse_further(target, name, shown(values[name]), path[0])
+            return
     yield from ((*path, name) for name in strange)
     for name, inner in values.items():
         if isinstance(inner, dict) and str(name) not in strange and not by_name:
