@@ -24,6 +24,7 @@ from kd_lightning.config.packaged import (
 from kd_lightning.config.references import Path, references
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.arguments import refuse_further, takes
+from kd_lightning.experiment.config import as_typed
 
 EXTRA = "extra"  # a user's own keys
 TARGET = "_target_"
@@ -41,8 +42,12 @@ def refuse_unread(config: DictConfig, lines: Sequence[str] = ()) -> None:
     hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
     hydra.pop("overrides")  # as typed, and no value itself
     referred = [*references({**values, "hydra": hydra}), *references(list(lines))]
+    typed = [tuple(line.lstrip("+").partition("=")[0].split(".")) for line in as_typed(config.hydra.overrides.task)]
     for path in suspects:
-        if not any(touches(key, path) for place, key in referred if place[: len(path)] != path):
+        is_read = any(touches(key, path) for place, key in referred if place[: len(path)] != path)
+        # A packaged config may bring a key that only a value reads which another config replaces.
+        is_brought = any(True for _ in values_at(path, root)) and not any(touches(key, path) for key in typed)
+        if not is_read and not is_brought:
             raise unread(path, values, root)
 
 

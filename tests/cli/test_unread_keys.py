@@ -60,6 +60,7 @@ def test_it_is_refused_with_what_is_close(command: Command, typed: str, told: st
         (["~temprature"], "~temprature: this run has no temprature; did you mean temperature?"),
         (["student={model: resnet8, foo: 1}"], "student.foo=1: kd_lightning"),
         (["trainer.detect_anomaly=true"], "is not in the config yet; +trainer.detect_anomaly=true adds it"),
+        (["method=dkd", "loss.dkd.loss.beta=2", "+pairs.a_b.beta=3"], "nothing reads this key"),
         (["seed=1", "+method.loss=1"], "method chooses a config by its name"),
     ],
 )
@@ -162,6 +163,7 @@ def test_a_users_own_keys_stand_under_extra(command: Command, arguments: list[st
         ["+table={small: 4}", "+size=small", "student.model='digits_cnn_${table.${size}}'"],
         ["+width=4", "student.model=digits_cnn_${oc.select:width,8}"],
         ["method=mlkd", "+pairs.mine_yours={lr: 0.5}"],
+        ["method=dkd", "loss.dkd.loss.beta=2"],  # which alone would read the method's pairs
         ["method=ab", "initialization.epochs=1", "initialization.loss.ab.projector=null"],
         ["teacher=moving_average", "teacher.decay=0.9"],
         ["student.model={_target_: own.Net, _partial_: true, depth: {any: thing}}", "student.taps={mine: layer1}"],
