@@ -113,10 +113,10 @@ def groups() -> dict[str, list[Config]]:
 
 
 def table(keys: list[Key]) -> Iterator[str]:
-    yield "| key | value | |"
-    yield "|-|-|-|"
+    yield "| key | |"
+    yield "|-|-|"
     for key in keys:
-        yield f"| {code(key.name)} | {code(key.value)} | {plain(key.comment)} |"
+        yield f"| {code(f'{key.name}={key.value}' if key.value else key.name)} | {plain(key.comment)} |"
 
 
 def code(text: str) -> str:
