@@ -105,7 +105,7 @@ ROWS, TO_COME = "metrics_rows", "metrics_row_to_come"
 
 
 class MetricsRows(Callback):
-    """Notes in each checkpoint how many rows metrics.csv has, and has a resumed training go on behind them.
+    """Notes in each checkpoint how many rows metrics.csv has, and which, and has a resumed training go on behind them.
 
     A checkpoint at the end of a batch comes before that batch's row, and holds it.
     """
@@ -116,8 +116,8 @@ class MetricsRows(Callback):
             checkpoint[TO_COME] = pending_row(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        for file, rows in zip(files_of(trainer), checkpoint.get(ROWS, []), strict=False):
-            file.go_on(rows, checkpoint["global_step"], checkpoint.get(TO_COME))
+        for file, (rows, told) in zip(files_of(trainer), checkpoint.get(ROWS, []), strict=False):
+            file.go_on(rows, told, checkpoint["global_step"], checkpoint.get(TO_COME))
 
 
 def files_of(trainer: Trainer) -> list[MetricsFile]:

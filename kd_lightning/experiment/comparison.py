@@ -38,6 +38,7 @@ from kd_lightning.tasks import Task
 from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.arrays import Arrays, write_evaluation
 from kd_lightning.tracking.environment import environment
+from kd_lightning.tracking.metrics_rows import write_checksums
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 
@@ -122,5 +123,6 @@ def write_files(
     write_json(folder / "environment.json", environment())
     write_evaluation(folder, constants, arrays)
     write_figures(folder, drawn(task, arrays, constants))
+    write_checksums(folder)
     write_json(folder / "summary.json", summary)
     write_run_page(folder)

@@ -8,11 +8,10 @@ from omegaconf import DictConfig
 from kd_lightning.experiment.comparison import compare
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import finished, same_config
-from kd_lightning.experiment.folder.stored_config import save_config, stored_values
+from kd_lightning.experiment.folder.stored_config import is_stored, save_config
 from kd_lightning.reporting.pages.page import NAME as PAGE
 from kd_lightning.reporting.pages.page import write_run_page
 from kd_lightning.system.files import set_aside_folder
-from kd_lightning.system.records import Damaged
 
 
 def run(experiment: Experiment, folder: Path) -> dict[str, Any]:
@@ -29,9 +28,7 @@ def run(experiment: Experiment, folder: Path) -> dict[str, Any]:
 
 def mend(config: DictConfig, folder: Path) -> None:
     """Write anew what a kill or damage took of a finished run's config and page."""
-    try:
-        stored_values(folder)
-    except Damaged:  # which was told where the configs were compared
+    if not is_stored(folder):
         save_config(config, folder)
     if not is_whole(folder / PAGE):
         set_aside_folder(folder / PAGE)

@@ -6,9 +6,9 @@ from typing import Any
 import yaml
 
 from kd_lightning.runs.folder import goes_on
-from kd_lightning.system.records import NONE, Each, read_record
+from kd_lightning.system.records import NONE, Each, read_record, warn_of_absent
 
-AS_COMPOSED, RESOLVED = ".hydra/config.yaml", ".hydra/resolved.yaml"
+AS_COMPOSED, RESOLVED, OVERRIDES = ".hydra/config.yaml", ".hydra/resolved.yaml", ".hydra/overrides.yaml"
 CONFIG = {
     "paths": Each(object, {"output_dir": str}),
     "seed": int,
@@ -21,14 +21,15 @@ CONFIG = {
 }
 
 
-def stored_values(folder: Path) -> dict[str, Any] | None:
+def stored_values(folder: Path, *, strict: bool = False) -> dict[str, Any] | None:
     """The values of a run's config, as they were written; None where the folder has none.
 
-    Raises `Damaged` for a file that is damaged, or no config of kd-train's.
+    Raises `Damaged` for a file that is damaged, or no config of kd-train's; `strict` as in `read_record`.
     """
     for name in (RESOLVED, AS_COMPOSED):
         remedy = f"to write it anew, {goes_on(folder)}"
-        values: dict[str, Any] | None = read_record(folder / name, CONFIG, yaml.safe_load, remedy)
+        values: dict[str, Any] | None = read_record(folder / name, CONFIG, yaml.safe_load, remedy, strict=strict)
         if values is not None:
+            warn_of_absent(folder / RESOLVED, f"{AS_COMPOSED} is read; {remedy}")
             return values
     return None

@@ -14,7 +14,8 @@ from kd_lightning.system.files import remove_unfinished
 from kd_lightning.system.records import NONE, NUMBER, Each, archive_is_damaged, read_record, sound_record, warn_once
 from kd_lightning.terminal import is_first_rank
 
-RECORD_OF_A_SWEEP = "multirun.yaml"  # which Hydra writes beside the jobs
+# What stands beside a sweep's jobs: Hydra's config, what was planned, what came out.
+RECORD_OF_A_SWEEP, PLANNED, SELECTION = "multirun.yaml", "planned.json", "sweep.json"
 STATUS_OF_A_JOB = "status.json"
 SUMMARY = "summary.json"
 NETWORK = Each((*NUMBER, NONE), {"model": str})
@@ -111,7 +112,11 @@ def sweep_of(folder: Path) -> Path | None:
     """The folder of the sweep that the run in `folder` is a job of, however deep below it; None for any other run."""
     if not (folder / STATUS_OF_A_JOB).exists():
         return None
-    return next((above for above in folder.resolve().parents if (above / RECORD_OF_A_SWEEP).exists()), None)
+    return next((above for above in folder.resolve().parents if is_sweep(above)), None)
+
+
+def is_sweep(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (RECORD_OF_A_SWEEP, PLANNED, SELECTION))
 
 
 def remove_folder(folder: Path) -> None:

@@ -1,19 +1,20 @@
 """From folders to the runs in them: one run, several, or all jobs of a sweep."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kd_lightning.errors import UserError
 from kd_lightning.runs.collection import Collection
-from kd_lightning.runs.folder import RECORD_OF_A_SWEEP
-from kd_lightning.runs.planned import read_planned
+from kd_lightning.runs.folder import SELECTION, STATUS_OF_A_JOB, is_sweep
+from kd_lightning.runs.planned import Planned, read_planned
 from kd_lightning.runs.run import MISSING, Run, is_run, read_run, split
-from kd_lightning.runs.status import in_order, job_folders
-from kd_lightning.system.records import NONE, Each, sound_record
+from kd_lightning.runs.status import FAILED, FINISHED, in_order
+from kd_lightning.system.records import NONE, Each, sound_record, warn_of_absent
 
 RECORD = {"jobs": int, "selected": ({"overrides": Each(object), "jobs": [str]}, NONE)}
+NOT_SELECTED = "what was selected is not shown; the same kd-train -m makes it anew"
 
 
 def read(paths: Sequence[Path]) -> Collection:
@@ -39,19 +40,29 @@ def read_sweep(folder: Path) -> Collection | None:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder that kd-train printed, or a multirun's")
-    recorded = (folder / RECORD_OF_A_SWEEP).exists()
-    begun = [*(job_folders(folder) if recorded else (path for path in folder.iterdir() if is_run(path)))]
+    recorded = is_sweep(folder)
+    begun = [*(jobs_in(folder) if recorded else (path for path in folder.iterdir() if is_run(path)))]
     if is_run(folder) or not (begun or recorded):
         return None
-    record = sound_record(
-        folder / "sweep.json", RECORD, "what was selected is not shown; the same kd-train -m makes it anew"
-    )
     places = sorted((path.relative_to(folder) for path in begun), key=in_order)
     runs = [read_run(folder / place, str(place)) for place in places]
-    planned = read_planned(folder)
+    planned = (read_planned(folder) if recorded else None) or Planned()
+    if planned.count and sum(run.status in (FINISHED, FAILED) for run in runs) >= planned.count:
+        warn_of_absent(folder / SELECTION, NOT_SELECTED)
+    record = sound_record(folder / SELECTION, RECORD, NOT_SELECTED)
     runs = sorted([*runs, *not_begun(folder, planned.jobs, runs)], key=lambda run: in_order(Path(run.name)))
     jobs = planned.count or (record and record["jobs"])
     return Collection(name_of(folder), runs, True, record, jobs)
+
+
+def jobs_in(folder: Path) -> Iterator[Path]:
+    """The folders of a sweep's jobs that have begun, however deep, with a warning where one lost its status."""
+    for path in folder.iterdir():
+        if is_run(path):
+            warn_of_absent(path / STATUS_OF_A_JOB, "the job is taken for a run that was started by itself")
+            yield path
+        elif path.is_dir() and not path.is_symlink():
+            yield from jobs_in(path)
 
 
 def not_begun(folder: Path, planned: Sequence[Sequence[str]], begun: list[Run]) -> list[Run]:

@@ -13,16 +13,16 @@ import yaml
 from kd_lightning.columns import Compared, compared_by
 from kd_lightning.errors import UserError
 from kd_lightning.runs.caution import with_parts
-from kd_lightning.runs.config import stored_values
-from kd_lightning.runs.folder import goes_on, read_summary
+from kd_lightning.runs.config import AS_COMPOSED, OVERRIDES, stored_values
+from kd_lightning.runs.folder import STATUS_OF_A_JOB, SUMMARY, goes_on, read_summary
 from kd_lightning.runs.overrides import unquoted
 from kd_lightning.runs.status import FINISHED, read_status
 from kd_lightning.runs.values import legible
-from kd_lightning.system.records import Damaged, sound_record, warn_once
+from kd_lightning.system.records import Damaged, sound_record, warn_of_absent, warn_once
 from kd_lightning.tracking.arrays import NAME as EVALUATION
 from kd_lightning.tracking.arrays import sound_arrays
 from kd_lightning.tracking.metrics_rows import NAME as METRICS
-from kd_lightning.tracking.metrics_rows import read_rows
+from kd_lightning.tracking.metrics_rows import checked_rows, read_rows
 
 UNFINISHED, MISSING, DAMAGED = "unfinished", "not begun", "damaged"
 
@@ -78,15 +78,22 @@ class Run:
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """metrics.csv with epoch and step; empty where there is none."""
-        return read_curves(self.folder)
+        """The student's metrics.csv with epoch and step; empty where there is none."""
+        return self.curves_of("")
+
+    def curves_of(self, role: str) -> pd.DataFrame:
+        """The same of another network, where this run trained it."""
+        name = f"{role}/{METRICS}".lstrip("/")
+        rows = read_rows(self.folder / name) if self.summary is None else checked_rows(self.folder, name)
+        return pd.DataFrame(rows).apply(pd.to_numeric, errors="coerce")
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """evaluation.npz; empty where there is none, and with a warning where it is damaged."""
-        return sound_arrays(
-            self.folder / EVALUATION, f"its figures are left out; to make it anew, {goes_on(self.folder)}"
-        )
+        consequence = f"its figures are left out; to make it anew, {goes_on(self.folder)}"
+        if self.summary is not None:
+            warn_of_absent(self.folder / EVALUATION, consequence)
+        return sound_arrays(self.folder / EVALUATION, consequence)
 
 
 def read_run(folder: Path, name: str | None = None) -> Run:
@@ -105,27 +112,26 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     if status is None:
         return Run(folder, name, UNFINISHED if summary is None else FINISHED, overrides, summary)
     seconds = None if status.ended is None else max(0.0, status.ended - status.started)
-    state = UNFINISHED if status.status == FINISHED and summary is None else status.status
+    state = status.status
+    if state == FINISHED and summary is None:
+        warn_of_absent(folder / SUMMARY, f"the job counts as unfinished; to make it anew, {goes_on(folder)}")
+        state = UNFINISHED
     shown = summary if state == FINISHED else None
     return Run(folder, name, state, overrides, shown, status.error, seconds)
 
 
 def is_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("summary.json", "status.json", ".hydra/config.yaml"))
+    return any((folder / name).exists() for name in (SUMMARY, STATUS_OF_A_JOB, AS_COMPOSED))
 
 
 def read_overrides(folder: Path) -> dict[str, str]:
     """What the command line gave a run."""
-    path = folder / ".hydra" / "overrides.yaml"
-    return split(sound_record(path, [str], "what the command line gave is not shown", yaml.safe_load) or [])
+    path, consequence = folder / OVERRIDES, "what the command line gave is not shown"
+    warn_of_absent(path, consequence)
+    return split(sound_record(path, [str], consequence, yaml.safe_load) or [])
 
 
 def split(overrides: Sequence[str]) -> dict[str, str]:
     """KEY=VALUE as a dict, without the marks for keys that are added."""
     pairs = (override.lstrip("+").partition("=") for override in overrides)
     return {key: unquoted(value) for key, _, value in pairs if not key.startswith("~")}
-
-
-def read_curves(folder: Path) -> pd.DataFrame:
-    """A training's metrics.csv; empty where there is none."""
-    return pd.DataFrame(read_rows(folder / METRICS)).apply(pd.to_numeric, errors="coerce")

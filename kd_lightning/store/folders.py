@@ -58,7 +58,8 @@ class Entry:
         except Damaged:
             return f"{name} is damaged; kd-cache rm {self.name}"
         if stored is None:
-            return "unfinished"
+            is_gone = "." not in self.name and (self.path / holds).exists()
+            return f"{name} is not there; kd-cache rm {self.name}" if is_gone else "unfinished"
         if self.kind == "networks" and safetensors_fault(self.path / holds, whole=False) is not None:
             return f"{holds} is damaged; kd-cache rm {self.name}"
         if not (self.path / holds).is_file():
@@ -71,10 +72,10 @@ class Entry:
         if self.kind == "answers":
             data, teacher = stored["data"], stored["teacher"]
             return f"{stored['of']} of {teacher['model']} on {data['name']}, {data['views']} views"
+        key = stored["cache_key"]
         if self.kind == "measurements":
-            return f"test results of {stored['decided_by']['model']} on {stored['decided_by']['data']['name']}"
-        shape = stored["cache_key"]
-        return f"{shape['model']} trained on {shape['data']['name']}, seed {shape['seed']}"
+            return f"test results of {key['model']} on {key['data']['name']}"
+        return f"{key['model']} trained on {key['data']['name']}, seed {key['seed']}"
 
 
 def entries(cache: Path) -> list[Entry]:

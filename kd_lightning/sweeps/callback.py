@@ -45,10 +45,10 @@ class Sweep(Callback):
             at_end.callback(claim(folder).release)
             at_end.callback(discard_empty_sweep, folder)
             self.plan = make_plan(config)
+            write_planned(folder, self.plan.planned)
             # As Hydra's own sweeper does, but not others.
             set_aside_folder(folder / RECORD_OF_A_SWEEP)
             write_text(folder / RECORD_OF_A_SWEEP, OmegaConf.to_yaml(config))
-            write_planned(folder, self.plan.planned)
         except (*BAD_INPUT, OSError) as error:
             end_if_the_disk_is_why(error, folder)
             refused = refusal(error, sys.argv[1:], str(folder)) if isinstance(error, OSError) else error

@@ -12,14 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import as_typed
-from kd_lightning.runs.folder import RECORD_OF_A_SWEEP, remove_folder
-from kd_lightning.runs.planned import NAME as PLANNED
-from kd_lightning.runs.planned import Planned
+from kd_lightning.runs.folder import PLANNED, RECORD_OF_A_SWEEP, remove_folder
+from kd_lightning.runs.planned import Planned, read_planned
 from kd_lightning.runs.status import job_folders
 from kd_lightning.sweeps.guard import LOCK
-from kd_lightning.system.records import Each, sound_record
-
-RECORD = {"hydra": {"sweeper": Each(object), "overrides": {"task": [str]}}}
+from kd_lightning.system.files import finite
 
 
 @dataclass(frozen=True)
@@ -55,18 +52,19 @@ def make_plan(config: DictConfig) -> Plan:
     refuse_another_sweep(config, folder)
     overrides = parse(config)
     search = searches(config.hydra.sweeper)
+    given = as_typed(config.hydra.overrides.task), sweeper_values(config.hydra)
     if search:
         from kd_lightning.sweeps.jobs import check_search
 
         refuse_search_on_test(config)
         check_search(config, overrides)
-        planned = Planned(trials=int(config.hydra.sweeper.n_trials))
+        planned = Planned([], int(config.hydra.sweeper.n_trials), *given)
     else:
         from kd_lightning.sweeps.jobs import check_jobs
 
         jobs = grid(overrides)
         check_jobs(config, jobs)
-        planned = Planned(jobs)
+        planned = Planned(jobs, None, *given)
     swept = dict.fromkeys(override.get_key_element() for override in overrides if override.is_sweep_override())
     return Plan(folder, planned, tuple(swept))
 
@@ -100,33 +98,21 @@ def given(hydra: DictConfig) -> list[str]:
 
 def refuse_another_sweep(config: DictConfig, folder: Path) -> None:
     """Raise `UserError` if the folder holds jobs of a sweep with other overrides."""
-    before, now = read_plan(folder) if has_begun(folder) else None, config.hydra
+    before = read_planned(folder) if has_begun(folder) else None
     if before is None:
         return
-    typed = as_typed(before.overrides.task)
-    if typed != as_typed(now.overrides.task) or sweeper_values(before) != sweeper_values(now):
+    if [*before.given] != as_typed(config.hydra.overrides.task) or before.sweeper != sweeper_values(config.hydra):
         raise UserError(
-            f"hydra.sweep.dir={folder}: holds the sweep {' '.join(typed)}; give the same overrides in "
+            f"hydra.sweep.dir={folder}: holds the sweep {' '.join(before.given)}; give the same overrides in "
             "the same order to go on with it, or another folder"
         )
 
 
-def read_plan(folder: Path) -> DictConfig | None:
-    """Hydra's part of a sweep's record; None where there is none, and with a warning where it is damaged."""
-    found = sound_record(folder / RECORD_OF_A_SWEEP, RECORD, "the sweep is known by its jobs alone", parsed)
-    return None if found is None else DictConfig(found).hydra
-
-
-def parsed(text: str) -> Any:
-    """The plain values of a config's text; nothing in it is resolved."""
-    return OmegaConf.to_container(OmegaConf.create(text))
-
-
 def sweeper_values(hydra: DictConfig) -> dict[str, Any]:
-    """What decides the jobs beside the command line; there may be more of them later."""
-    values = OmegaConf.to_container(hydra.sweeper)
+    """What decides the jobs beside the command line, as planned.json holds it; there may be more of them later."""
+    values = OmegaConf.to_container(hydra.sweeper, enum_to_str=True)
     assert isinstance(values, dict)
-    return {str(name): value for name, value in values.items() if name != "n_trials"}
+    return {str(name): finite(value) for name, value in values.items() if name != "n_trials"}
 
 
 def refuse_search_on_test(config: DictConfig) -> None:

@@ -7,6 +7,7 @@ from statistics import mean
 from typing import Any
 
 from kd_lightning.columns import Column
+from kd_lightning.runs.folder import SELECTION
 from kd_lightning.runs.status import FAILED, FINISHED, Status
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.system.files import write_json
@@ -75,4 +76,4 @@ def write_sweep(plan: Plan, statuses: Mapping[str, Status], selected: Configurat
         jobs = list(selected.finished)
         record["selected"] = {"overrides": selected.choices, "jobs": jobs, "validation": selected.mean}
     record |= {"finished": states.count(FINISHED), "failed": states.count(FAILED)}
-    write_json(plan.folder / "sweep.json", record)
+    write_json(plan.folder / SELECTION, record)

@@ -35,10 +35,7 @@ class Each:
 
 
 def sealed_json(text: str) -> str:
-    """JSON with a last line that holds its checksum in blanks: a key would be one of the file's own to other readers.
-
-    Who writes the file anew leaves it out, and then the content alone is checked.
-    """
+    """JSON with a last line that holds its checksum in blanks: a key would be one of its own to other readers."""
     bits = f"{zlib.crc32(text.encode()):032b}"
     return f"{text}{bits.translate(BLANKS)}\n"
 
@@ -48,41 +45,61 @@ def sealed_yaml(text: str) -> str:
     return f"{text}# crc32: {zlib.crc32(text.encode()):08x}\n"
 
 
-def read_record(path: Path, shape: Any, parse: Callable[[str], Any] = json.loads, remedy: str = "") -> Any:
+def read_record(
+    path: Path, shape: Any, parse: Callable[[str], Any] = json.loads, remedy: str = "", *, strict: bool = False
+) -> Any:
     """What a file holds; None where it is not there.
 
     Raises `Damaged`, which ends with the remedy, where it is not as it was written, or not of this shape; see `fault`.
+    One without its checksum, as somebody who edits it may leave it, is taken as it stands, with a warning; `strict`,
+    for what is easily made anew, has it count as damaged.
     """
     try:
-        return _read(path, shape, parse)
+        return _read(path, shape, parse, strict)
     except Damaged as error:
         raise Damaged(f"{error}; {remedy}" if remedy else str(error)) from None
 
 
-def sound_record(path: Path, shape: Any, consequence: str, parse: Callable[[str], Any] = json.loads) -> Any:
+def sound_record(
+    path: Path, shape: Any, consequence: str, parse: Callable[[str], Any] = json.loads, *, strict: bool = False
+) -> Any:
     """The same; None with a warning, which ends with the consequence, where the file is damaged."""
     try:
-        return _read(path, shape, parse)
+        return _read(path, shape, parse, strict)
     except Damaged as error:
         warn_once(f"{error}; {consequence}")
         return None
 
 
-def _read(path: Path, shape: Any, parse: Callable[[str], Any]) -> Any:
-    content = read_sealed(path)
-    if content is None:
+def warn_of_absent(path: Path, consequence: str) -> None:
+    """Say that a file is not there, which others beside it tell that it was written."""
+    if not path.exists():
+        warn_once(f"{path}: is not there any more; {consequence}")
+
+
+def _read(path: Path, shape: Any, parse: Callable[[str], Any], strict: bool) -> Any:
+    found = _text_of(path)
+    if found is None:
         return None
+    content, is_sealed = found
     try:
         value = parse(content)
     except Exception as error:  # a damaged file can raise anything
         raise damaged(path, "is empty" if not content.strip() else "cannot be parsed") from error
     if (wrong := fault(value, shape)) is not None:
         raise damaged(path, wrong)
+    if not is_sealed and strict:
+        raise damaged(path, "its checksum is not there")
+    if not is_sealed:
+        warn_once(f"{path}: has no checksum, as if it was cut or changed by hand; it is taken as it stands")
     return value
 
 
-def read_sealed(path: Path) -> str | None:
-    """A file's text, without a seal; None where it is not there. Raises `Damaged` where it was changed."""
+def _text_of(path: Path) -> tuple[str, bool] | None:
+    """A file's text, and whether a checksum stood behind it; None where it is not there.
+
+    Raises `Damaged` where it was changed.
+    """
     try:
         content = path.read_bytes()
         for seal, bits in (SEALED_JSON, SEALED_YAML):
@@ -90,7 +107,8 @@ def read_sealed(path: Path) -> str | None:
                 content = content[: found.start()]
                 if zlib.crc32(content) != bits(found[1]):
                     raise damaged(path, "its checksum is another")
-        return content.decode()
+                return content.decode(), True
+        return content.decode(), False
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -10,7 +10,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.system.disk import writing
 from kd_lightning.system.files import set_aside_folder, synced, write_text
-from kd_lightning.tracking.metrics_rows import NAME, Row, columns_of, read_rows, text_of
+from kd_lightning.system.records import damaged, warn_once
+from kd_lightning.tracking.metrics_rows import NAME, Row, checksum, columns_of, read_rows, text_of
 
 
 class MetricsFile(Logger):
@@ -23,7 +24,7 @@ class MetricsFile(Logger):
     def __init__(self, save_dir: str) -> None:
         super().__init__()
         self.path = Path(save_dir) / NAME
-        self.rows = 0
+        self.rows, self.checksum = 0, 0
         self._columns: list[str] | None = None  # None before the first row of this process
 
     @property
@@ -53,24 +54,28 @@ class MetricsFile(Logger):
         else:
             self._begin([*read_rows(self.path), row])
         self.rows += 1
+        self.checksum = checksum([row], self.checksum)
 
-    def sync(self) -> int:
-        """How many rows there are, all of them on disk whatever happens to the machine."""
+    def sync(self) -> tuple[int, int]:
+        """How many rows there are, all of them on disk whatever happens to the machine, and their checksum."""
         if self._columns is not None:
             synced(self.path)
-        return self.rows
+        return self.rows, self.checksum
 
     @rank_zero_only
-    def go_on(self, rows: int, step: int, to_come: Row | None = None) -> None:
+    def go_on(self, rows: int, told: int, step: int, to_come: Row | None = None) -> None:
         """Go on behind so many rows, and those behind them of steps before `step`, which ended the batch or the epoch.
 
-        `to_come` is the first of these, which is added where it was not written any more.
+        `to_come` is the first of these, which is added where it was not written any more. A warning says where the file
+        has other rows than those with the checksum `told`: it is damaged, or the training went on elsewhere meanwhile.
         """
         found = read_rows(self.path)
+        if self.path.exists() and checksum(found[:rows]) != told:
+            warn_once(f"{damaged(self.path, 'its rows are not those of the checkpoint')}; its curves may be wrong")
         behind = [row for row in found[rows:] if int(row["step"]) < step]
         kept = [*found[:rows], *(behind or ([] if to_come is None else [to_come]))]
         self._begin(kept)
-        self.rows = len(kept)
+        self.rows, self.checksum = len(kept), checksum(kept)
 
     def _begin(self, rows: list[Row]) -> None:
         """Write the file anew, in one rename."""

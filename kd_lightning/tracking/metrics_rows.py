@@ -1,13 +1,16 @@
-"""The rows of metrics.csv as text."""
+"""The rows of metrics.csv as text, and their checksum, which other readers of CSV would take for a row."""
 
 import csv
 import io
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from kd_lightning.system.records import damaged, unreadable, warn_once
+from kd_lightning.system.files import write_json
+from kd_lightning.system.records import Each, damaged, sound_record, unreadable, warn_of_absent, warn_once
 
 NAME = "metrics.csv"
+CHECKSUMS = "checksums.json"  # of each metrics.csv of a finished run
 Row = dict[str, str]
 
 
@@ -34,6 +37,31 @@ def read_rows(path: Path) -> list[Row]:
 def is_whole(row: Row) -> bool:
     """Whether no process was killed while it wrote the line."""
     return None not in row and None not in row.values() and row.get("step", "").isdecimal()
+
+
+def checksum(rows: Iterable[Row], before: int = 0) -> int:
+    """Of what rows tell, whatever columns the file has; `before` is that of the rows in front of them."""
+    for row in rows:
+        before = zlib.crc32(repr(sorted(cell for cell in row.items() if cell[1])).encode(), before)
+    return before
+
+
+def write_checksums(folder: Path) -> None:
+    """checksums.json in the folder of a run that ends, of its student's metrics.csv and those in folders below."""
+    files = [*folder.glob(NAME), *sorted(folder.glob(f"*/{NAME}"))]
+    write_json(folder / CHECKSUMS, {path.relative_to(folder).as_posix(): checksum(read_rows(path)) for path in files})
+
+
+def checked_rows(folder: Path, name: str) -> list[Row]:
+    """The rows of one of a finished run's files, with a warning where they are not as they were written."""
+    warn_of_absent(folder / CHECKSUMS, "its curves are not checked")
+    told = (sound_record(folder / CHECKSUMS, Each(int), "its curves are not checked") or {}).get(name)
+    path, rows = folder / name, read_rows(folder / name)
+    if told is not None:
+        warn_of_absent(path, "its curves are left out")
+    if path.exists() and told not in (None, checksum(rows)):
+        warn_once(f"{damaged(path, 'its checksum is another')}; its curves may be wrong")
+    return rows
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:

@@ -33,6 +33,7 @@ def test_one_run_leaves_all_its_files(command: Command) -> None:
         "checkpoints/best.ckpt",
         "checkpoints/last.before.ckpt",
         "checkpoints/last.ckpt",
+        "checksums.json",
         "environment.json",
         "evaluation.npz",
         "metrics.csv",

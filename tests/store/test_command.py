@@ -159,7 +159,9 @@ def test_answers_that_nothing_describes_cannot_be_verified(command: Command, cac
     (cache / "answers" / "0123456789abcdef").mkdir(parents=True)
     outcome = command("kd-cache", "verify")
     assert outcome.code == 1
-    assert outcome.output.startswith("0123456789abcdef: cannot be verified: no run has described it; kd-cache rm 0123")
+    assert outcome.output.startswith(
+        "0123456789abcdef: cannot be verified: cache.json, which describes it, is not there; kd-cache rm 0123"
+    )
 
 
 def test_verify_changes_nothing(command: Command, filled: Path) -> None:

@@ -31,7 +31,7 @@ def test_a_training_that_goes_on_keeps_what_its_checkpoint_had(tmp_path: Path) -
     with (tmp_path / "metrics.csv").open("a") as cut:
         cut.write("4,")
     later = MetricsFile(str(tmp_path))
-    later.go_on(rows, step=2)
+    later.go_on(*rows, step=2)
     later.log_metrics({"train/loss": 2}, 2)
     assert [(row["step"], row["train/loss"]) for row in read_rows(tmp_path / "metrics.csv")] == [
         *(("0", "0"), ("1", "1"), ("1", ""), ("2", "2")),
@@ -46,9 +46,25 @@ def test_the_row_of_a_batch_that_a_checkpoint_ended_is_there_once(is_written: bo
     for step in (1, 2) if is_written else ():
         file.log_metrics({"train/loss": step}, step)
     later = MetricsFile(str(tmp_path))
-    later.go_on(rows, step=2, to_come={"train/loss": "1", "step": "1"})
+    later.go_on(*rows, step=2, to_come={"train/loss": "1", "step": "1"})
     later.log_metrics({"train/loss": 2}, 2)
     assert lines(tmp_path) == ["step,train/loss", "0,0.5", "1,1", "2,2"]
+
+
+def test_a_training_that_goes_on_tells_rows_that_are_not_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = MetricsFile(str(tmp_path))
+    for step in range(3):
+        file.log_metrics({"train/loss": step}, step)
+    noted = file.sync()
+    file.log_metrics({"val/top1": 0.5}, 3)  # a column more changes no row
+    MetricsFile(str(tmp_path)).go_on(*noted, step=3)
+    assert capfd.readouterr().err == ""
+    path = tmp_path / "metrics.csv"
+    path.write_text(path.read_text().replace("1,1", "1,7"))
+    MetricsFile(str(tmp_path)).go_on(*noted, step=3)
+    assert f"warning: {path}: is damaged" in capfd.readouterr().err
 
 
 def test_a_training_that_begins_anew_forgets_what_was_there(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def stored(home: Path, files: FileImages) -> MemoryImages | None:
     if not home.exists():
         return None
     try:
-        about = read_record(home / DESCRIPTION, {DIGEST: str})
+        about = read_record(home / DESCRIPTION, {DIGEST: str}, strict=True)
         images = None if about is None else MemoryImages(torch.from_numpy(mapped(home / PIXELS)), files.targets)
         if images is not None and images.images.shape == shape(files) and images.digest == about[DIGEST]:
             return images

@@ -27,7 +27,7 @@ from kd_lightning.experiment.bad_input import BAD_INPUT
 from kd_lightning.experiment.checks.batches import check_batches
 from kd_lightning.experiment.checks.blame import Tried, refusal
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.experiment.folder.resume import INITIALIZATION, config_of
+from kd_lightning.experiment.folder.resume import INITIALIZATION, began_with
 from kd_lightning.experiment.initialization import as_training
 from kd_lightning.experiment.networks.build import build_module, module_around
 from kd_lightning.experiment.networks.memory_format import use_channels_last
@@ -57,7 +57,7 @@ def rehearse(experiment: Experiment, folder: Path) -> None:
     Networks, optimizers and data are copies, of which nothing is left; the random state is afterwards as it was. A run
     that has begun before is not rehearsed, nor are the ranks that follow the first.
     """
-    if not is_first_rank() or config_of(folder) is not None:
+    if not is_first_rank() or began_with(folder)[0] is not None:
         return
     quiet()
     data = experiment.data

@@ -39,15 +39,13 @@ def same_config(config: DictConfig, folder: Path, batch_size: int) -> DictConfig
 
     Raises `UserError` if the folder holds a run of another config, naming the first key that differs.
     """
-    is_finished = finished(folder) is not None and (folder / RESOLVED).exists()
-    last = None if is_finished else last_checkpoint(folder)
-    stored = stored_values(folder) if is_finished else config_in(last)
+    stored, last = began_with(folder)
     if stored is None:
         return config
     began, ranks = shares_of(last or {}), make_trainer(config, [], []).world_size
     found = [*differences(stored, without_secrets(plain(config)))]
     is_elsewhere = began is not None and ranks != began.ranks
-    if is_finished:  # and nothing is trained
+    if last is None:  # and nothing is trained
         is_elsewhere = any(key.startswith("trainer.") and key in DEVICES for key, _, _ in found)
     for key, before, after in found:
         if is_elsewhere and key in DEVICES:
@@ -62,19 +60,23 @@ def same_config(config: DictConfig, folder: Path, batch_size: int) -> DictConfig
     return as_it_began(config, stored)
 
 
-def config_of(folder: Path) -> Mapping[str, Any] | None:
-    """The config of a folder's run, or None where it is neither finished nor can be taken up."""
+def began_with(folder: Path) -> tuple[Mapping[str, Any] | None, dict[str, Any] | None]:
+    """The config of a folder's run, None where it is neither finished nor can be taken up, and the checkpoint it is of.
+
+    That is None where the config is the one that a finished run wrote. Raises `Damaged` where such a run lost both.
+    """
+    lost = None
     if finished(folder) is not None and (folder / RESOLVED).exists():
         try:
-            return stored_values(folder)
+            return stored_values(folder, strict=True), None
         except Damaged as error:
-            warn_once(f"{error}; the config in the checkpoint counts")
-    return config_in(last_checkpoint(folder))
-
-
-def config_in(checkpoint: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    stored: Mapping[str, Any] | None = None if checkpoint is None else checkpoint["hyper_parameters"]["config"]
-    return stored
+            lost = error
+    last = last_checkpoint(folder)
+    if lost is not None and last is None:
+        raise lost
+    if lost is not None:
+        warn_once(f"{lost}; the config in the checkpoint counts")
+    return (None if last is None else last["hyper_parameters"]["config"]), last
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:

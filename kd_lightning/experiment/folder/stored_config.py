@@ -10,11 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
-from kd_lightning.runs.config import AS_COMPOSED, RESOLVED, stored_values
+from kd_lightning.runs.config import AS_COMPOSED, OVERRIDES, RESOLVED, stored_values
 from kd_lightning.runs.moved_paths import moved
 from kd_lightning.store.folders import cache_dir
-from kd_lightning.system.files import write_text
-from kd_lightning.system.records import sealed_yaml
+from kd_lightning.system.files import set_aside_folder, write_text
+from kd_lightning.system.records import Damaged, read_record, sealed_yaml
 
 OWN_RUNS = "runs"  # a folder of the user's store, with a file for each config of a run that began here
 
@@ -25,14 +25,27 @@ def save_config(config: DictConfig, folder: Path) -> None:
     Beside the config as it was composed stands what it came to, without the secrets of the environment.
     """
     hydra_config = HydraConfig.get()
-    record = folder / ".hydra"
-    record.mkdir(parents=True, exist_ok=True)
-    write_text(folder / AS_COMPOSED, OmegaConf.to_yaml(config))
-    write_text(record / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_config})))
-    write_text(record / "overrides.yaml", sealed_yaml(OmegaConf.to_yaml(hydra_config.overrides.task)))
     values = yaml.safe_dump(without_secrets(plain(config)), sort_keys=False, allow_unicode=True)
-    write_text(folder / RESOLVED, sealed_yaml(values))
+    written = {
+        RESOLVED: values,
+        OVERRIDES: OmegaConf.to_yaml(hydra_config.overrides.task),
+        ".hydra/hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_config})),
+        AS_COMPOSED: OmegaConf.to_yaml(config),  # last: it makes the folder a run's
+    }
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    for name, text in written.items():
+        set_aside_folder(folder / name)
+        write_text(folder / name, sealed_yaml(text))
     remember(values)
+
+
+def is_stored(folder: Path) -> bool:
+    """Whether a folder holds what `save_config` writes, as it was written."""
+    try:
+        given = read_record(folder / OVERRIDES, [str], yaml.safe_load, strict=True)
+        return given is not None and (folder / RESOLVED).exists() and stored_values(folder, strict=True) is not None
+    except Damaged:
+        return False
 
 
 def run_config(run: str | Path, trust: bool = False) -> DictConfig:

@@ -127,7 +127,7 @@ class KeptAnswers:
         folder = cache_folder("answers", described, config)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if sound_record(folder / "cache.json", OF_ANSWERS, "it is written anew") is None:
+            if sound_record(folder / "cache.json", OF_ANSWERS, "it is written anew", strict=True) is None:
                 rebuilt_from = {"config": without_secrets(plain(config)), "made_in": os.getcwd()}
                 remember(json.dumps(rebuilt_from["config"], sort_keys=True))
                 write_json(folder / "cache.json", {**described, **rebuilt_from})

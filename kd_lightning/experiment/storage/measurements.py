@@ -53,7 +53,7 @@ def measure_cached(
 
 def read_metrics(home: Path) -> Metrics | None:
     """The metrics in a folder, or None, and with a warning where they are damaged."""
-    record = sound_record(home / "record.json", {"test": Each((*NUMBER, NONE))}, ANEW)
+    record = sound_record(home / "record.json", {"test": Each((*NUMBER, NONE))}, ANEW, strict=True)
     return None if record is None else record["test"]
 
 

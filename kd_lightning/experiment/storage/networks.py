@@ -160,7 +160,7 @@ def is_stored(home: Path) -> bool:
 
 def load(described: Network, data: ImageDataModule, home: Path) -> TestedNetwork:
     """A network from its folder, without metrics where what holds them is damaged or not there."""
-    record = sound_record(home / RECORD, OF_A_NETWORK, ANEW)
+    record = sound_record(home / RECORD, OF_A_NETWORK, ANEW, strict=True)
     arrays = sound_arrays(home / NAME, ANEW)
     network = described.at(home / WEIGHTS).build(data)
     if record is None or not arrays:

@@ -60,7 +60,7 @@ def verify(folder: Path, sample: int = SAMPLE, trust: bool = False) -> Verificat
     folder = folder.resolve()
     stored = read_record(folder / "cache.json", OF_ANSWERS, remedy=f"kd-cache rm {folder.name}")
     if stored is None:
-        raise UserError(f"no run has described it; kd-cache rm {folder.name}")
+        raise UserError(f"cache.json, which describes it, is not there; kd-cache rm {folder.name}")
     if not trust and not is_remembered(json.dumps(stored["config"], sort_keys=True)):
         check_foreign(stored["config"], folder.name)
     config = config_of(stored, folder)

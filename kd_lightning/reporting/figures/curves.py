@@ -7,7 +7,7 @@ import pandas as pd
 from kd_lightning.columns import NAME, RESERVED, VALIDATED, Column
 from kd_lightning.reporting.figures.style import COLOURS, OTHERS, TITLES, Figure, as_text, axis, epochs, figure, panels
 from kd_lightning.runs.collection import Collection
-from kd_lightning.runs.run import Run, read_curves
+from kd_lightning.runs.run import Run
 
 FURTHER = ("loss", "gradient_norm", "images_per_s", "memory_gib")  # logged while training, beside the terms
 
@@ -53,7 +53,7 @@ def loss_terms(run: Run) -> Figure | None:
 
 def validation(run: Run) -> Figure | None:
     """What validation measures after each epoch, what selects first: the student, and those trained in the same run."""
-    curves = {"student": run.curves} | {role: read_curves(run.folder / role) for role in ("teacher", "scratch")}
+    curves = {"student": run.curves} | {role: run.curves_of(role) for role in ("teacher", "scratch")}
     columns = watched(run)
     domains = panels(max(1, len(columns)))
     data: list[dict[str, Any]] = []

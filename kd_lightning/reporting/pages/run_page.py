@@ -13,7 +13,7 @@ from kd_lightning.reporting.tables.page_tables import comparison, objective
 from kd_lightning.reporting.tables.terminal_tables import caption
 from kd_lightning.runs.run import DAMAGED, Run
 from kd_lightning.runs.status import FAILED
-from kd_lightning.system.records import Each, sound_record
+from kd_lightning.system.records import Each, sound_record, warn_of_absent
 
 
 def run_page(run: Run) -> Content:
@@ -81,7 +81,10 @@ def cost_of_training(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def environment(run: Run) -> Table | None:
     """environment.json, a line for each of its values."""
-    found = sound_record(run.folder / "environment.json", Each(object), "what it ran on is left out")
+    path, consequence = run.folder / "environment.json", "what it ran on is left out"
+    if run.summary is not None:
+        warn_of_absent(path, consequence)
+    found = sound_record(path, Each(object), consequence)
     if found is None:
         return None
     rows = [[Cell(name), Cell(text)] for name, value in found.items() if (text := one_line(value))]
