@@ -30,6 +30,7 @@ from kd_lightning.system.records import (
     warn_once,
 )
 from kd_lightning.tracking.arrays import read_arrays
+from kd_lightning.tracking.metrics_rows import write_checksums
 from tests.conftest import SHORT, Command
 from tests.data.test_small_folder import counted, picture
 from tests.torture import damage
@@ -175,7 +176,10 @@ def test_a_page_tells_what_is_gone_of_a_finished_run(run_folder: Path, command: 
 
 @pytest.mark.parametrize("file", ["metrics.csv", "teacher/metrics.csv"])
 def test_a_digit_that_is_another_changes_no_curve_without_a_word(file: str, run_folder: Path, command: Command) -> None:
-    content = (run_folder / file).read_bytes()
+    content = (run_folder / "metrics.csv").read_bytes()
+    (run_folder / "teacher").mkdir(exist_ok=True)
+    (run_folder / "teacher" / "metrics.csv").write_bytes(content)  # as if this run had trained it
+    write_checksums(run_folder)
     lines = content.splitlines(keepends=True)
     place = next(number for number, byte in enumerate(lines[-1]) if chr(byte) in "12345678")
     lines[-1] = lines[-1][:place] + b"9" + lines[-1][place + 1 :]
