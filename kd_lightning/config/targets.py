@@ -31,6 +31,8 @@ def leave_out_replaced(config: DictConfig, parsed: Sequence[Override]) -> None:
                 place[key] = {}
             place = place[key]
         value = override.value()
+        if not isinstance(value, Mapping) and isinstance(place.get(name), dict):  # what chooses the group, again
+            continue
         place[name] = merged(place.get(name), value) if isinstance(value, Mapping) else value
     with open_dict(config):
         for key in new_targets(parsed):

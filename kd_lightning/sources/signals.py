@@ -10,6 +10,7 @@ from kd_lightning.batch import INPUT, KNOWN, Batch, example_of, main_stream
 from kd_lightning.signals import DETACHED, LENGTHS, Signal, has_rows, requested
 from kd_lightning.sources.source import Source
 from kd_lightning.tasks import Task
+from kd_lightning.tasks.rows import ALL
 
 NamesOf = Callable[[Iterable[str | None]], set[str]]
 OfStreams = tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]  # the main stream's signals; all streams' by name
@@ -53,7 +54,8 @@ class StepSignals:
 
     def of_examples(self, streams: Mapping[str, Batch], device: torch.device, training: bool) -> OfStreams:
         """The same of examples, on the device; targets and indices are 0 where they have none."""
-        batches = {name: move_data_to_device(example_of(batch), device) for name, batch in streams.items()}
+        examples = {name: {**example_of(batch), ALL: True} for name, batch in streams.items()}
+        batches = move_data_to_device(examples, device)
         main, named = self.of_streams(batches, training)
         for signals in (main, *named.values()):
             outputs = next((value for name, value in signals.items() if has_rows(name)), signals["index"])

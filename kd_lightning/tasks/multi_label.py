@@ -77,9 +77,8 @@ class MultiLabel(Task):
         return None if self.num_classes is None else AveragePrecisions(self.num_classes)
 
     def constants(self, data: Any) -> Arrays:
-        try:
-            names = data.class_names
-        except UserError:  # data that do not tell
+        names = getattr(data, "class_names", None)
+        if names is None:
             return {}
         return {"class_names": np.array(names, dtype=str)}
 

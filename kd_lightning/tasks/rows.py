@@ -10,8 +10,8 @@ from torch import Tensor
 from kd_lightning.batch import INPUT, KNOWN, Batch
 from kd_lightning.losses.functional.samples import has_label
 
-INDEX = f"{KNOWN}rows"
-ALL = f"{KNOWN}all_rows"
+INDEX = f"{KNOWN}rows"  # where in all positions those lie that count
+ALL = f"{KNOWN}all_rows"  # true where all do
 MASK = "attention_mask"
 
 
@@ -48,13 +48,13 @@ def mask_of(batch: Mapping[str, Any]) -> Tensor | None:
 class Rows:
     """Which of a batch's tokens or pixels count, in the order of the samples.
 
-    `positions` is the shape (B, …) of outputs without their classes.
+    `positions` is the shape (B, …) of outputs without their classes. On the meta device all count.
     """
 
     def __init__(self, batch: Mapping[str, Any], positions: tuple[int, ...], device: torch.device) -> None:
         self.samples, self.each, self.device = positions[0], math.prod(positions[1:]), device
         index = batch.get(INDEX)
-        if index is None and not batch.get(ALL):
+        if index is None and not batch.get(ALL) and device.type != "meta":
             counts = counted_positions(batch)
             index = None if counts is None else counts.flatten().nonzero()[:, 0]
         self.index: Tensor | None = None if index is None else index.to(device)

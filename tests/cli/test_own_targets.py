@@ -38,6 +38,11 @@ def part(key: str, *overrides: str) -> Any:
         ("data.augment", ["data.augment={_target_: mine.A}"], {"_target_": "mine.A"}),
         ("loss.kd.loss", ["loss.kd.loss._target_=mine.L"], {"_target_": "mine.L"}),
         ("student.model", ["student.model={_target_: mine.N, width: 8}"], {"_target_": "mine.N", "width": 8}),
+        (
+            "teacher.model",
+            ["teacher.model={_target_: mine.N, width: 8}", "teacher=none"],
+            {"_target_": "mine.N", "width": 8},
+        ),
         ("callbacks.progress_bar", ["callbacks.progress_bar._target_=mine.Bar"], {"_target_": "mine.Bar"}),
         ("loss.kd.weight", ["loss.kd.weight={_target_: mine.W}"], {"_target_": "mine.W"}),
     ],

@@ -9,7 +9,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.training import check_weights_of_terms
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.networks.build import TRAINING_SET, build_terms
-from kd_lightning.experiment.task import task_of
+from kd_lightning.experiment.task import make_task, task_of
 from kd_lightning.objective import Objective
 from kd_lightning.signals import DETACHED, Signal, has_rows, read, requested, takes_strong_view, taps_of_source
 
@@ -78,7 +78,8 @@ def check_signals(objective: Objective, experiment: Experiment) -> None:
         )
     for name, term in objective.items():
         if not experiment.teacher.exists and requested(TEACHER, term.names()):
-            raise UserError(f"loss={name}: this term needs a teacher; choose one, or loss=ce with teacher=none")
+            alone = make_task(experiment.config).supervised
+            raise UserError(f"loss={name}: this term needs a teacher; choose one, or loss={alone} with teacher=none")
         for argument, signal in term.named_signals():
             first = read(signal)
             if (signal if first is None else first.source) not in GIVEN:
