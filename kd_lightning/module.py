@@ -157,6 +157,8 @@ class DistillationModule(LightningModule):
 
         `known` are the sources that terms may name, whether they are there or not.
         """
+        for name, source in self.sources.items():
+            source.role = name
         for source in self.sources.values():
             source.begin(self.sources)
         signals = {name: source.signals for name, source in self.sources.items()}

@@ -104,7 +104,7 @@ class Term(nn.Module):
                 f"loss={type(loss).__name__}: must be a torch.nn.Module that takes tensors and gives a scalar"
             )
         if not isinstance(signals, Sequence) or isinstance(signals, str):
-            raise UserError(f"signals={signals}: must be a list of names, as in [student.logits, teacher.logits]")
+            raise UserError(f"signals={signals}: must be a list of the names of signals")
         check_takes(loss, len(signals))
         if not (sample_weight is None or isinstance(sample_weight, str) or callable(sample_weight)):
             raise UserError(f"sample_weight={sample_weight}: must be the name of a signal, or a function of signals")

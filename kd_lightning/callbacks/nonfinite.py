@@ -201,7 +201,8 @@ class FiniteNumbers(Callback):
 
 def changing_buffers(module: LightningModule) -> list[Tensor]:
     """What a step may change beside the weights: statistics, memories."""
-    return [buffer for name, buffer in module.named_buffers() if name.startswith(("student.", "objective."))]
+    changing: list[Any] = [module.student, module.objective]
+    return [buffer for part in changing for buffer in part.buffers()]
 
 
 def gradients_of(optimizer: Optimizer) -> list[Tensor]:

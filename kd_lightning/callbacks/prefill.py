@@ -39,10 +39,10 @@ class Prefill(Callback):
         for source in cached_in(pl_module):
             if source.answers.records is None:  # they cannot be kept
                 continue
-            images, sampler = training_batches(trainer.train_dataloader, data)
-            epochs = list(epochs_to_come(trainer))
+            images, sampler = training_batches(trainer.train_dataloader, data, source.key)
+            epochs = list(epochs_to_come(trainer, source.key))
             lock = FileLock(lock_beside(source.answers.records.path.parent))  # `kd-cache rm` tries it, too
-            with held_by_all_ranks(lock, trainer.strategy):
+            with held_by_all_ranks(lock, trainer.strategy, source.role):
                 for epoch, batches in epochs:
                     self.answer(rows_of(images, sampler, epoch, batches), epoch, images, source, trainer, data)
 
@@ -62,7 +62,7 @@ class Prefill(Callback):
         views = view_of(images.seed, epoch, rows, images.num_views)
         missing = ~teacher.answers.has(rows, views)
         if missing.any():
-            say("teacher", f"answering {int(missing.sum()):,} of {len(rows):,} views of epoch {epoch + 1}")
+            say(teacher.role, f"answering {int(missing.sum()):,} of {len(rows):,} views of epoch {epoch + 1}")
         for index, view in _batches(rows[missing], views[missing], data.eval_batch_size):
             batch = {"input": images.images.read(index, view), "index": index, "view": view}
             batch = trainer.strategy.batch_to_device(teacher.before_transfer(batch))
@@ -70,19 +70,19 @@ class Prefill(Callback):
                 teacher(data.on_after_batch_transfer(batch))
 
 
-def training_batches(loader: object, data: ImageDataModule) -> tuple[ImageSet, ShardedBatches]:
+def training_batches(loader: object, data: ImageDataModule, key: str) -> tuple[ImageSet, ShardedBatches]:
     """What the training reads, and in which batches. Raises UserError where a data module has its own way."""
     if isinstance(loader, DataLoader) and isinstance(loader.sampler, ShardedBatches):
         return cast(ImageSet, loader.dataset), loader.sampler
     raise UserError(
-        f"teacher.cache=prefill: the data {data.name} have a training loader of their own, whose batches are not known "
-        "beforehand; use teacher.cache=logits"
+        f"{key}=prefill: the data {data.name} have a training loader of their own, whose batches are not known "
+        f"beforehand; use {key}=logits"
     )
 
 
-def epochs_to_come(trainer: Trainer) -> Iterator[tuple[int, int]]:
+def epochs_to_come(trainer: Trainer, key: str) -> Iterator[tuple[int, int]]:
     """Each epoch that is still to come, and how many of its batches. Raises UserError for a training without an end."""
-    check_length(trainer.max_epochs, trainer.max_steps)
+    check_length(trainer.max_epochs, trainer.max_steps, key)
     batches, accumulated = int(trainer.num_training_batches), trainer.accumulate_grad_batches
     steps = trainer.max_steps - trainer.global_step
     epoch: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined] # what the sampler gets
@@ -92,12 +92,12 @@ def epochs_to_come(trainer: Trainer) -> Iterator[tuple[int, int]]:
         epoch += 1
 
 
-def check_length(max_epochs: int | None, max_steps: int) -> None:
+def check_length(max_epochs: int | None, max_steps: int, key: str) -> None:
     """Raise UserError for a training without an end, as Lightning's -1 for both says."""
     if max_epochs == max_steps == -1:
         raise UserError(
-            "trainer.max_epochs=-1: teacher.cache=prefill needs the training's length; give trainer.max_steps, or use "
-            "teacher.cache=logits"
+            f"trainer.max_epochs=-1: {key}=prefill needs the training's length; give trainer.max_steps, or use "
+            f"{key}=logits"
         )
 
 
@@ -111,7 +111,7 @@ def rows_of(images: ImageSet, sampler: ShardedBatches, epoch: int, batches: int)
 
 
 @contextmanager
-def held_by_all_ranks(lock: FileLock, strategy: Strategy) -> Iterator[None]:
+def held_by_all_ranks(lock: FileLock, strategy: Strategy, role: str) -> Iterator[None]:
     """A lock that the first rank takes and gives back for all of them.
 
     While it waits, the ranks meet after each turn: a meeting that is waited for too long ends the run.
@@ -120,7 +120,7 @@ def held_by_all_ranks(lock: FileLock, strategy: Strategy) -> Iterator[None]:
     try:
         while not strategy.broadcast(strategy.is_global_zero and is_taken(lock, turn)):
             if turn == 0:
-                say("teacher", "waiting for another run, which asks it")
+                say(role, "waiting for another run, which asks it")
             turn = TURN
         yield
         strategy.barrier()

@@ -12,7 +12,7 @@ IMAGENET_SIZE = (3, 224, 224)
 OTHERS = "timm/NAME, torchvision/NAME or a mapping with _target_"
 
 
-def check_model_name(name: ModelName, key: str = "student.model") -> None:
+def check_model_name(name: ModelName, key: str = "name") -> None:
     """Raise a UserError with close matches unless `name` names a model (or is a mapping with `_target_`).
 
     Examples:

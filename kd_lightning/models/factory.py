@@ -22,7 +22,7 @@ DOWNLOADERS = {"huggingface_hub", "httpx", "httpcore", "requests", "urllib3"}
 
 
 def create_model(
-    name: ModelName, num_classes: int, in_channels: int = 3, pretrained: bool = False, *, key: str = "student.model"
+    name: ModelName, num_classes: int, in_channels: int = 3, pretrained: bool = False, *, key: str = "name"
 ) -> nn.Module:
     """A classifier, images (B, in_channels, H, W) → logits (B, num_classes).
 

@@ -33,12 +33,12 @@ def bias_free_classifier(
         True
     """
     if initialization not in ("he", "torch"):
-        raise UserError(f"student.adapt.initialization={initialization}: must be he or torch")
+        raise UserError(f"initialization={initialization}: must be he or torch")
     address = find_inner_taps(student, example).get("classifier_weight")
     if address is None:
         raise UserError(
-            f"student.model={type(student).__name__}: has no linear classifier whose bias could be left out; choose "
-            "another model, or student.adapt=null"
+            f"student={type(student).__name__}: has no linear classifier whose bias could be left out; choose another "
+            "model, or leave it as it is"
         )
     path = address.partition(":")[0]
     old = student.get_submodule(path)

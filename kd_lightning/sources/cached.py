@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kd_lightning.batch import INPUT, KNOWN, Batch, as_batch
 from kd_lightning.errors import UserError
-from kd_lightning.sources.source import FrozenSource
+from kd_lightning.sources.source import FrozenSource, Source
 from kd_lightning.store import Answers
 
 NUMBERS = itertools.count()  # one for each cache of this process: a batch may bring the answers of several
@@ -43,11 +43,20 @@ class CachedSource(FrozenSource):
         self.missing_key = f"{KNOWN}{number}.missing"  # the positions of those rows, (M,)
         self.freeze()
 
+    def begin(self, sources: Mapping[str, Source]) -> None:
+        self.source.role = self.role
+        self.source.begin(sources)
+
+    @property
+    def key(self) -> str:
+        """What makes a config keep its answers."""
+        return f"{self.role}.cache".lstrip(".")
+
     def request(self, taps: Mapping[str, set[str]]) -> None:
         for signal in sorted(set().union(*taps.values()) - set(self.signals)):
             raise UserError(
-                f"teacher.cache={self.tap}: keeps {' and '.join(self.signals)}, and a term takes teacher.{signal}; "
-                "use teacher.cache=off"
+                f"{self.key}={self.tap}: keeps {' and '.join(self.signals)}, and a term takes "
+                f"{f'{self.role}.{signal}'.lstrip('.')}; use {self.key}=off"
             )
         self.source.request({input: {"logits", self.tap} for input in {INPUT, *taps}})
 
@@ -61,8 +70,8 @@ class CachedSource(FrozenSource):
         batch = as_batch(batch)
         if "view" not in batch or "index" not in batch:
             raise UserError(
-                f"teacher.cache={self.tap}: a training batch without 'index' and 'view' holds inputs that never come "
-                "again, mixed ones for example; use teacher.cache=off"
+                f"{self.key}={self.tap}: a training batch without 'index' and 'view' holds inputs that never come "
+                f"again, mixed ones for example; use {self.key}=off"
             )
         values, missing = self.answers.read(batch["index"], batch["view"])
         return {**batch, self.values_key: values, self.missing_key: missing}

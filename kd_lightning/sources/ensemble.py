@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kd_lightning.batch import Batch
 from kd_lightning.errors import UserError
 from kd_lightning.sources.frozen import FrozenNetwork
-from kd_lightning.sources.source import FrozenSource
+from kd_lightning.sources.source import FrozenSource, Source
 
 
 class Ensemble(FrozenSource):
@@ -44,6 +44,11 @@ class Ensemble(FrozenSource):
 
     def sources(self) -> dict[str, FrozenSource]:
         return {name: one for name, one in self.members.items() if isinstance(one, FrozenSource)}
+
+    def begin(self, sources: Mapping[str, Source]) -> None:
+        for member in self.sources().values():
+            member.role = self.role
+            member.begin(sources)
 
     def request(self, taps: Mapping[str, set[str]]) -> None:
         for name, member in self.sources().items():

@@ -48,7 +48,7 @@ class FrozenNetwork(TappedNetwork, FrozenSource):
         self.network = network
         self.name = name or type(network).__name__
         self._sha256 = state_sha256(network)
-        self.read_by(taps, "teacher", num_classes)
+        self.read_by(taps, num_classes)
         self.freeze()
 
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

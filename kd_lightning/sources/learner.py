@@ -17,7 +17,6 @@ class Learner(TappedNetwork, Source):
     Args:
         network: any module; takes one of the batch's inputs, gives logits (B, C).
         taps: names and addresses, as `kd_lightning.taps.find_taps` gives them; `logits` is the output where absent.
-        name: whose taps they are, for messages.
         num_classes: tells the logits among several outputs.
 
     Examples:
@@ -34,14 +33,13 @@ class Learner(TappedNetwork, Source):
         self,
         network: nn.Module,
         taps: Mapping[str, str] | None = None,
-        name: str = "student",
         *,
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.has_two_heads = False
-        self.read_by(taps, name, num_classes)
+        self.read_by(taps, num_classes)
 
     def request(self, taps: Mapping[str, set[str]]) -> None:
         super().request(taps)

@@ -52,7 +52,7 @@ class MovingAverage(TappedNetwork, UntrainedSource):
         learner = learners[name]
         self.of = name
         self.network = copy.deepcopy(learner.network)
-        self.read_by(learner.taps, "teacher", learner.num_classes)
+        self.read_by(learner.taps, learner.num_classes)
         self.freeze()
 
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -15,14 +15,14 @@ class TappedNetwork:
     """
 
     network: nn.Module
+    role: str
 
-    def read_by(self, taps: Mapping[str, str] | None, owner: str, num_classes: int | None) -> None:
-        """Attach the taps to the network. Raises UserError, with the `owner` of the taps, for one that is not there."""
+    def read_by(self, taps: Mapping[str, str] | None, num_classes: int | None) -> None:
+        """Attach the taps to the network. Raises UserError for one that is not there."""
         self.taps = {"logits": "", **(taps or {})}
         self.signals = list(self.taps)
-        self.owner = owner
         self.num_classes = num_classes
-        with taps_of(owner):
+        with taps_of(self.role):
             check_taps(self.network, self.taps)
         self.reader = self._reader_of({"logits"})
 
@@ -31,4 +31,4 @@ class TappedNetwork:
         self.reader = self._reader_of({"logits"}.union(*taps.values()))
 
     def _reader_of(self, taps: set[str]) -> TapReader:
-        return TapReader(self.network, {tap: self.taps[tap] for tap in sorted(taps)}, self.owner, self.num_classes)
+        return TapReader(self.network, {tap: self.taps[tap] for tap in sorted(taps)}, self.role, self.num_classes)

@@ -49,14 +49,11 @@ class ReusedClassifier(nn.Module):
     ) -> None:
         super().__init__()
         if teacher is None:
-            raise UserError(
-                "student.adapt=ReusedClassifier: rebuilds the student around one network; name it, as in "
-                "teacher.model=resnet32x4"
-            )
+            raise UserError("teacher=None: rebuilds the student around one network; give it, such as a resnet32x4")
         given = find_inner_taps(teacher, example)
         if not {"final", "classifier_weight"} <= set(given):
             raise UserError(
-                f"teacher.model={type(teacher).__name__}: has no map that is pooled for a linear classifier, which is "
+                f"teacher={type(teacher).__name__}: has no map that is pooled for a linear classifier, which is "
                 "what the student shall take over; choose another model"
             )
         with dry_run(teacher, example):
@@ -68,7 +65,7 @@ class ReusedClassifier(nn.Module):
             feature = read(example)["stage"]
         if feature.ndim != 4:
             raise UserError(
-                f"student.model={type(student).__name__}: its last stage is no map (B, D, H, W); choose another model"
+                f"student={type(student).__name__}: its last stage is no map (B, D, H, W); choose another model"
             )
         _remove_unused(student, feature)
         for parameter in frozen:
@@ -102,5 +99,5 @@ def _remove_unused(network: nn.Module, value: Tensor) -> None:
 def _last_stage(student: nn.Module, example: Tensor) -> str:
     stages = [address for tap, address in find_taps(student, example).items() if tap.startswith("stage")]
     if not stages:
-        raise UserError(f"student.model={type(student).__name__}: has no stages to keep; choose another model")
+        raise UserError(f"student={type(student).__name__}: has no stages to keep; choose another model")
     return stages[-1]

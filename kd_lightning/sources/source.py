@@ -35,6 +35,9 @@ class Source(nn.Module):
     signals: list[str]
     """What this source can give, such as `logits`, `stage1`; stages from input to output."""
 
+    role: str = ""
+    """What its training calls it, for messages; a `DistillationModule` sets it."""
+
     trained: bool = False
     """Whether a training's optimizer changes it."""
 

@@ -295,7 +295,7 @@ def test_weights_of_another_model_are_refused_whole(other: nn.Module, words: lis
     with pytest.raises(UserError) as error:
         load_weights(model, path)
     text = str(error.value)
-    assert text.startswith(f"teacher.weights={path}")
+    assert text.startswith(f"path={path}")
     assert "DigitsCNN" in text
     assert "\n" not in text
     assert len(text) < 800

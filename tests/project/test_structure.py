@@ -27,6 +27,11 @@ ROWS = (
 PLACE = {room: (row, place) for row, rooms in enumerate(ROWS) for place, room in enumerate(rooms)}
 ABOVE_HYDRA = PLACE["experiment"][0]  # below it nothing knows Hydra
 KNOWS_HYDRA = {"models.factory"}  # makes a model of a `_target_`
+ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@]|_taps)")  # by itself, or in a key
+# Below the experiment roles are named by the caller: the public constructor of DistillationModule, and what
+# has a reason of its own, which are a public default, where files of weights hold them, and the titles of a figure.
+NAMES_ROLES = {"module", "losses.sample_weights", "models.weights.readings", "tasks.regression"}
+WITHOUT_ROLES = ("module", "callbacks", *ROWS[5], *ROWS[6], "finite")
 MOST_FILES = 12  # in a folder
 MOST_LINES = 400  # in a file
 
@@ -83,6 +88,23 @@ def test_imports_point_down(module: str) -> None:
 def test_nothing_below_the_experiment_knows_hydra(module: str) -> None:
     if PLACE[room_of(module)][0] > ABOVE_HYDRA:
         assert not {name.partition(".")[0] for name in imported(module)} & {"hydra", "omegaconf"}
+
+
+def roles_in(node: ast.AST) -> list[str]:
+    """The text in a part of a module that names a role, without what documents it."""
+    told = {id(part.value) for part in ast.walk(node) if isinstance(part, ast.Expr)}
+    texts = (part for part in ast.walk(node) if isinstance(part, ast.Constant) and id(part) not in told)
+    return [text.value for text in texts if isinstance(text.value, str) and ROLES.search(text.value)]
+
+
+@pytest.mark.parametrize("module", sorted(name for name in FILES if room_of(name) in WITHOUT_ROLES))
+def test_roles_are_named_by_the_caller(module: str) -> None:
+    if module == "module":
+        kind = next(part for part in tree(module).body if isinstance(part, ast.ClassDef))
+        others = [part for part in kind.body if getattr(part, "name", "") != "__init__"]
+        assert [text for part in others for text in roles_in(part)] == []
+    elif module not in NAMES_ROLES:
+        assert roles_in(tree(module)) == []
 
 
 @pytest.mark.parametrize("module", FUNCTIONS)

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import arguments
-from kd_lightning.experiment.networks.network import Network
+from kd_lightning.experiment.networks.network import Network, short_name
 from kd_lightning.experiment.networks.teacher import Teacher
 from kd_lightning.sources import Source
 from kd_lightning.taps.inspection import Adapt
+
+TEACHER = "teacher"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,22 @@ class Student(Network):
         if not self.adapt:
             return None
         network = None if isinstance(teacher, Source) else teacher
-        return lambda student, example: instantiate(self.adapt)(student, network, example)
+        return lambda student, example: self.adapted(student, network, example)
+
+    def adapted(self, student: nn.Module, teacher: nn.Module | None, example: Tensor) -> nn.Module:
+        """The student rebuilt. Raises `UserError` with the config's keys for the arguments of what rebuilds it."""
+        try:
+            rebuilt: nn.Module = instantiate(self.adapt)(student, teacher, example)
+        except UserError as error:
+            argument, sign, rest = str(error).partition("=")
+            if argument == TEACHER and teacher is None:
+                message = f"{self.owner}.adapt={short_name(self.adapt)}:{rest.partition(':')[2]}"
+            elif argument in (TEACHER, self.owner):
+                message = f"{argument}.model={rest}"
+            else:
+                message = f"{self.owner}.adapt.{argument}{sign}{rest}"
+            raise UserError(message) from None
+        return rebuilt
 
     def adapted_to_its_like(self, teacher: Teacher, data: ImageDataModule) -> Adapt | None:
         """How it is rebuilt, around a teacher without its weights."""

@@ -87,7 +87,7 @@ class KeptAnswers:
             max_epochs = trainer.get("max_epochs")
             if max_epochs is None and trainer.get("max_time"):
                 max_epochs = -1  # as Lightning has it
-            check_length(max_epochs, trainer.get("max_steps", -1))
+            check_length(max_epochs, trainer.get("max_steps", -1), "teacher.cache")
 
     def check_taken(self, taken: Iterable[str], prefix: str = "") -> None:
         """Raise UserError where these taps of a network, whose signals begin so, are not all kept."""

@@ -29,7 +29,7 @@ LISTED_ADDRESSES = 6
 def load_weights(
     model: nn.Module,
     path: str | Path,
-    key: str = "teacher.weights",
+    key: str = "path",
     *,
     weights_key: str | None = None,
     new_classifier: bool = False,
