@@ -62,8 +62,9 @@ def job_in(folder: Path, config: DictConfig) -> float:
                 raise  # and the sweep ends; the job is run again once there is room
             traceback.print_exc()
             ended = started + time.monotonic() - began
-            replace(status, status=FAILED, error=describe(error), ended=ended).write(folder)
-            return score(None, selects_on(config))
+            column = selects_on(config)
+            replace(status, status=FAILED, error=describe(error), column=column, ended=ended).write(folder)
+            return score(None, column)
     column = selects_on(config)
     validation = None if column is None else summary["student"][Measure(column, validated=True).name]
     ended = started + time.monotonic() - began

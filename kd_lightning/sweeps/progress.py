@@ -83,7 +83,8 @@ class Progress:
 
 def failure(name: str, job: Status, plan: Plan) -> str:
     """What is told of a failed job."""
-    consequence = "; the search takes it for the worst there is" if plan.searches else ""
+    worst = "it for the worst" if job.column is None else f"its {job.column.label} for {job.column.worst:g}"
+    consequence = f"; the search takes {worst}" if plan.searches else ""
     return f"job {name} ({text(job.choices(plan.swept))}) failed: {job.error}{consequence}"
 
 

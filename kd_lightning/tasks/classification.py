@@ -102,6 +102,11 @@ class Classification(Task):
             }
         return MetricCollection(found)
 
+    def _selecting(self) -> str:
+        known = copy.copy(self)
+        known.num_classes = self.num_classes or 2  # as the data will tell
+        return super(Classification, known)._selecting()
+
     @property
     def validated(self) -> list[Column]:
         """All but top-5, which says little beside top-1, unless it selects."""

@@ -32,6 +32,17 @@ ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@
 # has a reason of its own, which are a public default, where files of weights hold them, and the titles of a figure.
 NAMES_ROLES = {"module", "losses.sample_weights", "models.weights.readings", "tasks.regression"}
 WITHOUT_ROLES = ("module", "callbacks", *ROWS[5], *ROWS[6], "finite")
+# What is classification's: its metrics, its classes, its figures; whole words.
+OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccuracy|confusions?|Classification)\b")
+# Where it stands: its task and figures, models, data; what builds networks for the data's classes and tells their
+# logits among several outputs; the short form of the module; what loggers draw of it.
+KNOWS_CLASSES = (
+    *("tasks", "models", "data", "reporting.figures.classification", "reporting.pages.classification"),
+    *("taps", "sources", "experiment.networks", "experiment.teachers", "experiment.storage.answers"),
+    *("commands.inspect", "module"),
+    *("tracking.confusions", "tracking.outcome", "tracking.tensorboard", "tracking.wandb.results"),
+)
+CONFIGS_OF_CLASSES = ("task", "data", "inspect.yaml", "wandb_sweep.yaml")
 MOST_FILES = 12  # in a folder
 MOST_LINES = 400  # in a file
 
@@ -105,6 +116,31 @@ def test_roles_are_named_by_the_caller(module: str) -> None:
         assert [text for part in others for text in roles_in(part)] == []
     elif module not in NAMES_ROLES:
         assert roles_in(tree(module)) == []
+
+
+@pytest.mark.parametrize("module", sorted(FILES.keys() - {""}))
+def test_what_is_of_classification_stands_in_its_place(module: str) -> None:
+    if f"{module}.".startswith(tuple(f"{place}." for place in KNOWS_CLASSES)):
+        return
+    code = ast.unparse(without_docstrings(module))
+    assert not OF_CLASSIFICATION.search(code), OF_CLASSIFICATION.search(code)
+
+
+def test_configs_follow_the_task() -> None:
+    conf = PACKAGE.parent / "conf"
+    for file in conf.rglob("*.yaml"):
+        values = "\n".join(line.partition("#")[0] for line in file.read_text(encoding="utf-8").splitlines())
+        if file.relative_to(conf).parts[0] not in CONFIGS_OF_CLASSES:
+            assert not re.search(r"\b(top1|top5|num_classes)\b", values), file
+
+
+def without_docstrings(module: str) -> ast.Module:
+    """A module's code, in whose docstrings examples may name what they like."""
+    code = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    for node in ast.walk(code):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    return code
 
 
 @pytest.mark.parametrize("module", FUNCTIONS)

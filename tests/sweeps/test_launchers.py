@@ -66,6 +66,17 @@ def test_jobs_of_ray(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [read(folder / name / "status.json")["status"] for name in ("0", "1")] == ["finished", "failed"]
 
 
+@needs("hydra_optuna_sweeper")
+def test_a_search_goes_where_the_task_says(command: Command) -> None:
+    search = ("hparams_search=optuna", "hydra.sweeper.n_trials=2", "trainer.limit_train_batches=2", "scratch=false")
+    outcome = command("kd-train", *search, "task.selects_on=nll", *SMALL, FOLDER)
+    assert outcome.code == 0, outcome.errors
+    folder = outcome.folder / "sweep"
+    reached = [read(folder / str(number) / "summary.json")["student"]["nll_validation"] for number in range(2)]
+    assert f"best_value: {min(reached)}" in (folder / "optimization_results.yaml").read_text()
+    assert read(folder / "sweep.json")["selected"]["jobs"] == [str(reached.index(min(reached)))]
+
+
 @pytest.mark.slow
 @needs("hydra_optuna_sweeper")
 def test_a_search_survives_a_failing_job_and_can_be_taken_up_again(command: Command) -> None:
@@ -78,7 +89,7 @@ def test_a_search_survives_a_failing_job_and_can_be_taken_up_again(command: Comm
     assert [number for number, state in enumerate(states) if state["status"] == "failed"] == failed
     assert outcome.code == 1
     assert f"job {failed[0]} (temperature=0 alpha=" in outcome.output
-    assert "the search takes its accuracy for 0" in outcome.output
+    assert "the search takes its top-1 for 0" in outcome.output
     best = max(state["validation"] for state in states if state["validation"] is not None)
     assert f"best_value: {best}" in (folder / "optimization_results.yaml").read_text()
     before = stamps(folder)

@@ -14,7 +14,7 @@ from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank
 from kd_lightning.experiment.storage.keys import cache_folder
 from kd_lightning.experiment.storage.networks import ANEW, trainer_shape
 from kd_lightning.experiment.storage.source_code import own_code
-from kd_lightning.experiment.task import task_of
+from kd_lightning.experiment.task import measured_by, task_of
 from kd_lightning.experiment.testing import Metrics, TestedNetwork, holds_all, is_sound, measure_alone
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights.weights import state_sha256
@@ -41,7 +41,7 @@ def measure_cached(
     with first_rank_holds(lock_beside(home)):
         kept = read_metrics(home)
         arrays = {} if kept is None else sound_arrays(home / NAME, ANEW)
-        if all_ranks_agree(bool(kept is not None and arrays and holds_all(kept, arrays, task_of(config, data)))):
+        if all_ranks_agree(bool(kept is not None and holds_all(kept, arrays, task_of(config, data)))):
             assert kept is not None
             say("teacher", f"measured before ({home.name})")
             return TestedNetwork(network, kept, arrays=arrays)
@@ -97,5 +97,6 @@ def of_measurement(described: Sequence[Network], config: DictConfig, data: Image
         "trainer": trainer_shape(config),
         "data": data.fingerprint(),
         "own_code": own_code(*(one.model for one in described), config.data),
+        "measured_by": measured_by(config),
         "version": __version__,
     }

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +23,16 @@ from kd_lightning.experiment.networks.network import Network
 from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
 from kd_lightning.experiment.storage.keys import cache_folder
 from kd_lightning.experiment.storage.source_code import own_code
-from kd_lightning.experiment.task import supervised_loss, task_of, with_monitors
-from kd_lightning.experiment.testing import TestedNetwork, holds_all, is_sound, load_selected, measure, measure_alone
+from kd_lightning.experiment.task import measured_by, supervised_loss, task_of, with_monitors
+from kd_lightning.experiment.testing import (
+    Metrics,
+    TestedNetwork,
+    holds_all,
+    is_sound,
+    load_selected,
+    measure,
+    measure_alone,
+)
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
@@ -74,7 +82,7 @@ def obtain(
             ) from refused
         say(title, f"{network.title}, {'found' if found else 'training'} ({home.name})")
         if found:
-            return with_all_metrics(title, load(network, data, home), network, config, data, home, key_values)
+            return with_all_metrics(title, load(network, config, data, home), network, config, data, home, key_values)
         return train(role, network, config, data, home, logs, key_values)
 
 
@@ -158,12 +166,12 @@ def is_stored(home: Path) -> bool:
     return False
 
 
-def load(described: Network, data: ImageDataModule, home: Path) -> TestedNetwork:
-    """A network from its folder, without metrics where what holds them is damaged or not there."""
+def load(described: Network, config: DictConfig, data: ImageDataModule, home: Path) -> TestedNetwork:
+    """A network from its folder, without metrics where what holds them is damaged, not there, or of another task."""
     record = sound_record(home / RECORD, OF_A_NETWORK, ANEW, strict=True)
     arrays = sound_arrays(home / NAME, ANEW)
     network = described.at(home / WEIGHTS).build(data)
-    if record is None or not arrays:
+    if record is None or record.get("measured_by") != measured_by(config):
         return TestedNetwork(network, {})
     return TestedNetwork(network, record["test"], record["time"], arrays)
 
@@ -180,13 +188,13 @@ def with_all_metrics(
     """A found network as it is, or where its record is damaged or older than a metric measured anew, and kept so."""
     if all_ranks_agree(holds_all(found.test, found.arrays, task_of(config, data))):
         return found
-    reason = "a metric is newer than its record" if found.test else "its record is not whole"
+    reason = "a metric is newer than its record" if found.test else "its record is of another task, or not whole"
     say(title, f"measured anew: {reason}")
     measured = measure_alone(config, found.network, data, network.logits_tap())
     if is_first_rank():
         try:
             write_arrays(home / NAME, measured.arrays)
-            write_json(home / RECORD, {"test": measured.test, "time": found.time, "cache_key": key_values})
+            write_json(home / RECORD, record_of(measured.test, found.time, key_values, config))
         except OSError as error:
             warn(f"paths.cache_dir: {home} cannot be written ({error.strerror or error}); its metrics are not kept")
     return replace(measured, time=found.time)
@@ -214,12 +222,18 @@ def train(
         if done.trainer.is_global_zero:
             save_weights(module.student, unfinished / WEIGHTS, network.file_metadata(module.student))
             write_arrays(unfinished / NAME, arrays)
-            record = {"test": metrics, "time": done.time, "cache_key": key_values}
-            write_json(unfinished / RECORD, record)
+            write_json(unfinished / RECORD, record_of(metrics, done.time, key_values, config))
             log_results(done.trainer.loggers, role, metrics, {**arrays, **module.task.constants(data)})
             shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
             os.replace(unfinished, home)
     return trained
+
+
+def record_of(
+    test: Metrics, time: Mapping[str, float], key_values: dict[str, Any], config: DictConfig
+) -> dict[str, Any]:
+    """What is told beside a network's weights."""
+    return {"test": test, "time": time, "measured_by": measured_by(config), "cache_key": key_values}
 
 
 def module_alone(network: Network, config: DictConfig, data: ImageDataModule) -> DistillationModule:
