@@ -32,10 +32,10 @@ class Page:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """What the reader is to write, by the names in the first lines, such as `# mine.py`."""
+        """What the reader is to write, by the names in the first lines, `# mine.py`; `# @package` goes before."""
         named = {}
         for block in [*self.blocks("python"), *self.blocks("yaml")]:
-            if first := re.match(r"# ([\w/]+\.(?:py|yaml))\n", block):
+            if first := re.match(r"(?:# @package \w+\n)?# ([\w/]+\.(?:py|yaml))\n", block):
                 named[first[1]] = block
         return named
 

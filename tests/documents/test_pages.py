@@ -18,6 +18,7 @@ MOST_LINES = 300  # of the README
 PLACEHOLDER = r"[A-Z]{3}|jensen_shannon"  # names of files that the reader is to write
 PARSERS = {"kd-report": report.parser, "kd-cache": cache.parser}
 COMMANDS = {line: page for page in reversed(PAGES) for line in page.commands}  # each once, on its first page
+NAMED = [(page.name, line) for line, page in COMMANDS.items()]
 REFUSED = {line: (page, told) for page in reversed(PAGES) for line, told in page.refused.items()}
 SCRIPTS = [(page, script) for page in PAGES for script in page.scripts if page.name != "CONTRIBUTING.md"]
 
@@ -53,7 +54,7 @@ def test_files_that_are_named_are_there(page: Page) -> None:
         )
 
 
-@pytest.mark.parametrize(("line", "page"), COMMANDS.items())
+@pytest.mark.parametrize(("line", "page"), COMMANDS.items(), ids=[" ".join(pair) for pair in NAMED])
 def test_a_command_composes(line: str, page: Page, command: Command, readers_folder: Path) -> None:
     words = shlex.split(line, comments=True)
     while re.match(r"[A-Z_]+=", words[0]):  # the environment
