@@ -93,6 +93,20 @@ def size_of(batch: Mapping[str, Any]) -> int:
     return len(first_tensor_of(batch[INPUT]))
 
 
+def shape_of(value: Any) -> Any:
+    """A tensor's shape without the batch; of a mapping of tensors the mapping of theirs."""
+    if isinstance(value, Mapping):
+        return {name: shape_of(inner) for name, inner in value.items()}
+    return tuple(value.shape[1:])
+
+
+def as_text(shape: Any) -> str:
+    """A shape on a line: 1x8x8, or input_ids 5, attention_mask 5."""
+    if isinstance(shape, Mapping):
+        return ", ".join(f"{name} {as_text(inner)}" for name, inner in shape.items())
+    return "x".join(map(str, shape)) or "1"
+
+
 def example_batch(inputs: Input) -> Batch:
     """A batch of these inputs with target, index and strong view."""
     first = first_tensor_of(inputs)

@@ -11,11 +11,14 @@ def main(config: DictConfig) -> None:
     """Show the taps of a student and a teacher, side by side."""
     roles = networks(config)  # first, for torch takes seconds to import
 
+    import torch
     from rich.console import Console
 
     from kd_lightning.experiment.config import plain
+    from kd_lightning.experiment.networks.own_model import OwnModel, check_model
     from kd_lightning.experiment.networks.settings import given_taps, input_size
-    from kd_lightning.models import check_model_name
+    from kd_lightning.models import create_model
+    from kd_lightning.models.ready import ready
     from kd_lightning.reporting.tables.taps import further, stages, taps_table, unpaired
     from kd_lightning.taps import pair_taps
     from kd_lightning.taps.inspection import Inspection, inspect_model
@@ -23,11 +26,21 @@ def main(config: DictConfig) -> None:
 
     def look(role: str) -> Inspection:
         model = plain(config[role].model)
-        taps = given_taps(role, config[role].taps)
-        return inspect_model(role, model, input_size(role, config[role]), config.num_classes, taps, taken=None)
+        taps, size, classes = given_taps(role, config[role].taps), input_size(role, config[role]), config.num_classes
+        key = f"{role}.model"
+        named = model if isinstance(model, str) else OwnModel(model, key, lambda: classes)
+        return inspect_model(
+            role,
+            str(named),
+            lambda example: ready(create_model(named, classes, size[0], key=key), example),
+            torch.zeros(2, *size),
+            taps,
+            taken=None,
+            num_classes=classes,
+        )
 
     for role in roles:
-        check_model_name(plain(config[role].model), f"{role}.model")
+        check_model(plain(config[role].model), f"{role}.model")
     inspected = [look(role) for role in roles]
     student, *teachers = (stages(model, given_taps(model.role, config[model.role].taps)) for model in inspected)
     teacher = teachers[0] if teachers else None

@@ -87,8 +87,12 @@ class DataModule(lightning.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read the data, once; all of them where no stage is given."""
 
-    def recipe(self) -> dict[str, Any]:
-        """What decides how a network trained on them gets the samples, beside the batch size, as JSON has it."""
+    def order(self) -> dict[str, Any]:
+        """What decides the order of the training samples, beside the size of their batches, as JSON has it."""
+        return {}
+
+    def statistics(self) -> dict[str, list[float]]:
+        """`mean` and `std` of images by channel, with which networks normalise them; or nothing."""
         return {}
 
     def training_set(self) -> dict[str, Tensor]:
@@ -98,6 +102,12 @@ class DataModule(lightning.LightningDataModule):
     def without_strong_views(self) -> Self:
         """The same samples for a training that takes one view of each."""
         return self
+
+    def in_batches_of(self, size: int) -> Self:
+        """The same data in other batches, for another number of devices."""
+        data = copy.copy(self)
+        data.batch_size = size
+        return data
 
     def in_this_process(self) -> Self:
         """The same data with loaders of this process's own, which leave nothing on a device."""

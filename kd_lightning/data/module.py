@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 from typing_extensions import Self
 
-from kd_lightning.batch import as_streams, example_batch
+from kd_lightning.batch import as_streams
 from kd_lightning.data.augmentation.augment import Augmentation
 from kd_lightning.data.augmentation.strong import StrongAugmentation, StrongView
 from kd_lightning.data.augmentation.trial import try_augmentations
@@ -123,8 +123,9 @@ class ImageDataModule(DataModule):
         return {name: as_example(batch) for name, batch in found.items() if name}
 
     def example(self) -> Batch:
-        """Noise in the images' shape, a batch of two; no image is read."""
-        return example_batch(torch.rand(2, *self.input_shape, generator=torch.Generator().manual_seed(0)))
+        """Noise in the images' shape, a batch of two without targets; no image is read."""
+        images = torch.rand(2, *self.input_shape, generator=torch.Generator().manual_seed(0))
+        return {**dict.fromkeys(self.inputs, images), "index": torch.zeros(2, dtype=torch.int64)}
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -218,11 +219,11 @@ class ImageDataModule(DataModule):
         data.num_workers = 0
         return data
 
-    def recipe(self) -> dict[str, Any]:
-        return {
-            "batches": {"drop_last": self.drop_last, "seed": self.seed},
-            "statistics": {"mean": list(self.mean), "std": list(self.std)},
-        }
+    def order(self) -> dict[str, Any]:
+        return {"drop_last": self.drop_last, "seed": self.seed}
+
+    def statistics(self) -> dict[str, list[float]]:
+        return {"mean": list(self.mean), "std": list(self.std)}
 
     def training_set(self) -> dict[str, torch.Tensor]:
         self.setup()

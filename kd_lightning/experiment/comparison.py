@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import BAD_INPUT
 from kd_lightning.experiment.checks.blame import SEE_ALL, reason_of, setting
@@ -82,7 +82,7 @@ def compare(experiment: Experiment, folder: Path, began: DictConfig) -> dict[str
     return summary
 
 
-def read(data: ImageDataModule, config: DictConfig) -> None:
+def read(data: DataModule, config: DictConfig) -> None:
     """Download and read the data. Raises `UserError` for whatever a class of the user's own raises."""
     try:
         data.prepare_data()
@@ -94,7 +94,7 @@ def read(data: ImageDataModule, config: DictConfig) -> None:
 
 
 def measure_student(
-    done: Fit, module: DistillationModule, data: ImageDataModule, folder: Path, tests: bool
+    done: Fit, module: DistillationModule, data: DataModule, folder: Path, tests: bool
 ) -> tuple[TestedNetwork, str]:
     """The distilled student with the weights that it is judged by, and which these are, `best` or `last`.
 

@@ -9,8 +9,9 @@ from lightning import Trainer
 from omegaconf import DictConfig
 
 from kd_lightning.columns import VALIDATED, Compared
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.experiment import data_of
 from kd_lightning.experiment.folder.stored_config import run_config
 from kd_lightning.experiment.networks.student import student_of
 from kd_lightning.experiment.recipe import of_student
@@ -72,9 +73,9 @@ def test_run(folder: Path) -> dict[str, Any]:
     return summary
 
 
-def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[DistillationModule, ImageDataModule]:
+def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[DistillationModule, DataModule]:
     """A run's student as a checkpoint has it, with its teacher where that is on this machine, and the run's data."""
-    data: ImageDataModule = instantiate(run.data)
+    data = data_of(run)
     data.check()
     data.prepare_data()
     described, learned_from = student_of(run), teacher_of(run)

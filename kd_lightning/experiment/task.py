@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning import losses
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import one_line
 from kd_lightning.experiment.config import plain
@@ -34,7 +34,7 @@ def make_task(config: DictConfig) -> Task:
     return made
 
 
-def task_of(config: DictConfig, data: ImageDataModule) -> Task:
+def task_of(config: DictConfig, data: DataModule) -> Task:
     """The task of a config on its data. Raises `UserError` for one whose columns nothing measures."""
     task = make_task(config).with_data(data)
     try:

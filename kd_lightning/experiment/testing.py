@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from kd_lightning.callbacks import MeasuredPart
 from kd_lightning.columns import VALIDATED
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
+from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.networks.memory_format import use_channels_last, use_contiguous
-from kd_lightning.experiment.networks.network import example_input
 from kd_lightning.experiment.ranks.launcher import launch_with_peers
 from kd_lightning.experiment.task import task_of
 from kd_lightning.experiment.training import quiet
@@ -48,7 +48,7 @@ class TestedNetwork:
     arrays: Arrays = field(default_factory=dict)
 
 
-def test(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> tuple[Metrics, Arrays]:
+def test(trainer: Trainer, module: DistillationModule, data: DataModule) -> tuple[Metrics, Arrays]:
     """The test metrics of a module's student as it is, without their prefix, and its answers class by class."""
     with counting(trainer):
         results = trainer.test(module, datamodule=data, verbose=False)
@@ -62,7 +62,7 @@ def untested(task: Task) -> Metrics:
     return dict.fromkeys([*task.measured(), AGREEMENT, f"{selects}_best", f"{selects}_last"])
 
 
-def validate(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> Metrics:
+def validate(trainer: Trainer, module: DistillationModule, data: DataModule) -> Metrics:
     """The task's metrics of a module's student on the validation data; null where these are the test set."""
     measured: Mapping[str, float] = {}
     if data.validates_on == "validation":
@@ -98,7 +98,7 @@ def without_loggers(trainer: Trainer) -> Iterator[None]:
         trainer.loggers = loggers
 
 
-def measure(trainer: Trainer, module: DistillationModule, data: ImageDataModule) -> tuple[Metrics, Arrays]:
+def measure(trainer: Trainer, module: DistillationModule, data: DataModule) -> tuple[Metrics, Arrays]:
     """A module's student as it is, on the test set and on the validation data."""
     tested, arrays = test(trainer, module, data)
     return tested | validate(trainer, module, data), arrays
@@ -111,7 +111,7 @@ def holds_all(tested: Metrics, arrays: Arrays, task: Task) -> bool:
 
 
 def measure_alone(
-    config: DictConfig, network: nn.Module, data: ImageDataModule, taps: Mapping[str, str] | str = "auto"
+    config: DictConfig, network: nn.Module, data: DataModule, taps: Mapping[str, str] | str = "auto"
 ) -> TestedNetwork:
     """Measure a network that needs no training; `taps` names its logits where its output does not."""
     quiet()
@@ -128,7 +128,7 @@ def measure_alone(
     return TestedNetwork(network, tested, arrays=arrays)
 
 
-def costs(networks: Mapping[str, TestedNetwork], data: ImageDataModule) -> dict[str, Profile]:
+def costs(networks: Mapping[str, TestedNetwork], data: DataModule) -> dict[str, Profile]:
     """What one image costs each network, measured beside each other, never kept from another run.
 
     The networks are in the usual order in memory afterwards.
@@ -139,7 +139,7 @@ def costs(networks: Mapping[str, TestedNetwork], data: ImageDataModule) -> dict[
 
 
 def test_student(
-    trainer: Trainer, module: DistillationModule, data: ImageDataModule, weights: Mapping[str, Weights], selected: str
+    trainer: Trainer, module: DistillationModule, data: DataModule, weights: Mapping[str, Weights], selected: str
 ) -> tuple[Metrics, Arrays]:
     """The selected weights of a student, with what selects of the `best` and the `last`; the module holds the selected.
 
@@ -179,13 +179,13 @@ def weights_in(folder: Path, which: str, source: str) -> Weights | None:
     return {name.removeprefix(f"{source}."): stored[name] for name in stored if name.startswith(f"{source}.")}
 
 
-def selected_checkpoint(data: ImageDataModule, folder: Path) -> str:
+def selected_checkpoint(data: DataModule, folder: Path) -> str:
     """`best` where validation data select, else `last`: the best epoch on the test set would be selected on it."""
     has_best = (folder / "checkpoints" / "best.ckpt").exists()
     return "best" if has_best and data.validates_on == "validation" else "last"
 
 
-def load_selected(module: DistillationModule, data: ImageDataModule, folder: Path) -> None:
+def load_selected(module: DistillationModule, data: DataModule, folder: Path) -> None:
     """Put the weights that a training is judged by into its module, which holds the last ones."""
     if selected_checkpoint(data, folder) == "best":
         best = student_weights(folder, "best")

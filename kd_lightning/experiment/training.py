@@ -30,13 +30,13 @@ from kd_lightning.callbacks import (
     Throughput,
 )
 from kd_lightning.callbacks.checkpoint_files import LAST, CheckpointFiles, usable, warn_of_damage
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
+from kd_lightning.data.data import example_input
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment.checks.unreached import without_unreached
 from kd_lightning.experiment.folder.description import describe
 from kd_lightning.experiment.networks.instantiation import make
 from kd_lightning.experiment.networks.memory_format import use_channels_last
-from kd_lightning.experiment.networks.network import example_input
 from kd_lightning.experiment.ranks.launcher import launch_with_peers
 from kd_lightning.experiment.ranks.shares import KeptShares, as_before
 from kd_lightning.experiment.recipe import of_student
@@ -157,7 +157,7 @@ def own_callbacks(config: DictConfig, folder: Path, of_teacher: Sequence[Callbac
 def fit(
     config: DictConfig,
     module: DistillationModule,
-    data: ImageDataModule,
+    data: DataModule,
     folder: Path,
     logs: Path,
     role: str,
@@ -189,7 +189,7 @@ def fit(
     keep_profile(trainer, logs)
     several = trainer.world_size > 1
     try:
-        reached = without_unreached(module, example_input(data).to(module.device)) if several else nullcontext()
+        reached = without_unreached(module, dict(data.streams) or data.example()) if several else nullcontext()
         with interruption.handled(), reached, nullcontext() if module.teacher is None else closing(module.teacher):
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     except NonFinite as error:

@@ -1,19 +1,19 @@
 """What can be known of a model by its name, before anything is built or downloaded."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.zoo.names import CIFAR, DIGITS, ZOO
 
-ModelName: TypeAlias = str | Mapping[str, Any]
+ModelName: TypeAlias = str | Callable[[], Any]  # which makes a network of one's own
 IMAGENET_SIZE = (3, 224, 224)
 OTHERS = "timm/NAME, torchvision/NAME or a mapping with _target_"
 
 
 def check_model_name(name: ModelName, key: str = "name") -> None:
-    """Raise a UserError with close matches unless `name` names a model (or is a mapping with `_target_`).
+    """Raise a UserError with close matches unless `name` names a model, or makes one.
 
     Examples:
         >>> from kd_lightning.errors import UserError
@@ -28,9 +28,7 @@ def check_model_name(name: ModelName, key: str = "name") -> None:
         >>> is_known("resnet8x5")
         False
     """
-    if isinstance(name, Mapping):
-        if not isinstance(name.get("_target_"), str):
-            raise UserError(f"{key} is a mapping without _target_; give the dotted path of a class, or a model's name")
+    if callable(name):
         return
     if not isinstance(name, str) or not name:
         raise UserError(f"{key}={name}: not a model's name; give one such as resnet8x4, timm/resnet18 or a _target_")

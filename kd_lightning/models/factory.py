@@ -1,6 +1,5 @@
 """Building a model by its name."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -26,8 +25,8 @@ def create_model(
 ) -> nn.Module:
     """A classifier, images (B, in_channels, H, W) → logits (B, num_classes).
 
-    `name`: one of this package's own ("resnet8x4"), "timm/NAME", "torchvision/NAME", or a mapping with `_target_`,
-    which is instantiated as it stands. `pretrained` downloads published weights; a classifier of another size starts
+    `name`: one of this package's own ("resnet8x4"), "timm/NAME", "torchvision/NAME", or what makes a network of one's
+    own, called as it stands. `pretrained` downloads published weights; a classifier of another size starts
     at random. timm's models with a distillation head return (class logits, distillation logits) while they train.
     `key` is how an error names the setting.
 
@@ -36,17 +35,16 @@ def create_model(
         >>> from kd_lightning.models import create_model
         >>> create_model("resnet8x4", num_classes=100)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 100])
-        >>> own = create_model({"_target_": "torch.nn.Linear", "in_features": 64, "out_features": 10}, num_classes=10)
+        >>> own = create_model(lambda: torch.nn.Linear(64, 10), num_classes=10)
     """
     check_model_name(name, key)
     weights_key = f"{key.rpartition('.')[0]}.weights".lstrip(".")
     if pretrained and not has_pretrained(name):
-        shown = name["_target_"] if isinstance(name, Mapping) else name
         raise UserError(
-            f"{weights_key}=pretrained: {key}={shown} has no published weights; give a file path or {weights_key}=train"
+            f"{weights_key}=pretrained: {key}={name} has no published weights; give a file path or {weights_key}=train"
         )
-    if isinstance(name, Mapping):
-        return _instantiate(name, key)
+    if callable(name):
+        return name()
     source, model = split_name(name)
     if source == "zoo":
         return ZOO[model](num_classes=num_classes, in_channels=in_channels)
@@ -99,20 +97,3 @@ def _torchvision(name: str, num_classes: int, pretrained: bool) -> nn.Module:
                 del published[entry]
         net.load_state_dict(published, strict=False)
     return net
-
-
-def _instantiate(config: Mapping[str, Any], key: str) -> nn.Module:
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    target = config["_target_"]
-    try:
-        model = instantiate(config)
-    except InstantiationException as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise UserError(f"{key}._target_={target}: {reason}; check the path and its arguments") from error
-    if not isinstance(model, nn.Module):
-        raise UserError(
-            f"{key}._target_={target}: built {type(model).__name__}, not a torch.nn.Module; name a model class"
-        )
-    return model

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from kd_lightning.batch import Input, call, first_tensor_of
 from kd_lightning.models.dry_run import evaluating
 
 WARM_UP = 3
@@ -30,8 +31,8 @@ class Profile:
     latency_iqr_ms: float
 
 
-def profile_models(models: Mapping[str, nn.Module], example: Tensor, repeats: int = 20) -> dict[str, Profile]:
-    """Profile models beside each other on the first entry of the batch `example` (B, …), in eval mode.
+def profile_models(models: Mapping[str, nn.Module], example: Input, repeats: int = 20) -> dict[str, Profile]:
+    """Profile models beside each other on the first sample of the batch `example`, in eval mode.
 
     Only convolutions, matrix products and attention count as operations, as is usual; a multiply-add counts as 2, so
     papers that count multiply-adds give half of this. The models take turns while they are timed, each on the device
@@ -41,9 +42,12 @@ def profile_models(models: Mapping[str, nn.Module], example: Tensor, repeats: in
     with torch.no_grad(), ExitStack() as stack:
         for model in models.values():
             stack.enter_context(evaluating(model))
-        inputs = {name: example[:1].to(next(model.parameters(), example).device) for name, model in models.items()}
+        inputs = {name: first_sample(example, model) for name, model in models.items()}
         flops = {name: count_flops(model, inputs[name]) for name, model in models.items()}
-        alike = {name: (architecture(model), flops[name], inputs[name].device) for name, model in models.items()}
+        alike = {
+            name: (architecture(model), flops[name], first_tensor_of(inputs[name]).device)
+            for name, model in models.items()
+        }
         timed = {kind: name for name, kind in alike.items()}
         times = time_in_turns([(models[name], inputs[name]) for name in timed.values()], repeats)
     milliseconds = dict(zip(timed, times, strict=True))
@@ -58,13 +62,21 @@ def profile_models(models: Mapping[str, nn.Module], example: Tensor, repeats: in
     }
 
 
+def first_sample(example: Input, model: nn.Module) -> Input:
+    """The first sample of a batch, where a model lies."""
+    device = next(model.parameters(), first_tensor_of(example)).device
+    if isinstance(example, Tensor):
+        return example[:1].to(device)
+    return {name: value[:1].to(device) for name, value in example.items()}
+
+
 def architecture(model: nn.Module) -> str:
     """What two models have in common that differ in their weights alone: their modules, and their tensors' shapes."""
     shapes = [f"{name} {tuple(value.shape)} {value.dtype}" for name, value in model.state_dict().items()]
     return "\n".join([repr(model), *shapes])
 
 
-def count_flops(model: nn.Module, inputs: Tensor) -> int:
+def count_flops(model: nn.Module, inputs: Input) -> int:
     """Operations of one forward, the same on every device."""
     fused_attention = torch.backends.mha.get_fastpath_enabled()
     # Fused and compiled code hides its matrix products from the counter.
@@ -72,13 +84,13 @@ def count_flops(model: nn.Module, inputs: Tensor) -> int:
     try:
         counter = FlopCounterMode(display=False)
         with torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH), counter:
-            model(inputs)
+            call(model, inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused_attention)
     return counter.get_total_flops()
 
 
-def time_in_turns(models: list[tuple[nn.Module, Tensor]], repeats: int) -> list[list[float]]:
+def time_in_turns(models: list[tuple[nn.Module, Input]], repeats: int) -> list[list[float]]:
     """Milliseconds of each model's forwards, after a warm-up.
 
     The models alternate, so that whatever slows the machine meets all of them; a forward that is not timed comes
@@ -87,11 +99,12 @@ def time_in_turns(models: list[tuple[nn.Module, Tensor]], repeats: int) -> list[
     milliseconds: list[list[float]] = [[] for _ in models]
     for _ in range(WARM_UP + repeats):
         for (model, inputs), times in zip(models, milliseconds, strict=True):
-            model(inputs)
-            _synchronize(inputs.device)
+            device = first_tensor_of(inputs).device
+            call(model, inputs)
+            _synchronize(device)
             start = time.perf_counter()
-            model(inputs)
-            _synchronize(inputs.device)
+            call(model, inputs)
+            _synchronize(device)
             times.append(1000 * (time.perf_counter() - start))
     return [times[WARM_UP:] for times in milliseconds]
 

@@ -3,8 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
+
+from kd_lightning.batch import Input, call
 
 
 class Scripted(nn.Module):
@@ -14,11 +16,11 @@ class Scripted(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, *inputs: Any) -> Any:
-        return self.network(*inputs)
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.network(*inputs, **named)
 
 
-def ready(network: nn.Module, example: Tensor) -> nn.Module:
+def ready(network: nn.Module, example: Input) -> nn.Module:
     """The network with lazy layers sized by an example, half or double precision as float32, TorchScript in a module.
 
     Weights are drawn as in the first forward; its statistics stay as they are.
@@ -28,7 +30,7 @@ def ready(network: nn.Module, example: Tensor) -> nn.Module:
     if any(is_lazy(value) for value in (*network.parameters(), *network.buffers())):
         was_training = network.training
         with torch.no_grad():
-            network.eval()(example)
+            call(network.eval(), example)
         network.train(was_training)
     if any(value.is_floating_point() and value.dtype != torch.float32 for value in network.parameters()):
         network = network.float()

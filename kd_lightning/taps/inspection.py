@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
+from kd_lightning.batch import Input, as_text, shape_of
 from kd_lightning.errors import UserError
-from kd_lightning.models import create_model
-from kd_lightning.models.profile import count_flops
-from kd_lightning.models.ready import Scripted, ready
+from kd_lightning.models.profile import count_flops, first_sample
+from kd_lightning.models.ready import Scripted
 from kd_lightning.taps import dry_run, shapes_of, tap_values
 from kd_lightning.taps.resolving import find_all
 
 Shape = tuple[int, ...]
-Adapt = Callable[[nn.Module, Tensor], nn.Module]
+Make = Callable[[Input], nn.Module]
+Adapt = Callable[[nn.Module, Any], nn.Module]
 Result = TypeVar("Result")
 
 
@@ -25,7 +27,7 @@ class Inspection:
 
     role: str
     model: str
-    input_size: Shape
+    inputs: str
     params: int
     taps: dict[str, str]
     values: dict[str, Tensor]
@@ -38,49 +40,48 @@ class Inspection:
 
 def inspect_model(
     role: str,
-    model: Any,
-    input_size: Shape,
-    num_classes: int,
+    model: str,
+    make: Make,
+    example: Input,
     taps: Mapping[str, str],
     taken: Collection[str] | None,
     adapt: Adapt | None = None,
     *,
+    num_classes: int | None = None,
     key: str | None = None,
 ) -> Inspection:
     """Build a model without weights, on the meta device where it runs there, and find its taps.
 
-    `role` is whose model it is, `key` where that stands in the config, `model` its value. `taps` are named beside those
-    that are found, of which `taken` need to be found, all where None. `adapt` is what becomes of the model before it is
-    used, given an example. Raises `UserError` where the model does not run on this input, or has no such module as a
-    tap names.
+    `role` is whose model it is, `key` where that stands in the config, `model` its value; `make` makes it for an
+    example, where that lies. `taps` are named beside those that are found, of which `taken` need to be found, all where
+    None. `adapt` is what becomes of the model before it is used, given an example; `num_classes` tells its logits among
+    several outputs. Raises `UserError` where the model does not run on this input, or lacks a module that a tap names.
     """
-    name = model if isinstance(model, str) else str(model["_target_"])
-    key = key or f"{role}.model"
+    key, inputs = key or f"{role}.model", as_text(shape_of(example))
 
     def inspect(device: str) -> Inspection:
-        network, example = _build(device, key, model, input_size, num_classes, adapt)
+        network, there = _build(device, make, example, adapt)
         try:
             wanted = None if taken is None else {*taken} - {*taps}
-            found = _found(network, example, wanted, taps.get("logits", ""), num_classes)
-            values = tap_values(network, example, {**found, **taps}, num_classes)
+            found = _found(network, there, wanted, taps.get("logits", ""), num_classes)
+            values = tap_values(network, there, {**found, **taps}, num_classes)
         except UserError as error:
             raise UserError(f"{role}_{error}") from error
-        return Inspection(role, name, input_size, _parameters(network), {**found, **taps}, values)
+        return Inspection(role, model, inputs, _parameters(network), {**found, **taps}, values)
 
     try:
         return _on_meta_or_cpu(inspect)
     except UserError:
         raise
     except Exception as error:
-        shape = "x".join(map(str, input_size))
         raise UserError(
-            f"{key}={name}: does not run on an input of {shape} ({error}); take a model for this size, "
+            f"{key}={model}: does not run on an input of {inputs} ({error}); take a model for this size, "
             f"other data, or in kd-inspect another {role}.input_size"
         ) from error
 
 
 def _found(
-    network: nn.Module, example: Tensor, wanted: set[str] | None, logits: str, num_classes: int
+    network: nn.Module, example: Input, wanted: set[str] | None, logits: str, num_classes: int | None
 ) -> dict[str, str]:
     """The taps that `auto` finds; the output alone where no more is wanted."""
     if wanted is not None and wanted <= {"logits"}:
@@ -103,25 +104,23 @@ class Cost:
         return cls(sum(cost.params for cost in costs), sum(cost.flops for cost in costs))
 
 
-def cost_of(key: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None = None) -> Cost:
-    """The cost of a model that runs on this input, on the meta device where it runs there; see `inspect_model`."""
+def cost_of(make: Make, example: Input, adapt: Adapt | None = None) -> Cost:
+    """The cost of a model that runs on this example, on the meta device where it runs there; see `inspect_model`."""
 
     def cost(device: str) -> Cost:
-        network, example = _build(device, key, model, input_size, num_classes, adapt)
-        with dry_run(network, example):
-            return Cost(_parameters(network), count_flops(network, example[:1]))
+        network, there = _build(device, make, example, adapt)
+        with dry_run(network, there):
+            return Cost(_parameters(network), count_flops(network, first_sample(there, network)))
 
     return _on_meta_or_cpu(cost)
 
 
-def _build(
-    device: str, key: str, model: Any, input_size: Shape, num_classes: int, adapt: Adapt | None
-) -> tuple[nn.Module, Tensor]:
-    """The network, adapted, and an example (2, C, H, W), both on a device."""
+def _build(device: str, make: Make, example: Input, adapt: Adapt | None) -> tuple[nn.Module, Input]:
+    """The network, adapted, and the example, both on a device."""
     with torch.device(device):
-        example = torch.zeros(2, *input_size)
-        network = ready(create_model(model, num_classes, input_size[0], key=key), example)
-        return (network if adapt is None else adapt(network, example)), example
+        there = move_data_to_device(example, torch.device(device))
+        network = make(there)
+        return (network if adapt is None else adapt(network, there)), there
 
 
 def _on_meta_or_cpu(run: Callable[[str], Result]) -> Result:

@@ -122,7 +122,8 @@ class Classification(Task):
         return None if self.num_classes is None else Predictions(self.num_classes)
 
     def constants(self, data: Any) -> Arrays:
-        return {"class_names": np.array(data.class_names, dtype=str)}
+        names = data.class_names or [str(label) for label in range(self.num_classes or 0)]
+        return {"class_names": np.array(names, dtype=str)}
 
     def check(self, outputs: Mapping[str, Shape], data: Any) -> None:
         if self.num_classes is not None and outputs["logits"] != (self.num_classes,):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ADDITIONS = {  # by folder: what its summary says of it, and what tables and pages say
+    "text": ("Sentences", "bert"),
+    "unlabelled_stream": ("unlabelled", "unlabelled"),
     "weighted_loss": ("Disagreement", "hellinger"),
     "own_metric": ("brier_validation", "Brier score"),
     "own_task": ("Ordinal", "mean distance"),

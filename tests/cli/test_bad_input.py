@@ -60,7 +60,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
         (["+logger.own={_target_: no.such.Logger}"], ["no.such.Logger"]),
         (["data.val_fraction=0", "callbacks=early_stopping"], ["data.val_fraction=0", "early_stopping"]),
         (["trainer.precision=bf16-true"], ["trainer.precision=bf16-true", "bf16-mixed"]),
-        (["~data", "+data={_target_: lightning.LightningDataModule}"], ["data._target_", "ImageDataModule"]),
+        (["~data", "+data={_target_: lightning.LightningDataModule}"], ["data._target_", "train_dataloader"]),
         (["loss=[]"], ["loss=[]", "loss=[ce,kd]"]),
         (["loss=[ce,nothing]"], ["loss=nothing", "attention"]),
         (["loss.kd.weight=-1"], ["loss.kd.weight=-1"]),

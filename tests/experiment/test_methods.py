@@ -18,7 +18,6 @@ from kd_lightning.experiment.checks.unreached import without_unreached
 from kd_lightning.experiment.config import conf_dir, options
 from kd_lightning.experiment.initialization import as_training
 from kd_lightning.experiment.networks.build import build_module, module_around
-from kd_lightning.experiment.networks.network import example_input
 from kd_lightning.module import DistillationModule
 from kd_lightning.schedules.progress import Progress
 from tests.cli.test_configs import composed
@@ -73,7 +72,7 @@ def modules(method: str) -> Iterator[tuple[DistillationModule, ImageDataModule]]
         first = module_around(
             module.student, experiment._replace(config=as_training(config)), teacher, config.initialization.loss
         )
-        with without_unreached(first, example_input(data)):
+        with without_unreached(first, data.example()):
             yield first, data
 
 

@@ -26,7 +26,6 @@ ROWS = (
 )
 PLACE = {room: (row, place) for row, rooms in enumerate(ROWS) for place, room in enumerate(rooms)}
 ABOVE_HYDRA = PLACE["experiment"][0]  # below it nothing knows Hydra
-KNOWS_HYDRA = {"models.factory"}  # makes a model of a `_target_`
 ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@]|_taps)")  # by itself, or in a key
 # Below the experiment roles are named by the caller: the public constructor of DistillationModule, and what
 # has a reason of its own, which are a public default, where files of weights hold them, and the titles of a figure.
@@ -95,7 +94,7 @@ def test_imports_point_down(module: str) -> None:
             assert PLACE[room_of(other)] > (row, place), f"{module} imports {other}"
 
 
-@pytest.mark.parametrize("module", sorted(FILES.keys() - {""} - KNOWS_HYDRA))
+@pytest.mark.parametrize("module", sorted(FILES.keys() - {""}))
 def test_nothing_below_the_experiment_knows_hydra(module: str) -> None:
     if PLACE[room_of(module)][0] > ABOVE_HYDRA:
         assert not {name.partition(".")[0] for name in imported(module)} & {"hydra", "omegaconf"}

@@ -5,11 +5,12 @@ from functools import cached_property
 from typing import Any
 
 from lightning import LightningDataModule
+from typing_extensions import Self
 
-from kd_lightning.batch import INPUT, Batch, main_stream, size_of
+from kd_lightning.batch import INPUT, Batch, main_stream, shape_of, size_of
 from kd_lightning.data.data import DataModule
 from kd_lightning.data.derived.content import Content, of_arguments, of_code
-from kd_lightning.data.derived.peek import as_example, first_batches, shape_of
+from kd_lightning.data.derived.peek import as_example, first_batches
 from kd_lightning.errors import UserError
 
 PARTS = {"train": "train_dataloader", "val": "val_dataloader", "test": "test_dataloader"}
@@ -100,6 +101,13 @@ class DerivedDataModule(DataModule):
         for method in (PARTS["train"], PARTS["test"]):
             if not self._says(method):
                 raise UserError(f"{self.key}: has no {method}; networks are trained, and compared by a test; give one")
+
+    def in_batches_of(self, size: int) -> Self:
+        """Raises UserError: how large its batches are is known to it alone."""
+        raise UserError(
+            f"trainer.devices: the run began with batches of {self.batch_size} on each device, and {self.name} makes "
+            "them by itself; take it up again on as many devices"
+        )
 
     def sizes(self) -> dict[str, int | None]:
         return {part: content.samples for part, content in self._content.items()}

@@ -108,10 +108,3 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(inner)
     elif isinstance(value, Tensor):
         yield value if value.ndim else value[None]
-
-
-def shape_of(value: Any) -> Any:
-    """A tensor's shape without the batch; of a mapping of tensors the mapping of theirs."""
-    if isinstance(value, Mapping):
-        return {name: shape_of(inner) for name, inner in value.items()}
-    return tuple(value.shape[1:])

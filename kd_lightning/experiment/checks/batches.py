@@ -7,11 +7,11 @@ from typing import Any
 
 from lightning import Trainer
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 
 
-def check_batches(trainer: Any, data: ImageDataModule) -> bool:
+def check_batches(trainer: Any, data: DataModule) -> bool:
     """Whether a training validates at all. Raises `UserError` where a limit leaves no batch, or validation no epoch."""
     data = copy.copy(data)
     data.trainer = trainer  # which knows the ranks

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import BAD_INPUT
 from kd_lightning.experiment.checks.arguments import check_arguments
@@ -17,8 +17,7 @@ from kd_lightning.experiment.checks.training import (
     check_training,
 )
 from kd_lightning.experiment.checks.values import check_values
-from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.experiment.networks.instantiation import make
+from kd_lightning.experiment.experiment import Experiment, data_of
 from kd_lightning.experiment.networks.student import Student, student_of
 from kd_lightning.experiment.networks.teacher import Teacher
 from kd_lightning.experiment.recipe import of_student
@@ -94,25 +93,29 @@ def check_recipe_of_student(config: DictConfig) -> None:
         raise UserError(f"student.{error}") from error
 
 
-def check_data(config: DictConfig) -> ImageDataModule:
+def check_data(config: DictConfig) -> DataModule:
     """The data module, whose own check finds nothing wrong, and whose validation data are there for what selects.
 
     Raises UserError.
     """
-    data: object = make(config.data, "data")
-    if not isinstance(data, ImageDataModule):
-        raise UserError(
-            f"data._target_={config.data.get('_target_')}: kd-train needs to know classes, shape and normalisation of "
-            "the data beforehand; make it a subclass of kd_lightning.data.ImageDataModule, or use DistillationModule "
-            "with it in a script"
-        )
+    data = data_of(config)
     data.check()
-    if data.validates_on == "test" and (config.callbacks or {}).get("early_stopping"):
+    watched = str((config.scheduler or {}).get("monitor") or "")
+    early = (config.callbacks or {}).get("early_stopping")
+    if data.validates_on == "none" and early:
+        raise UserError(
+            f"callbacks.early_stopping: {data.name} has no val_dataloader, and nothing tells when to stop; give it "
+            "one, or callbacks.early_stopping=null"
+        )
+    if data.validates_on == "none" and watched.startswith("val/"):
+        raise UserError(
+            f"scheduler.monitor={watched}: {data.name} has no val_dataloader; give it one, or watch train/loss"
+        )
+    if data.validates_on == "test" and early:
         raise UserError(
             "data.val_fraction=0: early stopping would select on the test set; set data.val_fraction above 0, or "
             "callbacks.early_stopping=null"
         )
-    watched = str((config.scheduler or {}).get("monitor") or "")
     if data.validates_on == "test" and watched.startswith("val/"):
         raise UserError(
             f"data.val_fraction=0: scheduler.monitor={watched} would set the learning rate by the test set; set "

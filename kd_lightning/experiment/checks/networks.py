@@ -1,10 +1,12 @@
 """Checking the networks that a config names: they have weights, and fit the data and the terms."""
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
 from torch import Tensor
 
-from kd_lightning.batch import example_batch
+from kd_lightning.batch import Batch, as_streams, example_of, main_stream
+from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.training import check_weights_of_terms
 from kd_lightning.experiment.experiment import Experiment
@@ -59,23 +61,29 @@ def check_terms(key: str, loss: DictConfig, experiment: Experiment) -> None:
             values |= {str(Signal(network.owner, tap, input)): value.to("meta") for tap, value in given.items()}
     if not teacher.tells_signals():  # what that one gives is known once it is built
         return
-    objective.connect(taps, TRAINING_SET)
+    objective.connect(taps, TRAINING_SET if isinstance(data, ImageDataModule) else ())
     teacher.check_with(config, data, taps_of_source(TEACHER, objective.names()))
-    if not any(name.startswith("train.") for name in objective.names()):  # the training images are not read yet
+    if not any(name.startswith("train.") for name in objective.names()):  # the training samples are not read yet
         values |= {f"{name}{DETACHED}": value for name, value in values.items()}
         values |= task.rows({name: value for name, value in values.items() if has_rows(name)}, {})[0]
+        outputs = next((value for name, value in values.items() if has_rows(name)), torch.zeros(2, device="meta"))
+        values |= {"target": task.blank_target(outputs)}
+        examples = {name: example_of(batch) for name, batch in as_streams(dict(data.streams) or data.example()).items()}
+        streams: dict[str, Batch] = move_data_to_device(examples, torch.device("meta"))
+        tensors = {name: {**only_tensors(batch), **values} for name, batch in streams.items()}
         with torch.device("meta"):
-            batch = example_batch(torch.zeros(2))
-            outputs = next((value for name, value in values.items() if has_rows(name)), batch["index"])
-            objective.build({**values, **batch, "target": task.blank_target(outputs)})
+            objective.build(tensors[main_stream(streams)], tensors)
 
 
 def check_signals(objective: Objective, experiment: Experiment) -> None:
     """The terms take nothing that nobody gives."""
-    if takes_strong_view(objective.names()) and experiment.data.strong is None:
+    data = experiment.data
+    if takes_strong_view(objective.names()) and isinstance(data, ImageDataModule) and data.strong is None:
         raise UserError(
             "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd does"
         )
+    if any(term.stream is not None for _, term in objective.items()):
+        objective.check_streams(data.streams)
     for name, term in objective.items():
         if not experiment.teacher.exists and requested(TEACHER, term.names()):
             alone = make_task(experiment.config).supervised
@@ -94,3 +102,7 @@ def check_weights(experiment: Experiment) -> None:
     student.check_weights(data, student.adapted_to_its_like(teacher, data))
     for network in teacher.networks().values():
         network.check_weights(data)
+
+
+def only_tensors(batch: Batch) -> dict[str, Tensor]:
+    return {name: value for name, value in batch.items() if isinstance(value, Tensor)}

@@ -20,7 +20,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning.callbacks import SeededBatches
-from kd_lightning.data import ImageDataModule, InMemoryDataModule
+from kd_lightning.data import DataModule
+from kd_lightning.data.data import example_input
 from kd_lightning.errors import NonFinite
 from kd_lightning.experiment import os_errors
 from kd_lightning.experiment.bad_input import BAD_INPUT
@@ -31,7 +32,7 @@ from kd_lightning.experiment.folder.resume import INITIALIZATION, began_with
 from kd_lightning.experiment.initialization import as_training
 from kd_lightning.experiment.networks.build import build_module, module_around
 from kd_lightning.experiment.networks.memory_format import use_channels_last
-from kd_lightning.experiment.networks.network import Network, example_input
+from kd_lightning.experiment.networks.network import Network
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.storage.networks import is_trained, module_alone
 from kd_lightning.experiment.storage.source_code import RELEASED
@@ -121,7 +122,7 @@ def first_device(trainer: Trainer) -> Any:
     return [trainer.device_ids[0]] if trainer.strategy.root_device.type == "cuda" else 1
 
 
-def rehearse_training(training: Training, data: ImageDataModule, place: Path, teacher: str) -> None:
+def rehearse_training(training: Training, data: DataModule, place: Path, teacher: str) -> None:
     """One optimizer step, one batch of validation and one of the test; `teacher` is the key of the teacher's code."""
     tried = Tried(teacher)
     try:
@@ -144,7 +145,7 @@ def rehearse_training(training: Training, data: ImageDataModule, place: Path, te
         raise refusal(error, training.name, training.config, tried, again) from error
 
 
-def attempt(training: Training, data: ImageDataModule, place: Path, tried: Tried) -> None:
+def attempt(training: Training, data: DataModule, place: Path, tried: Tried) -> None:
     """The same; `tried` holds what was made of the config until then."""
     made = make_callbacks(training.config, place)
     tried.callbacks |= {name: callback for name, callback in made.items() if is_rehearsed(callback)}
@@ -155,9 +156,9 @@ def attempt(training: Training, data: ImageDataModule, place: Path, tried: Tried
     trainer.limit_val_batches = min(1, trainer.limit_val_batches) if validates else 0
     if training.config.channels_last:
         use_channels_last(module, example_input(data))
-    trainer.fit(module, datamodule=one_process(data))
+    trainer.fit(module, datamodule=data.in_this_process())
     if training.name != INITIALIZATION:
-        trainer.test(module, datamodule=one_process(data), verbose=False)
+        trainer.test(module, datamodule=data.in_this_process(), verbose=False)
 
 
 def is_rehearsed(callback: Callback) -> bool:
@@ -208,12 +209,3 @@ class Discarded:
         checkpoint = self.trainer._checkpoint_connector.dump_checkpoint(bool(weights_only))
         with open(os.devnull, "wb") as nothing:
             torch.save(checkpoint, nothing)
-
-
-def one_process(data: ImageDataModule) -> ImageDataModule:
-    """The data with loaders of this process's own, which leave nothing on a device."""
-    data = copy.copy(data)
-    data.num_workers = 0
-    if isinstance(data, InMemoryDataModule):
-        data.resident = False
-    return data

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from kd_lightning.batch import as_streams
 from kd_lightning.module import DistillationModule
 
 
 @contextmanager
-def without_unreached(module: DistillationModule, example: Tensor) -> Iterator[None]:
-    """Train what the terms reach alone: the other parameters require no gradient within the block."""
+def without_unreached(module: DistillationModule, example: Any) -> Iterator[None]:
+    """Train what the terms reach alone: the other parameters require no gradient within the block.
+
+    `example` is a batch, or one of each stream.
+    """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     with one_run_in_training(module), torch.enable_grad():
         signals, named = module.example_signals(as_streams(example))

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.networks.network import short_name
@@ -22,7 +22,7 @@ OF_DISTILLATION = (*SCHEDULED, "loss", "initialization")
 PLACES = ("paths", "hydra", "logger", "callbacks")
 
 
-def describe(config: DictConfig, role: str, title: str, data: ImageDataModule, task: Task, folder: Path) -> Description:
+def describe(config: DictConfig, role: str, title: str, data: DataModule, task: Task, folder: Path) -> Description:
     """The training of the `teacher`, `scratch` or `student` that belongs to the run in `folder`.
 
     `title` names the networks, such as `resnet8 ← resnet20`.

@@ -7,7 +7,7 @@ from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.reporting.tables.config_tree import config_tree
 from kd_lightning.reporting.tables.model_summary import model_summary
 from kd_lightning.taps.inspection import Cost
-from kd_lightning.terminal import show
+from kd_lightning.terminal import say, show
 
 
 @rank_zero_only
@@ -15,6 +15,12 @@ def introduce(experiment: Experiment) -> None:
     """Show a checked config, and what its networks cost."""
     config, data, student, teacher = experiment
     show(config_tree(plain(config), f"kd-train, seed {config.seed}"))
+    if data.undecided is not None:
+        say(
+            "data",
+            f"what {data.name} holds is not known ({data.undecided}), so networks are kept for this run alone; give "
+            "it a method fingerprint(), which tells",
+        )
     costs = [network.cost(data) for network in teacher.networks().values()]
     learned_from = {"teacher": (teacher.name, Cost.total(costs))} if costs else {}
     learns = {student.owner: (student.name, student.cost(data, student.adapted_to_its_like(teacher, data)))}

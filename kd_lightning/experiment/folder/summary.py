@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.experiment.folder.memory import peak_memory
 from kd_lightning.experiment.testing import TestedNetwork, costs
 from kd_lightning.losses.sample_weights import named
@@ -19,7 +19,7 @@ from kd_lightning.term import Term
 
 def summarise(
     config: DictConfig,
-    data: ImageDataModule,
+    data: DataModule,
     task: Task,
     objective: Objective,
     networks: Mapping[str, TestedNetwork | None],
@@ -43,10 +43,13 @@ def summarise(
     }
 
 
-def data_record(data: ImageDataModule, task: Task, selected: str, tested: bool) -> dict[str, Any]:
+def data_record(data: DataModule, task: Task, selected: str, tested: bool) -> dict[str, Any]:
     """The data, what compares networks on them, what selected the weights, and whether the student was tested."""
+    seen = data.fingerprint()
+    known = {"name": data.name, "classes": data.class_names, "images": data.sizes()}
     return {
-        **data.fingerprint(),
+        **seen,
+        **{key: value for key, value in known.items() if key not in seen and value},
         **task.of_data(),
         "task": task.compared().as_record(),
         "validates_on": data.validates_on,
@@ -69,6 +72,7 @@ def objective_record(objective: Objective) -> dict[str, Any]:
             "weight": weights[name],
             **_plain_attributes(term),
             **({} if term.sample_weight is None else {"sample_weight": named(term.sample_weight)}),
+            **({} if term.stream is None else {"stream": term.stream}),
         }
         for name, term in objective.items()
     }

@@ -7,11 +7,11 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 from torch import nn
 
+from kd_lightning.data.data import example_input
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.networks.instantiation import make
-from kd_lightning.experiment.networks.network import example_input
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.task import task_of
 from kd_lightning.module import DistillationModule
@@ -68,8 +68,8 @@ def module_around(
         terms=terms,
         **build_optimization(of_student(config)),
         student_taps=experiment.student.given_taps() or "auto",
-        example_input=example,
+        example_input=dict(data.streams) or data.example(),
         task=task,
-        training_set=dict(zip(TRAINING_SET, (data.train_set.rows, data.train_set.targets), strict=True)),
+        training_set=data.training_set(),
         config=dict(without_secrets(plain(config))),
     )

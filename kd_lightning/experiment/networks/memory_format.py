@@ -5,15 +5,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from kd_lightning.batch import Input
 from kd_lightning.module import DistillationModule
 from kd_lightning.taps import dry_run
 
 
-def use_channels_last(module: DistillationModule, example: Tensor) -> None:
+def use_channels_last(module: DistillationModule, example: Input) -> None:
     """Have a module's convolutions work on (B, H, W, C) in memory, for speed; shapes stay (B, C, H, W).
 
     Student and teacher each keep the usual order where they fail in the other, as code with `view` may.
     """
+    if not isinstance(example, Tensor) or example.ndim != 4:  # no images
+        return
     module.to(memory_format=torch.channels_last)
     teacher = module.teacher
     keep_running(module.student, module.student, example)

@@ -5,19 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import Self
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.batch import Input, as_text
+from kd_lightning.data import DataModule
+from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import is_file
-from kd_lightning.experiment.networks.normalization import given_normalization, normalization
+from kd_lightning.experiment.networks.normalization import channels_of, given_normalization, normalization
+from kd_lightning.experiment.networks.own_model import OwnModel, check_model
 from kd_lightning.experiment.networks.settings import given_taps
 from kd_lightning.finite import refuse_nonfinite
 from kd_lightning.models import (
-    check_model_name,
     create_model,
     has_pretrained,
     load_weights,
@@ -27,11 +28,6 @@ from kd_lightning.models import (
 from kd_lightning.models.ready import ready
 from kd_lightning.taps.inspection import Adapt, Cost, Inspection, cost_of, inspect_model
 from kd_lightning.tasks import Task
-
-
-def example_input(data: ImageDataModule) -> Tensor:
-    """Noise in the data's shape (2, C, H, W), to see shapes with."""
-    return torch.rand(2, *data.input_shape, generator=torch.Generator().manual_seed(0))
 
 
 def short_name(model: Any) -> str:
@@ -99,12 +95,7 @@ class Network:
         model, weights = self.model, self.weights
         if model is None:
             raise UserError(f"{self.model_key}=null: name a model, such as {self.model_key}=resnet8x4")
-        if isinstance(model, str):
-            check_model_name(model, self.model_key)
-        elif not (isinstance(model, dict) and isinstance(model.get("_target_"), str)):
-            raise UserError(
-                f"{self.model_key}={model}: must be a model's name, such as resnet8x4, or a mapping with _target_"
-            )
+        check_model(model, self.model_key)
         if not (weights is None or (isinstance(weights, str) and weights)):
             raise UserError(f"{self.weights_place}={weights}: must be {self.ways}, the path of a file, or null")
         self.check_training()
@@ -132,27 +123,24 @@ class Network:
                 "give a file, or leave the key null"
             )
 
-    def check_classes(self, data: ImageDataModule) -> None:
+    def check_classes(self, data: DataModule) -> None:
         """Raise `UserError` unless its published weights know the data's classes, or it may get another classifier."""
 
-    def check_weights(self, data: ImageDataModule, adapt: Adapt | None = None) -> None:
+    def check_weights(self, data: DataModule, adapt: Adapt | None = None) -> None:
         """Raise `UserError` unless a file of weights fits the network, and a given normalisation the data."""
         if self.file is not None:
             self.build(data, adapt)
         elif self.normalization != "auto":
-            given_normalization(self.owner, self.normalization, data.in_channels)
+            given_normalization(self.owner, self.normalization, data)
 
-    def build(self, data: ImageDataModule, adapt: Adapt | None = None) -> nn.Module:
+    def build(self, data: DataModule, adapt: Adapt | None = None) -> nn.Module:
         """The network with its weights, and its own normalisation in front.
 
         One that is to be trained first is random: the training comes afterwards. `adapt` rebuilds it before it gets its
         weights from a file.
         """
         pretrained = self.weights == "pretrained"
-        network = create_model(
-            self.model, data.num_classes, data.in_channels, pretrained=pretrained, key=self.model_key
-        )
-        network = ready(network, example_input(data))
+        network = self.like(data, example_input(data), pretrained=pretrained)
         network = network if adapt is None else adapt(network, example_input(data))
         metadata: dict[str, str] = {}
         if self.file is not None:
@@ -167,11 +155,30 @@ class Network:
         statistics = normalization(
             self.owner, self.normalization, self.model, data, metadata, with_weights=pretrained or bool(self.file)
         )
-        return normalize_inputs(network, *statistics)
+        return network if statistics is None else normalize_inputs(network, *statistics)
 
-    def like(self, data: ImageDataModule, example: Tensor) -> nn.Module:
-        """The network without its weights, on the device of an example."""
-        return ready(create_model(self.model, data.num_classes, data.in_channels, key=self.model_key), example)
+    def like(self, data: DataModule, example: Input, *, pretrained: bool = False) -> nn.Module:
+        """The network without its weights, or with published ones, on the device of an example.
+
+        One by its name gets the data's classes and channels; raises UserError where they have none.
+        """
+        named = self.named(data)
+        if not isinstance(named, str):
+            return ready(create_model(named, 0, pretrained=pretrained, key=self.model_key), example)
+        channels = channels_of(data)
+        if channels is None:
+            raise UserError(
+                f"{self.model_key}={named}: takes images (C, H, W), and the data {data.name} give "
+                f"{as_text(data.inputs)}; name a class of your own, {self.model_key}={{_target_: …}}"
+            )
+        network = create_model(named, data.num_classes, channels, pretrained=pretrained, key=self.model_key)
+        return ready(network, example)
+
+    def named(self, data: DataModule) -> str | OwnModel:
+        """The model by its name, or what makes that of the user's own class."""
+        if isinstance(self.model, str):
+            return self.model
+        return OwnModel(self.model, self.model_key, lambda: data.num_classes)
 
     def given_taps(self) -> dict[str, str]:
         """The taps that the config names."""
@@ -191,16 +198,17 @@ class Network:
         """What goes into a weights file beside the weights: the model's name and its normalisation."""
         return {"model": self.name, **stored_normalization(network)}
 
-    def inspect(self, data: ImageDataModule, task: Task, taken: set[str], adapt: Adapt | None = None) -> Inspection:
+    def inspect(self, data: DataModule, task: Task, taken: set[str], adapt: Adapt | None = None) -> Inspection:
         """Its taps and examples of them, seen without weights. Raises `UserError` where it does not run on the data."""
         seen = inspect_model(
             self.owner,
-            self.model,
-            data.input_shape,
-            data.num_classes,
+            str(self.named(data)),
+            lambda example: self.like(data, example),
+            example_input(data),
             self.given_taps(),
             taken,
             adapt,
+            num_classes=task.width,
             key=self.model_key,
         )
         try:
@@ -209,6 +217,6 @@ class Network:
             raise UserError(f"{self.model_key}={seen.model}: {error}") from error
         return seen
 
-    def cost(self, data: ImageDataModule, adapt: Adapt | None = None) -> Cost:
-        """What one of the data's images costs it."""
-        return cost_of(self.model_key, self.model, data.input_shape, data.num_classes, adapt)
+    def cost(self, data: DataModule, adapt: Adapt | None = None) -> Cost:
+        """What one of the data's samples costs it."""
+        return cost_of(lambda example: self.like(data, example), example_input(data), adapt)

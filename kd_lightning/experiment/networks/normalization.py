@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.batch import INPUT, as_text
+from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.models import pretrained_normalization, read_normalization
@@ -13,15 +14,19 @@ Normalization = tuple[Sequence[float], Sequence[float]]
 
 
 def normalization(
-    owner: str, given: Any, model: Any, data: ImageDataModule, metadata: Mapping[str, str], *, with_weights: bool
-) -> Normalization:
-    """The mean and standard deviation that a network was, or will be, trained with.
+    owner: str, given: Any, model: Any, data: DataModule, metadata: Mapping[str, str], *, with_weights: bool
+) -> Normalization | None:
+    """The mean and standard deviation that a network was, or will be, trained with; None where that is not known.
+
+    It is not for data of the user's own, which come as their loaders give them.
 
     `given` is what the config says of it, `metadata` what its file of weights does; `with_weights` says that it has
     weights from elsewhere.
     """
     if given != "auto":
-        return given_normalization(owner, given, data.in_channels)
+        return given_normalization(owner, given, data)
+    if not isinstance(data, ImageDataModule):
+        return None
     stored, published = read_normalization(metadata), pretrained_normalization(model)
     if stored is not None:
         return stored
@@ -30,9 +35,20 @@ def normalization(
     return data.mean, data.std
 
 
-def given_normalization(owner: str, given: Any, channels: int) -> Normalization:
+def channels_of(data: DataModule) -> int | None:
+    """The channels of the images (C, H, W) that the data give; None where they give none."""
+    shape = data.inputs.get(INPUT)
+    return shape[0] if isinstance(shape, tuple) and len(shape) == 3 else None
+
+
+def given_normalization(owner: str, given: Any, data: DataModule) -> Normalization:
     """The normalisation that a config names; raises `UserError` unless it is a mean and a std for each channel."""
-    values = plain(given)
+    values, channels = plain(given), channels_of(data)
+    if channels is None:
+        raise UserError(
+            f"{owner}.normalization={values}: is of images (C, H, W), and the data {data.name} give "
+            f"{as_text(data.inputs)}; leave it auto"
+        )
     mean: Any
     std: Any
     mean, std = (values.get(name) for name in ("mean", "std")) if isinstance(values, dict) else (None, None)

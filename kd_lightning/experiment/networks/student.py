@@ -8,7 +8,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import arguments
 from kd_lightning.experiment.networks.network import Network, short_name
@@ -65,7 +65,7 @@ class Student(Network):
             raise UserError(message) from None
         return rebuilt
 
-    def adapted_to_its_like(self, teacher: Teacher, data: ImageDataModule) -> Adapt | None:
+    def adapted_to_its_like(self, teacher: Teacher, data: DataModule) -> Adapt | None:
         """How it is rebuilt, around a teacher without its weights."""
         if not self.adapt:
             return None

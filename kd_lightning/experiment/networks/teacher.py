@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import Self
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.batch import Input
+from kd_lightning.data import DataModule
 from kd_lightning.experiment.networks.network import Network
 from kd_lightning.sources import Source
 
@@ -44,29 +45,27 @@ class Teacher:
     def check(self) -> None:
         """Raise `UserError` for what can be told to be wrong by its values alone."""
 
-    def check_with(self, config: DictConfig, data: ImageDataModule, taken: set[str]) -> None:
+    def check_with(self, config: DictConfig, data: DataModule, taken: set[str]) -> None:
         """Raise `UserError` where it does not go with the run, whose terms take these of its signals."""
 
-    def like(self, data: ImageDataModule, example: Tensor) -> nn.Module | None:
+    def like(self, data: DataModule, example: Input) -> nn.Module | None:
         """One network without its weights, for a student that is rebuilt around it; None where it is no single one."""
         return None
 
-    def obtain(
-        self, config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig
-    ) -> TestedNetwork | None:
+    def obtain(self, config: DictConfig, data: DataModule, folder: Path, began: DictConfig) -> TestedNetwork | None:
         """Trained first, once, or built, and measured unless it changes with the student; with logs in the folder."""
         return None
 
-    def build(self, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+    def build(self, config: DictConfig, data: DataModule) -> nn.Module | None:
         """Built anew: random where it is to be trained first."""
         return None
 
-    def find(self, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+    def find(self, config: DictConfig, data: DataModule) -> nn.Module | None:
         """As an earlier run left it; None, and a line that says so, where it is not on this machine."""
         return None
 
     def source(
-        self, built: nn.Module, names: Iterable[str], config: DictConfig, data: ImageDataModule, example: Tensor
+        self, built: nn.Module, names: Iterable[str], config: DictConfig, data: DataModule, example: Input
     ) -> Source:
         """What `obtain`, `build` or `find` gave, as a source of the signals that terms take by these names."""
         raise NotImplementedError

@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.terminal import say
 
@@ -60,7 +60,7 @@ def shares_of(checkpoint: Mapping[str, Any]) -> Shares | None:
     return Shares(**checkpoint[KEY]) if KEY in checkpoint else None
 
 
-def as_before(trainer: Trainer, data: ImageDataModule, checkpoint: Mapping[str, Any]) -> tuple[Shares, ImageDataModule]:
+def as_before(trainer: Trainer, data: DataModule, checkpoint: Mapping[str, Any]) -> tuple[Shares, DataModule]:
     """What a step's images were when a training began, and the data for as many with this trainer's devices."""
     given = Shares(trainer.world_size, data.batch_size, trainer.accumulate_grad_batches)
     began = shares_of(checkpoint) or given
@@ -70,9 +70,7 @@ def as_before(trainer: Trainer, data: ImageDataModule, checkpoint: Mapping[str, 
         say("batch", f"{began.total // began.accumulated} images, as before: {each}")
     if now.size == data.batch_size:
         return began, data
-    data = copy.copy(data)
-    data.batch_size = now.size
-    return began, data
+    return began, data.in_batches_of(now.size)
 
 
 def as_it_began(config: DictConfig, stored: Mapping[str, Any]) -> DictConfig:

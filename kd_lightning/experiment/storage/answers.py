@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
 from kd_lightning import __version__
+from kd_lightning.batch import Input
 from kd_lightning.callbacks.prefill import check_length
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
@@ -58,13 +59,23 @@ class KeptAnswers:
     def is_beforehand(self) -> bool:
         return bool(self.cache == "prefill")
 
-    def check(self, config: DictConfig, data: ImageDataModule, *, batch_statistics: bool) -> None:
+    def check(self, config: DictConfig, data: DataModule, *, batch_statistics: bool) -> None:
         """Raise UserError where the teacher's answers cannot be kept."""
         cache, top_k = self.cache, self.top_k
         if cache not in (*KEPT, "off", False, None):
             raise UserError(f"teacher.cache={cache}: must be off, logits, pooled or prefill")
         if not self.is_on:
             return
+        if not isinstance(data, ImageDataModule):
+            raise UserError(
+                f"teacher.cache={cache}: answers are kept by image and view, and the data {data.name} have neither; "
+                "use teacher.cache=off"
+            )
+        if data.streams:
+            raise UserError(
+                f"teacher.cache={cache}: the data give {', '.join(data.streams)}, and an index may mean another image "
+                "in each; use teacher.cache=off"
+            )
         if self.bits not in (16, 32):
             raise UserError(f"teacher.cache_bits={self.bits}: must be 16 or 32")
         if top_k is not None and (cache == "pooled" or not isinstance(top_k, int) or not 1 <= top_k < data.num_classes):
@@ -103,11 +114,12 @@ class KeptAnswers:
         return Whole(width, self.bits) if self.top_k is None else TopK(width, self.top_k, self.bits)
 
     def in_front_of(
-        self, teacher: FrozenNetwork, model: Any, config: DictConfig, data: ImageDataModule, example: Tensor
+        self, teacher: FrozenNetwork, model: Any, config: DictConfig, data: DataModule, example: Input
     ) -> FrozenNetwork | CachedSource:
         """A network, built from this `model`, behind its answers, where they are kept."""
         if not self.is_on:
             return teacher
+        assert isinstance(data, ImageDataModule)
         data.setup()
         classifier, width = None, data.num_classes
         if self.cache == "pooled":
@@ -139,7 +151,7 @@ class KeptAnswers:
         return CachedSource(teacher, answers, classifier)
 
     def describe(
-        self, teacher: FrozenNetwork, model: Any, config: DictConfig, data: ImageDataModule, encoding: Encoding
+        self, teacher: FrozenNetwork, model: Any, config: DictConfig, data: DataModule, encoding: Encoding
     ) -> dict[str, Any]:
         """Everything that decides an answer, as plain values."""
         seen = data.fingerprint()
@@ -166,7 +178,7 @@ class KeptAnswers:
         }
 
 
-def classifier_of(teacher: FrozenNetwork, example: Tensor) -> tuple[nn.Module, int]:
+def classifier_of(teacher: FrozenNetwork, example: Input) -> tuple[nn.Module, int]:
     """The teacher's last layer, and the width of what it takes. Raises UserError unless it makes logits of `pooled`."""
     inner = find_inner_taps(teacher.network, example, teacher.taps["logits"], teacher.num_classes)
     path = inner.get("classifier_weight", ":").partition(":")[0]

@@ -8,10 +8,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning import __version__
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.experiment.networks.network import Network
 from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
-from kd_lightning.experiment.storage.keys import cache_folder
+from kd_lightning.experiment.storage.keys import cache_folder, data_key
 from kd_lightning.experiment.storage.networks import ANEW, trainer_shape
 from kd_lightning.experiment.storage.source_code import own_code
 from kd_lightning.experiment.task import measured_by, task_of
@@ -30,7 +30,7 @@ def measure_cached(
     key: dict[str, Any],
     taps: Mapping[str, str] | str,
     config: DictConfig,
-    data: ImageDataModule,
+    data: DataModule,
 ) -> TestedNetwork:
     """Metrics of a network, which this `key` decides, as an earlier run measured them, or measured now.
 
@@ -68,15 +68,13 @@ def keep(measured: TestedNetwork, home: Path, key: dict[str, Any]) -> None:
         warn(f"paths.cache_dir: {home} takes no more ({error.strerror or error}); the teacher's metrics are not kept")
 
 
-def measurement_key(
-    described: Network, network: nn.Module, config: DictConfig, data: ImageDataModule
-) -> dict[str, Any]:
+def measurement_key(described: Network, network: nn.Module, config: DictConfig, data: DataModule) -> dict[str, Any]:
     """Everything that decides the metrics of a network, as plain values."""
     return {**of_network(described, network), **of_measurement([described], config, data)}
 
 
 def key_of_mean(
-    described: Sequence[Network], networks: Sequence[nn.Module], config: DictConfig, data: ImageDataModule
+    described: Sequence[Network], networks: Sequence[nn.Module], config: DictConfig, data: DataModule
 ) -> dict[str, Any]:
     """Everything that decides the metrics of the mean of several networks."""
     members = [of_network(one, network) for one, network in zip(described, networks, strict=True)]
@@ -92,10 +90,10 @@ def of_network(described: Network, network: nn.Module) -> dict[str, Any]:
     }
 
 
-def of_measurement(described: Sequence[Network], config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
+def of_measurement(described: Sequence[Network], config: DictConfig, data: DataModule) -> dict[str, Any]:
     return {
         "trainer": trainer_shape(config),
-        "data": data.fingerprint(),
+        **data_key(config, data),
         "own_code": own_code(*(one.model for one in described), config.data),
         "measured_by": measured_by(config),
         "version": __version__,

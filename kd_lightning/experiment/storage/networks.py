@@ -15,13 +15,13 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning import __version__
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.networks.build import build_optimization
 from kd_lightning.experiment.networks.network import Network
 from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
-from kd_lightning.experiment.storage.keys import cache_folder
+from kd_lightning.experiment.storage.keys import cache_folder, data_key
 from kd_lightning.experiment.storage.source_code import own_code
 from kd_lightning.experiment.task import measured_by, supervised_loss, task_of, with_monitors
 from kd_lightning.experiment.testing import (
@@ -62,7 +62,7 @@ SHAPELESS_CALLBACKS = (
 
 
 def obtain(
-    role: str, network: Network, config: DictConfig, data: ImageDataModule, logs: Path, began: DictConfig | None = None
+    role: str, network: Network, config: DictConfig, data: DataModule, logs: Path, began: DictConfig | None = None
 ) -> TestedNetwork:
     """The teacher, or as `scratch` the student alone: found, or trained now with its logs in a folder.
 
@@ -86,7 +86,7 @@ def obtain(
         return train(role, network, config, data, home, logs, key_values)
 
 
-def cache_key(network: Network, config: DictConfig, data: ImageDataModule) -> dict[str, Any]:
+def cache_key(network: Network, config: DictConfig, data: DataModule) -> dict[str, Any]:
     """Everything that shapes a network which is trained by itself, as plain values."""
     weights = network.weights if network.file is None else hashlib.sha256(network.file.read_bytes()).hexdigest()
     callbacks = without_places(plain(with_monitors(at(config, Path())).callbacks) or {})
@@ -103,13 +103,9 @@ def cache_key(network: Network, config: DictConfig, data: ImageDataModule) -> di
         "callbacks": {name: value for name, value in callbacks.items() if name not in SHAPELESS_CALLBACKS},
         "seed": config.seed,
         **({} if config.get("on_nonfinite", "stop") == "stop" else {"on_nonfinite": config.on_nonfinite}),
-        "data": data.fingerprint(),
-        "batches": {
-            "size": config.data.get("batch_size", data.batch_size),
-            "drop_last": data.drop_last,
-            "seed": data.seed,
-        },
-        "statistics": {"mean": list(data.mean), "std": list(data.std)},
+        **data_key(config, data),
+        "batches": {"size": config.data.get("batch_size", data.batch_size), **data.order()},
+        "statistics": data.statistics(),
         "own_code": own_code(
             network.model,
             supervised_loss(config),
@@ -136,7 +132,7 @@ def trainer_shape(config: DictConfig) -> dict[str, Any]:
     return {name: value for name, value in plain(config.trainer).items() if name not in SHAPELESS}
 
 
-def find(network: Network, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+def find(network: Network, config: DictConfig, data: DataModule) -> nn.Module | None:
     """A network as an earlier run trained it, or None, and with a warning where that is damaged."""
     home = cache_folder(KIND, cache_key(network, config, data), config)
     if not (home / RECORD).exists():
@@ -147,7 +143,7 @@ def find(network: Network, config: DictConfig, data: ImageDataModule) -> nn.Modu
     return network.at(home / WEIGHTS).build(data)
 
 
-def is_trained(network: Network, config: DictConfig, data: ImageDataModule) -> bool:
+def is_trained(network: Network, config: DictConfig, data: DataModule) -> bool:
     """Whether an earlier run has trained a network by itself as this config says."""
     home = cache_folder(KIND, cache_key(network, config, data), config)
     return safetensors_fault(home / WEIGHTS) is None
@@ -166,7 +162,7 @@ def is_stored(home: Path) -> bool:
     return False
 
 
-def load(described: Network, config: DictConfig, data: ImageDataModule, home: Path) -> TestedNetwork:
+def load(described: Network, config: DictConfig, data: DataModule, home: Path) -> TestedNetwork:
     """A network from its folder, without metrics where what holds them is damaged, not there, or of another task."""
     record = sound_record(home / RECORD, OF_A_NETWORK, ANEW, strict=True)
     arrays = sound_arrays(home / NAME, ANEW)
@@ -181,7 +177,7 @@ def with_all_metrics(
     found: TestedNetwork,
     network: Network,
     config: DictConfig,
-    data: ImageDataModule,
+    data: DataModule,
     home: Path,
     key_values: dict[str, Any],
 ) -> TestedNetwork:
@@ -204,7 +200,7 @@ def train(
     role: str,
     network: Network,
     config: DictConfig,
-    data: ImageDataModule,
+    data: DataModule,
     home: Path,
     logs: Path,
     key_values: dict[str, Any],
@@ -236,7 +232,7 @@ def record_of(
     return {"test": test, "time": time, "measured_by": measured_by(config), "cache_key": key_values}
 
 
-def module_alone(network: Network, config: DictConfig, data: ImageDataModule) -> DistillationModule:
+def module_alone(network: Network, config: DictConfig, data: DataModule) -> DistillationModule:
     """What trains a network by itself; its random weights come from the seed alone."""
     seed_everything(config.seed, workers=True, verbose=False)
     task = task_of(config, data)

@@ -14,11 +14,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule, ImageDataModule
+from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.folder.foreign import check_foreign
 from kd_lightning.experiment.folder.stored_config import is_remembered
-from kd_lightning.experiment.networks.network import example_input
 from kd_lightning.experiment.storage.answers import OF_ANSWERS
 from kd_lightning.experiment.teachers import FrozenTeacher, teacher_of
 from kd_lightning.sources import CachedSource
@@ -65,7 +65,7 @@ def verify(folder: Path, sample: int = SAMPLE, trust: bool = False) -> Verificat
         check_foreign(stored["config"], folder.name)
     config = config_of(stored, folder)
     with working_in(stored.get("made_in")):
-        data: ImageDataModule = instantiate(config.data)
+        data: ImageDataModule = instantiate(config.data)  # no others' answers are kept
         data.setup()  # without prepare_data(), which may download
         teacher, bits = rebuilt(folder, config, data, stored["of"])
         tolerance = MIXED_TOLERANCE if is_mixed(stored) else TOLERANCE[str(bits)]
@@ -93,7 +93,7 @@ def working_in(folder: str | None) -> Iterator[None]:
         os.chdir(before)
 
 
-def rebuilt(folder: Path, config: DictConfig, data: ImageDataModule, kept: str) -> tuple[CachedSource, int]:
+def rebuilt(folder: Path, config: DictConfig, data: DataModule, kept: str) -> tuple[CachedSource, int]:
     """The network whose answers a folder holds, and in how many bits; `kept` are its `logits`, or what is `pooled`.
 
     Raises UserError where it is not there, or not what it was.

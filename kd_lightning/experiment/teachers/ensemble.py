@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.batch import Input
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.networks.settings import given_taps
 from kd_lightning.experiment.storage.measurements import key_of_mean, measure_cached
@@ -88,24 +89,24 @@ class EnsembleTeacher(FrozenTeacher):
                         "weights; name another one, or teacher.weights=train, which seeds them apart"
                     )
 
-    def obtain(self, config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig) -> TestedNetwork:
+    def obtain(self, config: DictConfig, data: DataModule, folder: Path, began: DictConfig) -> TestedNetwork:
         networks = [self.obtained(one, config, data, folder, began) for one in self.members().values()]
         described = list(self.members().values())
         key = key_of_mean(described, networks, config, data)
         return measure_cached(self.around(networks, config, data), key, "auto", config, data)
 
     def obtained(
-        self, member: Member, config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig
+        self, member: Member, config: DictConfig, data: DataModule, folder: Path, began: DictConfig
     ) -> nn.Module:
         if member.is_trained_first:
             return member.obtained(config, data, folder / f"teacher_{member.place}", began).network
         member.tell()
         return member.built(config, data)
 
-    def build(self, config: DictConfig, data: ImageDataModule) -> nn.Module:
+    def build(self, config: DictConfig, data: DataModule) -> nn.Module:
         return self.around([member.build(data) for member in self.members().values()], config, data)
 
-    def find(self, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+    def find(self, config: DictConfig, data: DataModule) -> nn.Module | None:
         found = [member.found(config, data) for member in self.members().values()]
         there = [network for network in found if network is not None]
         if len(there) == len(found):
@@ -113,7 +114,7 @@ class EnsembleTeacher(FrozenTeacher):
         say("teacher", ELSEWHERE)
         return None
 
-    def around(self, networks: Sequence[nn.Module], config: DictConfig, data: ImageDataModule) -> Ensemble:
+    def around(self, networks: Sequence[nn.Module], config: DictConfig, data: DataModule) -> Ensemble:
         """The mean of built networks, as it is measured. Raises UserError where two of them are one."""
         states = [state_sha256(network) for network in networks]
         for place, state in enumerate(states):
@@ -132,7 +133,7 @@ class EnsembleTeacher(FrozenTeacher):
         )
 
     def source(
-        self, built: nn.Module, names: Iterable[str], config: DictConfig, data: ImageDataModule, example: Tensor
+        self, built: nn.Module, names: Iterable[str], config: DictConfig, data: DataModule, example: Input
     ) -> Ensemble:
         assert isinstance(built, Ensemble)
         sources = []

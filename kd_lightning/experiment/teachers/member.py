@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from lightning import seed_everything
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
-from kd_lightning.data import ImageDataModule
+from kd_lightning.batch import Input
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.networks.network import Network
@@ -45,7 +46,7 @@ class Member(Network):
     def model_key(self) -> str:
         return f"{self.owner}.model" if self.place is None else f"{self.owner}.models.{self.place}"
 
-    def check_classes(self, data: ImageDataModule) -> None:
+    def check_classes(self, data: DataModule) -> None:
         """Raise `UserError` unless its published weights know the data's classes."""
         classes = pretrained_num_classes(self.model) if self.weights == "pretrained" else None
         if classes is not None and classes != data.num_classes:
@@ -62,18 +63,16 @@ class Member(Network):
         changed.seed = config.seed + self.seeds_on
         return changed
 
-    def built(self, config: DictConfig, data: ImageDataModule) -> nn.Module:
+    def built(self, config: DictConfig, data: DataModule) -> nn.Module:
         """With its weights, or random ones of its seed."""
         seed_everything(self.seeded(config).seed, workers=True, verbose=False)
         return self.build(data)
 
-    def obtained(
-        self, config: DictConfig, data: ImageDataModule, logs: Path, began: DictConfig
-    ) -> networks.TestedNetwork:
+    def obtained(self, config: DictConfig, data: DataModule, logs: Path, began: DictConfig) -> networks.TestedNetwork:
         """Found, or trained now with its logs in a folder, and measured."""
         return networks.obtain("teacher", self, self.seeded(config), data, logs, self.seeded(began))
 
-    def found(self, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+    def found(self, config: DictConfig, data: DataModule) -> nn.Module | None:
         """As an earlier run left it, or None where it is not on this machine."""
         if self.is_trained_first:
             return networks.find(self, self.seeded(config), data)
@@ -91,8 +90,8 @@ class Member(Network):
         names: Iterable[str],
         kept: KeptAnswers,
         config: DictConfig,
-        data: ImageDataModule,
-        example: Tensor,
+        data: DataModule,
+        example: Input,
         *,
         batch_statistics: bool = False,
     ) -> FrozenNetwork | CachedSource:

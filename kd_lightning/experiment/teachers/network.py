@@ -7,11 +7,12 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import Self
 
+from kd_lightning.batch import Input
 from kd_lightning.callbacks import Prefill
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule
 from kd_lightning.experiment.networks.network import Network
 from kd_lightning.experiment.networks.teacher import Teacher
 from kd_lightning.experiment.storage.answers import KeptAnswers
@@ -44,7 +45,7 @@ class FrozenTeacher(Teacher):
         for network in self.members().values():
             network.check()
 
-    def check_with(self, config: DictConfig, data: ImageDataModule, taken: set[str]) -> None:
+    def check_with(self, config: DictConfig, data: DataModule, taken: set[str]) -> None:
         self.answers.check(config, data, batch_statistics=self.batch_statistics)
         for prefix in self.members():
             own = {tap.removeprefix(prefix) for tap in taken if tap.startswith(prefix)}
@@ -94,10 +95,10 @@ class NetworkTeacher(FrozenTeacher):
     def members(self) -> Mapping[str, Member]:
         return {"": self.network}
 
-    def like(self, data: ImageDataModule, example: Tensor) -> nn.Module | None:
+    def like(self, data: DataModule, example: Input) -> nn.Module | None:
         return self.network.like(data, example)
 
-    def obtain(self, config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig) -> TestedNetwork:
+    def obtain(self, config: DictConfig, data: DataModule, folder: Path, began: DictConfig) -> TestedNetwork:
         if self.network.is_trained_first:
             return self.network.obtained(config, data, folder / "teacher", began)
         self.network.tell()
@@ -105,17 +106,17 @@ class NetworkTeacher(FrozenTeacher):
         key = measurement_key(self.network, network, config, data)
         return measure_cached(network, key, self.network.logits_tap(), config, data)
 
-    def build(self, config: DictConfig, data: ImageDataModule) -> nn.Module:
+    def build(self, config: DictConfig, data: DataModule) -> nn.Module:
         return self.network.build(data)
 
-    def find(self, config: DictConfig, data: ImageDataModule) -> nn.Module | None:
+    def find(self, config: DictConfig, data: DataModule) -> nn.Module | None:
         network = self.network.found(config, data)
         if network is None:
             say("teacher", ELSEWHERE)
         return network
 
     def source(
-        self, built: nn.Module, names: Iterable[str], config: DictConfig, data: ImageDataModule, example: Tensor
+        self, built: nn.Module, names: Iterable[str], config: DictConfig, data: DataModule, example: Input
     ) -> FrozenNetwork | CachedSource:
         return self.network.frozen(
             built, names, self.answers, config, data, example, batch_statistics=self.batch_statistics

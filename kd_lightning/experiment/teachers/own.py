@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from kd_lightning.batch import example_batch
-from kd_lightning.data import ImageDataModule
+from kd_lightning.batch import Input, example_batch
+from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import one_line
 from kd_lightning.experiment.config import arguments
@@ -47,15 +47,17 @@ class OwnTeacher(Teacher):
     def tells_signals(self) -> bool:
         return False
 
-    def obtain(self, config: DictConfig, data: ImageDataModule, folder: Path, began: DictConfig) -> TestedNetwork:
+    def obtain(self, config: DictConfig, data: DataModule, folder: Path, began: DictConfig) -> TestedNetwork:
         say("teacher", self.name)
         source = self.build(config, data)
         return TestedNetwork(source, {}) if source.changes else measure_alone(config, source, data)
 
-    def build(self, config: DictConfig, data: ImageDataModule) -> Source:
+    def build(self, config: DictConfig, data: DataModule) -> Source:
         """Raises UserError for what is no source, or cannot answer a batch of images."""
         teacher = self.made()
         if teacher.changes:  # its networks are those of the student, which normalise
+            return teacher
+        if not isinstance(data, ImageDataModule):  # which come as the user's loaders give them
             return teacher
         try:
             networks = networks_in(teacher, ramps(data, teacher))
@@ -99,11 +101,11 @@ class OwnTeacher(Teacher):
         takes = inspect.signature(get_object(self.target)).parameters
         return STATISTICS in takes or any(one.kind is one.VAR_KEYWORD for one in takes.values())
 
-    def find(self, config: DictConfig, data: ImageDataModule) -> Source:
+    def find(self, config: DictConfig, data: DataModule) -> Source:
         return self.build(config, data)
 
     def source(
-        self, built: nn.Module, names: Iterable[str], config: DictConfig, data: ImageDataModule, example: Tensor
+        self, built: nn.Module, names: Iterable[str], config: DictConfig, data: DataModule, example: Input
     ) -> Source:
         assert isinstance(built, Source)
         return built

@@ -35,10 +35,11 @@ def _line(name: str, text: str, width: int) -> Text:
 
 
 def _term(term: Mapping[str, Any]) -> str:
-    """Its loss, its weight, and what each sample counts."""
-    sample_weight = term.get("sample_weight")
+    """Its loss, its weight, what each sample counts, and its stream."""
+    sample_weight, stream = term.get("sample_weight"), term.get("stream")
     told = [call(term["loss"]), _weight(term.get("weight", 1.0))]
-    return ", ".join([*told, *([f"samples by {call(sample_weight)}"] if sample_weight else [])])
+    told += [f"samples by {call(sample_weight)}"] if sample_weight else []
+    return ", ".join([*told, *([f"stream {stream}"] if stream else [])])
 
 
 def _weight(weight: Any) -> str:
