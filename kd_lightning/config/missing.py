@@ -100,9 +100,10 @@ def refuse_swept(config: DictConfig, parsed: Sequence[Override], sweeps_groups: 
                 OmegaConf.update(changed, key, text, force_add=True)
                 new.append(tuple(key.split(".")))
     refuse_unread(changed, texts_of_sweep(parsed))
-    values, _ = values_and_root(changed)
-    for path in new if not sweeps_groups else ():
-        refuse_argument(path, values)
+    if new and not sweeps_groups:
+        values, _ = values_and_root(changed)
+        for path in new:
+            refuse_argument(path, values)
 
 
 def texts_of_sweep(parsed: Sequence[Override]) -> list[str]:

@@ -110,9 +110,11 @@ def not_known(names: Sequence[str], path: Path, root: str) -> list[str]:
 
 def without_part(values: Mapping[Any, Any], path: Path, root: str) -> list[str]:
     """The names of parts that are not there, so that their keys are none's, and whose names are close to another's."""
+    given = [str(name) for name, part in values.items() if isinstance(part, dict) and TARGET not in part and part]
+    if not given:
+        return []
     known = {name for value in values_at(path[-1:], root) if isinstance(value, dict) for name in value}
     known |= {str(name) for name, part in values.items() if isinstance(part, dict) and TARGET in part}
-    given = [str(name) for name, part in values.items() if isinstance(part, dict) and TARGET not in part and part]
     return [name for name in given if name not in known and get_close_matches(name, known)]
 
 
