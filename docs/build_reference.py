@@ -15,6 +15,8 @@ from types import ModuleType
 
 import yaml
 
+from kd_lightning.config.comments import Comments
+
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 ADDITIONS = ROOT / "tests" / "additions"
@@ -47,20 +49,13 @@ class Key:
     comment: str
 
 
-class Config:
-    """A yaml file with the comments beside its keys."""
+class Config(Comments):
+    """A file below conf/."""
 
     def __init__(self, file: Path) -> None:
+        super().__init__(file)
         self.name = file.relative_to(CONF).with_suffix("").as_posix()
         self.group, _, self.value = self.name.partition("/")
-        self.text = file.read_text(encoding="utf-8")
-        self.lines = self.text.splitlines()
-        top = next((n for n, line in enumerate(self.lines) if not line.startswith("#")), len(self.lines))
-        said = [line.lstrip("# ") if line.startswith("# ") else line[1:] for line in self.lines[:top]]
-        self.anywhere = "@package _global_" in said
-        self.header = [line for line in said if not line.startswith("@package")]
-        self.header_end = top
-        self.root = yaml.compose(self.text)
 
     @property
     def defaults(self) -> list[object]:
@@ -69,37 +64,16 @@ class Config:
         entries = loaded.get("defaults", []) if isinstance(loaded, dict) else []
         return [entry for entry in entries if entry != "_self_"]
 
-    def keys(self) -> list[Key]:
-        prefix = "" if self.anywhere or not self.value else f"{self.group}."
-        return list(self._below(self.root, prefix)) if isinstance(self.root, yaml.MappingNode) else []
-
-    def _below(self, node: yaml.MappingNode, prefix: str) -> Iterator[Key]:
-        for key, value in node.value:
-            name = f"{prefix}{key.value}"
-            if name.removeprefix(f"{self.group}.") == "defaults":
-                continue
-            block = isinstance(value, yaml.CollectionNode) and not value.flow_style
-            block = block or (isinstance(value, yaml.ScalarNode) and value.style in ("|", ">"))
-            above, comment = self._comments(key, key if block else value)
-            if above and comment:  # about more than this key
-                yield Key("", "", above)
-            if not (block and isinstance(value, yaml.MappingNode)):
-                source = " ".join(self.text[value.start_mark.index : value.end_mark.index].split())
-                source = source if len(source) <= MOST_SHOWN else f"{source[:MOST_SHOWN]} …"
-                yield Key(name, source, comment or above)
-            else:
-                if comment or above:
-                    yield Key(name, "", comment or above)
-                yield from self._below(value, f"{name}.")
-
-    def _comments(self, key: yaml.Node, end: yaml.Node) -> tuple[str, str]:
-        """What stands in the lines above the key, and in the line where it ends."""
-        above = key.start_mark.line
-        while above > self.header_end and self.lines[above - 1].lstrip().startswith("#"):
-            above -= 1
-        said = [line.strip().lstrip("# ") for line in self.lines[above : key.start_mark.line]]
-        behind = re.search(r"(?:^|\s)#\s*(.*)", self.lines[end.end_mark.line][end.end_mark.column :])
-        return " ".join(said), behind[1] if behind else ""
+    def rows(self) -> Iterator[Key]:
+        """Its keys as a table shows them."""
+        prefix = "" if self.is_global or not self.value else f"{self.group}."
+        for key in self.entries():
+            if key.above and key.beside:  # about more than this key
+                yield Key("", "", key.above)
+            source = " ".join(key.value.split())
+            source = source if len(source) <= MOST_SHOWN else f"{source[:MOST_SHOWN]} …"
+            if source or key.beside or key.above:
+                yield Key(f"{prefix}{'.'.join(key.path)}", source, key.beside or key.above)
 
 
 def groups() -> dict[str, list[Config]]:
@@ -140,8 +114,8 @@ def described(config: Config) -> Iterator[str]:
     if config.defaults:
         yield f"Composed of {', '.join(code(entry_text(entry)) for entry in config.defaults)}, and of what follows."
         yield ""
-    if keys := config.keys():
-        yield from table(keys)
+    if rows := list(config.rows()):
+        yield from table(rows)
         yield ""
 
 

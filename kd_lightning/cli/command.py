@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import hydra
@@ -13,7 +14,6 @@ from omegaconf import DictConfig
 
 from kd_lightning.cli.command_line import readable
 from kd_lightning.config.composition import compose_own_configs_first
-from kd_lightning.config.fast_help import configs_copied_once
 from kd_lightning.config.resolvers import register_resolvers
 from kd_lightning.errors import DiskFailure, NonFinite, UserError
 from kd_lightning.experiment.bad_input import BAD_INPUT, of_command_line, one_line
@@ -49,6 +49,15 @@ def refuse_multirun_of_config() -> None:
     flags = {*sys.argv[1:]}
     if flags & {"-m", "--multirun"} and flags & {"-c", "--cfg"}:
         raise UserError("--cfg: shows the config of one run; leave -m and the values separated by commas away")
+
+
+def help_where_asked() -> AbstractContextManager[None]:
+    """What --help prints, where that is asked for; Hydra as it is otherwise."""
+    if not {"--help", "-h"} & {*sys.argv[1:]}:
+        return nullcontext()
+    from kd_lightning.config.help import explained
+
+    return explained()
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -123,7 +132,7 @@ def run(task: Callable[[DictConfig], object], config_name: str) -> list[Exceptio
     with (
         interruption.handled(),
         at_end,
-        configs_copied_once(),
+        help_where_asked(),
         environment(FULL_ERROR, "1"),
         thread_disk_errors() as errors,
     ):

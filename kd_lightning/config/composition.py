@@ -100,13 +100,18 @@ def first_choice(loader: ConfigLoaderImpl, override: Override) -> str | None:
     return None if first is None else f"{override.get_key_element()}={first}"
 
 
+def own_folders(hydra: Any) -> list[Path]:
+    """Where a user's own configs are, by Hydra's part of a config."""
+    return [Path(source.path) for source in hydra.runtime.config_sources if source.provider in OWN]
+
+
 def check_own_configs(config: DictConfig) -> None:
     """Raise `UserError` where a user's own file takes the place of a packaged one and leaves out what is needed.
 
     Needed are the keys of a group of settings, such as `student`; of what is instantiated, `_target_` alone.
     """
     hydra = config.hydra
-    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.provider in OWN]
+    folders = own_folders(hydra)
     root = str(hydra.job.config_name)
     refuse_incomplete(root, needed_at_root, config, folders)
     for group, name in hydra.runtime.choices.items():

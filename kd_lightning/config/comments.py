@@ -1,0 +1,58 @@
+"""A config file with the comments beside its keys."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+
+class Commented(NamedTuple):
+    """A key of a file: its path from the file's root, its value as it is written, and what is said of it."""
+
+    path: tuple[str, ...]
+    value: str  # "" of a mapping with keys of its own
+    above: str  # in lines of their own in front of it, perhaps of the keys behind it too
+    beside: str  # in its line
+
+
+class Comments:
+    """What the comments of a yaml file say: in front of everything, and of each key."""
+
+    def __init__(self, file: Path) -> None:
+        self.text = file.read_text(encoding="utf-8")
+        self.lines = self.text.splitlines()
+        self.header_end = next((n for n, line in enumerate(self.lines) if not line.startswith("#")), len(self.lines))
+        said = [line.lstrip("# ") if line.startswith("# ") else line[1:] for line in self.lines[: self.header_end]]
+        self.is_global = "@package _global_" in said
+        self.header = [line for line in said if not line.startswith("@package")]
+        self.root = yaml.compose(self.text)
+
+    def entries(self) -> Iterator[Commented]:
+        """All keys but the defaults list, each mapping before what stands in it."""
+        if isinstance(self.root, yaml.MappingNode):
+            yield from self._below(self.root, ())
+
+    def _below(self, node: yaml.MappingNode, prefix: tuple[str, ...]) -> Iterator[Commented]:
+        for key, value in node.value:
+            if not prefix and key.value == "defaults":
+                continue
+            path = (*prefix, str(key.value))
+            block = isinstance(value, yaml.CollectionNode) and not value.flow_style
+            block = block or (isinstance(value, yaml.ScalarNode) and value.style in ("|", ">"))
+            above, beside = self._comments(key, key if block else value)
+            if block and isinstance(value, yaml.MappingNode):
+                yield Commented(path, "", above, beside)
+                yield from self._below(value, path)
+            else:
+                yield Commented(path, self.text[value.start_mark.index : value.end_mark.index], above, beside)
+
+    def _comments(self, key: yaml.Node, end: yaml.Node) -> tuple[str, str]:
+        """What stands in the lines above the key, and in the line where it ends."""
+        above = key.start_mark.line
+        while above > self.header_end and self.lines[above - 1].lstrip().startswith("#"):
+            above -= 1
+        said = [line.strip().lstrip("# ") for line in self.lines[above : key.start_mark.line]]
+        beside = re.search(r"(?:^|\s)#\s*(.*)", self.lines[end.end_mark.line][end.end_mark.column :])
+        return " ".join(said), beside[1] if beside else ""
