@@ -56,7 +56,7 @@ def values_of_groups(files: ConfigFiles, typed: list[str]) -> Iterator[str]:
         for name in files.groups[group]:
             file = files.read(f"{group}/{name}")
             header = " ".join(file.header) if file is not None else ""
-            yield f"  {name:<{longest}}  {textwrap.shorten(header, WIDTH - longest - 4, placeholder=' …')}"
+            yield f"  {name:<{longest}}  {textwrap.shorten(header, WIDTH - longest - 4, placeholder=' …')}".rstrip()
 
 
 def commented(text: str, said: Mapping[Key, Said]) -> str:
