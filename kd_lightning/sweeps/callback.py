@@ -59,7 +59,7 @@ class Sweep(Callback):
         self.console = Console(file=sys.stdout, **AS_IT_IS)  # this one, while the jobs write elsewhere
         self.progress = Progress(self.plan, self.console)
         self.completed = False
-        interruption.is_reported = True  # by `stop`
+        interruption.is_reported, interruption.remedy = True, sweep_goes_on(folder)  # by `stop`
         at_end.push(self.stop)
         self.progress.start()
 

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -24,7 +24,8 @@ class Interruption:
     """What becomes of the signals of this process.
 
     They end what runs by `Interrupted`, at once, or where it `waits` once it has come to a good place. A second Ctrl-C
-    ends the process as it is. Several ranks hear of a second one by `Peers`.
+    ends the process as it is, also while a checkpoint is written: the one before is there. Several ranks hear of a
+    second signal by `Peers`.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class Interruption:
         self.run: Path | None = None  # the folder of a run that has begun
         self.remedy = ""  # how the command goes on
         self.is_reported = False  # somebody else says how it ended
+        self._is_said = False
         self.end_all: Callable[[int], None] | None = None  # of several ranks, where they do not come to a good place
 
     @contextmanager
@@ -80,6 +82,7 @@ class Interruption:
             if not (again or self.waits):
                 self.end_all(number)
         elif again and number == signal.SIGINT:
+            self._say_at_once(number)
             leave(128 + number)
         elif not self.waits:
             raise Interrupted(number)
@@ -91,9 +94,15 @@ class Interruption:
 
     def report(self, number: int) -> None:
         """One line: what ended the command, and how it goes on."""
-        self.is_reported = True
+        self.is_reported = self._is_said = True
         if is_first_rank():
             print(self.line(number), file=sys.stderr)
+
+    def _say_at_once(self, number: int) -> None:
+        """The same, whatever is being printed at the moment that the signal came."""
+        if is_first_rank() and not self._is_said:
+            with suppress(OSError):
+                os.write(2, f"{self.line(number)}\n".encode())
 
     def line(self, number: int) -> str:
         line = f"interrupted by {signal.Signals(number).name}"
