@@ -40,9 +40,10 @@ class StepSignals:
             for input in self._inputs(name, source, training, stream, is_main):
                 given = source(batch, input, training=training)
                 signals |= {str(Signal(name, tap, input)): value for tap, value in given.items()}
-        outputs = {name: value for name, value in signals.items() if name not in batch and has_rows(name)}
-        rows, changed = self.task.rows(outputs, batch)
-        signals |= {**rows, **{name: changed[name] for name in OF_ROWS if name in changed}}
+        if type(self.task).rows is not Task.rows:
+            outputs = {name: value for name, value in signals.items() if name not in batch and has_rows(name)}
+            rows, changed = self.task.rows(outputs, batch)
+            signals |= {**rows, **{name: changed[name] for name in OF_ROWS if name in changed}}
         detached = {name: name.removesuffix(DETACHED) for name in self.detached}
         return signals | {name: signals[taken].detach() for name, taken in detached.items() if taken in signals}
 
