@@ -8,6 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ADDITIONS = {  # by folder: what its summary says of it, and what tables and pages say
     "text": ("Sentences", "bert"),
+    "regression": ("num_outputs", "mean squared error"),
     "unlabelled_stream": ("unlabelled", "unlabelled"),
     "weighted_loss": ("Disagreement", "hellinger"),
     "own_metric": ("brier_validation", "Brier score"),
