@@ -210,6 +210,13 @@ def test_what_has_nothing_to_test_with_is_one_line() -> None:
         _ = made(Untested()).num_classes
 
 
+def test_targets_that_are_numbers_tell_how_many_there_are() -> None:
+    assert made(Table()).num_classes == 1
+    assert made(Table()).class_names is None
+    with pytest.raises(UserError, match="give it num_classes, or class_names"):
+        _ = made(Words()).num_classes
+
+
 def test_a_packaged_data_module_stays_what_it_is() -> None:
     data = DigitsDataModule()
     assert as_data_module(data) is data

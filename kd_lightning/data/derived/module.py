@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from lightning import LightningDataModule
+from torch import Tensor
 from typing_extensions import Self
 
 from kd_lightning.batch import INPUT, Batch, main_stream, shape_of, size_of
@@ -84,9 +85,10 @@ class DerivedDataModule(DataModule):
     @cached_property
     def num_classes(self) -> int:
         names = getattr(self, "class_names", None)
-        if names is None:
+        found = columns(self.example().get("target")) if names is None else len(names)
+        if found is None:
             raise UserError(f"{self.key}: does not say how many classes there are; give it num_classes, or class_names")
-        return len(names)
+        return found
 
     @cached_property
     def class_names(self) -> list[str] | None:
@@ -144,3 +146,10 @@ class DerivedDataModule(DataModule):
         """Whether the user's class, or the object of it, has this name by itself."""
         own = getattr(self.own_class, name, None)
         return name in vars(self) or (own is not None and own is not getattr(LightningDataModule, name, None))
+
+
+def columns(target: Any) -> int | None:
+    """How many numbers targets have for a sample, (B, K), or (B,) of one; None of whole numbers, which are classes."""
+    if not isinstance(target, Tensor) or not target.is_floating_point() or target.ndim not in (1, 2):
+        return None
+    return 1 if target.ndim == 1 else target.shape[1]
