@@ -117,3 +117,21 @@ def test_a_script_runs(page: Page, script: str, readers_folder: Path) -> None:
 def test_every_method_stands_in_the_table() -> None:
     listed = re.findall(r"^\| `method=(\w+)` \|", Page("docs/methods.md").text, re.MULTILINE)
     assert sorted(listed) == sorted(file.stem for file in (conf_dir() / "method").glob("*.yaml"))
+
+
+def test_every_page_is_reached_from_the_first() -> None:
+    first = Page("docs/index.md")
+    pages = {page.name.removeprefix("docs/") for page in PAGES if page.name.startswith("docs/")} - {"index.md"}
+    assert pages <= set(first.links)
+    guides = {f"docs/{name}" for name in pages - {"methods_measured.md"}}
+    assert guides <= {link.partition("#")[0] for link in README.links}
+
+
+def test_every_group_stands_in_the_table_of_groups_with_its_values() -> None:
+    cells = re.findall(r"^\| (`[^|]+) \| ([^|]*) \|", Page("docs/configuration.md").text, re.MULTILINE)
+    listed = {name: values.split(", ") for groups, values in cells for name in re.findall(r"`(\w+)`", groups)}
+    folders = [folder for folder in conf_dir().iterdir() if folder.is_dir()]
+    there = {folder.name: [file.stem for file in folder.glob("*.yaml")] for folder in folders}
+    assert set(there) <= set(listed)
+    unlike = {group for group, values in there.items() if sorted(values) != sorted(listed[group])}
+    assert unlike == {"callbacks", "experiment", "hydra", "loss", "method", "paths"}, "these are told of in words"

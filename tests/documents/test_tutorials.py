@@ -42,6 +42,7 @@ def pets(tmp_path: Path) -> None:
 def follow(page: Page, typed: list[str], command: Command, folder: Path) -> None:
     for line in typed:
         name, *arguments = shlex.split(line, comments=True)
+        arguments = [re.sub(r"(n_trials)=\d+", r"\1=3", argument) for argument in arguments]
         outcome = command(name, *arguments, *(SHORT if name == "kd-train" else ()))
         assert outcome.code == 0, f"{line}\n{outcome.errors}"
         shown = page.shown(line)
