@@ -157,10 +157,7 @@ class DistillationModule(LightningModule):
 
         `known` are the sources that terms may name, whether they are there or not.
         """
-        for name, source in self.sources.items():
-            source.role = name
-        for source in self.sources.values():
-            source.begin(self.sources)
+        self.begin_sources()
         signals = {name: source.signals for name, source in self.sources.items()}
         self.objective.connect({**known, **signals}, self.training_set.names())
         self._signals = StepSignals(self.sources, self.objective.names(), self.objective.names_of, self.task)
@@ -201,14 +198,21 @@ class DistillationModule(LightningModule):
         of_all = {f"{TRAINING_SET}.{name}": value for name, value in self.training_set.items()}
         return main | of_all, {name: signals | of_all for name, signals in named.items()}
 
+    def begin_sources(self) -> None:
+        """Have the sources see one another as they are now, as a moving average does that begins as its learner."""
+        for name, source in self.sources.items():
+            source.role = name
+            source.begin(self.sources)
+
+    def ask_sources(self) -> None:
+        """Have the sources give what the terms take; another module that shares one may have asked for less."""
+        self._signals.ask_sources()
+
     def on_fit_start(self) -> None:
         if is_unlimited(self.trainer):
             self.objective.refuse_without_length()
-        for source in self.sources.values():
-            if isinstance(source, Learner):
-                source.train_heads_apart()
-        only_the_teacher_is_in_eval_mode = all(part.training for part in self.student.modules())
-        if only_the_teacher_is_in_eval_mode:
+        self.ask_sources()
+        if all(part.training for part in self.student.modules()):  # only the teacher is in eval mode
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
         if processes() > 1:
             for buffer in self.objective.synchronized_buffers().values():

@@ -47,6 +47,8 @@ def initialise(
     own = module.objective.state_dict()
     learned = {name: value for name, value in first.objective.state_dict().items() if name in own}
     module.objective.load_state_dict(learned, strict=False)
+    module.begin_sources()  # with a student that has learned, and for terms that take other taps
+    module.ask_sources()
 
 
 def as_training(config: DictConfig) -> DictConfig:

@@ -27,8 +27,10 @@ class TappedNetwork:
         self.reader = self._reader_of({"logits"})
 
     def request(self, taps: Mapping[str, set[str]]) -> None:
-        self.reader.remove()
-        self.reader = self._reader_of({"logits"}.union(*taps.values()))
+        wanted = {"logits"}.union(*taps.values())
+        if (self.reader.owner, set(self.reader.taps)) != (self.role, wanted):
+            self.reader.remove()
+            self.reader = self._reader_of(wanted)
 
     def _reader_of(self, taps: set[str]) -> TapReader:
         return TapReader(self.network, {tap: self.taps[tap] for tap in sorted(taps)}, self.role, self.num_classes)

@@ -20,18 +20,22 @@ OF_ROWS = ("target", LENGTHS)  # what a batch has anew with its rows
 class StepSignals:
     """Asks the sources for what the terms take: `names` in all, and `names_of` some streams, of which None is the main.
 
-    Sources are asked once which taps they will have to give. Outputs and targets are the task's `rows`.
+    Outputs and targets are the task's `rows`.
     """
 
     def __init__(self, sources: Mapping[str, Source], names: set[str], names_of: NamesOf, task: Task) -> None:
         self.sources = sources
         self.task = task
         self.requested = {name: requested(name, names) for name in sources}
-        for name, source in sources.items():
-            source.request(self.requested[name])
+        self.ask_sources()
         self.detached = [name for name in names if name.endswith(DETACHED)]
         self.names_of = names_of
         self._of_stream: dict[tuple[str, bool], set[str]] = {}
+
+    def ask_sources(self) -> None:
+        """Have the sources give the taps that are taken; another training of the same may have asked for others."""
+        for name, source in self.sources.items():
+            source.request(self.requested[name])
 
     def of(self, batch: Batch, training: bool, stream: str = "", is_main: bool = True) -> dict[str, Tensor]:
         """All signals of one batch in one flat dict; of a named stream the sources give those alone that terms take."""

@@ -45,7 +45,7 @@ class Source(nn.Module):
     """Whether a training changes it, as it does a moving average: then it is measured afterwards."""
 
     def begin(self, sources: Mapping[str, "Source"]) -> None:
-        """See all sources of a training by name, once, before it is asked for anything."""
+        """See all sources of a training by name as it begins, before it is asked for anything."""
 
     def request(self, taps: Mapping[str, set[str]]) -> None:
         """Learn which signals the terms take of each input; `input` is the batch's first."""

@@ -70,8 +70,7 @@ def table(folder: Path, configurations: list[Configuration], selected: Configura
     told = {found for summary in summaries.values() if (found := compared_by(summary)) is not None}
     compared = told.pop() if len(told) == 1 else None
     title = "the student" if compared is None else f"{compared.selects_on.title} of the student"
-    students = [summary["student"] for summary in summaries.values() if summary is not None]
-    measures = [] if compared is None else [one for one in compared.measures() if one.name in students[0]]
+    measures = [] if compared is None else compared.measures()
     result = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
     result.add_column("configuration", overflow="fold")
     for name in ("seeds", *(one.title if place > 1 else one.split for place, one in enumerate(measures))):

@@ -13,13 +13,13 @@ from torchmetrics.classification import MultilabelAveragePrecision
 from torchmetrics.utilities import dim_zero_cat
 from typing_extensions import Self
 
-from kd_lightning.batch import Batch, as_batch
+from kd_lightning.batch import Batch
 from kd_lightning.columns import Column
 from kd_lightning.errors import UserError
 from kd_lightning.losses import BinaryCrossEntropy, functional
 from kd_lightning.losses.functional.logits.multi_label import check_multi_hot
 from kd_lightning.losses.functional.samples import has_label
-from kd_lightning.tasks.regression import NAMES
+from kd_lightning.tasks.regression import NAMES, columns_of
 from kd_lightning.tasks.task import AGREEMENT, Arrays, Shape, Stage, Task
 
 
@@ -59,9 +59,7 @@ class MultiLabel(Task):
         if self.num_classes is not None:
             return self
         found = copy.copy(self)
-        target = as_batch(data.example()).get("target")
-        is_table = isinstance(target, Tensor) and target.ndim == 2
-        found.num_classes = len(target[0]) if target is not None and is_table else data.num_classes
+        found.num_classes = columns_of(data) or data.num_classes
         return found
 
     def metrics(self, stage: Stage) -> MetricCollection:

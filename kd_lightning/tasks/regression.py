@@ -16,7 +16,6 @@ from kd_lightning.columns import Column
 from kd_lightning.errors import UserError
 from kd_lightning.losses import MeanSquaredError
 from kd_lightning.losses.functional.logits.regression import as_outputs
-from kd_lightning.losses.sample_weights import full_precision
 from kd_lightning.tasks.task import AGREEMENT, Arrays, Shape, Stage, Task
 
 MOST = 2_000  # samples of a figure
@@ -76,7 +75,7 @@ class Regression(Task):
         return MeanSquaredError()
 
     def agreement(self) -> Metric | None:
-        return Distance()
+        return torchmetrics.MeanAbsoluteError()
 
     def predictions(self) -> Metric | None:
         return PredictedAgainstTrue()
@@ -119,7 +118,6 @@ class Regression(Task):
         return torch.where(wrong[:, None], torch.inf, outputs)
 
     def labelled(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = full_precision(outputs)
         return outputs, as_outputs(outputs, target)
 
     def blank_target(self, outputs: Tensor) -> Tensor:
@@ -135,13 +133,6 @@ def columns_of(data: Any) -> int | None:
     if not isinstance(target, Tensor) or not 1 <= target.ndim <= 2:
         return None
     return 1 if target.ndim == 1 else target.shape[1]
-
-
-class Distance(torchmetrics.MeanAbsoluteError):
-    """The mean absolute difference of two networks' outputs, both (B, K)."""
-
-    def update(self, outputs: Tensor, others: Tensor) -> None:
-        super().update(full_precision(outputs), full_precision(others))
 
 
 class CoefficientOfDetermination(Metric):
@@ -164,8 +155,8 @@ class CoefficientOfDetermination(Metric):
     def update(self, outputs: Tensor, target: Tensor) -> None:
         assert isinstance(self.outputs, list)
         assert isinstance(self.target, list)
-        self.outputs.append(outputs)
-        self.target.append(target)
+        self.outputs.append(outputs.float())
+        self.target.append(target.float())
 
     def compute(self) -> Tensor:
         outputs, target = dim_zero_cat(self.outputs), dim_zero_cat(self.target)
@@ -174,7 +165,7 @@ class CoefficientOfDetermination(Metric):
         residual = (target - outputs).square().sum(dim=0)
         total = (target - target.mean(dim=0)).square().sum(dim=0)
         constant = (target == target[0]).all(dim=0)
-        return torch.where(constant, (residual == 0).to(total.dtype), 1 - residual / total).mean()
+        return torch.where(constant, (residual == 0).float(), 1 - residual / total).mean()
 
 
 class PredictedAgainstTrue(Metric):
@@ -192,9 +183,8 @@ class PredictedAgainstTrue(Metric):
     def update(self, outputs: Tensor, target: Tensor) -> None:
         assert isinstance(self.predicted, list)
         assert isinstance(self.true, list)
-        predicted = outputs.float()
-        self.predicted.append(predicted)
-        self.true.append(as_outputs(predicted, target))
+        self.predicted.append(outputs.float())
+        self.true.append(as_outputs(outputs, target).float())
 
     def compute(self) -> dict[str, Tensor]:
         found = {"predicted": dim_zero_cat(self.predicted), "true": dim_zero_cat(self.true)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.conftest import Command
 
@@ -31,6 +32,9 @@ def test_it_is_measured_at_the_end_and_tested_again_with_equal_numbers(command: 
     state = torch.load(Path("run", "checkpoints", "last.ckpt"), weights_only=True)["state_dict"]
     averages = {name.removeprefix("teacher.network."): v for name, v in state.items() if name.startswith("teacher.")}
     assert averages.keys() == {name.removeprefix("student.") for name in state if name.startswith("student.")}
+    best = torch.load(Path("run", "checkpoints", "best.ckpt"), weights_only=True)["state_dict"]
+    exported = load_file(Path("run", "student.safetensors"))
+    assert all(torch.equal(exported[name], best[f"student.{name}"]) for name in exported), "the student, and no average"
     tested = command("kd-eval", "run=run")
     assert tested.code == 0, tested.errors
     (line,) = [line for line in tested.output.splitlines() if "agreement" in line]
@@ -47,3 +51,13 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(command: Command) -> No
     torch.testing.assert_close(cut["state_dict"], whole["state_dict"], rtol=0, atol=0)
     metrics = [{name: summary(run)["teacher"][name] for name in ("top1", "nll", "ece")} for run in ("whole", "cut")]
     assert metrics[0] == metrics[1]
+
+
+def test_a_training_before_the_training_may_take_other_taps_of_it(command: Command) -> None:
+    soft = "{_target_: kd_lightning.losses.SoftTarget}"
+    term = f"{{_target_: kd_lightning.objective.Term, loss: {soft}, signals: [student.logits, teacher.logits]}}"
+    outcome = command(
+        *(*RUN, "trainer.max_epochs=1", "loss=[ce,attention]", "test=false", "trainer.limit_train_batches=2"),
+        f"initialization={{epochs: 1, lr: 0.01, loss: {{kd: {term}}}}}",
+    )
+    assert outcome.code == 0, outcome.errors

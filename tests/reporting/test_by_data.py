@@ -51,31 +51,6 @@ def test_each_data_set_has_its_part(runs: Path, command: Command) -> None:
         assert sorted(row["data_set"] for row in csv.DictReader(file)) == ["digits"] * 4 + ["other"] * 2
 
 
-def test_runs_of_several_tasks_are_not_mixed(sweep: Path, tmp_path: Path, command: Command) -> None:
-    """One that selects on another column, and one from before summaries told their tasks."""
-    for job, task in enumerate([None, None, {"selects_on": "nll"}, {}]):
-        run = shutil.copytree(sweep / str(job), tmp_path / "runs" / str(job))
-        (run / "status.json").unlink()
-        summary = json.loads((run / "summary.json").read_text())
-        told = summary["data"]["task"]
-        if task is not None:
-            summary["data"]["task"] = told | task if task else None
-        (run / "summary.json").write_text(json.dumps(summary))
-    folders = sorted((tmp_path / "runs").iterdir())
-    parts = by_data(read(folders))
-    assert [(part.title, len(part.runs)) for part in parts] == [
-        ("digits, Classification, top-1", 2),
-        ("digits, Classification, NLL", 1),
-        ("digits, task not known", 1),
-    ]
-    assert [part.selects_on.name for part in parts[:2]] == ["top1_validation", "nll_validation"]
-    assert "4 runs on 3 data sets and tasks" in sweep_page(read(folders)).subtitle
-    assert command("kd-report", str(folders[-1]), f"--output={tmp_path / 'old.html'}").code == 0
-    page = (tmp_path / "old.html").read_text()
-    assert "does not tell what it is compared by" in page
-    assert "top-1 %" not in page
-
-
 def test_runs_on_one_data_set_are_not_divided(sweep: Path) -> None:
     runs = read([sweep])
     assert by_data(runs) == [runs]

@@ -2,12 +2,17 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from kd_lightning import DistillationModule, Term
+from kd_lightning.losses import MeanSquaredLogits
 from kd_lightning.models.weights.weights import state_sha256
 from kd_lightning.sources import FrozenNetwork, FrozenSource
 
@@ -167,3 +172,20 @@ def test_identity_names_the_network_and_its_weights() -> None:
         "sha256": identity["sha256"],
     }
     assert FrozenNetwork(network()).identity()["sha256"] != identity["sha256"]
+
+
+def test_two_modules_may_share_a_teacher_and_take_other_taps_of_it(tmp_path: Path) -> None:
+    teacher = FrozenNetwork(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 2)), {"hidden": "1"})
+    hint = {"hint": Term(MeanSquaredLogits(), ["student.logits", "teacher.hidden"])}
+    logits = {"kd": Term(MeanSquaredLogits(), ["student.logits", "teacher.logits"])}
+    modules = [
+        DistillationModule(nn.Sequential(nn.Flatten(), nn.Linear(4, width)), teacher, terms)
+        for width, terms in ((3, hint), (2, logits), (3, hint))
+    ]
+    loader = DataLoader(TensorDataset(torch.rand(8, 1, 2, 2), torch.arange(8) % 2), 4)
+    for module in modules:
+        training = lightning.Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+        )
+        training.fit(module, loader)
+        assert training.global_step == 2

@@ -41,18 +41,6 @@ def test_metrics_are_those_of_scikit_learn(scale: float, middle: float, outputs:
     assert found["r2"] == pytest.approx(r2_score(*precise), rel=1e-3, abs=1e-3)
 
 
-def test_half_precision_is_of_outputs_alone() -> None:
-    target = torch.tensor([[100.3], [200.7], [301.1]])
-    outputs = target.bfloat16()
-    exact = (outputs.float() - target).abs()
-    found = measured(Regression(1), outputs, target)
-    assert found["mae"] == pytest.approx(exact.mean().item())
-    assert found["mse"] == pytest.approx(exact.square().mean().item())
-    agreement = Regression(1).agreement()
-    agreement.update(outputs, torch.zeros_like(outputs))
-    assert agreement.compute().item() == pytest.approx(outputs.float().mean().item())
-
-
 def test_a_target_that_never_changes_is_met_or_not() -> None:
     target = torch.full((4, 1), 2.0)
     assert measured(Regression(1), target, target)["r2"] == 1.0

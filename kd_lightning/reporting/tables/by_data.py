@@ -46,7 +46,7 @@ def data_of(run: Run) -> Kind | None:
     data, compared = (run.summary or {}).get("data"), run.compared
     if data is None:
         return None
-    task = "task not known" if compared is None else f"{compared.task}, {compared.selects_on.label}"
+    task = "" if compared is None else f"{compared.task}, {compared.selects_on.label}"
     return Kind(data["name"], tuple(map(str, data.get("classes") or ())), task)
 
 
