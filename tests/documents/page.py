@@ -46,9 +46,10 @@ class Page:
 
     @cached_property
     def commands(self) -> list[str]:
-        """The lines after `$ ` in consoles, and each line of Bash."""
+        """The lines after `$ ` in consoles, and those of Bash that are no comment."""
         typed = [line[2:] for block in self.blocks("console") for line in block.splitlines() if line[:2] == "$ "]
-        return typed + [line for block in self.blocks("bash") for line in block.splitlines() if line.strip()]
+        lines = [line for block in self.blocks("bash") for line in block.splitlines()]
+        return typed + [line for line in lines if line.strip() and not line.startswith("#")]
 
     @cached_property
     def answers(self) -> dict[str, str]:

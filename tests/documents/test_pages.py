@@ -59,7 +59,7 @@ def test_a_command_composes(line: str, page: Page, command: Command, readers_fol
     words = shlex.split(line, comments=True)
     while re.match(r"[A-Z_]+=", words[0]):  # the environment
         words = words[1:]
-    if words[0] == "torchrun":
+    if words[0] in ("torchrun", "srun"):
         words = words[next(i for i, word in enumerate(words) if word.startswith("kd-")) :]
     name, *arguments = words
     if name in PARSERS:

@@ -1,8 +1,10 @@
 """The tutorials run, from top to bottom, with a few batches, and print the lines that they show."""
 
+import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,19 @@ def test_the_tutorial_of_reports_runs(command: Command, sweep: Path, finished: P
         outcome = command(name, *arguments)
         assert outcome.code == 0, outcome.errors
     assert {file.name for file in (tmp_path / "comparison").iterdir()} == {"report.html", "report.csv", "report.md"}
+
+
+@pytest.mark.slow
+def test_ranks_of_torchrun_train_as_shown(tmp_path: Path) -> None:
+    (line,) = (one for one in Page("docs/tutorials/cluster.md").commands if one.startswith("torchrun "))
+    begun = subprocess.run(
+        [*shlex.split(line), *SHORT, "teacher.model=digits_cnn_4"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert begun.returncode == 0, begun.stderr[-3000:]
+    assert begun.stdout.count("student        digits_cnn_4, ce + kd") == 1  # the first rank speaks for both
+    summary = json.loads((tmp_path / "runs" / "a" / "summary.json").read_text())
+    assert summary["student"]["model"] == "digits_cnn_4"
