@@ -15,7 +15,7 @@ def with_new_targets(lines: Sequence[str], parsed: Sequence[Override]) -> list[s
     """The same overrides, those below a key whose `_target_` is given as ones that add the key where it is not yet."""
     new = new_targets(parsed)
     return [
-        f"++{line}" if is_within(override.get_key_element(), new) else line
+        f"++{line}" if is_within(override.get_key_element(), new) and not chooses_group(override) else line
         for line, override in zip(lines, parsed, strict=True)
     ]
 
@@ -66,6 +66,11 @@ def targets_in(key: str, value: Any) -> Iterator[str]:
 def is_dotted(value: Any) -> bool:
     """Whether a value is the name of something in a module; any other is told of where it is to be made."""
     return isinstance(value, str) and "." in value
+
+
+def chooses_group(override: Override) -> bool:
+    """Whether an override is one as `optimizer=adamw`, which another one may give another class."""
+    return "." not in override.key_or_group and isinstance(override.value(), str)
 
 
 def is_within(key: str, above: set[str]) -> bool:

@@ -67,6 +67,11 @@ class MultiLabel(Task):
             return MetricCollection({"bce": MeanBinaryCrossEntropy()})
         return MetricCollection({"map": MeanAveragePrecision(self.num_classes), "bce": MeanBinaryCrossEntropy()})
 
+    def _selecting(self) -> str:
+        known = copy.copy(self)
+        known.num_classes = self.num_classes or 2  # as the data will tell
+        return super(MultiLabel, known)._selecting()
+
     def loss(self) -> nn.Module:
         return BinaryCrossEntropy()
 

@@ -28,6 +28,12 @@ def part(key: str, *overrides: str) -> Any:
             ["recipe=cifar100", "optimizer={_target_: torch.optim.Adam, lr: 0.001}"],
             {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.001},
         ),
+        (
+            "optimizer",
+            ["optimizer=adamw", "optimizer._target_=torch.optim.Adam", "optimizer.lr=0.001"],
+            {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 0.001},
+        ),
+        ("task", ["task=regression", "task._target_=mine.Task"], {"_target_": "mine.Task"}),
         ("teacher", ["teacher={_target_: mine.T, files: [a, b]}"], {"_target_": "mine.T", "files": ["a", "b"]}),
         ("teacher", ["teacher._target_=mine.T", "teacher.width=4"], {"_target_": "mine.T", "width": 4}),
         (

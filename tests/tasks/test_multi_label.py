@@ -52,6 +52,8 @@ def test_columns_say_their_direction() -> None:
     task.check_columns()
     assert [column.name for column in task.columns if not column.higher_is_better] == ["bce"]
     assert task.selects_on.name == "map"
+    with pytest.raises(UserError, match=r"^selects_on=top1: MultiLabel has no such column; choose one of map, bce$"):
+        MultiLabel(selects_on="top1")
 
 
 @pytest.mark.parametrize("wrong", [2.0, -2.0, math.nan])
