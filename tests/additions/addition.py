@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 ADDITIONS = {  # by folder: what its summary says of it, and what tables and pages say
     "text": ("Sentences", "bert"),
     "regression": ("num_outputs", "mean squared error"),
-    "unlabelled_stream": ("unlabelled", "unlabelled"),
+    "unlabelled_stream": ('"stream": "unlabelled"', "two_streams"),
     "weighted_loss": ("Disagreement", "hellinger"),
     "own_metric": ("brier_validation", "Brier score"),
     "own_task": ("Ordinal", "mean distance"),

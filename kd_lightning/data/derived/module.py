@@ -116,7 +116,9 @@ class DerivedDataModule(DataModule):
 
     def fingerprint(self) -> dict[str, Any]:
         """Its class, its code, its arguments, and what its loaders hold."""
+        names = self.class_names
         return {
+            **({} if names is None else {"classes": list(names)}),
             "class": f"{self.own_class.__module__}.{self.own_class.__qualname__}",
             "code": of_code(self.own_class),
             "arguments": of_arguments(self.arguments),

@@ -16,7 +16,8 @@ def check_batches(trainer: Any, data: DataModule) -> bool:
     data = copy.copy(data)
     data.trainer = trainer  # which knows the ranks
     batches = taken(trainer, "train", data.train_dataloader())
-    taken(trainer, "val", data.val_dataloader())
+    if data.validates_on != "none":
+        taken(trainer, "val", data.val_dataloader())
     taken(trainer, "test", data.test_dataloader())
     interval, per_epoch = trainer.val_check_interval, trainer.check_val_every_n_epoch is not None
     if batches and per_epoch and trainer.limit_val_batches and isinstance(interval, int) and interval > batches:
@@ -24,7 +25,7 @@ def check_batches(trainer: Any, data: DataModule) -> bool:
             f"trainer.val_check_interval={interval}: an epoch has {batches} batches; give at most as many, or "
             "trainer.check_val_every_n_epoch=null to count them over the epochs"
         )
-    return validates(trainer, batches)
+    return data.validates_on != "none" and validates(trainer, batches)
 
 
 def validates(trainer: Any, batches: int | None) -> bool:

@@ -46,10 +46,10 @@ def summarise(
 def data_record(data: DataModule, task: Task, selected: str, tested: bool) -> dict[str, Any]:
     """The data, what compares networks on them, what selected the weights, and whether the student was tested."""
     seen = data.fingerprint()
-    known = {"name": data.name, "classes": data.class_names, "images": data.sizes()}
+    known = {"name": data.name, "images": data.sizes()}
     return {
         **seen,
-        **{key: value for key, value in known.items() if key not in seen and value},
+        **{key: value for key, value in known.items() if key not in seen},
         **task.of_data(),
         "task": task.compared().as_record(),
         "validates_on": data.validates_on,

@@ -67,11 +67,12 @@ NOT_TOLD = "Its summary does not tell what it is compared by, as one of an earli
 def caption(summary: Mapping[str, Any]) -> str:
     """What the distillation brought, and which weights were tested."""
     student, scratch, data = summary["student"], summary["scratch"], summary["data"]
-    validated, images = (part(student, data, end) or f"{data['images'][split]:,}" for end, split in VALIDATED_TESTED)
-    tested = f"Best epoch by {validated} validation images"
+    validated, held_out = (part(student, data, end) or samples(data, split) for end, split in VALIDATED_TESTED)
+    noun = "images" if "input_shape" in data else "samples"
+    tested = f"Best epoch by {validated} validation {noun}"
     if data["selected_checkpoint"] == "last":
         tested = "Last epoch" + ("; validated on the test set" if data["validates_on"] == "test" else "")
-    lines = [f"{tested}; {data['images']['train']:,} training and {images} test images."]
+    lines = [f"{tested}; {samples(data, 'train')} training and {held_out} test {noun}."]
     if not data["tested"]:
         lines.append("The distilled student was not tested.")
     if (compared := compared_by(summary)) is None:
@@ -83,6 +84,12 @@ def caption(summary: Mapping[str, Any]) -> str:
     if (warning := teacher_warning(summary)) is not None:
         lines.append(warning)
     return "\n".join(lines)
+
+
+def samples(data: Mapping[str, Any], split: str) -> str:
+    """How many samples a part of the data has."""
+    count = data["images"].get(split)
+    return "nobody knows how many" if count is None else f"{count:,}"
 
 
 def brought(measure: Measure, difference: float) -> str:

@@ -16,6 +16,8 @@ class Unlabelled(ImageSet):
 class TwoStreams(DigitsDataModule):
     """The first `labelled` training images in batches of `batch_size`, the others in batches of `unlabelled_size`."""
 
+    name = "two_streams"
+
     def __init__(self, labelled: int, unlabelled_size: int, **options: Any) -> None:
         super().__init__(**options)
         self.labelled, self.unlabelled_size = labelled, unlabelled_size
