@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import f1_score, jaccard_score
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch.utils._pytree import tree_map_only
 from torch.utils.data import DataLoader
 
 from kd_lightning import DistillationModule, Term
@@ -17,6 +19,7 @@ from kd_lightning.batch import as_batch, call
 from kd_lightning.errors import UserError
 from kd_lightning.losses import DIST, DKD, CrossEntropy, LogitStandardization, SoftTarget, functional
 from kd_lightning.losses.sample_weights import Confidence
+from kd_lightning.schedules import Progress
 from kd_lightning.taps.outputs import logits_of
 from kd_lightning.tasks import Classification, SemanticSegmentation, Task, TokenClassification
 
@@ -107,6 +110,35 @@ def test_a_loss_on_logits_is_what_it_is_on_the_rows_that_count(
     assert all(
         parameter.grad is not None and parameter.grad.isfinite().all() for parameter in module.student.parameters()
     )
+
+
+@each
+def test_no_step_needs_a_number_of_the_device(given: Callable[[], Dense]) -> None:
+    """What `before_transfer` tells is enough; without it the step would have to ask how many rows count."""
+    dense = given()
+    module = dense.module("dkd", sample_weight=None)
+
+    def total(batch: dict[str, Any], mode: FakeTensorMode) -> Tensor:
+        with mode:
+            fake = {name: tree_map_only(Tensor, mode.from_tensor, value) for name, value in batch.items()}
+            return module.objective(module.signals(fake)).total
+
+    batch = as_batch(dense.batch)
+    total(dense.task.before_transfer(batch), FakeTensorMode(allow_non_fake_inputs=True)).backward()
+    with pytest.raises(DynamicOutputShapeException):
+        total(batch, FakeTensorMode(allow_non_fake_inputs=True))
+
+
+@each
+def test_a_term_is_the_mean_over_as_many_samples_as_rows_count(given: Callable[[], Dense]) -> None:
+    """So that several ranks together have the mean over the rows of all of them."""
+    dense = given()
+    for name in ("ce", "kd"):
+        module = dense.module(name)
+        ((_, term),) = module.objective.items()
+        counted = term.evaluate(module.signals(as_batch(dense.batch)), Progress(), counts=True).samples
+        assert counted is not None
+        assert counted.item() == dense.counts.sum()
 
 
 @each
