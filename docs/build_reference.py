@@ -34,9 +34,11 @@ PACKAGES = (  # whose exported names are the Python interface
     "kd_lightning.models",
     "kd_lightning.models.projectors",
     "kd_lightning.schedules",
+    "kd_lightning.schedules.learning_rate",
     "kd_lightning.tasks",
     "kd_lightning.taps",
     "kd_lightning.callbacks",
+    "kd_lightning.errors",
 )
 
 

@@ -8,6 +8,15 @@ class UserError(ValueError):
     """Bad input: one line that names the key, its value and the remedy.
 
     The commands print it without a traceback and exit with code 2.
+
+    Examples:
+        >>> from kd_lightning.errors import UserError
+        >>> from kd_lightning.losses import SoftTarget
+        >>> try:
+        ...     SoftTarget(temperature=0)
+        ... except UserError as error:
+        ...     print(error)
+        temperature=0: must be a finite number above 0
     """
 
 

@@ -17,6 +17,14 @@ class LearningRateSchedule:
     Args:
         interval: the learning rate changes after every `epoch` or every `step`.
         warmup: the warm-up's share of the training, in [0, 1).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.schedules.learning_rate import LearningRateSchedule
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        >>> schedule = LearningRateSchedule(interval="step", warmup=0.1)(optimizer, total=100)
+        >>> schedule.get_last_lr()[0] < 0.1  # it rises over the first ten steps
+        True
     """
 
     interval: Literal["epoch", "step"] = "epoch"
@@ -48,7 +56,14 @@ class LearningRateSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine(LearningRateSchedule):
-    """Half a cosine from the learning rate down to 0 (Loshchilov, Hutter 2017, arXiv:1608.03983)."""
+    """Half a cosine from the learning rate down to 0 (Loshchilov, Hutter 2017, arXiv:1608.03983).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import DistillationModule
+        >>> from kd_lightning.schedules.learning_rate import Cosine
+        >>> module = DistillationModule(torch.nn.Linear(4, 3), scheduler=Cosine(interval="step", warmup=0.05))
+    """
 
     def decay(self, optimizer: Optimizer, total: int, warmup: int) -> LRScheduler:
         return CosineAnnealingLR(optimizer, T_max=max(1, total - warmup))
@@ -56,7 +71,14 @@ class Cosine(LearningRateSchedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(LearningRateSchedule):
-    """Multiplied by `factor` at each milestone, given as a share of the training: 150 of 240 epochs is 0.625."""
+    """Multiplied by `factor` at each milestone, given as a share of the training: 150 of 240 epochs is 0.625.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning import DistillationModule
+        >>> from kd_lightning.schedules.learning_rate import Step
+        >>> module = DistillationModule(torch.nn.Linear(4, 3), scheduler=Step(milestones=(0.5, 0.75), factor=0.1))
+    """
 
     milestones: Sequence[float] = (0.625, 0.75, 0.875)
     factor: float = 0.1
