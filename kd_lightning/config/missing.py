@@ -18,6 +18,9 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.arguments import refuse_further
 
 REFUSED = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
+TWICE = re.compile(
+    r"(?:Multiple values for )?(\w+)(?:\. To override| appears more than once in the final defaults list)"
+)
 Compose = Callable[[list[str]], DictConfig]
 
 
@@ -29,6 +32,7 @@ def explain_missing(
     `compose` gives the config with other overrides. Where a sweep varies the key's group other jobs may have the key:
     then only what nothing reads is refused.
     """
+    refuse_second_choice(error, parsed)
     refused = REFUSED.match(str(error))
     missing = next((one for one in parsed if refused is not None and one.key_or_group == refused[1]), None)
     if missing is None or missing.is_hydra_override():
@@ -44,6 +48,15 @@ def explain_missing(
     refuse_unread(config, texts_of_sweep(parsed))
     if not (sweeps_groups and path[0] in {one.key_or_group for one in parsed}):
         raise not_there_yet(str(missing.input_line), path, missing.value(), config) from error
+
+
+def refuse_second_choice(error: HydraException, parsed: Sequence[Override]) -> None:
+    """Raise `UserError` where a + in front of a group would choose a value beside the one that it has."""
+    twice = TWICE.match(str(error))
+    for one in parsed:
+        if twice is not None and one.key_or_group == twice[1] and one.is_add():
+            line = str(one.input_line)
+            raise UserError(f"{line}: {twice[1]} has a value already; {line.lstrip('+')} chooses another one")
 
 
 def added(line: str, override: Override) -> str:

@@ -61,6 +61,8 @@ def test_it_is_refused_with_what_is_close(command: Command, typed: str, told: st
         (["student={model: resnet8, foo: 1}"], "student.foo=1: kd_lightning"),
         (["trainer.detect_anomaly=true"], "is not in the config yet; +trainer.detect_anomaly=true adds it"),
         (["method=dkd", "loss.dkd.loss.beta=2", "+pairs.a_b.beta=3"], "nothing reads this key"),
+        (["+optimizer=adamw"], "+optimizer=adamw: optimizer has a value already; optimizer=adamw chooses another one"),
+        (["student.normalization={mean: [0.5], std: [0.5], scale: 2}"], "give auto, or {mean: […], std: […]}"),
         (["seed=1", "+method.loss=1"], "method chooses a config by its name"),
     ],
 )

@@ -53,6 +53,7 @@ def given_normalization(owner: str, given: Any, data: DataModule) -> Normalizati
     std: Any
     mean, std = (values.get(name) for name in ("mean", "std")) if isinstance(values, dict) else (None, None)
     fits = all(isinstance(numbers, list) and len(numbers) == channels for numbers in (mean, std))
+    fits = fits and values.keys() == {"mean", "std"}
     if not fits or not all(is_finite(number) for number in (*mean, *std)) or min(std) <= 0:
         raise UserError(
             f"{owner}.normalization={values}: give auto, or {{mean: […], std: […]}} with finite numbers, above 0 for "
