@@ -93,6 +93,13 @@ def size_of(batch: Mapping[str, Any]) -> int:
     return len(first_tensor_of(batch[INPUT]))
 
 
+def moved_to(value: Any, device: torch.device) -> Any:
+    """A tensor on a device; of a mapping of tensors the mapping of theirs. Other values stay."""
+    if isinstance(value, Mapping):
+        return {name: moved_to(inner, device) for name, inner in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
 def shape_of(value: Any) -> Any:
     """A tensor's shape without the batch; of a mapping of tensors the mapping of theirs."""
     if isinstance(value, Mapping):

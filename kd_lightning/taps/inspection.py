@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
-from kd_lightning.batch import Input, as_text, shape_of
+from kd_lightning.batch import Input, as_text, moved_to, shape_of
 from kd_lightning.errors import UserError
 from kd_lightning.models.profile import count_flops, first_sample
 from kd_lightning.models.ready import Scripted
@@ -118,7 +117,7 @@ def cost_of(make: Make, example: Input, adapt: Adapt | None = None) -> Cost:
 def _build(device: str, make: Make, example: Input, adapt: Adapt | None) -> tuple[nn.Module, Input]:
     """The network, adapted, and the example, both on a device."""
     with torch.device(device):
-        there = move_data_to_device(example, torch.device(device))
+        there = moved_to(example, torch.device(device))
         network = make(there)
         return (network if adapt is None else adapt(network, there)), there
 
