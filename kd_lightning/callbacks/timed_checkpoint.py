@@ -15,7 +15,7 @@ class TimedCheckpoint(ModelCheckpoint):
 
     Between optimizer steps alone, and not where a validation is next; see `can_be_saved`.
 
-    Raises UserError for `every_minutes` of 0 or less.
+    Raises UserError for `every_minutes` of 0 or less, or of more than a time can have.
 
     Examples:
         >>> import lightning
@@ -27,7 +27,12 @@ class TimedCheckpoint(ModelCheckpoint):
     def __init__(self, dirpath: str, every_minutes: float) -> None:
         if not isinstance(every_minutes, (int, float)) or not every_minutes > 0:
             raise UserError(f"every_minutes={every_minutes}: must be above 0; a callback of null writes none")
-        interval = timedelta(minutes=every_minutes)
+        try:
+            interval = timedelta(minutes=every_minutes)
+        except OverflowError:
+            raise UserError(
+                f"every_minutes={every_minutes}: is longer than a time can be; a callback of null writes none"
+            ) from None
         super().__init__(dirpath, "last", train_time_interval=interval, enable_version_counter=False)
 
     def on_train_batch_end(

@@ -35,6 +35,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
     ("overrides", "words"),
     [
         (["temperature=0"], ["temperature=0", "above 0"]),
+        (["callbacks.checkpoint_timed.every_minutes=inf"], ["checkpoint_timed.every_minutes=inf", "longer"]),
         (["temperature=hot"], ["temperature=hot"]),
         (["alpha=1.5"], ["alpha=1.5", "0 to 1"]),
         (["alpha=-0.1"], ["alpha=-0.1"]),
