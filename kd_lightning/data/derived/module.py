@@ -27,7 +27,8 @@ def as_data_module(given: LightningDataModule, arguments: Mapping[str, Any] | No
         return given
     kind = type(given)
     own = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    given.__class__ = type(kind.__name__, (AllStages, kind, DerivedDataModule), own)
+    bases = (AllStages, DerivedDataModule) if kind is LightningDataModule else (AllStages, kind, DerivedDataModule)
+    given.__class__ = type(kind.__name__, bases, own)
     assert isinstance(given, DerivedDataModule)
     given.own_class, given.arguments = kind, dict(arguments or {})
     return given
