@@ -97,7 +97,7 @@ def compose(line: str, name: str, arguments: list[str], command: Command) -> Non
     config = OmegaConf.create(outcome.output)
     for role in ("student", "teacher"):
         model = OmegaConf.select(config, f"{role}.model")
-        if model is not None and line not in REFUSED:
+        if isinstance(model, str) and line not in REFUSED:
             check_model_name(model, f"{role}.model")
 
 
