@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import yaml
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML was built with it: ten times as fast
+
 
 class Commented(NamedTuple):
     """A key of a file: its path from the file's root, its value as it is written, and what is said of it."""
@@ -27,7 +29,7 @@ class Comments:
         said = [line.lstrip("# ") if line.startswith("# ") else line[1:] for line in self.lines[: self.header_end]]
         self.is_global = "@package _global_" in said
         self.header = [line for line in said if not line.startswith("@package")]
-        self.root = yaml.compose(self.text)
+        self.root = yaml.compose(self.text, LOADER)
 
     def entries(self) -> Iterator[Commented]:
         """All keys but the defaults list, each mapping before what stands in it."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from kd_lightning.config.comments import Comments
+from kd_lightning.config.comments import LOADER, Comments
 from kd_lightning.config.packaged import holds_parts_by_name
 
 Key = tuple[str, ...]
@@ -45,7 +45,7 @@ class ConfigFiles:
         file = self.read(f"{group}/{value}")
         if file is None:
             return
-        loaded = yaml.safe_load(file.text)
+        loaded = yaml.load(file.text, LOADER)
         for entry in (loaded.get("defaults") or []) if isinstance(loaded, dict) else []:
             if isinstance(entry, str) and entry not in ("_self_", value):
                 yield from self.built_on(group, entry)

@@ -11,6 +11,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config.comments import LOADER
 from kd_lightning.config.composition import own_folders
 from kd_lightning.config.explanations import ConfigFiles, Key, Said
 from kd_lightning.experiment.config import as_typed, conf_dir
@@ -62,7 +63,7 @@ def values_of_groups(files: ConfigFiles, typed: list[str]) -> Iterator[str]:
 def commented(text: str, said: Mapping[Key, Said]) -> str:
     """The text of a yaml file with what is said of its keys."""
     lines = text.splitlines()
-    for line, path in positions(yaml.compose(text), ()):
+    for line, path in positions(yaml.compose(text, LOADER), ()):
         of_key = said.get(path, Said())
         indent = " " * (len(lines[line]) - len(lines[line].lstrip()))
         above = textwrap.wrap(of_key.above, WIDTH - len(indent) - 2)

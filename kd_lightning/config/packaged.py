@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
+from kd_lightning.config.comments import LOADER
 from kd_lightning.experiment.config import conf_dir
 
 GLOBAL = "_global_"
@@ -18,7 +19,7 @@ HEADER = re.compile(r"# @package (\S+)")
 def packaged(name: str) -> dict[str, Any]:
     """A packaged config as it is written; empty where there is none. Not to be changed."""
     file = conf_dir() / f"{name}.yaml"
-    values: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False) if file.exists() else {}
+    values: Any = yaml.load(file.read_text(encoding="utf-8"), LOADER) if file.exists() else {}
     return values if isinstance(values, dict) else {}
 
 
