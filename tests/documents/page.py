@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PLACEHOLDER = r"[A-Z]{3}|…|jensen_shannon"  # stands for what the reader has, or is to write
 MADE = "reference"  # the folder of docs/ that `make docs` writes
 
 
@@ -25,6 +26,11 @@ class Page:
     def prose(self) -> str:
         """All but the fenced blocks and the code within lines."""
         return re.sub(r"`[^`\n]*`", "", re.sub(r"^ *```.*?^ *```", "", self.text, flags=re.DOTALL | re.MULTILINE))
+
+    @cached_property
+    def codes(self) -> list[str]:
+        """What stands as code within lines."""
+        return re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```", "", self.text, flags=re.DOTALL | re.MULTILINE))
 
     def blocks(self, language: str) -> list[str]:
         """The fenced blocks of a language."""

@@ -12,10 +12,9 @@ from kd_lightning.commands import cache, report
 from kd_lightning.experiment.config import conf_dir
 from kd_lightning.models import check_model_name
 from tests.conftest import Command
-from tests.documents.page import PAGES, README, ROOT, Page
+from tests.documents.page import PAGES, PLACEHOLDER, README, ROOT, Page
 
 MOST_LINES = 300  # of the README
-PLACEHOLDER = r"[A-Z]{3}|jensen_shannon"  # names of files that the reader is to write
 PARSERS = {"kd-report": report.parser, "kd-cache": cache.parser}
 COMMANDS = {line: page for page in reversed(PAGES) for line in page.commands}  # each once, on its first page
 NAMED = [(page.name, line) for line, page in COMMANDS.items()]
