@@ -21,7 +21,7 @@ class Ensemble(FrozenSource):
         members: frozen sources or networks, by name or in a list, whose names are 0, 1, …: `teacher.0.stage1` is the
             first one's tap.
 
-    Raises UserError for no members.
+    Raises UserError for no members, for one that is there twice, and for one that changes.
 
     Examples:
         >>> import torch
@@ -37,6 +37,13 @@ class Ensemble(FrozenSource):
         named = dict(members) if isinstance(members, Mapping) else {str(n): one for n, one in enumerate(members)}
         if not named:
             raise UserError("members=[]: an ensemble has at least one; give networks or sources")
+        given = list(named.items())
+        for place, (name, one) in enumerate(given):
+            twin = next((other for other, before in given[:place] if before is one), None)
+            if twin is not None:
+                raise UserError(f"members.{name}={type(one).__name__}: is members.{twin} itself; give another one")
+            if isinstance(one, Source) and not isinstance(one, FrozenSource):
+                raise UserError(f"members.{name}={type(one).__name__}: changes as it trains; give a frozen source")
         sources = {name: one if isinstance(one, FrozenSource) else FrozenNetwork(one) for name, one in named.items()}
         self.members = nn.ModuleDict(sources)
         self.signals = ["logits", *(f"{name}.{tap}" for name, one in sources.items() for tap in one.signals)]

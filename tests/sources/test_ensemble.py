@@ -9,7 +9,7 @@ from torch import nn
 from kd_lightning import DistillationModule, Term
 from kd_lightning.errors import UserError
 from kd_lightning.losses import AttentionTransfer, SoftTarget
-from kd_lightning.sources import CachedSource, Ensemble, FrozenNetwork
+from kd_lightning.sources import CachedSource, Ensemble, FrozenNetwork, MovingAverage
 from kd_lightning.store import Answers, Whole
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -59,3 +59,8 @@ def test_members_of_other_classes_and_none_at_all_are_told() -> None:
         Ensemble([])
     with pytest.raises(UserError, match=r"^members: give logits of \(4, [57]\) and \(4, [57]\)"):
         Ensemble([network(0), network(1, classes=7)])(BATCH)
+    one = network(0)
+    with pytest.raises(UserError, match=r"^members\.1=Sequential: is members\.0 itself; give another one"):
+        Ensemble([one, one])
+    with pytest.raises(UserError, match=r"^members\.average=MovingAverage: changes as it trains; give a frozen"):
+        Ensemble({"net": one, "average": MovingAverage()})

@@ -22,6 +22,8 @@ from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.taps.resolving import resolve_taps
 from kd_lightning.terminal import say
 
+SEEDS = 2**32  # so many there are
+
 
 @dataclass(frozen=True)
 class Member(Network):
@@ -60,7 +62,7 @@ class Member(Network):
             return config
         changed = config.copy()
         changed.data = plain(config.data)
-        changed.seed = config.seed + self.seeds_on
+        changed.seed = (config.seed + self.seeds_on) % SEEDS
         return changed
 
     def built(self, config: DictConfig, data: DataModule) -> nn.Module:
