@@ -2,6 +2,7 @@
 
 import sys
 import time
+from functools import lru_cache
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -17,7 +18,12 @@ NARROW, BAR = 100, 12  # columns of a terminal that has no room for times beside
 def of_validation(module: LightningModule) -> list[str]:
     """What a module logs of its validation, what selects first."""
     task = getattr(module, "task", None)
-    return [f"val/{column.name}" for column in task.validated] if isinstance(task, Task) else []
+    return names_of(task) if isinstance(task, Task) else []
+
+
+@lru_cache(maxsize=1)  # a bar is drawn often, and a task makes its metrics to tell them
+def names_of(task: Task) -> list[str]:
+    return [f"val/{column.name}" for column in task.validated]
 
 
 class TermsProgressBar(RichProgressBar):

@@ -27,7 +27,8 @@ class Task:
     alone. A column of the name `agreement` shows what `agreement` measures.
 
     Args:
-        selects_on: the name of the column that chooses the best epoch and a sweep's best; the first one where None.
+        selects_on: the name of the column that chooses the best epoch and a sweep's best; where None the class's own
+            `selects_on`, which is the first of its columns unless it sets another.
 
     Raises `UserError` for a name that no column has.
     """
@@ -45,7 +46,16 @@ class Task:
     """The names of what `predictions` gives."""
 
     def __init__(self, selects_on: str | None = None) -> None:
-        self.selects_on = self.columns[0] if selects_on is None else self.column(selects_on)
+        if selects_on is not None:
+            self.selects_on = self.column(selects_on)
+        elif not hasattr(self, "selects_on"):
+            self.selects_on = self.columns[0]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        columns = cls.__dict__.get("columns")
+        if isinstance(columns, Sequence) and columns and "selects_on" not in cls.__dict__:
+            cls.selects_on = columns[0]
 
     def metrics(self, stage: Stage) -> MetricCollection:
         """The metrics of a stage by name, each with `update(outputs, target)` of what `rows` gives.

@@ -22,7 +22,10 @@ from kd_lightning.columns import column_from, compared_by
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy
 from kd_lightning.reporting.figures.stored import read_figures, write_figures
-from kd_lightning.tasks import Classification, Column, Task
+from kd_lightning.reporting.pages.run_page import cards
+from kd_lightning.runs.run import Run
+from kd_lightning.runs.status import FINISHED
+from kd_lightning.tasks import Classification, Column, Regression, Task
 from tests.additions.addition import HERE
 from tests.conftest import Command
 
@@ -83,6 +86,22 @@ def test_a_column_nothing_measures_and_a_selection_without_validation_are_told()
     with pytest.raises(UserError, match=r"^selects_on=ece: is not measured in validation.* one of top1, top5, nll"):
         Classification(3, selects_on="ece").check_columns()
     Classification(3, selects_on="nll").check_columns()
+
+
+def test_a_class_may_choose_what_selects() -> None:
+    class Inverse(Grades):
+        selects_on = Grades.columns[1]
+
+        def __init__(self) -> None:
+            pass
+
+    class Further(Inverse):
+        columns = (*Classification.columns, *Grades.columns)
+
+    assert Inverse().selects_on.name == "unmeasured"
+    assert Further().selects_on.name == "top1", "the first of its own columns"
+    assert Grades("unmeasured").selects_on.name == "unmeasured"
+    assert Classification(3).selects_on.name == "top1"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "params", "model", "x_validation", "x_best"])
@@ -195,6 +214,23 @@ def test_a_task_whose_figures_fail_leaves_the_run_whole(command: Command, ordina
     assert "its figures are left out (KeyError: 'bars')" in outcome.output + outcome.errors
     assert (tmp_path / "run" / "summary.json").exists()
     assert read_figures(tmp_path / "run") == {}
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [(Classification(3), "the student agrees with it on 50.0\u00a0%"), (Regression(), "mean distance to teacher: 0.5")],
+    ids=lambda one: getattr(one, "name", ""),
+)
+def test_a_page_says_how_much_networks_agree_as_the_task_measures_it(tmp_path: Path, task: Task, words: str) -> None:
+    compared = task.compared()
+    network = {"model": "net", compared.test.name: 0.25, "params": 10}
+    summary = {"data": {"task": compared.as_record()}, "teacher": network, "student": network | {"agreement": 0.5}}
+    run = Run(tmp_path, "run", FINISHED, {}, summary | {"scratch": network | {compared.test.name: 0.5}})
+    found = {card.label: card for card in cards(run)}
+    label = compared.selects_on.label
+    assert words in found[f"teacher, test {label}"].note
+    gain = found["gain over the student alone"].value
+    assert gain.startswith("+" if not compared.selects_on.higher_is_better else "-"), "a gain is what is better"
 
 
 def test_figures_of_other_people_draw_and_do_nothing_else(tmp_path: Path) -> None:

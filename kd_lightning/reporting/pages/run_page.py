@@ -136,10 +136,19 @@ def results(run: Run, compared: Compared) -> list[Card]:
         gain = column.difference(column.sign * (student - scratch))
         found.append(Card("gain over the student alone", gain, note))
     if teacher is not None:
-        agreement = run.metric("student", "agreement")
-        note = "" if agreement is None else f"the student agrees with it on {100 * agreement:.1f}\u00a0%"
-        found.append(Card(f"teacher, {where} {column.label}", column.with_unit(teacher), note))
+        found.append(Card(f"teacher, {where} {column.label}", column.with_unit(teacher), agreement(run, compared)))
     return found
+
+
+def agreement(run: Run, compared: Compared) -> str:
+    """How much the student agrees with the teacher, in words; nothing where it was not measured."""
+    value = run.metric("student", "agreement")
+    column = next((column for column in compared.columns if column.name == "agreement"), None)
+    if value is None or column is None:
+        return ""
+    if column.is_share and column.higher_is_better:
+        return f"the student agrees with it on {100 * value:.1f}\u00a0%"
+    return f"the student's {column.label}: {column.with_unit(value)}"
 
 
 def savings(run: Run) -> list[Card]:
