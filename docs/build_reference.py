@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import yaml
+from hydra.utils import get_object
 
 from kd_lightning.config.comments import Comments
 
@@ -92,7 +93,21 @@ def table(keys: list[Key]) -> Iterator[str]:
     yield "| key | |"
     yield "|-|-|"
     for key in keys:
-        yield f"| {code(f'{key.name}={key.value}' if key.value else key.name)} | {plain(key.comment)} |"
+        said = [plain(key.comment)] if key.comment else []
+        if key.name.endswith("_target_") and (page := documented(key.value)):
+            said.append(f"[{key.value.rpartition('.')[2]}]({page})")
+        yield f"| {code(f'{key.name}={key.value}' if key.value else key.name)} | {'; see '.join(said)} |"
+
+
+def documented(target: str) -> str | None:
+    """Where the interface's pages tell of a class or function, if one of the packages exports it."""
+    if not target.startswith("kd_lightning."):
+        return None
+    name, value = target.rpartition(".")[2], get_object(target)
+    for package in PACKAGES:
+        if name in exported(import_module(package)) and getattr(import_module(package), name) is value:
+            return f"python/{package}.md#{package}.{name}"
+    return None
 
 
 def code(text: str) -> str:

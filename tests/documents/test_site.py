@@ -73,6 +73,16 @@ def test_comments_stand_beside_their_keys(made: dict[str, str]) -> None:
     assert "Chosen by `loss=VALUE` or `loss=[VALUE,VALUE]`; kd-train has `loss=[ce,kd]` unless" in made["loss.md"]
 
 
+def test_targets_lead_to_their_classes(made: dict[str, str]) -> None:
+    for page, link in (
+        ("loss", "[SoftTarget](python/kd_lightning.losses.md#kd_lightning.losses.SoftTarget)"),
+        ("loss", "[Term](python/kd_lightning.md#kd_lightning.Term)"),
+        ("loss", "[Regressor](python/kd_lightning.models.projectors.md#kd_lightning.models.projectors.Regressor)"),
+        ("data", "[DigitsDataModule](python/kd_lightning.data.md#kd_lightning.data.DigitsDataModule)"),
+    ):
+        assert link in made[f"{page}.md"]
+
+
 def test_a_new_group_and_its_values_appear_by_themselves(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pace").mkdir()
     for name in build_reference.COMMANDS:

@@ -40,5 +40,6 @@ def test_every_test_runs_in_one_of_two_targets(clone: Path) -> None:
     make(clone, "install", "PYTHON=./python")
     selected = [make(clone, "-n", target)[-1].partition(" -m ")[2] for target in ("test", "test-long")]
     assert selected == ['"not slow"', "slow"]
+    assert "mkdocs build --strict" in make(clone, "-n", "docs")[-1]
     steps = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
     assert steps == ["make test", "make docs", "make test-long"]
