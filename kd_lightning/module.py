@@ -317,7 +317,7 @@ class DistillationModule(LightningModule):
     ) -> Any:
         """The student as TorchScript, by tracing: hooks, which read taps, cannot be scripted.
 
-        `example_inputs` are the module's `example_input` where they are not given.
+        `example_inputs` are the module's `example_input` where they are not given. Raises UserError without any.
         """
         if method != "trace":
             raise UserError(f"method={method}: taps are read by hooks, which cannot be scripted; use method='trace'")

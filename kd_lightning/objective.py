@@ -39,6 +39,8 @@ class Objective(nn.Module):
     A term that takes `target` contributes nothing to a batch without one. Where several ranks train, a term that is a
     mean over samples is the mean over those of all ranks, whatever each has of them.
 
+    Raises UserError for no terms, and for a name that cannot be one.
+
     Examples:
         >>> import torch
         >>> from kd_lightning import Objective, Term
@@ -97,6 +99,8 @@ class Objective(nn.Module):
         """Expand `student.stages` and its like in the terms, and see that each signal they take exists.
 
         `sources` tells what each can give; None for one that there might be, and is not.
+
+        Raises UserError for a signal that nobody gives.
         """
         given = {source: list(taps) for source, taps in sources.items() if taps is not None}
         available = {**given, TRAINING_SET: list(training_set)}
@@ -198,7 +202,7 @@ class Objective(nn.Module):
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Put a term's name in front of what a part of it finds wrong."""
+    """Put a term's name in front of what a part of it finds wrong. Raises UserError."""
     try:
         yield
     except (IndexError, RuntimeError) as error:

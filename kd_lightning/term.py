@@ -75,6 +75,8 @@ class Term(nn.Module):
     `progress.epoch` and `progress.fraction` are signals too, 0-d and on the CPU. The loss and its parts compute in
     float32 under any precision; a projector computes as the networks do.
 
+    Raises UserError for what is no loss, no list of names, or no sample weight.
+
     Examples:
         >>> import torch
         >>> from kd_lightning import Term

@@ -74,7 +74,10 @@ def test_run(folder: Path) -> dict[str, Any]:
 
 
 def student_and_teacher(run: DictConfig, checkpoint: Path) -> tuple[DistillationModule, DataModule]:
-    """A run's student as a checkpoint has it, with its teacher where that is on this machine, and the run's data."""
+    """A run's student as a checkpoint has it, with its teacher where that is on this machine, and the run's data.
+
+    Raises Damaged.
+    """
     data = data_of(run)
     data.check()
     data.prepare_data()

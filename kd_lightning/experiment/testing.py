@@ -113,7 +113,7 @@ def holds_all(tested: Metrics, arrays: Arrays, task: Task) -> bool:
 def measure_alone(
     config: DictConfig, network: nn.Module, data: DataModule, taps: Mapping[str, str] | str = "auto"
 ) -> TestedNetwork:
-    """Measure a network that needs no training; `taps` names its logits where its output does not."""
+    """Measure a network that needs no training; `taps` names its logits where its output does not. Raises UserError."""
     quiet()
     shown = bool((config.callbacks or {}).get("progress_bar")) and console.is_terminal
     trainer = instantiate(config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=shown)

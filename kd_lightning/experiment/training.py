@@ -168,6 +168,8 @@ def fit(
 
     `role` is `teacher`, `scratch` or `student`; the first two have their `logs` below the run's folder. `title`
     names the networks, and the callbacks `of_teacher` stand beside the training.
+
+    Raises NonFinite where a number goes wrong, and Interrupted where a signal ends it.
     """
     quiet()
     config = of_student(config) if role == "student" else config

@@ -30,6 +30,8 @@ def create_model(
     at random. timm's models with a distillation head return (class logits, distillation logits) while they train.
     `key` is how an error names the setting.
 
+    Raises UserError for a model without published weights, or whose channels do not fit.
+
     Examples:
         >>> import torch
         >>> from kd_lightning.models import create_model

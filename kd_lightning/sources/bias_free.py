@@ -24,6 +24,8 @@ def bias_free_classifier(
         example: a batch of inputs, to find the classifier.
         initialization: `he`, N(0, 2 / classes), of deviation 0.141 for 100; or `torch`, as torch has it.
 
+    Raises UserError for a network without a linear classifier.
+
     Examples:
         >>> import torch
         >>> from kd_lightning.models import create_model

@@ -25,6 +25,8 @@ class CachedSource(FrozenSource):
         source: is asked for what is missing, and for inputs that are not views, such as those of a test.
         answers: logits (B, C), or with a `classifier` what it takes, `pooled` (B, D).
         classifier: the source's last layer, from `pooled` to its logits.
+
+    Raises UserError for a source whose answers depend on their batch.
     """
 
     def __init__(self, source: FrozenSource, answers: Answers, classifier: nn.Module | None = None) -> None:

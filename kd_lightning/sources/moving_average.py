@@ -24,6 +24,8 @@ class MovingAverage(TappedNetwork, UntrainedSource):
         decay: d, above 0 and below 1.
         of: the learner's name; None where there is one alone.
 
+    Raises UserError for another decay.
+
     Examples:
         >>> import torch
         >>> from kd_lightning import DistillationModule, Term

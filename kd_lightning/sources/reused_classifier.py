@@ -28,6 +28,8 @@ class ReusedClassifier(nn.Module):
         example: a batch of inputs, to see the shapes.
         projector: makes P from the shapes of f_s and of the map that the teacher averages.
 
+    Raises UserError for networks without such a map or classifier.
+
     Examples:
         >>> import torch
         >>> from kd_lightning.models import create_model

@@ -21,7 +21,10 @@ def resolve_taps(
     example_input: Input | None,
     num_classes: int | None = None,
 ) -> dict[str, str]:
-    """Names and addresses of a network's taps; found with `example_input` only where a term takes more than logits."""
+    """Names and addresses of a network's taps; found with `example_input` only where a term takes more than logits.
+
+    Raises UserError for what is neither, and where nothing shows the shapes.
+    """
     if taps != "auto" and not isinstance(taps, Mapping):
         raise UserError(f"{role}_taps={taps}: give auto, or a mapping such as {{'stage3': 'layer3.2'}}")
     taken, given = taps_of_source(role, names), {} if isinstance(taps, str) else dict(taps)

@@ -170,3 +170,32 @@ def test_public_functions_of_tensors_tell_shapes_and_what_they_give(module: str)
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             told = ast.get_docstring(node) or ""
             assert re.search(r"\([BNC], ?|\([BN],\)|\(B, \.\.\.\)|scalar|[Ss]hapes?", told), node.name
+
+
+def raising(node: ast.FunctionDef) -> list[str]:
+    """The exceptions that a function raises itself, apart from those that others hand it."""
+    nested = {
+        id(part) for inner in ast.walk(node) if inner is not node and is_function(inner) for part in ast.walk(inner)
+    }
+    raised = [part.exc for part in ast.walk(node) if isinstance(part, ast.Raise) and id(part) not in nested]
+    names = [ast.unparse(error).partition("(")[0] for error in raised if isinstance(error, ast.Call)]
+    return [name for name in names if name != "NotImplementedError"]
+
+
+def is_function(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_public_functions_say_what_they_raise(module: str) -> None:
+    """A class says it for its `__init__`; what a method takes over from its base is said there."""
+    places: list[ast.Module | ast.ClassDef] = [tree(module)]
+    places += [node for node in ast.walk(tree(module)) if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
+    for place in places:
+        for node in place.body:
+            if isinstance(node, ast.FunctionDef) and (node.name == "__init__" or node.name[0] != "_"):
+                described = place if node.name == "__init__" else node
+                says, is_method = ast.get_docstring(described) or "", isinstance(place, ast.ClassDef)
+                if raising(node) and not (is_method and described is node and not says):
+                    told = "aise" in says or any(name in says for name in raising(node))
+                    assert told, f"{node.name} raises {', '.join(raising(node))}"

@@ -76,7 +76,7 @@ def check_terms(key: str, loss: DictConfig, experiment: Experiment) -> None:
 
 
 def check_signals(objective: Objective, experiment: Experiment) -> None:
-    """The terms take nothing that nobody gives."""
+    """The terms take nothing that nobody gives. Raises UserError."""
     data = experiment.data
     if takes_strong_view(objective.names()) and isinstance(data, ImageDataModule) and data.strong is None:
         raise UserError(

@@ -123,7 +123,10 @@ def first_device(trainer: Trainer) -> Any:
 
 
 def rehearse_training(training: Training, data: DataModule, place: Path, teacher: str) -> None:
-    """One optimizer step, one batch of validation and one of the test; `teacher` is the key of the teacher's code."""
+    """One optimizer step, one batch of validation and one of the test; `teacher` is the key of the teacher's code.
+
+    Raises UserError for whatever fails.
+    """
     tried = Tried(teacher)
     try:
         attempt(training, data, place, tried)

@@ -111,7 +111,7 @@ class Network:
         """Raise `UserError` where it is to be trained first, and nobody does that."""
 
     def check_weights_key(self) -> None:
-        """It is a key, and there is a file that it can choose in."""
+        """It is a key, and there is a file that it can choose in. Raises UserError."""
         place, key = f"{self.owner}.weights_key", self.weights_key
         if key is None:
             return

@@ -11,7 +11,7 @@ Shape = tuple[int, ...]
 
 
 def given_taps(role: str, taps: Any) -> dict[str, str]:
-    """The taps that a config names; none for `auto`."""
+    """The taps that a config names; none for `auto`. Raises UserError for anything else."""
     taps = plain(taps)
     if taps == "auto":
         return {}
@@ -21,7 +21,10 @@ def given_taps(role: str, taps: Any) -> dict[str, str]:
 
 
 def input_size(role: str, settings: Mapping[str, Any]) -> Shape:
-    """The input (C, H, W) that a config names, else the one that the model was made for."""
+    """The input (C, H, W) that a config names, else the one that the model was made for.
+
+    Raises UserError for anything else.
+    """
     size = plain(settings["input_size"])
     if size is None:
         return default_input_size(plain(settings["model"]))

@@ -116,7 +116,10 @@ class KeptAnswers:
     def in_front_of(
         self, teacher: FrozenNetwork, model: Any, config: DictConfig, data: DataModule, example: Input
     ) -> FrozenNetwork | CachedSource:
-        """A network, built from this `model`, behind its answers, where they are kept."""
+        """A network, built from this `model`, behind its answers, where they are kept.
+
+        Raises UserError where they would be too many.
+        """
         if not self.is_on:
             return teacher
         assert isinstance(data, ImageDataModule)
@@ -153,7 +156,10 @@ class KeptAnswers:
     def describe(
         self, teacher: FrozenNetwork, model: Any, config: DictConfig, data: DataModule, encoding: Encoding
     ) -> dict[str, Any]:
-        """Everything that decides an answer, as plain values."""
+        """Everything that decides an answer, as plain values.
+
+        Raises UserError where the data do not tell their content.
+        """
         seen = data.fingerprint()
         if "content" not in seen:
             raise UserError(

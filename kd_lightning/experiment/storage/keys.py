@@ -28,7 +28,10 @@ def data_key(config: DictConfig, data: DataModule) -> dict[str, Any]:
 
 
 def cache_folder(kind: str, key: dict[str, Any], config: DictConfig) -> Path:
-    """The folder of one of a kind, named by 16 hexadecimal digits that stand for all that decides what is in it."""
+    """The folder of one of a kind, named by 16 hexadecimal digits that stand for all that decides what is in it.
+
+    Raises UserError where there is no folder for the cache.
+    """
     fingerprint = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     cache = as_folder("paths.cache_dir", config.paths.cache_dir)
     if cache is None:

@@ -68,6 +68,8 @@ def obtain(
 
     It is the one that the run `began` with, if on other devices. Of several runs that need the same one, the first
     trains it and the others wait.
+
+    Raises UserError where the cache lacks it and cannot be written.
     """
     title = "teacher" if role == "teacher" else "student alone"
     key_values = cache_key(network, began or config, data)
@@ -205,7 +207,10 @@ def train(
     logs: Path,
     key_values: dict[str, Any],
 ) -> TestedNetwork:
-    """Train a network with cross-entropy alone and keep it; an interrupted training is taken up again."""
+    """Train a network with cross-entropy alone and keep it; an interrupted training is taken up again.
+
+    Raises NonFinite for one whose outputs are not finite.
+    """
     module = module_alone(network, config, data)
     unfinished = home.with_suffix(".unfinished")
     with one_wandb_run(), removed_if_not_begun(unfinished):

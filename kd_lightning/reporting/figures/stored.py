@@ -38,7 +38,7 @@ def write_figures(folder: Path, figures: Mapping[str, Mapping[str, Any]]) -> Non
 
 
 def as_plain(value: Any) -> Any:
-    """Arrays and numbers of numpy and torch as JSON has them."""
+    """Arrays and numbers of numpy and torch as JSON has them. Raises TypeError for anything else."""
     if isinstance(value, np.generic) or hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is no plain value")
