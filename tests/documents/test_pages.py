@@ -116,6 +116,7 @@ def test_a_script_runs(page: Page, script: str, readers_folder: Path) -> None:
 def test_every_method_stands_in_the_table() -> None:
     listed = re.findall(r"^\| `method=(\w+)` \|", Page("docs/methods.md").text, re.MULTILINE)
     assert sorted(listed) == sorted(file.stem for file in (conf_dir() / "method").glob("*.yaml"))
+    assert f"{len(listed)} published methods" in README.text
 
 
 def test_every_page_is_reached_from_the_first() -> None:
