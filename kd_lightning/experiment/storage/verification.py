@@ -109,8 +109,9 @@ def rebuilt(folder: Path, config: DictConfig, data: DataModule, kept: str) -> tu
         found += 1
         answers = replace(teacher.answers, cache=kept)
         with TemporaryDirectory() as elsewhere:  # another teacher gets no folder in the cache
-            config.paths.cache_dir = elsewhere
-            source = member.frozen(network, (), answers, config, data, example_input(data))
+            apart = config.copy()
+            apart.paths.cache_dir = elsewhere
+            source = member.frozen(network, (), answers, apart, data, example_input(data))
         assert isinstance(source, CachedSource)
         made = source.answers
         assert made.records is not None
