@@ -102,12 +102,12 @@ def test_pooled_answers_go_through_the_teachers_classifier(tmp_path: Path) -> No
 def test_inputs_that_are_no_views_are_refused(tmp_path: Path, lacking: str) -> None:
     teacher = CachedSource(counted(), answers(tmp_path))
     batch = {name: value for name, value in next(iter(batches())).items() if name != lacking}
-    with pytest.raises(UserError, match=r"teacher\.cache=logits: a training batch without .* use teacher\.cache=off"):
+    with pytest.raises(UserError, match=r"^cache=logits: a training batch without .* use cache=off"):
         teacher.before_transfer(batch)
 
 
 def test_a_tap_that_is_not_kept_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"teacher\.cache=logits: keeps logits, and a term takes teacher\.stage1"):
+    with pytest.raises(UserError, match=r"^cache=logits: keeps logits, and a term takes stage1"):
         CachedSource(counted(), answers(tmp_path)).request({"input": {"logits", "stage1"}})
 
 
