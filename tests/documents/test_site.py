@@ -1,5 +1,6 @@
 """The site: which plugins it has, what stands in its navigation, and that its reference leaves nothing out."""
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 from docs import build_reference
 from kd_lightning.experiment.config import conf_dir
 from tests.additions.addition import ALL
-from tests.documents.page import MADE, PAGES, ROOT
+from tests.documents.page import MADE, PAGES, ROOT, Page
 
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
 
@@ -113,6 +114,11 @@ def test_every_exported_name_is_in_the_reference(package: str, made: dict[str, s
         assert getattr(module, name.removeprefix(f"{package}.")).__doc__, f"{name} has no docstring"
     listed = {f"{package}.{name}" for name in getattr(module, "__all__", ()) if not name.startswith("_")}
     assert listed <= {*shown, *build_reference.PACKAGES}
+
+
+def test_every_addition_is_an_example_of_an_extension_point() -> None:
+    text = Page("docs/extending.md").text
+    assert {addition.name for addition in ALL} == set(re.findall(r"^- `tests/additions/(\w+)`", text, re.MULTILINE))
 
 
 def test_additions_are_shown_in_full(made: dict[str, str]) -> None:
