@@ -72,13 +72,14 @@ class Objective(nn.Module):
             assert isinstance(term, Term)
             yield name, term
 
-    def names(self) -> set[str]:
-        """The names of all signals that the terms take."""
-        return {signal for _, term in self.items() for signal in term.names()}
+    def names(self) -> list[str]:
+        """The names of all signals that the terms take, each once, in the terms' order."""
+        return list(dict.fromkeys(signal for _, term in self.items() for signal in term.names()))
 
-    def names_of(self, streams: Iterable[str | None]) -> set[str]:
-        """The names of the signals that terms take of these streams; None is the one that goes without a name."""
-        return {signal for _, term in self.items() if term.stream in streams for signal in term.names()}
+    def names_of(self, streams: Iterable[str | None]) -> list[str]:
+        """The same of the terms of these streams; None is the one that goes without a name."""
+        of_streams = (term for _, term in self.items() if term.stream in streams)
+        return list(dict.fromkeys(signal for term in of_streams for signal in term.names()))
 
     def check_streams(self, streams: Mapping[str, Mapping[str, object]]) -> None:
         """Raise `UserError` for a term of a stream that there is not, or that lacks the target which it takes."""

@@ -53,12 +53,15 @@ def has_rows(name: str) -> bool:
 
 
 def requested(source: str, names: Iterable[str]) -> dict[str, set[str]]:
-    """The taps of a source among the names of signals, by input."""
+    """The taps of a source among the names of signals, by input: `input` first, then as they are named.
+
+    In this order a network sees them, which its batch normalisations remember.
+    """
     taps: dict[str, set[str]] = {}
     for signal in map(read, names):
         if signal is not None and signal.source == source:
             taps.setdefault(signal.input, set()).add(signal.tap)
-    return taps
+    return {INPUT: taps[INPUT], **taps} if INPUT in taps else taps
 
 
 def taps_of_source(source: str, names: Iterable[str]) -> set[str]:

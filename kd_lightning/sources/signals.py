@@ -12,7 +12,7 @@ from kd_lightning.sources.source import Source
 from kd_lightning.tasks import Task
 from kd_lightning.tasks.rows import ALL
 
-NamesOf = Callable[[Iterable[str | None]], set[str]]
+NamesOf = Callable[[Iterable[str | None]], list[str]]
 OfStreams = tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]  # the main stream's signals; all streams' by name
 OF_ROWS = ("target", LENGTHS)  # what a batch has anew with its rows
 
@@ -23,14 +23,14 @@ class StepSignals:
     Outputs and targets are the task's `rows`.
     """
 
-    def __init__(self, sources: Mapping[str, Source], names: set[str], names_of: NamesOf, task: Task) -> None:
+    def __init__(self, sources: Mapping[str, Source], names: list[str], names_of: NamesOf, task: Task) -> None:
         self.sources = sources
         self.task = task
         self.requested = {name: requested(name, names) for name in sources}
         self.ask_sources()
         self.detached = [name for name in names if name.endswith(DETACHED)]
         self.names_of = names_of
-        self._of_stream: dict[tuple[str, bool], set[str]] = {}
+        self._of_stream: dict[tuple[str, bool], list[str]] = {}
 
     def ask_sources(self) -> None:
         """Have the sources give the taps that are taken; another training of the same may have asked for others."""

@@ -141,3 +141,21 @@ def test_a_term_takes_a_source_on_another_input() -> None:
     batch = {"input": torch.randn(4, 3, 7), "sound": torch.randn(4, 3, 9)}
     signals = module.signals(batch)
     torch.testing.assert_close(signals["student@sound.logits"], batch["sound"].mean(-1))
+
+
+def test_a_network_sees_the_first_input_first_then_the_others_as_terms_name_them() -> None:
+    """Batch normalisations remember the order, so that it must not be that of a set of names."""
+    names = [f"view{number}" for number in range(6)]
+    network = nn.Linear(2, CLASSES)
+    seen: list[float] = []
+    network.register_forward_pre_hook(lambda _, args: seen.append(float(args[0][0, 0])))
+    terms = {name: Term(CrossEntropy(), [f"student@{name}.logits", "target"]) for name in names}
+    terms |= {"ce": Term(CrossEntropy(), ["student.logits", "target"])}
+    batch = {
+        "input": torch.zeros(2, 2),
+        **{f"input_{name}": torch.full((2, 2), n + 1.0) for n, name in enumerate(names)},
+    }
+    module = DistillationModule(network, terms=terms)
+    seen.clear()
+    module.signals({**batch, "target": torch.zeros(2, dtype=torch.int64)})
+    assert seen == [0, 1, 2, 3, 4, 5, 6]
