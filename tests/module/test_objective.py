@@ -103,7 +103,7 @@ def test_losses_get_their_signals_in_order_and_lists_as_lists() -> None:
     names = [["student.stage1", "student.stage2"], "teacher.logits", ["teacher.stage2"], "target"]
     objective = Objective({"spy": Term(spy, names)})
     objective(given)
-    assert objective.names() == {"student.stage1", "student.stage2", "teacher.logits", "teacher.stage2", "target"}
+    assert {*objective.names()} == {"student.stage1", "student.stage2", "teacher.logits", "teacher.stage2", "target"}
     for name, value in zip(names, spy.seen, strict=True):
         if isinstance(name, str):
             assert value is given[name]

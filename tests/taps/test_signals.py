@@ -30,7 +30,7 @@ def test_stages_stand_for_all_of_a_network() -> None:
 def test_a_student_alone_needs_no_teacher() -> None:
     objective = Objective({"ce": Term(CrossEntropy(), ["student.logits", "target"])})
     objective.connect({"student": TAPS, "teacher": None})
-    assert set(objective.names()) == {"student.logits", "target"}
+    assert {*objective.names()} == {"student.logits", "target"}
 
 
 @pytest.mark.parametrize(
