@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from filelock import FileLock, Timeout
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
@@ -65,7 +66,8 @@ class Prefill(Callback):
             say(teacher.role, f"answering {int(missing.sum()):,} of {len(rows):,} views of epoch {epoch + 1}")
         for index, view in _batches(rows[missing], views[missing], data.eval_batch_size):
             batch = {"input": images.images.read(index, view), "index": index, "view": view}
-            batch = trainer.strategy.batch_to_device(teacher.before_transfer(batch))
+            # Without the hooks of a transfer, which would augment the images a first time.
+            batch = move_data_to_device(teacher.before_transfer(batch), trainer.strategy.root_device)
             with trainer.precision_plugin.forward_context():
                 teacher(data.on_after_batch_transfer(batch))
 

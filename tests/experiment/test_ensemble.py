@@ -94,11 +94,14 @@ def test_the_answers_of_a_network_are_the_same_alone_and_in_an_ensemble(command:
     assert verified.output.count("answers computed again") == 3
 
 
-def test_all_answers_can_be_asked_beforehand(command: Command) -> None:
-    outcome = command("kd-train", *SHORT, *ENSEMBLE, "teacher.cache=prefill", "test=false", "hydra.run.dir=run")
+def test_all_answers_can_be_asked_beforehand(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = (*SHORT, *ENSEMBLE, "teacher.weights=null", "test=false")
+    outcome = command("kd-train", *options, "teacher.cache=prefill", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.errors
     assert outcome.output.count("answering") == 2 * 3, "two epochs of three networks"
-    plain = command("kd-train", *SHORT, *ENSEMBLE, "teacher.cache=logits", "test=false", "hydra.run.dir=plain")
+    assert command("kd-cache", "verify").code == 0
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "another"))
+    plain = command("kd-train", *options, "teacher.cache=logits", "hydra.run.dir=plain")
     assert plain.code == 0, plain.errors
     same(load_file("run/student.safetensors"), load_file("plain/student.safetensors"))
 
