@@ -195,7 +195,7 @@ def test_it_leaves_the_random_state_and_the_data_as_they_were(tmp_path: Path) ->
     experiment = check(config)
     data = experiment.data
     data.setup()
-    attributes = dict(vars(data))
+    attributes = {**vars(data), "streams": data.streams}
     states = [torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()]
     rehearse(experiment, tmp_path / "run")
     assert torch.equal(states[0], torch.get_rng_state())

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torchmetrics import MetricCollection
 
 from kd_lightning import losses
+from kd_lightning.data import DigitsDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.storage.answers import KeptAnswers
 from kd_lightning.reporting.pages.content import Content, Table
@@ -109,8 +109,14 @@ def test_no_loss_takes_memory_for_each_pair_of_classes(kind: type[torch.nn.Modul
     assert views[0].grad.isfinite().all()
 
 
+class Many(DigitsDataModule):
+    @property
+    def class_names(self) -> list[str]:
+        return list(map(str, range(2**16 + 1)))
+
+
 def test_of_more_classes_than_16_bits_tell_apart_no_largest_logits_are_kept() -> None:
-    data: Any = SimpleNamespace(num_classes=2**16 + 1)
+    data = Many()
     with pytest.raises(UserError, match=r"cache_top_k=10: the data have 65,537 classes"):
         KeptAnswers("logits", 16, 10).check(OmegaConf.create(), data, batch_statistics=False)
 

@@ -107,7 +107,7 @@ def assert_one_line(stopped: Outcome, *words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "file"), [(1000, ".hydra/config.yaml"), (20_000, "checkpoints/best.ckpt"), (10**6, "report.html")]
+    ("size", "file"), [(1000, ".hydra/resolved.yaml"), (20_000, "checkpoints/best.ckpt"), (10**6, "report.html")]
 )
 def test_a_run_goes_on_once_larger_files_are_allowed(
     size: int, file: str, whole: dict[str, Any], command: Command
