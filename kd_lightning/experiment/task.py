@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning import losses
@@ -10,7 +11,7 @@ from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import one_line
 from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.networks.instantiation import make
+from kd_lightning.experiment.networks.instantiation import explained, make
 from kd_lightning.experiment.storage.source_code import own_code
 from kd_lightning.tasks import Task
 from kd_lightning.tasks.task import Arrays
@@ -35,12 +36,15 @@ def make_task(config: DictConfig) -> Task:
 
 
 def task_of(config: DictConfig, data: DataModule) -> Task:
-    """The task of a config on its data. Raises `UserError` for one whose columns nothing measures."""
-    task = make_task(config).with_data(data)
+    """The task of a config on its data. Raises `UserError` for one whose columns nothing measures, or which fails."""
+    task = make_task(config)
     try:
+        task = task.with_data(data)
         task.check_columns()
     except UserError as error:
         raise named(error) from error
+    except Exception as error:  # whatever a class of the user's own raises
+        raise explained(error, config.task, "task", instantiate) from error
     return task
 
 

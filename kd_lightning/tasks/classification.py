@@ -14,6 +14,7 @@ from kd_lightning.batch import Batch
 from kd_lightning.columns import Column
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy
+from kd_lightning.losses.arguments import check_whole
 from kd_lightning.tasks.labels import check_labels
 from kd_lightning.tasks.metrics import (
     Agreement,
@@ -69,6 +70,8 @@ class Classification(Task):
     losses = "ce, kd"
 
     def __init__(self, num_classes: int | None = None, selects_on: str | None = None) -> None:
+        if num_classes is not None:
+            check_whole(num_classes=num_classes)
         self.num_classes = num_classes
         super().__init__(selects_on)
 

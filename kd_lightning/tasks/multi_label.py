@@ -17,6 +17,7 @@ from kd_lightning.batch import Batch
 from kd_lightning.columns import Column
 from kd_lightning.errors import UserError
 from kd_lightning.losses import BinaryCrossEntropy, functional
+from kd_lightning.losses.arguments import check_whole
 from kd_lightning.losses.functional.logits.multi_label import check_multi_hot
 from kd_lightning.losses.functional.samples import has_label
 from kd_lightning.tasks.regression import NAMES, columns_of
@@ -48,6 +49,8 @@ class MultiLabel(Task):
     losses = "bce, bernoulli_kd"
 
     def __init__(self, num_classes: int | None = None, selects_on: str | None = None) -> None:
+        if num_classes is not None:
+            check_whole(num_classes=num_classes)
         self.num_classes = num_classes
         super().__init__(selects_on)
 

@@ -137,3 +137,12 @@ def test_what_does_not_fit_is_one_line(kind: str, options: list[str], message: s
     assert refused.code == 2
     assert message in " ".join(refused.errors.split()), refused.errors
     assert not (refused.folder / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("task", ["classification", "multi_label", "segmentation", "token_classification"])
+@pytest.mark.parametrize("given", ["x", "2.5", "0", "[3]"])
+def test_a_number_of_classes_that_is_none_is_one_line(command: Command, task: str, given: str) -> None:
+    refused = command("kd-train", f"task={task}", f"task.num_classes={given}")
+    assert refused.code == 2
+    assert refused.errors.startswith("error: task.num_classes=")
+    assert len(refused.errors.splitlines()) == 1
