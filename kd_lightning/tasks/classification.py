@@ -1,20 +1,18 @@
 """Classification: each sample has one of C classes."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
-from typing_extensions import Self
 
 from kd_lightning.batch import Batch
 from kd_lightning.columns import Column
-from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy
-from kd_lightning.losses.arguments import check_whole
+from kd_lightning.tasks.classes import TaskOfClasses
 from kd_lightning.tasks.labels import check_labels
 from kd_lightning.tasks.metrics import (
     Agreement,
@@ -27,12 +25,12 @@ from kd_lightning.tasks.metrics import (
     labelled,
 )
 from kd_lightning.tasks.predictions import ARRAYS, Predictions
-from kd_lightning.tasks.task import AGREEMENT, Arrays, Shape, Stage, Task
+from kd_lightning.tasks.task import AGREEMENT, Arrays, Stage
 
 TOP = {"top1": 1, "top5": 5}
 
 
-class Classification(Task):
+class Classification(TaskOfClasses):
     """Logits (B, C) against class indices (B,); all metrics but the NLL are fractions in [0, 1].
 
     Args:
@@ -68,23 +66,6 @@ class Classification(Task):
 
     outputs = "classes"
     losses = "ce, kd"
-
-    def __init__(self, num_classes: int | None = None, selects_on: str | None = None) -> None:
-        if num_classes is not None:
-            check_whole(num_classes=num_classes)
-        self.num_classes = num_classes
-        super().__init__(selects_on)
-
-    @property
-    def width(self) -> int | None:
-        return self.num_classes
-
-    def with_data(self, data: Any) -> Self:
-        if self.num_classes is not None:
-            return self
-        found = copy.copy(self)
-        found.num_classes = data.num_classes
-        return found
 
     def metrics(self, stage: Stage) -> MetricCollection:
         classes = self.num_classes
@@ -127,11 +108,6 @@ class Classification(Task):
     def constants(self, data: Any) -> Arrays:
         names = data.class_names or [str(label) for label in range(self.num_classes or 0)]
         return {"class_names": np.array(names, dtype=str)}
-
-    def check(self, outputs: Mapping[str, Shape], data: Any) -> None:
-        if self.num_classes is not None and outputs["logits"] != (self.num_classes,):
-            shape = "x".join(map(str, outputs["logits"])) or "0-dimensional"
-            raise UserError(f"gives {shape} logits, the data have {self.num_classes} classes; build it for these")
 
     def check_batch(self, batch: Batch) -> None:
         if self.num_classes is not None:

@@ -12,9 +12,9 @@ from kd_lightning.batch import Batch
 from kd_lightning.columns import Column
 from kd_lightning.errors import UserError
 from kd_lightning.signals import LENGTHS
+from kd_lightning.tasks.classes import bars_by_class
 from kd_lightning.tasks.classification import Classification
 from kd_lightning.tasks.metrics import MacroScore, NegativeLogLikelihood
-from kd_lightning.tasks.regression import NAMES
 from kd_lightning.tasks.rows import Rows, with_known_rows
 from kd_lightning.tasks.task import AGREEMENT, Arrays, Shape, Stage
 
@@ -135,16 +135,7 @@ class SemanticSegmentation(DenseClassification):
         return None if self.num_classes is None else ClassIoU(self.num_classes)
 
     def figures(self, arrays: Mapping[str, Arrays]) -> Mapping[str, Mapping[str, Any]]:
-        found = {NAMES[role]: each["iou"] for role, each in arrays.items() if role in NAMES and "iou" in each}
-        if not found:
-            return {}
-        classes = range(len(next(iter(found.values()))))
-        names = [str(name) for name in arrays.get("data", {}).get("class_names", classes)]
-        bars = [
-            {"type": "bar", "name": name, "x": names, "y": [round(100 * float(share), 2) for share in shares]}
-            for name, shares in found.items()
-        ]
-        return {"IoU by class": {"data": bars, "layout": {"yaxis": {"title": "IoU %"}}}}
+        return bars_by_class(arrays, "iou", "IoU")
 
     def _at(self, positions: Shape, name: str, value: Tensor) -> Tensor:
         if value.shape[:-1] != positions and value.shape[0] == positions[0] and len(positions) == 3:

@@ -43,8 +43,8 @@ def check_classified(
         )
 
 
-class NegativeLogLikelihood(Metric):
-    """Mean of -log softmax(logits)[target]. Takes logits (B, C) and target (B,)."""
+class MeanOverSamples(Metric):
+    """A sum over samples divided by their number. A subclass adds to `total` and `count` in `update`."""
 
     # Not a MeanMetric, which leaves out what is not a number: a network that diverged would look better than it is.
     full_state_update = False
@@ -56,14 +56,18 @@ class NegativeLogLikelihood(Metric):
         self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
+    def compute(self) -> Tensor:
+        return self.total / self.count
+
+
+class NegativeLogLikelihood(MeanOverSamples):
+    """Mean of -log softmax(logits)[target]. Takes logits (B, C) and target (B,)."""
+
     def update(self, logits: Tensor, target: Tensor) -> None:
         counted = has_label(target)
         ignored = torch.where(counted, target.long(), -100)
         self.total += F.cross_entropy(logits.float(), ignored, ignore_index=-100, reduction="sum")
         self.count += counted.sum()
-
-    def compute(self) -> Tensor:
-        return self.total / self.count
 
 
 class TopKAccuracy(Metric):

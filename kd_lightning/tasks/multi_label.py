@@ -11,20 +11,20 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MultilabelAveragePrecision
 from torchmetrics.utilities import dim_zero_cat
-from typing_extensions import Self
 
 from kd_lightning.batch import Batch
 from kd_lightning.columns import Column
 from kd_lightning.errors import UserError
 from kd_lightning.losses import BinaryCrossEntropy, functional
-from kd_lightning.losses.arguments import check_whole
 from kd_lightning.losses.functional.logits.multi_label import check_multi_hot
 from kd_lightning.losses.functional.samples import has_label
-from kd_lightning.tasks.regression import NAMES, columns_of
-from kd_lightning.tasks.task import AGREEMENT, Arrays, Shape, Stage, Task
+from kd_lightning.tasks.classes import TaskOfClasses, bars_by_class
+from kd_lightning.tasks.metrics import MeanOverSamples
+from kd_lightning.tasks.regression import columns_of
+from kd_lightning.tasks.task import AGREEMENT, Arrays, Stage
 
 
-class MultiLabel(Task):
+class MultiLabel(TaskOfClasses):
     """Logits (B, C) against 0 and 1 for each class (B, C); -1 and -100 stand for a class without a label.
 
     Args:
@@ -48,22 +48,8 @@ class MultiLabel(Task):
     outputs = "labels"
     losses = "bce, bernoulli_kd"
 
-    def __init__(self, num_classes: int | None = None, selects_on: str | None = None) -> None:
-        if num_classes is not None:
-            check_whole(num_classes=num_classes)
-        self.num_classes = num_classes
-        super().__init__(selects_on)
-
-    @property
-    def width(self) -> int | None:
-        return self.num_classes
-
-    def with_data(self, data: Any) -> Self:
-        if self.num_classes is not None:
-            return self
-        found = copy.copy(self)
-        found.num_classes = columns_of(data) or data.num_classes
-        return found
+    def classes_of(self, data: Any) -> int:
+        return columns_of(data) or super().classes_of(data)
 
     def metrics(self, stage: Stage) -> MetricCollection:
         if self.num_classes is None:
@@ -91,21 +77,7 @@ class MultiLabel(Task):
         return {"class_names": np.array(names, dtype=str)}
 
     def figures(self, arrays: Mapping[str, Arrays]) -> Mapping[str, Mapping[str, Any]]:
-        found = {NAMES[role]: each for role, each in arrays.items() if role in NAMES and "average_precision" in each}
-        if not found:
-            return {}
-        classes = range(len(next(iter(found.values()))["average_precision"]))
-        names = [str(name) for name in arrays.get("data", {}).get("class_names", classes)]
-        bars = [
-            {"type": "bar", "name": name, "x": names, "y": [_percent(share) for share in each["average_precision"]]}
-            for name, each in found.items()
-        ]
-        return {"Average precision by class": {"data": bars, "layout": {"yaxis": {"title": "average precision %"}}}}
-
-    def check(self, outputs: Mapping[str, Shape], data: Any) -> None:
-        if self.num_classes is not None and outputs["logits"] != (self.num_classes,):
-            shape = "x".join(map(str, outputs["logits"])) or "0-dimensional"
-            raise UserError(f"gives {shape} logits, the data have {self.num_classes} classes; build it for these")
+        return bars_by_class(arrays, "average_precision", "average precision")
 
     def check_batch(self, batch: Batch) -> None:
         target = batch.get("target")
@@ -142,10 +114,6 @@ class MultiLabel(Task):
         return {"num_classes": self.num_classes}
 
 
-def _percent(share: float) -> float | None:
-    return None if np.isnan(share) else round(100 * float(share), 2)
-
-
 class AveragePrecisions(MultilabelAveragePrecision):
     """Each class's average precision, as `average_precision` (C,): NaN of a class that no sample has."""
 
@@ -176,25 +144,14 @@ class MeanAveragePrecision(AveragePrecisions):
         return self.by_class().nanmean().float()
 
 
-class MeanBinaryCrossEntropy(Metric):
+class MeanBinaryCrossEntropy(MeanOverSamples):
     """Mean binary cross-entropy, see `functional.bce`. Takes logits (B, C) and target (B, C)."""
 
-    full_state_update = False
     higher_is_better = False
-    total: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         self.total += functional.bce(logits.float(), target, reduction="none").sum()
         self.count += has_label(target).any(dim=1).sum()
-
-    def compute(self) -> Tensor:
-        return self.total / self.count
 
 
 class LabelAgreement(Metric):
