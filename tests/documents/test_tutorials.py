@@ -1,10 +1,12 @@
 """The tutorials run, from top to bottom, with a few batches, and print the lines that they show."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,9 +77,11 @@ def test_its_long_parts_run(name: str, page: Page, command: Command, readers_fol
 @pytest.mark.slow
 def test_ranks_of_torchrun_train_as_shown(tmp_path: Path) -> None:
     (line,) = (one for one in Page("docs/tutorials/cluster.md").commands if one.startswith("torchrun "))
+    commands = Path(sys.executable).parent  # where a reader's shell would find them
     begun = subprocess.run(
         [*shlex.split(line), *SHORT, "teacher.model=digits_cnn_4"],
         cwd=tmp_path,
+        env={**os.environ, "PATH": os.pathsep.join([str(commands), os.environ.get("PATH", os.defpath)])},
         capture_output=True,
         text=True,
         check=False,
