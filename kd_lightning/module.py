@@ -2,11 +2,10 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -15,12 +14,14 @@ from torchmetrics import MetricCollection
 
 from kd_lightning.batch import INPUT, Batch, Constants, Input, as_batch, as_streams, main_stream, size_of
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
+from kd_lightning.curricula.curriculum import Curriculum
+from kd_lightning.curricula.following import FollowedCurriculum
 from kd_lightning.errors import UserError
 from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
 from kd_lightning.ranks import mean_of_ranks, processes
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
-from kd_lightning.schedules.length import Length, begin_next_epoch, is_unlimited, length_of
+from kd_lightning.schedules.length import TimedModule, begin_next_epoch, is_unlimited
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.schedules.torch_schedule import TorchSchedule, scheduled
 from kd_lightning.signals import TRAINING_SET
@@ -36,7 +37,7 @@ from kd_lightning.tasks.task import AGREEMENT, Stage
 STAGES: tuple[Stage, ...] = ("val", "test")
 
 
-class DistillationModule(LightningModule):
+class DistillationModule(TimedModule):
     """Trains a student with an objective over its own signals, the teacher's and the batch's.
 
     Args:
@@ -53,6 +54,7 @@ class DistillationModule(LightningModule):
         task: what validation and test measure; cross-entropy alone where it and `num_classes` are None.
         num_classes: the short form of `task=Classification(num_classes)`.
         training_set: `index` and `target`, both (N,), of all training images, for losses with a memory of them.
+        curriculum: which samples an epoch holds, see `Curriculum`; all of them in a random order where None.
         on_nonfinite: `stop` ends a training whose loss or gradient is NaN or infinite with `NonFinite`; `skip` leaves
             such steps out, see `FiniteNumbers`.
         config: the run's resolved configuration as plain values, kept in checkpoints.
@@ -94,6 +96,7 @@ class DistillationModule(LightningModule):
         task: Task | None = None,
         num_classes: int | None = None,
         training_set: Mapping[str, Tensor] | None = None,
+        curriculum: Curriculum | None = None,
         on_nonfinite: OnNonFinite = "stop",
         config: Mapping[str, Any] | None = None,
     ) -> None:
@@ -111,6 +114,7 @@ class DistillationModule(LightningModule):
         if terms is None:
             terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])}
         self.objective = Objective(terms)
+        self.followed = None if curriculum is None else FollowedCurriculum(curriculum, self.task)
         self.task.check_losses({f"terms.{name}": term.loss for name, term in self.objective.items()})
         self._examples = {} if example_input is None else as_streams(example_input)
         self._example_input = self._examples[main_stream(self._examples)][INPUT] if self._examples else None
@@ -160,7 +164,8 @@ class DistillationModule(LightningModule):
         self.begin_sources()
         signals = {name: source.signals for name, source in self.sources.items()}
         self.objective.connect({**known, **signals}, self.training_set.names())
-        self._signals = StepSignals(self.sources, self.objective.names(), self.objective.names_of, self.task)
+        names = self.objective.names() + ([] if self.followed is None else self.followed.signals(signals))
+        self._signals = StepSignals(self.sources, names, self.objective.names_of, self.task)
         if self._examples:
             self.objective.check_streams(self._examples)
         if self.objective.is_built_from_examples:
@@ -246,6 +251,8 @@ class DistillationModule(LightningModule):
             self.task.check_step(self.learner, logits, signals.get("target"), training=True)
         value = self.objective(signals, progress, named)
         self.finite.losses(value)
+        if self.followed is not None:
+            self.followed.see(signals)
         if self._is_shown():
             self._show(value, progress, size_of(batch))
         return value.total
@@ -337,6 +344,8 @@ class DistillationModule(LightningModule):
         collection = self._of_loader(self.stage_metrics[stage], loader)
         with naming("target"):
             collection.update(outputs, target)
+        if self.followed is not None and stage == "val" and not loader:
+            self.followed.measure(outputs, target)
         self.log_dict(collection, prog_bar=True, batch_size=len(outputs), add_dataloader_idx=False)
 
     def _of_loader(self, each: Any, loader: int) -> Any:
@@ -344,20 +353,9 @@ class DistillationModule(LightningModule):
             self._metric_attributes = None  # Lightning looks for new metrics no second time
         return each.of(loader)
 
-    def setup(self, stage: str) -> None:
-        self.__dict__.pop("length", None)  # another training of the same module may have another
-
-    @cached_property
-    def length(self) -> Length:
-        """How long the current training is."""
-        return length_of(self.trainer)
-
-    def progress(self) -> Progress:
-        """How far the training is; `fraction` stays 0 where the trainer sets no limit."""
-        return self.length.progress(self.global_step, self.current_epoch)
-
     def configure_callbacks(self) -> list[Callback]:
-        return [] if self.finite in self.trainer.callbacks else [self.finite]  # type: ignore[attr-defined]
+        own = [self.finite, *([] if self.followed is None else [self.followed])]
+        return [one for one in own if one not in self.trainer.callbacks]  # type: ignore[attr-defined]
 
     def teardown(self, stage: str) -> None:
         for source in self.sources.values():

@@ -48,6 +48,26 @@ def mean_of_ranks(values: Mapping[str, Tensor], names: Sequence[str]) -> Mapping
     return {name: means[name] for name in values}
 
 
+def gathered(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors (B, …) of all ranks one after another, of which each may have another B; nothing waits for a device.
+
+    All ranks give the same names, and tensors alike but for B. With one process they are returned as they are.
+    """
+    if processes() == 1 or not values:
+        return dict(values)
+    mine = torch.tensor([len(value) for value in values.values()])
+    sizes = [torch.empty_like(mine) for _ in range(processes())]
+    torch.distributed.all_gather(sizes, mine, group=hosts())
+    found = {}
+    for (name, value), lengths in zip(values.items(), torch.stack(sizes, dim=1).tolist(), strict=True):
+        padded = value.new_zeros(max(lengths), *value.shape[1:])
+        padded[: len(value)] = value
+        parts = [torch.empty_like(padded) for _ in lengths]
+        torch.distributed.all_gather(parts, padded)
+        found[name] = torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+    return found
+
+
 def processes() -> int:
     """How many processes train together."""
     distributed = torch.distributed

@@ -18,10 +18,14 @@ STRONG_EPOCHS = 2**32  # added to an epoch's number, so that its two views are d
 
 
 class Draw(NamedTuple):
-    """One batch: positions in the data set, and the epoch they are drawn in (a worker learns it here)."""
+    """One batch: positions in the data set, and the epoch they are drawn in (a worker learns it here).
+
+    `repeats` says how often each position was drawn before in the epoch; None is never.
+    """
 
     epoch: int
     positions: list[int]
+    repeats: list[int] | None = None
 
 
 class Images(Protocol):
@@ -74,16 +78,17 @@ class ImageSet(Dataset[Batch]):
     def __getitem__(self, draw: Draw) -> Batch:
         index = self.rows[draw.positions]
         batch = {"target": self.images.targets[index], "index": index}
+        repeats = None if draw.repeats is None else torch.tensor(draw.repeats)
         if self.num_views is not None:
-            batch["view"] = view_of(self.seed, draw.epoch, index, self.num_views)
+            batch["view"] = view_of(self.seed, draw.epoch, index, self.num_views, repeats)
         if self.num_views is not None and self.strong is not None:
-            views = view_of(self.seed, draw.epoch + STRONG_EPOCHS, index, STRONG_VIEWS)
+            views = view_of(self.seed, draw.epoch + STRONG_EPOCHS, index, STRONG_VIEWS, repeats)
             batch["input_strong"] = self.strong(self.images.read(index, views % self.num_views), views)
         return {"input": self.images.read(index, batch.get("view")), **batch}
 
 
 class ShardedBatches(DistributedSampler[Draw]):
-    """The batches of one rank, in an order that is a function of (seed, epoch) alone.
+    """The batches of one rank, in an order that is a function of (seed, epoch) alone, unless it is given one by `take`.
 
     Rank r takes every world-th image from the r-th on; none is repeated to fill up, and every rank gets the same
     number of batches, for which a rank with an image fewer may split its last one. Lightning leaves a
@@ -114,28 +119,57 @@ class ShardedBatches(DistributedSampler[Draw]):
         self.size = len(dataset)
         self.batch_size = batch_size
         self.over = 0  # batches to leave out of the next epoch, where a training is taken up within it
-        fewest, most = self.size // num_replicas, -(-self.size // num_replicas)
-        self.smallest = min(2, batch_size, max(1, fewest)) if shuffle else 1
-        self.batches = fewest // batch_size if drop_last else min(fewest // self.smallest, -(-most // batch_size))
+        self.drawn: Tensor | None = None  # the order that it was given
+        self.given: list[Tensor] = []  # what that has in each batch of this rank, int64 (B,)
+        self._divide(self.size)
+
+    def _divide(self, images: int) -> None:
+        """How many batches an epoch of so many images has, and how small one may be."""
+        fewest, most = images // self.num_replicas, -(-images // self.num_replicas)
+        full = fewest // self.batch_size
+        self.smallest = min(2, self.batch_size, max(1, fewest)) if self.shuffle else 1
+        self.batches = full if self.drop_last else min(fewest // self.smallest, -(-most // self.batch_size))
         if self.batches == 0:
             raise UserError(
-                f"data.batch_size={batch_size}: {self.size} images on {num_replicas} devices leave one without a "
-                f"batch; take {'smaller batches, ' if drop_last else ''}fewer devices or more images"
+                f"data.batch_size={self.batch_size}: {images} images on {self.num_replicas} devices leave one without "
+                f"a batch; take {'smaller batches, ' if self.drop_last else ''}fewer devices or more images"
             )
+
+    def take(self, drawn: Tensor) -> None:
+        """Have epochs hold these positions, int64 (N,) of all ranks together, in this order, some repeatedly perhaps.
+
+        Raises UserError where a rank would get no batch.
+        """
+        self._divide(len(drawn))
+        self.drawn = drawn
+        mine = drawn[self.rank :: self.num_replicas]
+        self.given = [mine[batch] for batch in self._slices(len(mine))]
 
     def order(self, epoch: int) -> Tensor:
         """Positions of all ranks together: int64 (N,)"""
+        if self.drawn is not None:
+            return self.drawn
         if not self.shuffle:
             return torch.arange(self.size)
         return torch.randperm(self.size, generator=torch.Generator().manual_seed(fold(self.seed, epoch)))
 
     def __iter__(self) -> Iterator[Draw]:
-        mine: list[int] = self.order(self.epoch)[self.rank :: self.num_replicas].tolist()
+        mine: list[int] = self._mine(self.order(self.epoch))
+        repeats = None if self.drawn is None else self._mine(earlier_draws(self.drawn))
         over, self.over = self.over, 0
-        start = 0
-        for number, size in enumerate(self.sizes(len(mine))):
+        for number, batch in enumerate(self._slices(len(mine))):
             if number >= over:
-                yield Draw(self.epoch, mine[start : start + size])
+                yield Draw(self.epoch, mine[batch], None if repeats is None else repeats[batch])
+
+    def _mine(self, of_all: Tensor) -> list[int]:
+        found: list[int] = of_all[self.rank :: self.num_replicas].tolist()
+        return found
+
+    def _slices(self, images: int) -> Iterator[slice]:
+        """Where each of a rank's batches lies, of so many images."""
+        start = 0
+        for size in self.sizes(images):
+            yield slice(start, start + size)
             start += size
 
     def sizes(self, images: int) -> list[int]:
@@ -153,6 +187,21 @@ class ShardedBatches(DistributedSampler[Draw]):
 
     def __len__(self) -> int:
         return self.batches
+
+
+def earlier_draws(drawn: Tensor) -> Tensor:
+    """How often each of the positions was drawn before: int64 (N,) -> int64 (N,)
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data.batches import earlier_draws
+        >>> earlier_draws(torch.tensor([7, 3, 7, 7, 3]))
+        tensor([0, 0, 1, 2, 1])
+    """
+    ordered, places = drawn.sort(stable=True)
+    _, counts = ordered.unique_consecutive(return_counts=True)
+    firsts = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return torch.empty_like(drawn).scatter_(0, places, torch.arange(len(drawn)) - firsts)
 
 
 class FixedBatches(ShardedBatches, SequentialSampler):  # type: ignore[misc]

@@ -1,14 +1,18 @@
 """Views: which of its variants an image shows in an epoch, as a pure function of integers."""
 
+import math
+from functools import lru_cache
+
 from torch import Tensor
 
 from kd_lightning.store.hashing import MASK, fold, scramble
 
 
-def view_of(seed: int, epoch: int, index: Tensor, num_views: int) -> Tensor:
+def view_of(seed: int, epoch: int, index: Tensor, num_views: int, repeats: Tensor | None = None) -> Tensor:
     """The view that each image shows in an epoch: index int64 (B,) -> int64 (B,) in [0, num_views).
 
-    The same on any device and for any batch the index stands in; num_views is at most 2**31.
+    `repeats` (B,) says how often each was drawn before in the epoch: it shows another view each time, until it has
+    shown all. The same on any device and for any batch the index stands in; num_views is at most 2**31.
 
     Examples:
         >>> import torch
@@ -17,4 +21,11 @@ def view_of(seed: int, epoch: int, index: Tensor, num_views: int) -> Tensor:
         >>> torch.equal(views, view_of(seed=0, epoch=3, index=torch.arange(8), num_views=162)[:4])  # whatever the batch
         True
     """
-    return scramble(scramble(index & MASK) ^ fold(seed, epoch)) % num_views
+    views = scramble(scramble(index & MASK) ^ fold(seed, epoch)) % num_views
+    return views if repeats is None else (views + repeats * stride(num_views)) % num_views
+
+
+@lru_cache
+def stride(num_views: int) -> int:
+    """How far the next view of an image is: by the golden ratio, and so that none comes again before all have come."""
+    return next(step for step in range(round(num_views * 0.618), 2 * num_views + 1) if math.gcd(step, num_views) == 1)

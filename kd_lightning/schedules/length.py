@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
 
-from kd_lightning.schedules.progress import Progress
+from kd_lightning.schedules.progress import Assessment, Progress
 
 WHEN_UNLIMITED = 1000  # epochs that Lightning trains where it is given no limit
 
@@ -18,12 +18,18 @@ WHEN_UNLIMITED = 1000  # epochs that Lightning trains where it is given no limit
 class Length:
     """A training's limits, and the optimizer steps of its epochs; infinite where there is none, or nobody knows.
 
-    `steps_from` maps an epoch to the steps that it and those after it have; it begins with epoch 0.
+    `steps_from` maps an epoch to the steps that it and those after it have; it begins with epoch 0. `is_open` says that
+    those of the epochs to come are not known, but what is given: the training is then as far as its epochs are.
     """
 
     max_epochs: float
     max_steps: float
     steps_from: Mapping[int, float]
+    is_open: bool = False
+
+    def with_epochs(self, steps: Mapping[int, float]) -> "Length":
+        """The same for epochs that turned out to have other steps: those that an epoch, and the last one on, have."""
+        return replace(self, steps_from={0: self.steps_from[0], **steps}, is_open=True)
 
     @cached_property
     def steps(self) -> float:
@@ -37,14 +43,15 @@ class Length:
             return min(self.max_epochs, math.ceil(self._epoch_of(self.max_steps)) if self._has_steps else math.inf)
         return math.inf if self._has_steps else self.max_epochs
 
-    def progress(self, step: int, epoch: int) -> Progress:
-        """How far a training is after so many steps; without its length `fraction` stays 0.
+    def progress(self, step: int, epoch: int, assessment: Assessment | None = None) -> Progress:
+        """How far a training is after so many steps, and a validation; without its length `fraction` stays 0.
 
         `epoch` counts the complete ones, for loaders without length.
         """
         exact = self._epoch_of(step) if math.isfinite(self.steps_from[0]) else float(epoch)
-        fraction = max(step / self.steps, exact / self.max_epochs) if self.steps and self.max_epochs else 1.0
-        return Progress(epoch=exact, fraction=min(1.0, fraction))
+        steps = self.max_steps if self.is_open else self.steps
+        fraction = max(step / steps, exact / self.max_epochs) if steps and self.max_epochs else 1.0
+        return Progress(epoch=exact, fraction=min(1.0, fraction), assessment=assessment)
 
     @property
     def _has_steps(self) -> bool:
@@ -72,20 +79,49 @@ class Length:
             yield first, last, self.steps_from[first]
 
 
+class TimedModule(LightningModule):
+    """A module that knows how long its training is, and how far."""
+
+    assessment: Assessment | None = None  # by the latest validation, where a curriculum is followed
+
+    def setup(self, stage: str) -> None:
+        self.__dict__.pop("length", None)  # another training of the same module may have another
+
+    @cached_property
+    def length(self) -> Length:
+        """How long the current training is."""
+        return length_of(self.trainer)
+
+    def progress(self) -> Progress:
+        """How far the training is; `fraction` stays 0 where the trainer sets no limit."""
+        return self.length.progress(self.global_step, self.current_epoch, self.assessment)
+
+
 def length_of(trainer: Trainer) -> Length:
     """The length of the training that a trainer begins; sets up its training loader, whose length it takes."""
     if trainer.train_dataloader is None:
         trainer.fit_loop.setup_data()
-    accumulated: Mapping[int, int] = {0: trainer.accumulate_grad_batches}
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, GradientAccumulationScheduler):
-            accumulated = callback.scheduling
+    accumulated = accumulation(trainer)
     batches = trainer.num_training_batches
     steps = {
         epoch: max(1, math.ceil(batches / count)) if batches < math.inf else math.inf
         for epoch, count in accumulated.items()
     }
     return Length(limit(max_epochs(trainer)), limit(trainer.max_steps), steps)
+
+
+def accumulation(trainer: Trainer) -> Mapping[int, int]:
+    """Of how many batches a step is, from which epoch on; it begins with epoch 0."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, GradientAccumulationScheduler):
+            found: Mapping[int, int] = callback.scheduling
+            return found
+    return {0: trainer.accumulate_grad_batches}
+
+
+def is_stepped_often(trainer: Trainer) -> bool:
+    """Whether a learning rate's schedule counts steps."""
+    return any(config.interval == "step" for config in trainer.lr_scheduler_configs)
 
 
 def max_epochs(trainer: Trainer) -> int:

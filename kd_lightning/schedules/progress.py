@@ -2,19 +2,38 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from kd_lightning.errors import UserError
 
 ROUNDING = 1e-9  # an epoch's first step must not count as the last of the one before
 
 
+class Assessment(NamedTuple):
+    """What the latest validation of a training with a curriculum measured.
+
+    `metrics` are the task's by name, such as `top1`; `by_class` has a number for each class, of the metrics that a task
+    measures by class. `epoch` is the one in which it was measured.
+
+    Examples:
+        >>> from kd_lightning.schedules import Assessment
+        >>> Assessment(epoch=3, metrics={"top1": 0.75}, by_class={"top1": [0.5, 1.0]}).by_class["top1"][0]
+        0.5
+    """
+
+    epoch: int
+    metrics: Mapping[str, float]
+    by_class: Mapping[str, Sequence[float]] = {}
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far the training is. `epoch` counts from 0 and has a fraction within the epoch.
+
+    `assessment` is what its latest validation measured; None before the first one, and without a curriculum.
 
     Examples:
         >>> from kd_lightning.schedules import Progress
@@ -24,6 +43,7 @@ class Progress:
 
     epoch: float = 0.0
     fraction: float = 0.0
+    assessment: Assessment | None = None
 
 
 BEGIN, END = Progress(), Progress(epoch=math.inf, fraction=1.0)
@@ -78,6 +98,7 @@ class _WithoutLength:
     """The progress of a training without a length."""
 
     epoch = 0.0
+    assessment = None
 
     @property
     def fraction(self) -> float:

@@ -16,6 +16,7 @@ from kd_lightning.tasks.classes import TaskOfClasses
 from kd_lightning.tasks.labels import check_labels
 from kd_lightning.tasks.metrics import (
     Agreement,
+    ClassAccuracy,
     ExpectedCalibrationError,
     MacroScore,
     NegativeLogLikelihood,
@@ -104,6 +105,9 @@ class Classification(TaskOfClasses):
 
     def predictions(self) -> Metric | None:
         return None if self.num_classes is None else Predictions(self.num_classes)
+
+    def by_class(self) -> Metric | None:
+        return None if self.num_classes is None else ClassAccuracy(self.num_classes)
 
     def constants(self, data: Any) -> Arrays:
         names = data.class_names or [str(label) for label in range(self.num_classes or 0)]

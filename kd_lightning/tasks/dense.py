@@ -134,6 +134,9 @@ class SemanticSegmentation(DenseClassification):
     def predictions(self) -> Metric | None:
         return None if self.num_classes is None else ClassIoU(self.num_classes)
 
+    def by_class(self) -> Metric | None:
+        return self.predictions()
+
     def figures(self, arrays: Mapping[str, Arrays]) -> Mapping[str, Mapping[str, Any]]:
         return bars_by_class(arrays, "iou", "IoU")
 

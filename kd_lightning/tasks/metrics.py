@@ -1,6 +1,6 @@
 """What a classifier is measured by; all but NLL are fractions in [0, 1]."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +90,26 @@ class TopKAccuracy(Metric):
 
     def compute(self) -> Tensor:
         return self.hits / self.count
+
+
+class ClassAccuracy(Metric):
+    """Each class's accuracy, as `top1` (C,): NaN of a class that no sample has. Takes logits (B, C) and target (B,)."""
+
+    full_state_update = False
+    right: Tensor
+    actual: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        for name in ("right", "actual"):
+            self.add_state(name, torch.zeros(num_classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, target: Tensor) -> None:
+        self.right.index_add_(0, target, (logits.argmax(dim=1) == target).long())
+        self.actual.index_add_(0, target, torch.ones_like(target))
+
+    def compute(self) -> Any:
+        return {"top1": self.right / self.actual}
 
 
 class MacroScore(Metric):

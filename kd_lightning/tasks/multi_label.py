@@ -70,6 +70,9 @@ class MultiLabel(TaskOfClasses):
     def predictions(self) -> Metric | None:
         return None if self.num_classes is None else AveragePrecisions(self.num_classes)
 
+    def by_class(self) -> Metric | None:
+        return self.predictions()
+
     def constants(self, data: Any) -> Arrays:
         names = getattr(data, "class_names", None)
         if names is None:

@@ -90,6 +90,10 @@ class Task:
         """What figures are drawn from: `update(outputs, target)`; `compute` gives arrays by name."""
         return None
 
+    def by_class(self) -> Metric | None:
+        """What a curriculum is told of each class: `update(outputs, target)`; `compute` gives (C,) by name."""
+        return None
+
     def constants(self, data: Any) -> Arrays:
         """Arrays of the data, by name, which figures need too."""
         return {}

@@ -15,6 +15,7 @@ ADDITIONS = {  # by folder: what its summary says of it, and what tables and pag
     "own_task": ("Ordinal", "mean distance"),
     "growing_average": ("GrowingAverage", "GrowingAverage"),
     "two_teachers": ("digits_cnn_8 + Perceptron", "Perceptron"),
+    "by_difficulty": ("ByDifficulty", "ByDifficulty"),
     "larger_images": ("LargerImages", "LargerImages"),
 }
 

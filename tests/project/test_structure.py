@@ -16,7 +16,7 @@ ROWS = (
     ("sweeps",),
     ("experiment",),
     ("reporting",),
-    ("module", "callbacks"),
+    ("module", "callbacks", "curricula"),
     ("objective", "term", "sources", "tasks", "data"),
     ("losses", "taps", "models", "schedules", "signals", "batch"),
     ("store",),
@@ -30,7 +30,7 @@ ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@
 # Below the experiment roles are named by the caller: the public constructor of DistillationModule, and what
 # has a reason of its own, which are a public default, where files of weights hold them, and the titles of a figure.
 NAMES_ROLES = {"module", "losses.sample_weights", "models.weights.readings", "tasks.regression"}
-WITHOUT_ROLES = ("module", "callbacks", *ROWS[5], *ROWS[6], "finite")
+WITHOUT_ROLES = ("module", "callbacks", "curricula", *ROWS[5], *ROWS[6], "finite")
 # What is classification's: its metrics, its classes, its figures; whole words.
 OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccuracy|confusions?|Classification)\b")
 # Where it stands: its task and figures, models, data; what builds networks for the data's classes and tells their

@@ -18,13 +18,14 @@ from kd_lightning.experiment.checks.training import (
 )
 from kd_lightning.experiment.checks.values import check_values
 from kd_lightning.experiment.experiment import Experiment, data_of
+from kd_lightning.experiment.networks.build import curriculum_of
 from kd_lightning.experiment.networks.student import Student, student_of
 from kd_lightning.experiment.networks.teacher import Teacher
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.teachers import teacher_of
 
 RECIPE = ("optimizer", "scheduler", "trainer")
-PARTS = ("data", "task", "loss", "initialization", "callbacks", "logger")
+PARTS = ("data", "task", "loss", "initialization", "curriculum", "callbacks", "logger")
 
 
 def check(config: DictConfig) -> Experiment:
@@ -48,6 +49,7 @@ def check_all(config: DictConfig) -> Experiment:
     check_root_schedules(config)
     check_recipe(config)
     check_recipe_of_student(config)
+    check_curriculum(config)
     experiment = Experiment(config, check_data(config), student, teacher)
     check_classes(experiment)
     check_models(experiment)
@@ -91,6 +93,16 @@ def check_recipe_of_student(config: DictConfig) -> None:
         check_recipe(student)
     except UserError as error:
         raise UserError(f"student.{error}") from error
+
+
+def check_curriculum(config: DictConfig) -> None:
+    """The curriculum can be made, and nothing asks what it will draw. Raises UserError."""
+    made = curriculum_of(config)
+    if made is not None and config.teacher.get("cache") == "prefill":
+        raise UserError(
+            f"teacher.cache=prefill: asks the teacher beforehand, and what {type(made).__name__} draws is not known; "
+            "use teacher.cache=logits, or curriculum=null"
+        )
 
 
 def check_data(config: DictConfig) -> DataModule:

@@ -5,8 +5,8 @@ from omegaconf import DictConfig, open_dict
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import options
 
-MADE = ("data", "task", "optimizer", "scheduler", "trainer")  # by their _target_
-OPTIONAL = ("scheduler", "callbacks", "logger", "initialization")  # which a run can do without
+MADE = ("data", "task", "optimizer", "scheduler", "trainer", "curriculum")  # by their _target_
+OPTIONAL = ("scheduler", "callbacks", "logger", "initialization", "curriculum")  # which a run can do without
 REQUIRED = ("data", "task", "student", "teacher", "optimizer", "trainer", "paths")
 SWITCHES = ("scratch", "test", "channels_last")
 VALUES = ("temperature", "alpha", "compile", "seed", *SWITCHES)

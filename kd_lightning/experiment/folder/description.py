@@ -18,7 +18,7 @@ from kd_lightning.tasks import Task
 from kd_lightning.tracking.description import Description
 
 SCHEDULED = ("temperature", "alpha")  # by one name, also where it is a schedule
-OF_DISTILLATION = (*SCHEDULED, "loss", "initialization")
+OF_DISTILLATION = (*SCHEDULED, "loss", "initialization", "curriculum")
 PLACES = ("paths", "hydra", "logger", "callbacks")
 
 

@@ -7,7 +7,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kd_lightning.data import DataModule
+from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.memory import peak_memory
+from kd_lightning.experiment.networks.network import short_name
 from kd_lightning.experiment.testing import TestedNetwork, costs
 from kd_lightning.losses.sample_weights import named
 from kd_lightning.models.profile import Profile
@@ -31,7 +33,7 @@ def summarise(
     assert student is not None
     cost = costs({role: tested for role, tested in networks.items() if tested is not None}, data)
     return {
-        "data": data_record(data, task, selected, config.test),
+        "data": {**data_record(data, task, selected, config.test), **curriculum_record(config)},
         "seed": config.seed,
         **{
             role: None if tested is None else network_record(names[role], cost[role], tested)
@@ -56,6 +58,13 @@ def data_record(data: DataModule, task: Task, selected: str, tested: bool) -> di
         "selected_checkpoint": selected,
         "tested": tested,
     }
+
+
+def curriculum_record(config: DictConfig) -> dict[str, Any]:
+    """The curriculum of the distilled student: its class and what it was made with; nothing where there is none."""
+    settings = plain(config.curriculum) or {}
+    own = {name: value for name, value in settings.items() if not name.startswith("_")}
+    return {"curriculum": {"name": short_name(settings), **own}} if settings else {}
 
 
 def network_record(name: str, cost: Profile, tested: TestedNetwork) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 from torch import nn
 
+from kd_lightning.curricula import Curriculum
 from kd_lightning.data.data import example_input
+from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.secrets import without_secrets
@@ -23,6 +25,19 @@ TRAINING_SET = ("index", "target")
 def build_terms(loss: DictConfig, key: str = "loss") -> dict[str, Term]:
     """The terms that `loss` names, without those that are taken away; `key` is where it stands in the config."""
     return {str(name): make(term, f"{key}.{name!s}") for name, term in loss.items() if term}
+
+
+def curriculum_of(config: DictConfig) -> Curriculum | None:
+    """A fresh curriculum as the config describes it, or None. Raises `UserError` for what is none."""
+    if not config.curriculum:
+        return None
+    made: object = make(config.curriculum, "curriculum")
+    if not isinstance(made, Curriculum):
+        raise UserError(
+            f"curriculum._target_={config.curriculum.get('_target_')}: makes {type(made).__name__}, no curriculum; "
+            "make it a subclass of kd_lightning.curricula.Curriculum"
+        )
+    return made
 
 
 def build_optimization(config: DictConfig) -> dict[str, Any]:
@@ -46,14 +61,18 @@ def build_module(
     config, data, described, _ = experiment
     seed_everything(config.seed, workers=True, verbose=False)
     student = described.build(data, described.adapted_to(teacher))
-    module = module_around(student, experiment, teacher, config.loss)
+    module = module_around(student, experiment, teacher, config.loss, curriculum_of(config))
     if began is not None:
         module.save_hyperparameters({"config": dict(without_secrets(plain(began)))}, logger=False)
     return module
 
 
 def module_around(
-    student: nn.Module, experiment: Experiment, teacher: nn.Module | None, loss: DictConfig
+    student: nn.Module,
+    experiment: Experiment,
+    teacher: nn.Module | None,
+    loss: DictConfig,
+    curriculum: Curriculum | None = None,
 ) -> DistillationModule:
     """The module that trains this student as an experiment describes, with these terms."""
     config, data = experiment.config, experiment.data
@@ -71,5 +90,6 @@ def module_around(
         example_input=dict(data.streams) or data.example(),
         task=task,
         training_set=data.training_set(),
+        curriculum=curriculum,
         config=dict(without_secrets(plain(config))),
     )

@@ -70,7 +70,10 @@ def setup(run: Run) -> list[Section]:
 
 
 def cost_of_training(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences on its time and memory."""
+    """Sentences on its curriculum, time and memory."""
+    if curriculum := dict((summary.get("data") or {}).get("curriculum") or {}):
+        name, settings = curriculum.pop("name"), one_line(curriculum)
+        yield f"The student's samples were drawn by the curriculum {name}{f' ({settings})' if settings else ''}."
     if time := summary.get("time"):
         yield f"{time['fit_s']:.0f} s of training, {time['images_per_s']:,.0f} images a second."
     taken = {"in memory": "peak_rss_gib", "on the GPU": "peak_gpu_gib"}

@@ -135,7 +135,9 @@ def subtitle(runs: Collection) -> str:
     students = dict.fromkeys(summary["student"]["model"] for summary in summaries)
     teachers = dict.fromkeys(summary["teacher"]["model"] for summary in summaries if summary["teacher"])
     networks = " and ".join(students) + (f" ← {' and '.join(teachers)}" if teachers else "")
+    drawn = dict.fromkeys(one["name"] for summary in summaries if (one := summary["data"].get("curriculum")))
+    curricula = f"Curriculum {' and '.join(drawn)}" if drawn else ""
     varied = f"over {', '.join(runs.keys)}" if runs.keys else "of one configuration"
     seeds = len({run.seed for run in runs.runs})
     number = f"{len(runs.runs)} runs {varied}, {seeds} seed{'s' if seeds > 1 else ''}"
-    return ". ".join(part for part in (", ".join(data), networks, number) if part) + "."
+    return ". ".join(part for part in (", ".join(data), networks, curricula, number) if part) + "."

@@ -6,7 +6,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-GROUPS = ("data", "student", "teacher", "loss", "initialization", "optimizer", "scheduler", "trainer")
+GROUPS = ("data", "student", "teacher", "loss", "curriculum", "initialization", "optimizer", "scheduler", "trainer")
 OF_THE_TRAINER = ("max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision", "gradient_clip_val")
 USUAL = (None, "auto", -1)  # values that tell nothing
 DESCRIBED = "kd_lightning.experiment."  # classes of the config itself, whose names tell nothing beside their keys

@@ -1,0 +1,92 @@
+"""What a curriculum is: it draws the samples of each epoch, by what it saw of the training and of its validations."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from kd_lightning.schedules.progress import Assessment
+
+
+class Samples(NamedTuple):
+    """The training samples in their own order, each value with N rows, on the training's device.
+
+    A curriculum names a sample by its position here, 0 to N - 1. `index` is what batches have by that name;
+    `target`, `concepts` and `difficulty` are None where the data do not tell. Concepts are the classes unless the data
+    tell others.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Samples
+        >>> len(Samples(index=torch.arange(100)).index)
+        100
+    """
+
+    index: Tensor  # type: ignore[assignment] # a tuple's method
+    target: Tensor | None = None
+    concepts: Tensor | None = None
+    difficulty: Tensor | None = None
+
+
+class Curriculum:
+    """Which samples an epoch holds, and in which order. One of your own is a subclass.
+
+    All methods are called on every rank of a training with the same values, and must come to the same state there.
+    Random numbers that they take from torch, numpy or Python follow from the run's seed and the epoch.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Curriculum, Samples
+        >>> class Growing(Curriculum):
+        ...     def begin(self, samples):
+        ...         self.order = samples.difficulty.argsort()
+        ...     def draw(self, epoch, count):
+        ...         easiest = self.order[: (epoch + 1) * count // 4]
+        ...         return easiest[torch.randperm(len(easiest))]
+        >>> growing = Growing()
+        >>> growing.begin(Samples(torch.arange(8), difficulty=torch.arange(8) / 8))
+        >>> sorted(growing.draw(epoch=1, count=8).tolist())
+        [0, 1, 2, 3]
+    """
+
+    observes: tuple[str, ...] = ()
+    """The signals that `observe` gets, such as `student.logits` and `target`."""
+
+    def begin(self, samples: Samples) -> None:
+        """Forget everything: a training of these samples begins."""
+
+    def draw(self, epoch: int, count: int) -> Tensor:
+        """The samples of an epoch in their order: positions int64 (M,), 0 to N - 1, with M of one's own choice.
+
+        `count` is how many samples an epoch takes: all N, or fewer where the trainer is told so. It is called once, as
+        an epoch begins; what is observed meanwhile counts from the next one on.
+        """
+        raise NotImplementedError
+
+    def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
+        """See a batch after its step: positions int64 (B,) of its samples, and the signals that `observes` names.
+
+        They are those of all ranks, on the device, without gradient, in float32. Nothing here may wait for the device:
+        no `.item()`, no `if tensor`.
+        """
+
+    def assess(self, results: Assessment) -> None:
+        """See what a validation measured."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has changed since `begin`, as `torch.load` reads it with `weights_only`: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, after `begin`; its tensors lie on the training's device."""
+
+
+def has_state(curriculum: Curriculum) -> bool:
+    """Whether it says what its state is."""
+    return type(curriculum).state_dict is not Curriculum.state_dict
+
+
+def learns(curriculum: Curriculum) -> bool:
+    """Whether what it draws may depend on what it has seen."""
+    kind = type(curriculum)
+    return kind.observe is not Curriculum.observe or kind.assess is not Curriculum.assess

@@ -1,0 +1,277 @@
+"""How a training follows its curriculum: what it draws is kept, what it sees is shown to it, on all ranks alike."""
+
+import io
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from kd_lightning.batch import moved_to
+from kd_lightning.curricula.curriculum import Curriculum, has_state, learns
+from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples_of
+from kd_lightning.data.derived.peek import seeded
+from kd_lightning.errors import UserError
+from kd_lightning.ranks import gathered, on_any_rank
+from kd_lightning.schedules.length import TimedModule, accumulation, is_stepped_often
+from kd_lightning.schedules.progress import Assessment
+from kd_lightning.signals import check_signal
+from kd_lightning.store.hashing import fold
+from kd_lightning.tasks import Task
+from kd_lightning.terminal import warn
+
+VALIDATION, OTHER_LOADER = "val/", "/dataloader_idx_"
+BEGINNING = -1  # the epoch before the first one
+
+
+class FollowedCurriculum(Callback):
+    """Has a training take its samples from a curriculum; `DistillationModule` brings its own.
+
+    An epoch's draw is made once, as the epoch begins, and stands in checkpoints with the curriculum's state: a training
+    that is taken up within an epoch goes on with it. The curriculum observes each batch after its step, and each
+    validation at its end. It stands first among the callbacks, so that whatever saves or shows sees what it did.
+
+    Raises UserError for training data whose order is not to be given, for a draw that is none, and for a state that no
+    checkpoint can hold.
+    """
+
+    def __init__(self, curriculum: Curriculum, task: Task) -> None:
+        self.curriculum, self.task = curriculum, task
+        self.name = type(curriculum).__name__
+        self.assessment: Assessment | None = None  # the latest
+        self.observes = type(curriculum).observe is not Curriculum.observe
+        self.names = tuple(curriculum.observes) if self.observes else ()
+        self.steps: dict[int, int] = {}  # of each epoch that was drawn
+        self.drawn: tuple[int, Tensor] | None = None  # the epoch, and its positions, int64 (N,)
+        self._by_class = task.by_class()
+        self._stored: Mapping[str, Any] | None = None
+        self._order: Order | None = None
+        self._seen: dict[str, Tensor] = {}
+        self._epoch_steps = 0  # of an epoch of all samples
+        self._count = 0
+
+    def signals(self, given: Mapping[str, list[str]]) -> list[str]:
+        """Those that it observes, of what each source gives. Raises UserError for one that nobody gives."""
+        for name in self.names:
+            check_signal(f"curriculum.observes={name}", name, given)
+        return [*self.names]
+
+    def see(self, signals: Mapping[str, Tensor]) -> None:
+        """Keep what is observed once the step is over. Raises UserError for a signal that the batch lacks."""
+        for name in self.names:
+            if name not in signals:
+                raise UserError(f"curriculum.observes={name}: the batch has no such signal; it gives {listed(signals)}")
+            value = signals[name].detach()
+            self._seen[name] = value.float() if value.is_floating_point() else value
+
+    def measure(self, outputs: Tensor, target: Tensor) -> None:
+        """Count validated outputs (N, C) for what the task measures by class."""
+        if self._by_class is not None:
+            self._by_class.to(outputs.device).update(outputs, target)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        others = [one for one in trainer.callbacks if one is not self]  # type: ignore[attr-defined]
+        trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._stored is None:  # a training of its own, perhaps after another one of the same module
+            self.steps, self.drawn = {}, None
+            self.assessment = timed(pl_module).assessment = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loaders = trainer.fit_loop._combined_loader
+        assert loaders is not None
+        loader = only_loader(loaders, self.name)
+        order_of(loaders, self.name, trainer.world_size, trainer.global_rank)
+        samples = samples_of(loader, self.task.outputs == "classes", pl_module.device)
+        self._count = count_of(trainer, loaders.flattened[0], len(samples.index))
+        self._epoch_steps = steps_of(trainer, int(trainer.num_training_batches), 0)
+        with self._called("begin", BEGINNING):
+            self.curriculum.begin(samples)
+        self._samples = len(samples.index)
+        if self._stored is not None:
+            with self._called("load_state_dict", BEGINNING):
+                self.curriculum.load_state_dict(moved_to(self._stored, pl_module.device))
+            self._stored, timed(pl_module).assessment = None, self.assessment
+        self._follow(trainer, pl_module, trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+        self._check_state()
+        iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type] # Lightning began the first epoch already
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow(trainer, pl_module, trainer.current_epoch)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.observes:
+            return
+        assert self._order is not None
+        positions = self._order.given[batch_idx].to(pl_module.device, non_blocking=True)
+        seen = gathered({"positions": positions, **self._seen})
+        self._seen = {}
+        with self._called("observe", trainer.current_epoch, batch_idx):
+            self.curriculum.observe(seen.pop("positions"), seen)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._by_class is not None:
+            self._by_class.reset()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        logged = {name: value for name, value in trainer.callback_metrics.items() if name.startswith(VALIDATION)}
+        metrics = {
+            name.removeprefix(VALIDATION): float(value) for name, value in logged.items() if OTHER_LOADER not in name
+        }
+        by_class = {}
+        if self._by_class is not None and on_any_rank(self._by_class.update_called):
+            by_class = {name: values.tolist() for name, values in self._by_class.compute().items()}
+        self.assessment = timed(pl_module).assessment = Assessment(trainer.current_epoch, metrics, by_class)
+        with self._called("assess", trainer.current_epoch):
+            self.curriculum.assess(self.assessment)
+
+    def state_dict(self) -> dict[str, Any]:
+        if self.drawn is None:
+            return {}
+        epoch, positions = self.drawn
+        assessed = None if self.assessment is None else self.assessment._asdict()
+        return {
+            "name": self.name,
+            "state": self.curriculum.state_dict(),
+            "epoch": epoch,
+            "drawn": positions,
+            "steps": dict(self.steps),
+            "assessment": assessed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises UserError where another curriculum was followed."""
+        if state_dict["name"] != self.name:
+            raise UserError(f"curriculum={self.name}: the checkpoint is of a training with {state_dict['name']}")
+        self._stored = state_dict["state"]
+        self.drawn = state_dict["epoch"], state_dict["drawn"].cpu()
+        self.steps = state_dict["steps"]
+        assessed = state_dict["assessment"]
+        self.assessment = None if assessed is None else Assessment(**assessed)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self.state_key not in checkpoint.get("callbacks", {}):
+            raise UserError(f"curriculum={self.name}: the checkpoint is of a training without a curriculum")
+
+    def _follow(self, trainer: Trainer, module: LightningModule, epoch: int) -> None:
+        """Have an epoch hold what is drawn for it, once."""
+        if self.drawn is None or self.drawn[0] != epoch:
+            with self._called("draw", epoch):
+                drawn = self.curriculum.draw(epoch, self._count)
+            self.drawn = epoch, trainer.strategy.broadcast(self._checked(drawn, epoch))
+        loaders = trainer.fit_loop._combined_loader
+        assert loaders is not None
+        self._order = order_of(loaders, self.name, trainer.world_size, trainer.global_rank)
+        self._take(self._order, self.drawn[1], epoch)
+        batches = taken(trainer, len(loaders.flattened[0]))
+        if batches == 0:
+            raise UserError(f"curriculum={self.name}: {len(self.drawn[1])} samples of epoch {epoch} leave no batch")
+        loaders.limits = [batches]
+        trainer.fit_loop.max_batches = batches
+        if isinstance(trainer.val_check_interval, float) and math.isfinite(trainer.val_check_batch or math.inf):
+            trainer.val_check_batch = max(1, int(batches * trainer.val_check_interval))
+        self._count_steps(trainer, module, epoch, steps_of(trainer, batches, epoch))
+
+    def _take(self, order: Order, drawn: Tensor, epoch: int) -> None:
+        try:
+            order.take(drawn)
+        except UserError as error:
+            raise UserError(f"curriculum={self.name}: draws {len(drawn)} samples for epoch {epoch}; {error}") from error
+
+    def _count_steps(self, trainer: Trainer, module: LightningModule, epoch: int, steps: int) -> None:
+        """Have the training's progress count an epoch by the steps that it has."""
+        is_other = steps != self._epoch_steps and not {*self.steps.values()} - {self._epoch_steps}
+        self.steps[epoch] = steps
+        length = timed(module).length.with_epochs({**self.steps, epoch + 1: self._epoch_steps})
+        timed(module).length = length
+        if is_other and trainer.max_steps == -1 and is_stepped_often(trainer):
+            warn(
+                f"curriculum={self.name}: epoch {epoch} has {steps} steps, and the learning rate's schedule counts on "
+                f"{self._epoch_steps} in each; scheduler.interval=epoch, or trainer.max_steps, brings it to its end"
+            )
+
+    def _checked(self, drawn: object, epoch: int) -> Tensor:
+        """A draw, int64 (M,) on the CPU. Raises UserError for what is none."""
+        wrong = None
+        if not isinstance(drawn, Tensor) or drawn.dtype != torch.int64 or drawn.ndim != 1:
+            kind = type(drawn).__name__ if not isinstance(drawn, Tensor) else f"{drawn.dtype} {tuple(drawn.shape)}"
+            wrong = f"is {kind}"
+        elif not len(drawn):
+            wrong = "is empty"
+        elif int(drawn.min()) < 0 or int(drawn.max()) >= self._samples:
+            wrong = f"holds {int(drawn.min() if int(drawn.min()) < 0 else drawn.max())}"
+        if wrong is not None:
+            raise UserError(
+                f"curriculum={self.name}: draw of epoch {epoch} {wrong}; give positions int64 (M,) from 0 to "
+                f"{self._samples - 1}"
+            )
+        assert isinstance(drawn, Tensor)
+        return drawn.detach().cpu()
+
+    def _check_state(self) -> None:
+        """Raise UserError for a state that is not there, or that `torch.load` does not read with `weights_only`."""
+        if learns(self.curriculum) and not has_state(self.curriculum):
+            raise UserError(
+                f"curriculum={self.name}: learns from what it sees, and has no state_dict, so that no training could "
+                "be taken up; give it state_dict and load_state_dict"
+            )
+        written = io.BytesIO()
+        try:
+            torch.save(self.curriculum.state_dict(), written)
+            written.seek(0)
+            torch.load(written, weights_only=True)
+        except Exception as error:  # whatever pickle, or a class of the user's own, raises
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"curriculum={self.name}: its state_dict cannot be kept ({reason}); give tensors and plain values"
+            ) from error
+
+    @contextmanager
+    def _called(self, method: str, *numbers: int) -> Iterator[None]:
+        """With random numbers of the run's seed and these, of whose end the training knows nothing."""
+        with torch.no_grad():
+            if method == "observe":
+                yield
+                return
+            seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+            with seeded(fold(seed, *(number & 0xFFFFFFFF for number in numbers), len(method))):
+                yield
+
+
+def timed(module: LightningModule) -> TimedModule:
+    assert isinstance(module, TimedModule)
+    return module
+
+
+def listed(signals: Mapping[str, Any]) -> str:
+    return ", ".join(signals)
+
+
+def taken(trainer: Trainer, batches: int) -> int:
+    """How many of an epoch's batches a trainer takes."""
+    limit = trainer.limit_train_batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def count_of(trainer: Trainer, loader: Any, samples: int) -> int:
+    """How many samples an epoch takes on all ranks together, where it holds all."""
+    size: int = loader.sampler.batch_size
+    batches = int(trainer.num_training_batches)
+    is_limited = trainer.limit_train_batches != 1.0 or isinstance(trainer.limit_train_batches, int)
+    return min(samples, batches * size * trainer.world_size) if is_limited else samples
+
+
+def steps_of(trainer: Trainer, batches: int, epoch: int) -> int:
+    """The optimizer steps of an epoch's batches."""
+    accumulated = accumulation(trainer)
+    return max(1, math.ceil(batches / accumulated[max(first for first in accumulated if first <= epoch)]))
