@@ -68,6 +68,15 @@ def gathered(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
+def all_ranks_agree(found: bool) -> bool:
+    """What the first rank found, on all ranks."""
+    if processes() == 1:
+        return found
+    answer = [found]
+    torch.distributed.broadcast_object_list(answer, src=0)
+    return answer[0]
+
+
 def processes() -> int:
     """How many processes train together."""
     distributed = torch.distributed

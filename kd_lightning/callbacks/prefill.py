@@ -2,12 +2,12 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import cast
 
 import torch
-from filelock import FileLock, Timeout
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback
@@ -22,6 +22,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.sources import CachedSource
 from kd_lightning.sources.cached import cached_in
 from kd_lightning.store.folders import lock_beside
+from kd_lightning.system.locks import Busy, take
 from kd_lightning.terminal import say
 
 TURN = 60.0  # seconds to wait for another run before the ranks meet: less than any time limit on their meeting
@@ -42,7 +43,7 @@ class Prefill(Callback):
                 continue
             images, sampler = training_batches(trainer.train_dataloader, data, source.key)
             epochs = list(epochs_to_come(trainer, source.key))
-            lock = FileLock(lock_beside(source.answers.records.path.parent))  # `kd-cache rm` tries it, too
+            lock = lock_beside(source.answers.records.path.parent)  # `kd-cache rm` tries it, too
             with held_by_all_ranks(lock, trainer.strategy, source.role):
                 for epoch, batches in epochs:
                     self.answer(rows_of(images, sampler, epoch, batches), epoch, images, source, trainer, data)
@@ -113,28 +114,26 @@ def rows_of(images: ImageSet, sampler: ShardedBatches, epoch: int, batches: int)
 
 
 @contextmanager
-def held_by_all_ranks(lock: FileLock, strategy: Strategy, role: str) -> Iterator[None]:
+def held_by_all_ranks(path: Path, strategy: Strategy, role: str) -> Iterator[None]:
     """A lock that the first rank takes and gives back for all of them.
 
     While it waits, the ranks meet after each turn: a meeting that is waited for too long ends the run.
     """
     turn = 0.0
-    try:
-        while not strategy.broadcast(strategy.is_global_zero and is_taken(lock, turn)):
+    with ExitStack() as at_end:
+        while not strategy.broadcast(strategy.is_global_zero and is_taken(path, turn, at_end)):
             if turn == 0:
                 say(role, "waiting for another run, which asks it")
             turn = TURN
         yield
         strategy.barrier()
-    finally:
-        lock.release()
 
 
-def is_taken(lock: FileLock, seconds: float) -> bool:
-    """Whether the lock was to be had within so many seconds."""
+def is_taken(path: Path, seconds: float, at_end: ExitStack) -> bool:
+    """Whether the lock was to be had within so many seconds; it is given back at the end."""
     try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
+        at_end.callback(take(path, seconds).release)
+    except Busy:
         return False
     except OSError:  # a full disk has no room for a lock either; the answers warn of it
         return True

@@ -19,7 +19,7 @@ from kd_lightning.data.module import Sources
 from kd_lightning.data.pickles import as_integers, as_text, load_archive, load_arrays
 from kd_lightning.data.values import check_flag
 from kd_lightning.errors import UserError
-from kd_lightning.system.files import DAY
+from kd_lightning.system.files import DAY, put_in_place
 
 LATEST: dict[Any, Sources] = {}  # what this process read last, by the state of its files
 PIXELS = 3 * 32 * 32
@@ -136,7 +136,7 @@ class CIFAR10DataModule(InMemoryDataModule):
                 download_and_extract_archive(
                     self.archive.url, scratch, filename=self.archive.filename, md5=self.archive.tgz_md5
                 )
-                (Path(scratch) / self.folder.name).rename(self.folder)
+                put_in_place(Path(scratch) / self.folder.name, self.folder)
         except (OSError, RuntimeError) as error:  # no network, a wrong checksum, a full disk
             if not os.path.exists(self.folder):  # else another process was first
                 raise UserError(

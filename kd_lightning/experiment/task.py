@@ -12,7 +12,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import one_line
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.networks.instantiation import explained, make
-from kd_lightning.experiment.storage.source_code import own_code
+from kd_lightning.store.source_code import own_code
 from kd_lightning.tasks import Task
 from kd_lightning.tasks.task import Arrays
 from kd_lightning.terminal import warn
@@ -63,7 +63,7 @@ def supervised_loss(config: DictConfig) -> DictConfig:
 def measured_by(config: DictConfig) -> dict[str, Any]:
     """What decides the numbers that a config's task gives for a network, as plain values."""
     arguments = {name: value for name, value in plain(config.task).items() if name != "selects_on"}
-    return {"task": arguments, "own_code": own_code(config.task)}
+    return {"task": arguments, "own_code": own_code(plain(config.task))}
 
 
 def with_monitors(config: DictConfig) -> DictConfig:

@@ -7,10 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from kd_lightning.errors import UserError
 from kd_lightning.system.files import remove_unfinished
+from kd_lightning.system.locks import Busy, take
 from kd_lightning.system.records import NONE, NUMBER, Each, archive_is_damaged, read_record, sound_record, warn_once
 from kd_lightning.terminal import is_first_rank
 
@@ -62,10 +61,9 @@ def one_run_in(folder: Path) -> Iterator[None]:
         return
     path = folder / RUNNING
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=ORPHANED)
-    except Timeout:
+        lock = take(path, ORPHANED)
+    except Busy:
         raise UserError(
             f"hydra.run.dir={folder}: another process runs there; wait for its end, or give another folder"
         ) from None

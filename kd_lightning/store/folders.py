@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from kd_lightning.errors import UserError
 from kd_lightning.system.checksums import safetensors_fault
+from kd_lightning.system.locks import Busy, take
 from kd_lightning.system.records import Damaged, Each, read_record
 
 NETWORK = {"model": (str, Each(object)), "data": {"name": str}}
+UNFINISHED = ".unfinished"  # behind the name of a folder that is being made
 KINDS: dict[str, tuple[str, Any, str]] = {  # the file that describes each, its shape, and what else there is
     "networks": ("record.json", {"cache_key": {**NETWORK, "seed": int}}, "weights.safetensors"),
     "answers": (
@@ -100,14 +100,17 @@ def lock_beside(folder: Path) -> Path:
 
 def remove(entry: Entry) -> None:
     """Delete an entry. Raises UserError where a run is making it at this moment, or nothing can be deleted."""
-    lock = FileLock(lock_beside(entry.path))
+    beside = lock_beside(entry.path)
     try:
-        with lock.acquire(timeout=0):
+        lock = take(beside)
+        try:
             shutil.rmtree(entry.path)
-    except Timeout:
+        finally:
+            lock.release()
+    except Busy:
         raise UserError(f"{entry.name}: a run is making it; end that first") from None
     except OSError as error:
         raise UserError(
             f"{entry.path}: cannot be removed ({error.strerror or error}); change its permissions"
         ) from None
-    Path(lock.lock_file).unlink(missing_ok=True)
+    beside.unlink(missing_ok=True)

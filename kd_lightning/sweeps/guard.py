@@ -2,23 +2,21 @@
 
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from kd_lightning.errors import UserError
+from kd_lightning.system.locks import Busy, Lock, take
 
 LOCK = ".lock"
 
 
-def claim(folder: Path) -> FileLock:
+def claim(folder: Path) -> Lock:
     """The lock of a sweep's folder, which is made; it ends with this process.
 
     Raises `UserError` if another process has it, or if the folder cannot be written.
     """
-    lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
+        return take(job_lock(folder))
+    except Busy:
         raise UserError(
             f"hydra.sweep.dir={folder}: another process runs a sweep there; wait for its end, or give another folder"
         ) from None
@@ -26,9 +24,8 @@ def claim(folder: Path) -> FileLock:
         raise UserError(
             f"hydra.sweep.dir={folder}: cannot be written ({error.strerror}); give another folder"
         ) from error
-    return lock
 
 
-def job_lock(folder: Path) -> FileLock:
-    """The lock of a job's folder: a job may outlive the sweep that began it, and a second start waits for it."""
-    return FileLock(folder / LOCK)
+def job_lock(folder: Path) -> Path:
+    """What is locked in a job's folder: a job may outlive the sweep that began it, and a second start waits for it."""
+    return folder / LOCK

@@ -1,6 +1,5 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all: the one place that renames."""
 
-import fcntl
 import glob
 import json
 import math
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.system.disk import writing
+from kd_lightning.system.locks import is_locked, lock_open
 from kd_lightning.system.records import sealed_json
 
 DAY = 24 * 60 * 60.0  # seconds
@@ -64,8 +64,7 @@ def _held(temporary: Path) -> Iterator[None]:
     while True:
         file = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
+            lock_open(file)
             if _is_open_as(file, temporary):  # not taken for abandoned before it was locked
                 yield
                 return
@@ -82,10 +81,8 @@ def _remove_abandoned(temporary: Path) -> None:
     except OSError:
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        temporary.unlink(missing_ok=True)
-    except BlockingIOError:
-        return
+        if not is_locked(file):
+            temporary.unlink(missing_ok=True)
     except OSError:
         with suppress(OSError):
             if time.time() - temporary.stat().st_mtime > DAY:
@@ -100,6 +97,11 @@ def _is_open_as(file: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
         return False
+
+
+def put_in_place(folder: Path, place: Path) -> None:
+    """Give a folder that is whole its name, where there is none. Raises OSError where another one has it."""
+    os.replace(folder, place)
 
 
 def set_aside_folder(path: Path) -> None:

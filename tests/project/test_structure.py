@@ -74,6 +74,39 @@ def imported(module: str) -> Iterator[str]:
             )
 
 
+LOCKS, RENAMES = "system.locks", "system.files"  # the one place that takes a file's lock, and the one that renames
+RENAMING = {"os": {"replace", "rename", "renames"}, "shutil": {"move"}}
+
+
+def locks_in(module: str) -> Iterator[str]:
+    """Where a module names what takes a lock of a file."""
+    yield from (name for name in imported(module) if name.partition(".")[0] in ("filelock", "fcntl"))
+
+
+def renames_in(module: str) -> Iterator[str]:
+    """Where a module renames a file or a folder: by `os` and `shutil`, or by a path's own method.
+
+    `replace` of a path takes one argument, that of a text two; other names of a module's functions are none of theirs.
+    """
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ImportFrom) and node.module in RENAMING:
+            yield from (alias.name for alias in node.names if alias.name in RENAMING[node.module])
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in RENAMING:
+            if node.attr in RENAMING[node.value.id]:
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            given = len(node.args) + len(node.keywords)
+            is_of_a_path = node.func.attr == "rename" or (node.func.attr == "replace" and len(node.args) == given == 1)
+            if is_of_a_path:
+                yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_one_place_takes_locks_and_one_renames(module: str) -> None:
+    assert bool([*locks_in(module)]) == (module == LOCKS)
+    assert bool([*renames_in(module)]) == (module == RENAMES)
+
+
 def own(module: str) -> set[str]:
     return {name.removeprefix("kd_lightning.") for name in imported(module) if name.startswith("kd_lightning.")}
 

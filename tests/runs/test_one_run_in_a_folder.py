@@ -53,10 +53,10 @@ def test_who_waits_for_another_run_says_so(tmp_path: Path, capsys: pytest.Captur
     other = threading.Thread(target=work)
     other.start()
     has_it.wait()
-    with held(FileLock(tmp_path / "it.lock"), "networks/it"):
+    with held(tmp_path / "it.lock", "networks/it"):
         other.join(0.1)
         assert capsys.readouterr().out == "waiting        for another run, which is at work on networks/it\n"
-    with held(FileLock(tmp_path / "it.lock"), "networks/it"):
+    with held(tmp_path / "it.lock", "networks/it"):
         assert capsys.readouterr().out == ""
 
 

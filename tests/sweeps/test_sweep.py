@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
@@ -158,7 +159,7 @@ def test_a_job_that_outlived_its_sweep_is_waited_for(command: Command) -> None:
     works = threading.Event()
 
     def job_of_another_process() -> None:
-        with job_lock(folder):
+        with FileLock(job_lock(folder)):
             works.set()
             time.sleep(3)
             (folder / "status.json").write_text(finished)

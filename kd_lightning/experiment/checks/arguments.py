@@ -14,7 +14,7 @@ from hydra.utils import get_object
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import one_line
 from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.storage.source_code import RELEASED
+from kd_lightning.store.source_code import RELEASED
 
 LISTS, MAPPINGS = (list, tuple, Sequence), (dict, Mapping)
 NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}

@@ -35,9 +35,9 @@ from kd_lightning.experiment.networks.memory_format import use_channels_last
 from kd_lightning.experiment.networks.network import Network
 from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.storage.networks import is_trained, module_alone
-from kd_lightning.experiment.storage.source_code import RELEASED
 from kd_lightning.experiment.training import at, make_callbacks, quiet
 from kd_lightning.module import DistillationModule
+from kd_lightning.store.source_code import RELEASED
 from kd_lightning.system.disk import failure_of
 from kd_lightning.terminal import console, is_first_rank
 

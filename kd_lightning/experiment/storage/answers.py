@@ -5,13 +5,13 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from kd_lightning import __version__
 from kd_lightning.batch import Input
 from kd_lightning.callbacks.prefill import check_length
 from kd_lightning.data import DataModule, ImageDataModule
@@ -20,11 +20,10 @@ from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.folder.stored_config import remember
 from kd_lightning.experiment.recipe import of_student
-from kd_lightning.experiment.storage.keys import cache_folder
-from kd_lightning.experiment.storage.source_code import own_code
+from kd_lightning.experiment.storage.keys import store_of
 from kd_lightning.models import stored_normalization
 from kd_lightning.sources import CachedSource, FrozenNetwork
-from kd_lightning.store import Answers, TopK, Whole
+from kd_lightning.store import Answers, TopK, Whole, key_of
 from kd_lightning.store.encoding import MOST_CLASSES, Encoding
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import Each, sound_record
@@ -33,6 +32,7 @@ from kd_lightning.terminal import warn
 
 KEPT = {"logits": ("logits",), "prefill": ("logits",), "pooled": ("logits", "pooled")}
 OF_ANSWERS = {"config": Each(object), "of": str, "precision": str, "teacher": Each(object), "data": Each(object)}
+DESCRIPTION = "cache.json"
 LARGEST_FILE = 2**43  # bytes, of which only what is written takes up space
 
 
@@ -139,13 +139,21 @@ class KeptAnswers:
                 "large; take fewer views, such as data.views=10, or teacher.cache=off"
             )
         described = self.describe(teacher, model, config, data, encoding)
-        folder = cache_folder("answers", described, config)
+        store = store_of(config)
+        folder = store.folder("answers", described)
+
+        def describe(place: Path) -> bool:
+            rebuilt_from = {"config": without_secrets(plain(config)), "made_in": os.getcwd()}
+            remember(json.dumps(rebuilt_from["config"], sort_keys=True))
+            write_json(place / DESCRIPTION, {**described, **rebuilt_from})
+            return True
+
+        def is_described(place: Path) -> bool:  # others may be at work on the answers in it
+            anew = "it is written anew"
+            return sound_record(place / DESCRIPTION, OF_ANSWERS, anew, strict=True) is not None or describe(place)
+
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if sound_record(folder / "cache.json", OF_ANSWERS, "it is written anew", strict=True) is None:
-                rebuilt_from = {"config": without_secrets(plain(config)), "made_in": os.getcwd()}
-                remember(json.dumps(rebuilt_from["config"], sort_keys=True))
-                write_json(folder / "cache.json", {**described, **rebuilt_from})
+            store.obtain("answers", described, describe, is_described, "", by_each_rank=True)
             answers = Answers(folder / "answers.bin", images, data.num_views, encoding)
         except OSError as error:
             reason = error.strerror or error
@@ -167,7 +175,7 @@ class KeptAnswers:
                 "let it, or use teacher.cache=off"
             )
         of_images = ("name", "input_shape", "augmentation", "views")
-        return {
+        decided_by = {
             "teacher": {
                 **teacher.identity(),
                 **stored_normalization(teacher.network),
@@ -176,12 +184,11 @@ class KeptAnswers:
             },
             "data": {**{name: seen[name] for name in of_images}, "content": seen["content"]["train"]},
             "decoding": seen.get("decoding"),
-            "own_code": own_code(model, config.data),
-            "version": __version__,
             "kept": repr(encoding),
             "of": "pooled" if self.cache == "pooled" else "logits",
             "precision": str(of_student(config).trainer.get("precision", "32-true")),
         }
+        return key_of(decided_by, plain(config.data))
 
 
 def classifier_of(teacher: FrozenNetwork, example: Input) -> tuple[nn.Module, int]:

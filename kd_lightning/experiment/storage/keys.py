@@ -1,8 +1,5 @@
-"""Where the cache keeps what is made once for all runs."""
+"""What decides the data, and the store where a config keeps what is made once for all runs."""
 
-import hashlib
-import json
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -11,7 +8,8 @@ from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.data.values import as_folder
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.storage.source_code import RELEASED
+from kd_lightning.store import Store
+from kd_lightning.store.source_code import is_released
 
 # Arguments of images that decide nothing, or that other entries of a key tell.
 TOLD = ("root", "seed", "batch_size", "num_workers", "eval_batch_size", "resident", "download")
@@ -21,19 +19,15 @@ def data_key(config: DictConfig, data: DataModule) -> dict[str, Any]:
     """What decides the data; where that is not known, the folder of the run, for which alone something is kept then."""
     known = {"data": data.fingerprint()}
     target = str(config.data.get("_target_"))
-    if isinstance(data, ImageDataModule) and not target.startswith(RELEASED):  # whose arguments may decide anything
+    if isinstance(data, ImageDataModule) and not is_released(target):  # whose arguments may decide anything
         given = plain(config.data)
         known["arguments"] = {name: value for name, value in given.items() if name not in TOLD}
     return known if data.undecided is None else {**known, "run": config.paths.output_dir}
 
 
-def cache_folder(kind: str, key: dict[str, Any], config: DictConfig) -> Path:
-    """The folder of one of a kind, named by 16 hexadecimal digits that stand for all that decides what is in it.
-
-    Raises UserError where there is no folder for the cache.
-    """
-    fingerprint = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+def store_of(config: DictConfig) -> Store:
+    """Raises UserError where there is no folder for it."""
     cache = as_folder("paths.cache_dir", config.paths.cache_dir)
     if cache is None:
         raise UserError("paths.cache_dir=null: give a folder for what runs keep for one another")
-    return cache / kind / fingerprint
+    return Store(cache)

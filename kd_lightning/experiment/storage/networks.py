@@ -1,10 +1,8 @@
 """Networks trained once, ever: kept under a fingerprint of everything that shaped them."""
 
 import hashlib
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,12 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 from torch import nn
 
-from kd_lightning import __version__
 from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.networks.build import build_optimization
 from kd_lightning.experiment.networks.network import Network
-from kd_lightning.experiment.ranks.first_rank import all_ranks_agree, first_rank_holds
-from kd_lightning.experiment.storage.keys import cache_folder, data_key
-from kd_lightning.experiment.storage.source_code import own_code
+from kd_lightning.experiment.storage.keys import data_key, store_of
 from kd_lightning.experiment.task import measured_by, supervised_loss, task_of, with_monitors
 from kd_lightning.experiment.testing import (
     Metrics,
@@ -37,10 +32,11 @@ from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Term
-from kd_lightning.store.folders import lock_beside
+from kd_lightning.ranks import all_ranks_agree
+from kd_lightning.store import CannotKeep, key_of
 from kd_lightning.system.checksums import safetensors_fault
 from kd_lightning.system.files import write_json
-from kd_lightning.system.records import NONE, NUMBER, Each, sound_record
+from kd_lightning.system.records import NONE, NUMBER, Each, damaged, sound_record
 from kd_lightning.terminal import is_first_rank, say, warn
 from kd_lightning.tracking.arrays import NAME, sound_arrays, write_arrays
 from kd_lightning.tracking.results import log_results
@@ -72,27 +68,34 @@ def obtain(
     Raises UserError where the cache lacks it and cannot be written.
     """
     title = "teacher" if role == "teacher" else "student alone"
-    key_values = cache_key(network, began or config, data)
-    home = cache_folder(KIND, key_values, config)
-    with first_rank_holds(lock_beside(home)) as refused:
-        found = all_ranks_agree(is_stored(home))
-        if refused is not None and not found:
-            raise UserError(
-                f"paths.cache_dir={home.parent.parent}: cannot be written ({refused.strerror or refused}), and has no "
-                f"{network.name} trained as the {title} ({KIND}/{home.name}); choose another folder, there or "
-                "in the environment as KD_LIGHTNING_CACHE"
-            ) from refused
-        say(title, f"{network.title}, {'found' if found else 'training'} ({home.name})")
-        if found:
-            return with_all_metrics(title, load(network, config, data, home), network, config, data, home, key_values)
-        return train(role, network, config, data, home, logs, key_values)
+    key, store = cache_key(network, began or config, data), store_of(config)
+
+    def read(home: Path) -> TestedNetwork | None:
+        check_weights(home)
+        say(title, f"{network.title}, found ({home.name})")
+        return load(network, config, data, home)
+
+    def make(folder: Path) -> TestedNetwork:
+        say(title, f"{network.title}, training ({folder.stem})")
+        return train(role, network, config, data, folder, logs, key)
+
+    try:
+        found = store.obtain(KIND, key, make, read, "the network is trained anew", goes_on=has_checkpoints)
+    except CannotKeep as error:
+        home = Path(error.filename)
+        raise UserError(
+            f"paths.cache_dir={store.root}: cannot be written ({error.strerror}), and has no {network.name} trained as "
+            f"the {title} ({KIND}/{home.name}); choose another folder, there or in the environment as "
+            "KD_LIGHTNING_CACHE"
+        ) from error
+    return with_all_metrics(title, found, network, config, data, store.folder(KIND, key), key)
 
 
 def cache_key(network: Network, config: DictConfig, data: DataModule) -> dict[str, Any]:
     """Everything that shapes a network which is trained by itself, as plain values."""
     weights = network.weights if network.file is None else hashlib.sha256(network.file.read_bytes()).hexdigest()
     callbacks = without_places(plain(with_monitors(at(config, Path())).callbacks) or {})
-    return {
+    decided_by = {
         "model": network.model,
         "weights": weights,
         "weights_key": network.weights_key,
@@ -108,16 +111,8 @@ def cache_key(network: Network, config: DictConfig, data: DataModule) -> dict[st
         **data_key(config, data),
         "batches": {"size": config.data.get("batch_size", data.batch_size), **data.order()},
         "statistics": data.statistics(),
-        "own_code": own_code(
-            network.model,
-            supervised_loss(config),
-            config.optimizer,
-            config.scheduler,
-            callbacks,
-            config.data,
-        ),
-        "version": __version__,
     }
+    return key_of(decided_by, plain(config.data))
 
 
 def without_places(callbacks: dict[str, Any]) -> dict[str, Any]:
@@ -136,32 +131,32 @@ def trainer_shape(config: DictConfig) -> dict[str, Any]:
 
 def find(network: Network, config: DictConfig, data: DataModule) -> nn.Module | None:
     """A network as an earlier run trained it, or None, and with a warning where that is damaged."""
-    home = cache_folder(KIND, cache_key(network, config, data), config)
-    if not (home / RECORD).exists():
-        return None
-    if (fault := safetensors_fault(home / WEIGHTS)) is not None:
-        warn(f"{home / WEIGHTS}: is damaged ({fault}); the same kd-train trains it anew")
-        return None
-    return network.at(home / WEIGHTS).build(data)
+
+    def read(home: Path) -> nn.Module | None:
+        if not (home / RECORD).exists():
+            return None
+        check_weights(home)
+        return network.at(home / WEIGHTS).build(data)
+
+    key = cache_key(network, config, data)
+    return store_of(config).find(KIND, key, read, "the same kd-train trains it anew")
 
 
 def is_trained(network: Network, config: DictConfig, data: DataModule) -> bool:
     """Whether an earlier run has trained a network by itself as this config says."""
-    home = cache_folder(KIND, cache_key(network, config, data), config)
+    home = store_of(config).folder(KIND, cache_key(network, config, data))
     return safetensors_fault(home / WEIGHTS) is None
 
 
-def is_stored(home: Path) -> bool:
-    """Whether a folder holds a trained network; one whose weights are damaged is removed, with a warning."""
-    if not home.exists():
-        return False
-    fault = safetensors_fault(home / WEIGHTS)
-    if fault is None:
-        return True
-    if is_first_rank():
-        warn(f"{home / WEIGHTS}: is damaged ({fault}); the network is trained anew")
-        shutil.rmtree(home, ignore_errors=True)
-    return False
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a training left something to go on from."""
+    return any(folder.glob("checkpoints/*.ckpt"))
+
+
+def check_weights(home: Path) -> None:
+    """Raise `Damaged` unless they are as they were written."""
+    if (fault := safetensors_fault(home / WEIGHTS)) is not None:
+        raise damaged(home / WEIGHTS, fault)
 
 
 def load(described: Network, config: DictConfig, data: DataModule, home: Path) -> TestedNetwork:
@@ -184,7 +179,8 @@ def with_all_metrics(
     key_values: dict[str, Any],
 ) -> TestedNetwork:
     """A found network as it is, or where its record is damaged or older than a metric measured anew, and kept so."""
-    if all_ranks_agree(holds_all(found.test, found.arrays, task_of(config, data))):
+    task = task_of(config, data)
+    if all_ranks_agree(holds_all(found.test, found.arrays, task)):
         return found
     reason = "a metric is newer than its record" if found.test else "its record is of another task, or not whole"
     say(title, f"measured anew: {reason}")
@@ -203,30 +199,28 @@ def train(
     network: Network,
     config: DictConfig,
     data: DataModule,
-    home: Path,
+    folder: Path,
     logs: Path,
     key_values: dict[str, Any],
 ) -> TestedNetwork:
-    """Train a network with cross-entropy alone and keep it; an interrupted training is taken up again.
+    """Train a network with cross-entropy alone in a folder, where an interrupted training is taken up again.
 
     Raises NonFinite for one whose outputs are not finite.
     """
     module = module_alone(network, config, data)
-    unfinished = home.with_suffix(".unfinished")
-    with one_wandb_run(), removed_if_not_begun(unfinished):
-        done = fit(config, module, data.without_strong_views(), unfinished, logs, role, network.title)
-        load_selected(module, data, unfinished)
+    with one_wandb_run():
+        done = fit(config, module, data.without_strong_views(), folder, logs, role, network.title)
+        load_selected(module, data, folder)
         metrics, arrays = measure(done.trainer, module, data)
         if not is_sound(metrics):
             raise NonFinite(f"{network.owner}: its logits on the test set are not finite, so it is not kept")
         trained = TestedNetwork(module.student, metrics, done.time, arrays)
         if done.trainer.is_global_zero:
-            save_weights(module.student, unfinished / WEIGHTS, network.file_metadata(module.student))
-            write_arrays(unfinished / NAME, arrays)
-            write_json(unfinished / RECORD, record_of(metrics, done.time, key_values, config))
+            save_weights(module.student, folder / WEIGHTS, network.file_metadata(module.student))
+            write_arrays(folder / NAME, arrays)
+            write_json(folder / RECORD, record_of(metrics, done.time, key_values, config))
             log_results(done.trainer.loggers, role, metrics, {**arrays, **module.task.constants(data)})
-            shutil.rmtree(unfinished / "checkpoints", ignore_errors=True)
-            os.replace(unfinished, home)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return trained
 
 
@@ -250,14 +244,3 @@ def module_alone(network: Network, config: DictConfig, data: DataModule) -> Dist
         student_taps=network.logits_tap(),
         task=task,
     )
-
-
-@contextmanager
-def removed_if_not_begun(folder: Path) -> Iterator[None]:
-    """Remove the folder if the block fails before there is a checkpoint to go on from."""
-    try:
-        yield
-    except BaseException:
-        if not list(folder.glob("checkpoints/*.ckpt")):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
