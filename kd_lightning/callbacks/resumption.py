@@ -7,6 +7,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from kd_lightning.runs.moved_paths import moved
+from kd_lightning.schedules.length import batches_over
 from kd_lightning.store.hashing import fold
 from kd_lightning.tracking.metrics_file import MetricsFile, row_of
 from kd_lightning.tracking.metrics_rows import Row
@@ -91,14 +92,6 @@ def at_end_of_epoch(trainer: Trainer) -> dict[str, Any]:
     for counts in ("total", "current"):
         state["epoch_progress"][counts]["processed"] += 1
     return state
-
-
-def batches_over(fit_loop: dict[str, Any]) -> int:
-    """How many batches of its epoch a checkpoint has behind it; 0 at an epoch's end."""
-    epochs, batches = fit_loop["epoch_progress"]["current"], fit_loop["epoch_loop.batch_progress"]
-    is_within = epochs["started"] > epochs["processed"] and not batches["is_last_batch"]
-    over: int = batches["current"]["ready"]
-    return over if is_within else 0
 
 
 ROWS, TO_COME = "metrics_rows", "metrics_row_to_come"

@@ -10,9 +10,10 @@ from lightning.pytorch.utilities.combined_loader import _SUPPORTED_MODES, Combin
 from torch.utils.data import DataLoader
 from typing_extensions import Self
 
-from kd_lightning.callbacks.resumption import batches_over
+from kd_lightning.curricula.loaders import DrawnOrder
 from kd_lightning.data import ShardedBatches
 from kd_lightning.data.derived.peek import generators_of, seeded
+from kd_lightning.schedules.length import batches_over
 from kd_lightning.store.hashing import fold
 
 
@@ -33,7 +34,7 @@ class SeededLoader(CombinedLoader):
         for loader in self.flattened:
             if isinstance(loader, DataLoader):
                 vars(loader)["persistent_workers"] = False  # their random numbers would go on from epoch to epoch
-            if isinstance(sampler := getattr(loader, "sampler", None), ShardedBatches):
+            if isinstance(sampler := getattr(loader, "sampler", None), ShardedBatches | DrawnOrder):
                 sampler.over = 0  # these are left out here
 
     def __iter__(self) -> Self:

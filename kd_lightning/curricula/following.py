@@ -18,7 +18,7 @@ from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples
 from kd_lightning.data.derived.peek import seeded
 from kd_lightning.errors import UserError
 from kd_lightning.ranks import gathered, on_any_rank
-from kd_lightning.schedules.length import TimedModule, accumulation, is_stepped_often
+from kd_lightning.schedules.length import TimedModule, accumulation, batches_over, is_stepped_often
 from kd_lightning.schedules.progress import Assessment
 from kd_lightning.signals import check_signal
 from kd_lightning.store.hashing import fold
@@ -53,7 +53,8 @@ class FollowedCurriculum(Callback):
         self._order: Order | None = None
         self._seen: dict[str, Tensor] = {}
         self._epoch_steps = 0  # of an epoch of all samples
-        self._count = 0
+        self._count = self._samples = self._over = 0
+        self._most = math.inf  # batches of an epoch that the trainer takes
 
     def signals(self, given: Mapping[str, list[str]]) -> list[str]:
         """Those that it observes, of what each source gives. Raises UserError for one that nobody gives."""
@@ -86,11 +87,15 @@ class FollowedCurriculum(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loaders = trainer.fit_loop._combined_loader
         assert loaders is not None
-        loader = only_loader(loaders, self.name)
+        overfits = trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        loader = only_loader(loaders, self.name, overfits)
         order_of(loaders, self.name, trainer.world_size, trainer.global_rank)
         samples = samples_of(loader, self.task.outputs == "classes", pl_module.device)
-        self._count = count_of(trainer, loaders.flattened[0], len(samples.index))
-        self._epoch_steps = steps_of(trainer, int(trainer.num_training_batches), 0)
+        batches = int(trainer.num_training_batches)
+        self._count, self._most, self._epoch_steps = len(samples.index), math.inf, steps_of(trainer, batches, 0)
+        if is_limited(trainer):
+            size = loaders.flattened[0].sampler.batch_size
+            self._count, self._most = min(self._count, batches * size * trainer.world_size), batches
         with self._called("begin", BEGINNING):
             self.curriculum.begin(samples)
         self._samples = len(samples.index)
@@ -100,6 +105,8 @@ class FollowedCurriculum(Callback):
             self._stored, timed(pl_module).assessment = None, self.assessment
         self._follow(trainer, pl_module, trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         self._check_state()
+        assert self._order is not None
+        self._order.over, self._over = self._over, 0
         iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type] # Lightning began the first epoch already
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -162,6 +169,7 @@ class FollowedCurriculum(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.state_key not in checkpoint.get("callbacks", {}):
             raise UserError(f"curriculum={self.name}: the checkpoint is of a training without a curriculum")
+        self._over = batches_over(checkpoint["loops"]["fit_loop"])
 
     def _follow(self, trainer: Trainer, module: LightningModule, epoch: int) -> None:
         """Have an epoch hold what is drawn for it, once."""
@@ -173,7 +181,7 @@ class FollowedCurriculum(Callback):
         assert loaders is not None
         self._order = order_of(loaders, self.name, trainer.world_size, trainer.global_rank)
         self._take(self._order, self.drawn[1], epoch)
-        batches = taken(trainer, len(loaders.flattened[0]))
+        batches = int(min(len(loaders.flattened[0]), self._most))
         if batches == 0:
             raise UserError(f"curriculum={self.name}: {len(self.drawn[1])} samples of epoch {epoch} leave no batch")
         loaders.limits = [batches]
@@ -257,18 +265,9 @@ def listed(signals: Mapping[str, Any]) -> str:
     return ", ".join(signals)
 
 
-def taken(trainer: Trainer, batches: int) -> int:
-    """How many of an epoch's batches a trainer takes."""
-    limit = trainer.limit_train_batches
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-
-
-def count_of(trainer: Trainer, loader: Any, samples: int) -> int:
-    """How many samples an epoch takes on all ranks together, where it holds all."""
-    size: int = loader.sampler.batch_size
-    batches = int(trainer.num_training_batches)
-    is_limited = trainer.limit_train_batches != 1.0 or isinstance(trainer.limit_train_batches, int)
-    return min(samples, batches * size * trainer.world_size) if is_limited else samples
+def is_limited(trainer: Trainer) -> bool:
+    """Whether a trainer may take fewer batches than an epoch has."""
+    return isinstance(trainer.limit_train_batches, int) or trainer.limit_train_batches < 1
 
 
 def steps_of(trainer: Trainer, batches: int, epoch: int) -> int:

@@ -18,7 +18,7 @@ from torch.utils.data import (
 )
 
 from kd_lightning.curricula.curriculum import Samples
-from kd_lightning.data.batches import FixedBatches, ImageSet, ShardedBatches
+from kd_lightning.data.batches import ImageSet, ShardedBatches
 from kd_lightning.errors import UserError
 
 REPLACED = (RandomSampler, SequentialSampler, DistributedSampler)  # what `shuffle` makes, and Lightning of it
@@ -34,6 +34,7 @@ class DrawnOrder(Sampler[int]):
         self.batch_size, self.drop_last = batch_size, drop_last
         self.num_replicas, self.rank = world, rank
         self.given: list[Tensor] = []  # what each batch of this rank holds, int64 (B,)
+        self.over = 0  # batches to leave out of the next epoch, where a training is taken up within it
 
     def take(self, drawn: Tensor) -> None:
         """Have epochs hold these positions, int64 (N,) of all ranks together, in this order."""
@@ -43,7 +44,8 @@ class DrawnOrder(Sampler[int]):
         self.given = batches[: len(mine) // self.batch_size] if self.drop_last else batches
 
     def __iter__(self) -> Iterator[int]:
-        for batch in self.given:
+        over, self.over = self.over, 0
+        for batch in self.given[over:]:
             yield from batch.tolist()
 
     def __len__(self) -> int:
@@ -53,9 +55,11 @@ class DrawnOrder(Sampler[int]):
 Order = ShardedBatches | DrawnOrder
 
 
-def only_loader(loaders: CombinedLoader, name: str) -> DataLoader[Any]:
+def only_loader(loaders: CombinedLoader, name: str, overfits: bool = False) -> DataLoader[Any]:
     """The loader of a training. Raises UserError for one whose order is not to be given, naming the curriculum."""
-    if isinstance(loaders.iterables, Mapping):
+    if overfits:
+        reason = "are the same batches in every epoch (trainer.overfit_batches)"
+    elif isinstance(loaders.iterables, Mapping):
         reason = f"come in several streams ({', '.join(map(str, loaders.iterables))})"
     elif len(loaders.flattened) > 1:
         reason = f"come from {len(loaders.flattened)} loaders"
@@ -77,8 +81,6 @@ def unordered(loader: object) -> str | None:
         return f"come from a {type(loader).__name__}"
     if isinstance(loader.dataset, IterableDataset):
         return f"are a stream, {type(loader.dataset).__name__}"
-    if isinstance(loader.sampler, FixedBatches):
-        return "are the same batches in every epoch (trainer.overfit_batches)"
     if isinstance(loader.sampler, ShardedBatches | DrawnOrder):
         return None
     if type(loader.sampler) not in REPLACED:

@@ -158,3 +158,11 @@ def begin_next_epoch(trainer: Trainer, loops: Mapping[str, Any]) -> None:
     progress = loops["fit_loop"]["epoch_progress"]["current"]
     if progress["ready"] == progress["started"] == progress["processed"]:
         trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def batches_over(fit_loop: Mapping[str, Any]) -> int:
+    """How many batches of its epoch a checkpoint has behind it; 0 at an epoch's end."""
+    epochs, batches = fit_loop["epoch_progress"]["current"], fit_loop["epoch_loop.batch_progress"]
+    is_within = epochs["started"] > epochs["processed"] and not batches["is_last_batch"]
+    over: int = batches["current"]["ready"]
+    return over if is_within else 0

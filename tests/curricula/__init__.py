@@ -1,0 +1,1 @@
+"""Curricula: what an epoch holds, what is observed, what is kept."""
