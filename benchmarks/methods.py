@@ -19,7 +19,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kd_lightning.runs.statistics import spread
+from kd_lightning.runs.collections.statistics import spread
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 SEEDS = range(3)

@@ -20,7 +20,7 @@ def main(config: DictConfig) -> None:
     from kd_lightning.terminal import say, show
 
     tested, stored, compared, checkpoint = evaluate(config)
-    show(metrics_table({"now": tested, "in summary.json": stored}, compared))
+    show(metrics_table([("now", tested), ("in summary.json", stored)], compared))
     say("checkpoint", checkpoint)
 
 

@@ -9,7 +9,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.system.files import write_text
 
 if TYPE_CHECKING:
-    from kd_lightning.runs.collection import Collection
+    from kd_lightning.runs.collections.collection import Collection
 
 SUFFIXES = {"html": "html", "csv": "csv", "markdown": "md"}
 
@@ -53,7 +53,7 @@ def report(paths: list[Path], formats: str, output: Path | None) -> list[Path]:
     is_file = output is not None and output.suffix.lstrip(".") in SUFFIXES.values()
     if is_file and len(names) > 1:
         raise UserError(f"--output={output}: is one file; give a folder for {formats}")
-    from kd_lightning.runs.reading import read
+    from kd_lightning.runs.collections.reading import read
 
     runs = read(paths)
     folder = output or (paths[0] if len(paths) == 1 else Path())

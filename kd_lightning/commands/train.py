@@ -6,7 +6,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd_lightning.cli.command import command, is_sweep_job
-from kd_lightning.columns import compared_by
 from kd_lightning.experiment.config import as_typed
 from kd_lightning.experiment.folder.run_folder import refuse_folders_of_ranks, run_folder
 from kd_lightning.runs.folder import goes_on, one_run_in, sweep_of
@@ -52,8 +51,8 @@ def main(config: DictConfig) -> float | None:
     show(comparison(summary))
     show(caption(summary))
     say("run", str(folder))
-    compared = compared_by(summary)
-    best: float | None = None if compared is None else summary["student"].get(compared.validation.name)
+    compared = summary.compared
+    best: float | None = None if compared is None else summary.result.record.get(compared.validation.name)
     return best
 
 

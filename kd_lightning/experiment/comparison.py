@@ -33,6 +33,9 @@ from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.figures.stored import write_figures
 from kd_lightning.reporting.pages.page import write_run_page
+from kd_lightning.runs.folder import write_summary
+from kd_lightning.runs.outcome import outcome_of
+from kd_lightning.runs.summary import Summary
 from kd_lightning.system.files import write_json
 from kd_lightning.tasks import Task
 from kd_lightning.terminal import say, warn
@@ -43,7 +46,7 @@ from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 
 
-def compare(experiment: Experiment, folder: Path, began: DictConfig) -> dict[str, Any]:
+def compare(experiment: Experiment, folder: Path, began: DictConfig) -> Summary:
     """Run an experiment in its folder; returns the summary, which is written there last.
 
     `began` is the config that the run began with, on other devices perhaps.
@@ -68,14 +71,13 @@ def compare(experiment: Experiment, folder: Path, began: DictConfig) -> dict[str
             teacher = measure_alone(config, module.teacher, data)
         compared = {"teacher": teacher, "scratch": scratch, "student": student}
         names = {"teacher": learned_from.name, "scratch": described.name, "student": described.name}
-        summary = summarise(config, data, module.task, module.objective, compared, names, selected)
-        if config.on_nonfinite == "skip":
-            summary["skipped_steps"] = module.finite.skipped
+        skipped = module.finite.skipped if config.on_nonfinite == "skip" else None
+        summary = summarise(config, data, module.task, module.objective, compared, names, selected, skipped)
         if done.trainer.is_global_zero:
             weights = folder / "student.safetensors"
             save_weights(student.network, weights, described.file_metadata(student.network))
             constants = module.task.constants(data)
-            log_results(done.trainer.loggers, "student", summary, {**student.arrays, **constants}, weights)
+            log_results(done.trainer.loggers, outcome_of(summary, {**student.arrays, **constants}, weights))
     if done.trainer.is_global_zero:
         tested = {role: network.arrays for role, network in compared.items() if network}
         write_files(folder, summary, module.task, constants, tested)
@@ -117,12 +119,12 @@ def measure_student(
 
 
 def write_files(
-    folder: Path, summary: dict[str, Any], task: Task, constants: Mapping[str, Any], arrays: Mapping[str, Arrays]
+    folder: Path, summary: Summary, task: Task, constants: Mapping[str, Any], arrays: Mapping[str, Arrays]
 ) -> None:
     """A finished run's files; the summary marks it as finished, and the page is made of them all."""
     write_json(folder / "environment.json", environment())
     write_evaluation(folder, constants, arrays)
     write_figures(folder, drawn(task, arrays, constants))
     write_checksums(folder)
-    write_json(folder / "summary.json", summary)
+    write_summary(folder, summary)
     write_run_page(folder)

@@ -1,6 +1,7 @@
 """Testing a finished run again, from its folder alone."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.figures.stored import write_figures
 from kd_lightning.reporting.pages.page import write_run_page
 from kd_lightning.runs.caution import part
-from kd_lightning.runs.folder import checkpoint_name, finished
-from kd_lightning.system.files import write_json
+from kd_lightning.runs.folder import checkpoint_name, finished, write_summary
+from kd_lightning.runs.summary import Summary
 from kd_lightning.system.records import Damaged, archive_is_damaged
-from kd_lightning.tracking.arrays import NAME, ROLES, arrays_of, read_arrays, write_arrays
+from kd_lightning.tracking.arrays import NAME, arrays_of, read_arrays, write_evaluation
 
 
 def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], Compared, str]:
@@ -42,12 +43,12 @@ def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], Compar
     summary = finished(folder)
     if summary is None:
         return tested, {}, module.task.compared(), checkpoint
-    stored = {name: value for name, value in summary["student"].items() if not name.endswith(VALIDATED)}
-    now, before = ({**metrics, "part": part(metrics, summary["data"])} for metrics in (tested, stored))
+    stored = {name: value for name, value in summary.result.record.items() if not name.endswith(VALIDATED)}
+    now, before = ({**metrics, "part": part(metrics, summary.data)} for metrics in (tested, stored))
     return now, before, module.task.compared(), checkpoint
 
 
-def test_run(folder: Path) -> dict[str, Any]:
+def test_run(folder: Path) -> Summary:
     """Test a finished run's student and write the result where a tested run has it; returns the summary.
 
     Rewrites summary.json, evaluation.npz and report.html, and reopens the run's loggers. Raises `UserError` where the
@@ -60,14 +61,13 @@ def test_run(folder: Path) -> dict[str, Any]:
     module, data = student_and_teacher(config, folder / "checkpoints" / f"{selected}.ckpt")
     weights = {name: student for name in ("last", "best") if (student := student_weights(folder, name)) is not None}
     metrics, arrays = test_student(one_device(config, {}), module, data, weights, selected)
-    summary["student"] |= metrics
-    summary["data"]["tested"] = True
-    roles = read_arrays(folder / NAME)
-    roles |= {f"student_{name}": array for name, array in arrays.items()}
-    write_arrays(folder / NAME, roles)
-    constants = module.task.constants(data)
-    write_figures(folder, drawn(module.task, {role: arrays_of(role, roles) for role in ROLES}, constants))
-    write_json(folder / "summary.json", summary)
+    summary = replace(summary, data=summary.data | {"tested": True})
+    summary = summary.with_records({summary.result.name: summary.result.record | metrics})
+    constants, found = module.task.constants(data), read_arrays(folder / NAME)
+    tested = {name: arrays_of(name, found) for name in summary.plan.networks} | {summary.result.name: arrays}
+    write_evaluation(folder, constants, tested)
+    write_figures(folder, drawn(module.task, tested, constants))
+    write_summary(folder, summary)
     write_run_page(folder)
     log_later(config, folder, summary, {**arrays, **constants})
     return summary

@@ -1,7 +1,6 @@
 """A run in its folder: begun, taken up again, or found finished."""
 
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -11,10 +10,11 @@ from kd_lightning.experiment.folder.resume import finished, same_config
 from kd_lightning.experiment.folder.stored_config import is_stored, save_config
 from kd_lightning.reporting.pages.page import NAME as PAGE
 from kd_lightning.reporting.pages.page import write_run_page
+from kd_lightning.runs.summary import Summary
 from kd_lightning.system.files import set_aside_folder
 
 
-def run(experiment: Experiment, folder: Path) -> dict[str, Any]:
+def run(experiment: Experiment, folder: Path) -> Summary:
     """The summary of an experiment's run; raises `UserError` if the folder holds a run of another config."""
     began = same_config(experiment.config, folder, experiment.data.batch_size)
     summary = finished(folder)

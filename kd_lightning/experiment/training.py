@@ -176,7 +176,7 @@ def fit(
     if config.channels_last:
         use_channels_last(module, example_input(data))
     callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config, folder, of_teacher)]
-    trainer = make_trainer(config, callbacks, of_this_training(make_loggers(config, logs), role))
+    trainer = make_trainer(config, callbacks, of_this_training(make_loggers(config, logs), role == "student"))
     launch_with_peers(trainer)
     last = usable(folder / "checkpoints")
     if last is not None:

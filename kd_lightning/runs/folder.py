@@ -5,35 +5,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from kd_lightning.errors import UserError
-from kd_lightning.system.files import remove_unfinished
+from kd_lightning.runs.summary import SHAPE, Summary, summary_from
+from kd_lightning.system.files import remove_unfinished, write_json
 from kd_lightning.system.locks import Busy, take
-from kd_lightning.system.records import NONE, NUMBER, Each, archive_is_damaged, read_record, sound_record, warn_once
+from kd_lightning.system.records import archive_is_damaged, read_record, sound_record, warn_once
 from kd_lightning.terminal import is_first_rank
 
 # What stands beside a sweep's jobs: Hydra's config, what was planned, what came out.
 RECORD_OF_A_SWEEP, PLANNED, SELECTION = "multirun.yaml", "planned.json", "sweep.json"
 STATUS_OF_A_JOB = "status.json"
 SUMMARY = "summary.json"
-NETWORK = Each((*NUMBER, NONE), {"model": str})
-OF_A_RUN = {
-    "data": {
-        "name": str,
-        "images": Each((int, NONE)),
-        "validates_on": str,
-        "selected_checkpoint": str,
-        "tested": bool,
-    },
-    "seed": int,
-    "teacher": (NETWORK, NONE),
-    "scratch": (NETWORK, NONE),
-    "student": NETWORK,
-    "objective": Each({"loss": str, "weight": NUMBER}),
-    "time": Each(NUMBER, {"fit_s": NUMBER, "images_per_s": NUMBER}),
-    "memory": Each((*NUMBER, NONE)),
-}
+INITIALIZATION = "initialization"  # the folder of the training before the training
 ORPHANED = 7.0  # seconds: data loader workers of a run that was killed hold its lock for 5
 RUNNING = ".running"  # a lock; while it is there no other process removes the folder
 
@@ -76,20 +60,25 @@ def one_run_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
+def finished(folder: Path) -> Summary | None:
     """The summary of a run that is complete, or None, and with a warning where what it measured has to be made anew."""
-    found: dict[str, Any] | None = sound_record(folder / SUMMARY, OF_A_RUN, "it is made anew")
+    found = sound_record(folder / SUMMARY, SHAPE, "it is made anew")
     arrays = folder / "evaluation.npz"
     if found is not None and archive_is_damaged(arrays) and (folder / "checkpoints" / "last.ckpt").exists():
         warn_once(f"{arrays}: is damaged, or not there; it is made anew")
         return None
-    return found
+    return None if found is None else summary_from(found)
 
 
-def read_summary(folder: Path) -> dict[str, Any] | None:
+def read_summary(folder: Path) -> Summary | None:
     """The summary of a run that is complete, or None. Raises `Damaged` with the remedy."""
-    found: dict[str, Any] | None = read_record(folder / SUMMARY, OF_A_RUN, remedy=f"to make it anew, {goes_on(folder)}")
-    return found
+    found = read_record(folder / SUMMARY, SHAPE, remedy=f"to make it anew, {goes_on(folder)}")
+    return None if found is None else summary_from(found)
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """In one rename: it marks the run as finished."""
+    write_json(folder / SUMMARY, summary.as_values())
 
 
 def checkpoint_name(wanted: str | None, folder: Path) -> str:
@@ -100,7 +89,7 @@ def checkpoint_name(wanted: str | None, folder: Path) -> str:
     if wanted not in (None, "best", "last"):
         raise UserError(f"checkpoint={wanted}: must be best, last or null")
     summary = read_summary(folder)
-    name = wanted or (summary["data"]["selected_checkpoint"] if summary else "last")
+    name = wanted or (summary.data["selected_checkpoint"] if summary else "last")
     if not (folder / "checkpoints" / f"{name}.ckpt").exists():
         raise UserError(f"run={folder}: has no checkpoints/{name}.ckpt; let kd-train finish in this folder first")
     return name

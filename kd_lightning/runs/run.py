@@ -10,20 +10,22 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from kd_lightning.columns import Compared, compared_by
+from kd_lightning.columns import Compared
 from kd_lightning.errors import UserError
 from kd_lightning.runs.caution import with_parts
 from kd_lightning.runs.config import AS_COMPOSED, OVERRIDES, stored_values
-from kd_lightning.runs.folder import STATUS_OF_A_JOB, SUMMARY, goes_on, read_summary
+from kd_lightning.runs.folder import INITIALIZATION, STATUS_OF_A_JOB, SUMMARY, goes_on, read_summary
 from kd_lightning.runs.overrides import unquoted
 from kd_lightning.runs.status import FINISHED, read_status
+from kd_lightning.runs.summary import Network, Summary
 from kd_lightning.runs.values import legible
 from kd_lightning.system.records import Damaged, sound_record, warn_of_absent, warn_once
 from kd_lightning.tracking.arrays import NAME as EVALUATION
-from kd_lightning.tracking.arrays import sound_arrays
+from kd_lightning.tracking.arrays import arrays_of, sound_arrays
 from kd_lightning.tracking.metrics_rows import NAME as METRICS
 from kd_lightning.tracking.metrics_rows import checked_rows, read_rows
 
+VALIDATION = "val"  # before the names of its metrics where they are logged
 UNFINISHED, MISSING, DAMAGED = "unfinished", "not begun", "damaged"
 
 
@@ -38,14 +40,14 @@ class Run:
     name: str
     status: str
     overrides: Mapping[str, str]
-    summary: dict[str, Any] | None = None
+    summary: Summary | None = None
     error: str | None = None
     seconds: float | None = None
 
     @property
     def seed(self) -> str:
         """The seed of its summary, else what its command line gave for it, else the one that conf/train.yaml sets."""
-        return str(self.summary["seed"] if self.summary else self.overrides.get("seed", 0))
+        return str(self.summary.seed if self.summary else self.overrides.get("seed", 0))
 
     def value(self, key: str) -> str:
         """What it was given for a key: on the command line, else by its config; nothing where it is not there."""
@@ -65,27 +67,62 @@ class Run:
             warn_once(f"{error}; of what it was given, the command line alone is shown")
             return {}
 
-    def metric(self, role: str, name: str) -> float | None:
-        """A number of the summary; None where the run has none."""
-        network = (self.summary or {}).get(role) or {}
-        value: float | None = network.get(name)
+    @property
+    def networks(self) -> list[Network]:
+        """In the order of tables; none where it has not finished."""
+        return [] if self.summary is None else self.summary.networks
+
+    def metric(self, network: str | None, name: str) -> float | None:
+        """A number of a network; None where the run has none."""
+        records: Mapping[str, Any] = {} if self.summary is None else self.summary.records
+        value: float | None = (records.get(network or "") or {}).get(name)
         return value
+
+    def is_about(self, network: Network) -> bool:
+        return self.summary is not None and self.summary.plan.result == network.name
+
+    def reached(self, name: str) -> float | None:
+        """A number of the network that the run is about."""
+        return None if self.summary is None else self.metric(self.summary.plan.result, name)
+
+    def compared_with(self, name: str) -> float | None:
+        """The same number of the network that it is compared with."""
+        return None if self.summary is None else self.metric(self.summary.plan.baseline, name)
 
     @cached_property
     def compared(self) -> Compared | None:
         """What its networks are compared by; None where it has not finished, or its summary does not tell."""
-        return compared_by(self.summary)
+        return None if self.summary is None else self.summary.compared
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """The student's metrics.csv with epoch and step; empty where there is none."""
+        """The metrics.csv of the training that the run is about, with epoch and step; empty where there is none."""
         return self.curves_of("")
 
-    def curves_of(self, role: str) -> pd.DataFrame:
-        """The same of another network, where this run trained it."""
-        name = f"{role}/{METRICS}".lstrip("/")
+    def curves_of(self, trained: str) -> pd.DataFrame:
+        """The same of what this run trained apart, by the name of its folder."""
+        name = f"{trained}/{METRICS}".lstrip("/")
         rows = read_rows(self.folder / name) if self.summary is None else checked_rows(self.folder, name)
         return pd.DataFrame(rows).apply(pd.to_numeric, errors="coerce")
+
+    @property
+    def trained_apart(self) -> list[str]:
+        """The folders of what this run trained apart: networks by their names, and members of ensembles."""
+        found = [path.parent.name for path in self.folder.glob(f"*/{METRICS}")]
+        return sorted(name for name in found if name != INITIALIZATION)
+
+    def validated(self, network: str | None = None) -> tuple[pd.DataFrame, str]:
+        """The rows that hold what validation measured of a network, and what stands before a metric's name there.
+
+        A network that was trained apart has rows of its own, one of several learners its name before its metrics. For
+        None it is the network that the run is about.
+        """
+        about = None if self.summary is None else self.summary.plan.result
+        name = network or about
+        of_the_learner = f"{VALIDATION}/{name}/"
+        if any(column.startswith(of_the_learner) for column in self.curves.columns):
+            return self.curves, of_the_learner
+        return (self.curves if name == about else self.curves_of(str(name))), f"{VALIDATION}/"
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -94,6 +131,10 @@ class Run:
         if self.summary is not None:
             warn_of_absent(self.folder / EVALUATION, consequence)
         return sound_arrays(self.folder / EVALUATION, consequence)
+
+    def arrays_of(self, network: str) -> dict[str, np.ndarray]:
+        """Those of one network, by their names without its own."""
+        return arrays_of(network, self.arrays)
 
 
 def read_run(folder: Path, name: str | None = None) -> Run:

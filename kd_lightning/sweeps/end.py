@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kd_lightning.columns import Column, Measure, compared_by
+from kd_lightning.columns import Column, Measure
 from kd_lightning.errors import UserError
-from kd_lightning.runs.caution import part, teacher_warning
+from kd_lightning.runs.caution import part, teacher_warnings
+from kd_lightning.runs.collections.statistics import spread
 from kd_lightning.runs.folder import finished
-from kd_lightning.runs.statistics import spread
 from kd_lightning.runs.status import FAILED, FINISHED, read_statuses, text
 from kd_lightning.sweeps.job import LOG, output_to
 from kd_lightning.sweeps.plan import Plan
@@ -51,7 +51,7 @@ def test_selected(folder: Path, selected: Configuration) -> bool:
     done = True
     for name in selected.finished:
         found = finished(folder / name)
-        if found is not None and not found["data"]["tested"]:
+        if found is not None and not found.data["tested"]:
             try:
                 with output_to(folder / name / LOG):
                     test_run(folder / name)
@@ -67,9 +67,12 @@ def table(folder: Path, configurations: list[Configuration], selected: Configura
     Beside it what else the task has in the tables of sweeps.
     """
     summaries = {name: finished(folder / name) for one in configurations[:SHOWN] for name in one.finished}
-    told = {found for summary in summaries.values() if (found := compared_by(summary)) is not None}
+    known = [summary for summary in summaries.values() if summary is not None]
+    told = {found for summary in known if (found := summary.compared) is not None}
     compared = told.pop() if len(told) == 1 else None
-    title = "the student" if compared is None else f"{compared.selects_on.title} of the student"
+    roles = {summary.result.role.value for summary in known}
+    of = f"the {roles.pop() if len(roles) == 1 else 'network'}"
+    title = of if compared is None else f"{compared.selects_on.title} of {of}"
     measures = [] if compared is None else compared.measures()
     result = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
     result.add_column("configuration", overflow="fold")
@@ -77,7 +80,7 @@ def table(folder: Path, configurations: list[Configuration], selected: Configura
         result.add_column(name, justify="right")
     result.add_column("")
     for one in configurations[:SHOWN]:
-        networks = [summary["student"] for name in one.finished if (summary := summaries[name]) is not None]
+        networks = [summary.result.record for name in one.finished if (summary := summaries[name]) is not None]
         seen = f"{len(one.finished)}" + (f" of {len(one.jobs)}" if len(one.finished) < len(one.jobs) else "")
         values = (seen, *(mean_text(of_all(measure, networks), measure.column) for measure in measures))
         mark, style = ("selected", "bold") if one is selected else ("", None)
@@ -89,10 +92,10 @@ def cautions(folder: Path, shown: Configuration | None) -> list[str]:
     """What a reader of the table has to know: on how much a configuration was measured, and of what teacher."""
     found = [finished(folder / name) for name in (shown.finished if shown else ())]
     summaries = [summary for summary in found if summary is not None]
-    measured = [(part(one["student"], one["data"], end), title) for one in summaries for end, title in MEASURED.items()]
+    measured = [(part(one.result.record, one.data, end), title) for one in summaries for end, title in MEASURED.items()]
     lines = [f"Only the {images} {title} images were measured." for images, title in measured if images]
-    warnings = [teacher_warning(one) for one in summaries]
-    return [*dict.fromkeys(line for line in (*lines, *warnings) if line)]
+    warnings = [line for one in summaries for line in teacher_warnings(one)]
+    return [*dict.fromkeys((*lines, *warnings))]
 
 
 def of_all(measure: Measure, networks: list[dict[str, Any]]) -> list[float]:

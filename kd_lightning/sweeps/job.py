@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -22,6 +21,7 @@ from kd_lightning.experiment.run import run
 from kd_lightning.experiment.task import make_task
 from kd_lightning.runs.folder import finished, one_run_in
 from kd_lightning.runs.status import FAILED, FINISHED, RUNNING, Status, read_status
+from kd_lightning.runs.summary import Summary
 from kd_lightning.sweeps.devices import one_device
 from kd_lightning.sweeps.guard import job_lock
 from kd_lightning.sweeps.plan import searches
@@ -66,14 +66,14 @@ def job_in(folder: Path, config: DictConfig) -> float:
             replace(status, status=FAILED, error=describe(error), column=column, ended=ended).write(folder)
             return score(None, column)
     column = selects_on(config)
-    validation = None if column is None else summary["student"][Measure(column, validated=True).name]
+    validation = None if column is None else summary.result.record[Measure(column, validated=True).name]
     ended = started + time.monotonic() - began
     replace(status, status=FINISHED, validation=validation, column=column, ended=ended).write(folder)
     return score(validation, column)
 
 
-def run_job(config: DictConfig, folder: Path) -> dict[str, Any]:
-    """The job's run; the student is not tested where the sweep selects on validation data."""
+def run_job(config: DictConfig, folder: Path) -> Summary:
+    """The job's run; its result is not tested where the sweep selects on validation data."""
     show_no_bar(config)
     experiment = check(config)
     config.test = config.test and experiment.data.validates_on != "validation"

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -17,6 +16,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import as_typed
 from kd_lightning.experiment.folder.resume import finished
 from kd_lightning.runs.overrides import quoted
+from kd_lightning.runs.summary import Summary
 
 # Names the launchers' own processes to Lightning, which would take the job for one of them.
 OF_THE_LAUNCHER = ("SLURM_NTASKS", "SLURM_JOB_NAME")
@@ -34,7 +34,7 @@ def number_of_ranks(config: DictConfig) -> int:
     return int(trainer.world_size)
 
 
-def run_in_own_process(config: DictConfig, folder: Path) -> dict[str, Any]:
+def run_in_own_process(config: DictConfig, folder: Path) -> Summary:
     """Run a job by the plain command line of a single run, its output behind log.txt; returns its summary.
 
     Raises `ProcessError` if it fails.

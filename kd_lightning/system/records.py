@@ -34,6 +34,14 @@ class Each:
     known: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Then:
+    """A shape, and what follows from a value of it: the further shape that `further` makes of the value."""
+
+    shape: Any
+    further: Callable[[Any], Any]
+
+
 def sealed_json(text: str) -> str:
     """JSON with a last line that holds its checksum in blanks: a key would be one of its own to other readers."""
     bits = f"{zlib.crc32(text.encode()):032b}"
@@ -146,12 +154,16 @@ def warn_once(text: str) -> None:
 def fault(value: Any, shape: Any, key: str = "") -> str | None:
     """What of plain values is not of a shape; None where all is.
 
-    A shape is a type, a tuple of shapes of which one fits, a list with the shape of each entry, a mapping with the
-    shapes of keys that have to be there, or an `Each`.
+    A shape is a type, a tuple of shapes of which one fits, a set of texts of which it is one, a list with the shape of
+    each entry, a mapping with the shapes of keys that have to be there, an `Each`, or a `Then`.
     """
+    if isinstance(shape, Then):
+        return fault(value, shape.shape, key) or fault(value, shape.further(value), key)
     if isinstance(shape, tuple):
         faults = [fault(value, one, key) for one in shape]
         return None if None in faults else faults[0]
+    if isinstance(shape, frozenset):
+        return None if isinstance(value, str) and value in shape else f"{key or 'it'} is {value!r:.40}"
     if isinstance(shape, type):
         return None if isinstance(value, shape) else f"{key or 'it'} is {value!r:.40}"
     if isinstance(shape, list):

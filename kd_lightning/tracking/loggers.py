@@ -11,9 +11,9 @@ from kd_lightning.tracking.tensorboard import logger as tensorboard
 from kd_lightning.tracking.wandb.logger import TrainingWandbLogger, is_of_an_agent
 
 
-def of_this_training(loggers: Sequence[Logger], role: str) -> list[Logger]:
-    """All but Weights & Biases where its agent wants one run of this process: the student's."""
-    left_out = role != "student" and is_of_an_agent()
+def of_this_training(loggers: Sequence[Logger], is_of_the_run: bool) -> list[Logger]:
+    """All but Weights & Biases where its agent wants one run of this process: that of the training it is about."""
+    left_out = not is_of_the_run and is_of_an_agent()
     return [logger for logger in loggers if not (left_out and isinstance(logger, WandbLogger))]
 
 

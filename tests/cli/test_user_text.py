@@ -17,7 +17,7 @@ from kd_lightning.reporting.pages.page import render
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.reporting.pages.sweep_page import sweep_page
 from kd_lightning.reporting.tables.export import as_markdown
-from kd_lightning.runs.reading import read
+from kd_lightning.runs.collections.reading import read
 from kd_lightning.terminal import say
 from kd_lightning.tracking.confusions import Confusions
 from kd_lightning.tracking.markdown import as_text as in_markdown

@@ -13,7 +13,7 @@ from kd_lightning.reporting.figures.style import in_thousands, logarithmic
 from kd_lightning.reporting.pages.content import Table
 from kd_lightning.reporting.pages.sweep_page import sweep_page
 from kd_lightning.reporting.tables.by_data import by_data
-from kd_lightning.runs.reading import read
+from kd_lightning.runs.collections.reading import read
 from kd_lightning.tracking.environment import git_state
 from tests.conftest import Command
 

@@ -3,15 +3,15 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kd_lightning.reporting.pages.run_page import run_page
-from kd_lightning.runs.caution import teacher_warning
-from kd_lightning.runs.reading import read
-from kd_lightning.tasks import Classification
+from kd_lightning.runs.caution import teacher_warnings
+from kd_lightning.runs.collections.reading import read
+from kd_lightning.runs.summary import Role
 from tests.conftest import Command
+from tests.runs.summaries import distilled, summary_of
 from tests.sweeps.test_sweep import FOLDER, SMALL
 
 QUICK = (*SMALL, "teacher.weights=null", "scratch=false", "data.eval_batch_size=64")
@@ -68,21 +68,23 @@ def test_a_sweep_on_a_part_says_so(command: Command) -> None:
     assert "test top-1, first 64 of 898 images" in Path("sweep/report.html").read_text()
 
 
-def summary(teacher: float, alone: float | None, images: int = 1000) -> dict[str, Any]:
-    data = {"images": {"test": images, "val": 0}, "task": Classification(10).compared().as_record()}
-    scratch = None if alone is None else {"top1": alone}
-    return {"data": data, "teacher": {"top1": teacher}, "scratch": scratch, "student": {"top1": 0.9}}
+def warnings(teacher: float | None, alone: float | None, images: int = 1000) -> list[str]:
+    records = [None if value is None else {"top1": value} for value in (teacher, alone)]
+    return teacher_warnings(distilled(*records, {"top1": 0.9}, data={"images": {"test": images, "val": 0}}))
 
 
 def test_a_teacher_that_cannot_teach_is_told() -> None:
-    assert teacher_warning(summary(0.9, 0.8)) is None
-    assert teacher_warning(summary(0.9, None)) is None
-    worse = teacher_warning(summary(0.7, 0.8))
-    assert worse == "The teacher is worse than the student alone: 70.00 and 80.00 % top-1."
+    assert warnings(0.9, 0.8) == []
+    assert warnings(0.9, None) == []
+    worse = "The teacher is worse than the student alone: 70.00 and 80.00 % top-1."
+    assert warnings(0.7, 0.8) == [worse]
     chance = "The teacher is at chance: 11.00 % top-1, and guessing gives 10.00 %."
-    assert teacher_warning(summary(0.11, None)) == chance
-    assert teacher_warning(summary(0.11, None, images=100_000)) is None, "of so many images it is more than chance"
-    assert teacher_warning({**summary(0.9, 0.8), "teacher": None}) is None
+    assert warnings(0.11, None) == [chance]
+    assert warnings(0.11, None, images=100_000) == [], "of so many images it is more than chance"
+    assert warnings(None, 0.8) == []
+    records = {"big": {"top1": 0.11}, "small": {"top1": 0.7}, "alone": {"top1": 0.8}}
+    roles = {"big": Role.TEACHER, "small": Role.TEACHER, "alone": Role.BASELINE}
+    assert teacher_warnings(summary_of(records, roles, "alone", "alone")) == [chance, worse], "each, whatever its name"
 
 
 def test_a_profile_is_printed_and_written(command: Command) -> None:

@@ -1,30 +1,26 @@
 """How runs become configurations, and what the page says of them."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kd_lightning.reporting.pages.sweep_page import configurations_text, selection
 from kd_lightning.reporting.tables.page_tables import comparison
-from kd_lightning.runs.collection import Collection
-from kd_lightning.runs.reading import read
+from kd_lightning.runs.collections.collection import Collection
+from kd_lightning.runs.collections.reading import read
+from kd_lightning.runs.collections.statistics import paired
 from kd_lightning.runs.run import Run
-from kd_lightning.runs.statistics import paired
 from kd_lightning.runs.status import FINISHED
-from kd_lightning.tasks import Classification
+from tests.runs.summaries import distilled
 
 Row = tuple[str, int, float, float]
 
 
-def run(number: int, row: Row, tested: bool = False) -> Run:
+def run(number: int, row: Row, tested: bool = False, model: str = "net") -> Run:
     """A finished run with an alpha, a seed, and the accuracies of the student and of the student alone."""
     alpha, seed, student, alone = row
-    data = {"name": "data", "task": Classification(10).compared().as_record()}
-    students = {"student": {"top1_validation": student}, "scratch": {"top1_validation": alone}}
-    summary: dict[str, Any] = {"data": data, "seed": seed, **students}
-    if tested:
-        summary["student"]["top1"] = student
+    reached = {"top1_validation": student} | ({"top1": student} if tested else {})
+    summary = distilled(None, {"top1_validation": alone}, reached | {"model": model}, seed=seed)
     overrides = {"alpha": alpha, "seed": str(seed)}
     return Run(Path(str(number)), str(number), FINISHED, overrides, summary)
 
@@ -38,7 +34,7 @@ def test_a_second_run_of_a_seed_is_no_second_witness(sweep: Path) -> None:
     once = (("0.1", 0, 0.90, 0.85), ("0.1", 1, 0.94, 0.90), ("0.5", 0, 0.95, 0.85))
     twice = collection(*once, *once)
     first, second = twice.configurations
-    assert first.values("student", "top1_validation") == [0.90, 0.94]
+    assert first.reached("top1_validation") == [0.90, 0.94]
     found = paired(first.pairs("top1_validation"))
     assert found is not None
     assert found.difference.n == 2
@@ -60,9 +56,6 @@ def test_it_says_which_students_were_tested(tested: tuple[int, ...], words: str)
 
 
 def test_runs_of_several_models_are_named() -> None:
-    runs = [run(number, ("0.1", 0, 0.9, 0.8)) for number in (0, 1)]
-    for number, each in enumerate(runs):
-        assert each.summary is not None
-        each.summary["student"]["model"] = f"net_{number}"
+    runs = [run(number, ("0.1", 0, 0.9, 0.8), model=f"net_{number}") for number in (0, 1)]
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in comparison(runs).rows}
     assert rows["model"] == ["", "net_0, net_1"]

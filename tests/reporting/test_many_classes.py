@@ -24,7 +24,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.storage.answers import KeptAnswers
 from kd_lightning.reporting.pages.content import Content, Table
 from kd_lightning.reporting.pages.run_page import run_page
-from kd_lightning.runs.reading import read
+from kd_lightning.runs.collections.reading import read
 from kd_lightning.store.records import RecordFile
 from kd_lightning.tasks import Classification
 from kd_lightning.tasks.metrics import Agreement, ExpectedCalibrationError

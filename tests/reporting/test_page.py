@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kd_lightning.reporting.pages.page import page as render
-from kd_lightning.runs.reading import read
+from kd_lightning.runs.collections.reading import read
 from tests.reporting.test_report import interrupted, selected_run
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -117,7 +117,7 @@ def test_the_heat_map_shows_any_two_parameters(laptop: tuple[Any, list[str]], sw
     means = {
         tuple(one.choices.values()): 100 * sum(values) / len(values)
         for one in read([sweep]).configurations
-        if (values := one.values("student", "top1_validation"))
+        if (values := one.reached("top1_validation"))
     }
     controls = opened.locator("#heat-map .choices")
     controls.locator("select[name='loss.ce.weight']").select_option("0.1")
@@ -142,7 +142,7 @@ def test_the_selected_configuration_stands_out_beside_its_test_result(
     assert selected is not None
     cards = opened.locator(".cards").inner_text()
     for metric in ("top1_validation", "top1"):
-        values = selected.values("student", metric)
+        values = selected.reached(metric)
         assert f"{100 * sum(values) / len(values):.2f} %" in cards
     assert "only those of this configuration were tested" in opened.locator("#comparison").inner_text()
     assert opened.locator("#runs tr.marked").count() == 2

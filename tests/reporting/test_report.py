@@ -17,7 +17,7 @@ from kd_lightning.reporting.figures.heatmap import heat_map
 from kd_lightning.reporting.pages.content import Table
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.reporting.pages.sweep_page import sweep_page
-from kd_lightning.runs.reading import read
+from kd_lightning.runs.collections.reading import read
 from tests.conftest import Command
 from tests.experiment.test_train import SHORT, summary
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kd_lightning.runs.statistics import paired, spread
+from kd_lightning.runs.collections.statistics import paired, spread
 
 VALUES = [0.91, 0.934, 0.928, 0.941]
 OTHERS = [0.90, 0.921, 0.93, 0.92]

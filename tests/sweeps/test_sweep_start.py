@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kd_lightning.runs.reading import read
+from kd_lightning.runs.collections.reading import read
 from tests.conftest import Command
 from tests.sweeps.test_sweep import ALONE, FOLDER, SMALL
 

@@ -13,7 +13,7 @@ import torch
 
 from kd_lightning.reporting.pages.content import Table
 from kd_lightning.reporting.pages.sweep_page import sweep_page
-from kd_lightning.runs.reading import read
+from kd_lightning.runs.collections.reading import read
 from tests.additions.addition import HERE
 from tests.conftest import Command
 

@@ -28,6 +28,7 @@ from kd_lightning.runs.status import FINISHED
 from kd_lightning.tasks import Classification, Column, Regression, Task
 from tests.additions.addition import HERE
 from tests.conftest import Command
+from tests.runs.summaries import distilled
 
 QUICK = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "scratch=false", "teacher.model=digits_cnn_4")
 
@@ -224,9 +225,9 @@ def test_a_task_whose_figures_fail_leaves_the_run_whole(command: Command, ordina
 def test_a_page_says_how_much_networks_agree_as_the_task_measures_it(tmp_path: Path, task: Task, words: str) -> None:
     compared = task.compared()
     network = {"model": "net", compared.test.name: 0.25, "params": 10}
-    summary = {"data": {"task": compared.as_record()}, "teacher": network, "student": network | {"agreement": 0.5}}
-    run = Run(tmp_path, "run", FINISHED, {}, summary | {"scratch": network | {compared.test.name: 0.5}})
-    found = {card.label: card for card in cards(run)}
+    alone = network | {compared.test.name: 0.5}
+    summary = distilled(network, alone, network | {"agreement": 0.5}, data={"task": compared.as_record()})
+    found = {card.label: card for card in cards(Run(tmp_path, "run", FINISHED, {}, summary), summary)}
     label = compared.selects_on.label
     assert words in found[f"teacher, test {label}"].note
     gain = found["gain over the student alone"].value

@@ -115,7 +115,7 @@ def test_a_run_may_leave_the_test_set_alone_and_be_tested_later(command: Command
     assert "student_confusions" not in (run / "metrics.csv").read_text()
     assert "test/top1" not in (run / "metrics.csv").read_text()
     assert "was not tested" in held.output
-    after = run_test(run)
+    after = run_test(run).as_values()
     assert after == json.loads((run / "summary.json").read_text())
     assert after["data"]["tested"] is True
     expected = summary(finished)["student"]

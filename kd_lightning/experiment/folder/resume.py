@@ -15,10 +15,8 @@ from kd_lightning.experiment.ranks.shares import DEVICES, as_it_began, shares_of
 from kd_lightning.experiment.storage.networks import SHAPELESS
 from kd_lightning.experiment.training import make_trainer
 from kd_lightning.runs.config import RESOLVED, stored_values
-from kd_lightning.runs.folder import finished
+from kd_lightning.runs.folder import INITIALIZATION, finished
 from kd_lightning.system.records import Damaged, Each, damaged, fault, warn_once
-
-INITIALIZATION = "initialization"  # the folder of the training before the training
 
 # What may differ when a run is taken up again: where it runs, what it shows and what it measures. What the user's own
 # keys decide stands where they are referred to.

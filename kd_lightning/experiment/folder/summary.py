@@ -1,6 +1,6 @@
 """summary.json: what came out of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,7 @@ from kd_lightning.experiment.testing import TestedNetwork, costs
 from kd_lightning.losses.sample_weights import named
 from kd_lightning.models.profile import Profile
 from kd_lightning.objective import Objective
+from kd_lightning.runs.summary import Part, PlanRecord, Role, Summary
 from kd_lightning.schedules.progress import END
 from kd_lightning.tasks import Task
 from kd_lightning.term import Term
@@ -27,22 +28,36 @@ def summarise(
     networks: Mapping[str, TestedNetwork | None],
     names: Mapping[str, str],
     selected: str,
-) -> dict[str, Any]:
-    """A run's summary in plain values; `networks` and `names` are by role, `selected` is the student's checkpoint."""
+    skipped_steps: int | None,
+) -> Summary:
+    """A run's summary; `networks` and `names` are by name, `selected` is the student's checkpoint."""
     student = networks["student"]
     assert student is not None
-    cost = costs({role: tested for role, tested in networks.items() if tested is not None}, data)
-    return {
-        "data": {**data_record(data, task, selected, config.test), **curriculum_record(config)},
-        "seed": config.seed,
-        **{
-            role: None if tested is None else network_record(names[role], cost[role], tested)
-            for role, tested in networks.items()
-        },
-        "objective": objective_record(objective),
-        "time": student.time,
-        "memory": peak_memory(),
+    there = {name: tested for name, tested in networks.items() if tested is not None}
+    cost = costs(there, data)
+    found = {name: network_record(names[name], cost[name], tested) for name, tested in there.items()}
+    return Summary(
+        {**data_record(data, task, selected, config.test), **curriculum_record(config)},
+        config.seed,
+        plan_record(there),
+        {name: found.get(name) for name in networks},
+        objective_record(objective),
+        student.time,
+        peak_memory(),
+        skipped_steps,
+    )
+
+
+def plan_record(there: Container[str]) -> PlanRecord:
+    """Distillation: a teacher, a student alone, a distilled student, as far as they are there."""
+    student = "distilled student" if "teacher" in there else "student"
+    parts = {
+        "teacher": Part("teacher", Role.TEACHER),
+        "scratch": Part("student alone", Role.BASELINE),
+        "student": Part(student, Role.STUDENT),
     }
+    networks = {name: part for name, part in parts.items() if name in there}
+    return PlanRecord("distillation", "student", "scratch" if "scratch" in there else None, networks)
 
 
 def data_record(data: DataModule, task: Task, selected: str, tested: bool) -> dict[str, Any]:

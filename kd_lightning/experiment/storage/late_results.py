@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
 
 from kd_lightning.experiment.training import make_loggers
+from kd_lightning.runs.outcome import outcome_of
+from kd_lightning.runs.summary import Summary
 from kd_lightning.tracking.loggers import resumed
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
@@ -16,12 +17,12 @@ from kd_lightning.tracking.wandb.logger import one_wandb_run
 def log_later(
     config: DictConfig,
     folder: Path,
-    summary: Mapping[str, Any],
+    summary: Summary,
     arrays: Mapping[str, np.ndarray],
 ) -> None:
     """Show the summary of a finished run where the run was logged, in the same Weights & Biases run."""
     with one_wandb_run():
         loggers = resumed(make_loggers(config, folder), folder)
-        log_results(loggers, "student", summary, arrays)
+        log_results(loggers, outcome_of(summary, arrays))
         for logger in loggers:
             logger.finalize("success")

@@ -39,6 +39,7 @@ from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, NUMBER, Each, damaged, sound_record
 from kd_lightning.terminal import is_first_rank, say, warn
 from kd_lightning.tracking.arrays import NAME, sound_arrays, write_arrays
+from kd_lightning.tracking.outcome import outcome_alone
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 
@@ -219,7 +220,7 @@ def train(
             save_weights(module.student, folder / WEIGHTS, network.file_metadata(module.student))
             write_arrays(folder / NAME, arrays)
             write_json(folder / RECORD, record_of(metrics, done.time, key_values, config))
-            log_results(done.trainer.loggers, role, metrics, {**arrays, **module.task.constants(data)})
+            log_results(done.trainer.loggers, outcome_alone(metrics, {**arrays, **module.task.constants(data)}))
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return trained
 

@@ -1,13 +1,24 @@
 """Curves over a training."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from kd_lightning.columns import NAME, RESERVED, VALIDATED, Column
-from kd_lightning.reporting.figures.style import COLOURS, OTHERS, TITLES, Figure, as_text, axis, epochs, figure, panels
-from kd_lightning.runs.collection import Collection
-from kd_lightning.runs.run import Run
+from kd_lightning.reporting.figures.style import (
+    BLUE,
+    GREY,
+    OTHERS,
+    Figure,
+    as_text,
+    axis,
+    colours,
+    epochs,
+    figure,
+    panels,
+)
+from kd_lightning.runs.collections.collection import Collection
+from kd_lightning.runs.run import VALIDATION, Run
 
 FURTHER = ("loss", "gradient_norm", "images_per_s", "memory_gib")  # logged while training, beside the terms
 
@@ -40,7 +51,7 @@ def loss_terms(run: Run) -> Figure | None:
             data.append(line | {"xaxis": f"x{axes}", "yaxis": f"y{axes}", "legendgroup": name, "showlegend": not axes})
     steps, values = series(run.curves, "train/loss")
     total = {"type": "scatter", "mode": drawn(steps), "x": steps, "y": values, "name": "total loss", "xaxis": "x2"}
-    data.append(total | {"yaxis": "y2", "line": {"color": COLOURS["teacher"], "width": 1.25, "dash": "dot"}})
+    data.append(total | {"yaxis": "y2", "line": {"color": GREY, "width": 1.25, "dash": "dot"}})
     return figure(
         data,
         xaxis=axis("step", domain=left),
@@ -52,23 +63,23 @@ def loss_terms(run: Run) -> Figure | None:
 
 
 def validation(run: Run) -> Figure | None:
-    """What validation measures after each epoch, what selects first: the student, and those trained in the same run."""
-    curves = {"student": run.curves} | {role: run.curves_of(role) for role in ("teacher", "scratch")}
+    """What validation measures after each epoch, what selects first: all networks that this run trained."""
     columns = watched(run)
     domains = panels(max(1, len(columns)))
     data: list[dict[str, Any]] = []
-    for role, table in curves.items():
+    for trained in all_trained(run):
         for place, column in enumerate(columns):
             axes = "" if place == 0 else str(place + 1)
-            done, values = by_epoch(table, f"val/{column.name}", column.scale)
+            done, values = by_epoch(trained.rows, f"{trained.before}{column.name}", column.scale)
             line: dict[str, Any] = {
                 "type": "scatter",
                 "mode": drawn(done),
                 "x": done,
                 "y": values,
-                "name": TITLES[role],
+                "name": as_text(trained.title),
             }
-            line |= {"line": {"color": COLOURS[role], "width": 2}, "legendgroup": role, "showlegend": not axes}
+            style = {"color": trained.colour, "width": trained.width}
+            line |= {"line": style, "legendgroup": trained.name, "showlegend": not axes}
             if done:
                 data.append(line | {"xaxis": f"x{axes}", "yaxis": f"y{axes}"})
     if not data:
@@ -81,6 +92,48 @@ def validation(run: Run) -> Figure | None:
     return figure(data, **layout, legend={"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom"})
 
 
+class Trained(NamedTuple):
+    """A network that a run trained: its rows, what is before a metric in its columns, and its line."""
+
+    name: str
+    title: str
+    rows: pd.DataFrame
+    before: str
+    colour: str
+    width: float = 2
+
+
+def all_trained(run: Run) -> list[Trained]:
+    """What a run trained, first what it is about, last the members of ensembles; by its names where it goes on yet."""
+    if run.summary is None:
+        return under_way(run)
+    colour, networks = colours(run.networks), sorted(run.networks, key=lambda one: not run.is_about(one))
+    found = []
+    for one in networks:
+        found.append(Trained(one.name, one.title, *run.validated(one.name), colour[one.name]))
+    of = {name: name.rpartition("_")[0] for name in run.trained_apart if name not in colour}
+    return found + [Trained(name, name, run.curves_of(name), BEFORE, colour.get(of[name], GREY), MEMBER) for name in of]
+
+
+BEFORE = f"{VALIDATION}/"
+MEMBER = 1.0  # the width of its line
+
+
+def under_way(run: Run) -> list[Trained]:
+    """The same of a run that has not finished: its learners as they are logged, and the folders in it."""
+    learners = dict.fromkeys(name for _, name, _ in (split(name) for name in run.curves.columns) if name)
+    parts = [(name, run.curves, f"{BEFORE}{name}/") for name in learners] or [("this training", run.curves, BEFORE)]
+    parts += [(name, run.curves_of(name), BEFORE) for name in run.trained_apart]
+    return [Trained(part[0], *part, OTHERS[number % len(OTHERS)]) for number, part in enumerate(parts)]
+
+
+def split(logged: str) -> tuple[str, str, str]:
+    """`val/top1` and `val/first/top1` as stage, learner and metric."""
+    stage, _, rest = logged.partition("/")
+    learner, _, metric = rest.rpartition("/")
+    return stage, learner, metric
+
+
 MOST_PANELS = 4
 
 
@@ -91,26 +144,26 @@ def watched(run: Run) -> list[Column]:
     """
     compared = run.compared
     if compared is None:
-        logged = [name.removeprefix("val/") for name in run.curves.columns if name.startswith("val/")]
+        logged = dict.fromkeys(metric for stage, _, metric in map(split, run.curves.columns) if stage == VALIDATION)
         columns = [Column(name, name, ".4g") for name in logged if NAME.fullmatch(name) and name not in RESERVED]
         return columns[:MOST_PANELS]
-    student = (run.summary or {}).get("student") or {}
-    found = [column for column in compared.columns if f"{column.name}{VALIDATED}" in student]
+    found = [one for one in compared.columns if run.summary and f"{one.name}{VALIDATED}" in run.summary.result.record]
     return sorted(found, key=lambda column: column != compared.selects_on)[:MOST_PANELS]
 
 
 def of_all(runs: Collection) -> Figure | None:
-    """What selects, of each run's student after each epoch; what a sweep selected stands out."""
+    """What selects, of the network that each run is about after each epoch; what a sweep selected stands out."""
     selected, column = runs.selected, runs.selects_on.column
     hover = ".2f" if column.is_share else ".4g"
     data: list[dict[str, Any]] = []
     for number, configuration in enumerate(runs.configurations):
         chosen = configuration is selected
         few = selected is None and len(runs.configurations) <= len(OTHERS)
-        colour = OTHERS[number % len(OTHERS)] if few else COLOURS["student" if chosen else "teacher"]
+        colour = OTHERS[number % len(OTHERS)] if few else BLUE if chosen else GREY
         style = {"color": colour, "width": 2.5 if chosen else 1.25}
         for run in configuration.runs:
-            done, values = by_epoch(run.curves, f"val/{column.name}", column.scale)
+            rows, before = run.validated()
+            done, values = by_epoch(rows, f"{before}{column.name}", column.scale)
             text = as_text(f"{run.name}: {configuration} seed {run.seed}")
             name = "selected" if chosen else (as_text(str(configuration)) or "all runs") if few else "others"
             line: dict[str, Any] = {

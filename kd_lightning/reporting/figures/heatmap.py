@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kd_lightning.runs.collection import Collection, Configuration
+from kd_lightning.runs.collections.collection import Collection, Configuration
 from kd_lightning.runs.status import FINISHED, rounded
 from kd_lightning.runs.values import in_order
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kd_lightning.reporting.figures.style import LOW_TO_HIGH, Figure, as_text, figure, mixed, subtitle
-from kd_lightning.runs.collection import Collection
+from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.runs.run import Run
 from kd_lightning.runs.values import in_order, numbers
 
@@ -69,7 +69,7 @@ def line(run: Run, heights: Sequence[float], colour: str, text: str) -> dict[str
 def hover_text(runs: Collection, run: Run) -> str:
     given = "<br>".join(as_text(f"{key}={value}") for key, value in runs.choices(run).items())
     measure = runs.selects_on
-    reached = measure.column.text(run.metric("student", measure.name) or 0.0)
+    reached = measure.column.text(run.reached(measure.name) or 0.0)
     return f"run {as_text(run.name)}, seed {run.seed}<br>{given}<br>{as_text(measure.title)}: {reached}"
 
 

@@ -6,14 +6,23 @@ here are read on both.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any
+
+from kd_lightning.runs.summary import Network, Role
 
 Figure = dict[str, Any]
 
-TITLES = {"teacher": "teacher", "scratch": "student alone", "student": "distilled student"}
-COLOURS = {"teacher": "#8b929c", "scratch": "#dd8a26", "student": "#2f7fcb"}
-OTHERS = ["#2f7fcb", "#dd8a26", "#3a9d6b", "#b65fb0", "#c4544f", "#7a6fd0", "#9a8a2c", "#3d9fa8"]
+GREY, ORANGE, BLUE = "#8b929c", "#dd8a26", "#2f7fcb"
+OTHERS = [BLUE, ORANGE, "#3a9d6b", "#b65fb0", "#c4544f", "#7a6fd0", "#9a8a2c", "#3d9fa8"]
+# Of the networks of a role, in order; after the last it begins anew.
+OF_ROLES = {
+    Role.TEACHER: [GREY, "#6f6a5e", "#a3a07f", "#6b7f8f"],
+    Role.ASSISTANT: ["#7a6fd0", "#b65fb0", "#9a8a2c", "#8f86c9"],
+    Role.BASELINE: [ORANGE, "#c4544f", "#d9a441"],
+    Role.STUDENT: [BLUE, "#3a9d6b", "#3d9fa8", "#5c62b8"],
+}
 # One hue, from clear to strong: zero shows the page's own background.
 SCALE = [[0.0, "rgba(47,127,203,0)"], [1.0, "rgba(47,127,203,0.75)"]]
 INTERPRETED = re.compile(r"[&<>$%{}]")
@@ -23,6 +32,12 @@ LOW_TO_HIGH = ("#d9a441", "#8c8f9a", "#2f7fcb")
 def as_text(text: str) -> str:
     """A text that plotly shows as it is; in all texts it reads tags, entities, formulas in $ and %{templates}."""
     return INTERPRETED.sub(lambda found: f"&#{ord(found[0])};", text)
+
+
+def colours(networks: Iterable[Network]) -> dict[str, str]:
+    """The colour of each network by name: its role's, further networks of a role get further ones."""
+    places = {role: count() for role in Role}
+    return {one.name: OF_ROLES[one.role][next(places[one.role]) % len(OF_ROLES[one.role])] for one in networks}
 
 
 def figure(data: list[dict[str, Any]], height: int = 340, **layout: Any) -> Figure:

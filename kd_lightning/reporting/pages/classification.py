@@ -6,14 +6,13 @@ from kd_lightning.reporting.figures.classification.classes import (
     MANY,
     WHOLE,
     WORST,
+    all_confusions,
     confusions,
-    confusions_of,
     gain_by_class,
 )
 from kd_lightning.reporting.figures.classification.knowledge import beyond_the_label
 from kd_lightning.reporting.pages.content import Cell, Section, Table, section
 from kd_lightning.runs.run import Run
-from kd_lightning.tracking.arrays import ROLES
 
 CONFUSIONS = 20  # rows
 
@@ -31,8 +30,8 @@ def classification(run: Run) -> list[Section]:
             "confusions of all classes. evaluation.npz holds them all."
         )
     gained = (
-        "Recall on the test set, distilled student minus student alone. Classes of few images move by chance: compare "
-        "over seeds before you conclude."
+        f"Recall on the test set, {difference(run)}. Classes of few images move by chance: compare over seeds before "
+        "you conclude."
     )
     if classes > MANY:
         gained += f" Of all {classes:,} classes the {EXTREMES} that gain most and the {EXTREMES} that lose most."
@@ -52,15 +51,22 @@ def classification(run: Run) -> list[Section]:
     ]
 
 
+def difference(run: Run) -> str:
+    """What a gain is the difference of."""
+    baseline = None if run.summary is None else run.summary.baseline
+    return "" if run.summary is None or baseline is None else f"{run.summary.result.title} minus {baseline.title}"
+
+
 def commonest_confusions(run: Run) -> Table | None:
     """Of very many classes, which the last network takes for which others most often; None of fewer classes."""
-    found = [one for role in ROLES if (one := confusions_of(role, run)) is not None]
-    if not found or found[-1].num_classes <= WHOLE:
+    tested = all_confusions(run)
+    if not tested or tested[-1][1].num_classes <= WHOLE:
         return None
+    found = tested[-1][1]
     names = run.arrays["class_names"]
     rows = [
         [Cell(str(names[true])), Cell(str(names[other])), Cell(f"{images:,}"), Cell(f"{100 * images / of:.1f}")]
-        for true, other, images in found[-1].wrong[:CONFUSIONS].tolist()
-        for of in (found[-1].images[true],)
+        for true, other, images in found.wrong[:CONFUSIONS].tolist()
+        for of in (found.images[true],)
     ]
     return Table(["true", "predicted", "images", "% of the true class"], [False, False, True, True], rows)

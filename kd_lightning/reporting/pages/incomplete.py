@@ -1,7 +1,7 @@
 """What is missing of several runs."""
 
 from kd_lightning.reporting.pages.content import Notice
-from kd_lightning.runs.collection import Collection
+from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.runs.run import DAMAGED, MISSING, UNFINISHED, Run
 from kd_lightning.runs.status import FAILED, RUNNING
 

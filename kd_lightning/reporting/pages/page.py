@@ -14,7 +14,7 @@ from kd_lightning import __version__
 from kd_lightning.reporting.pages.content import Content
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.reporting.pages.sweep_page import sweep_page
-from kd_lightning.runs.collection import Collection
+from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.runs.folder import sweep_of
 from kd_lightning.runs.run import read_run
 from kd_lightning.system.files import finite, write_text

@@ -1,6 +1,6 @@
 """What is shown of one run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kd_lightning.columns import Compared, Measure
@@ -13,6 +13,7 @@ from kd_lightning.reporting.tables.page_tables import comparison, objective
 from kd_lightning.reporting.tables.terminal_tables import caption
 from kd_lightning.runs.run import DAMAGED, Run
 from kd_lightning.runs.status import FAILED
+from kd_lightning.runs.summary import Network, Role, Summary
 from kd_lightning.system.records import Each, sound_record, warn_of_absent
 
 
@@ -24,7 +25,8 @@ def run_page(run: Run) -> Content:
         return Content(run.name, choices(run), [], curves(run), Notice(text, [run.error] if run.error else []))
     networks = comparison([run])
     sections = section("comparison", "Comparison", caption(run.summary), [networks])
-    return Content(title(run), choices(run), cards(run), [*sections, *details(run), *setup(run)])
+    title = f"{lineage([run.summary])}, {run.summary.data['name']}"
+    return Content(title, choices(run), cards(run, run.summary), [*sections, *details(run), *setup(run)])
 
 
 def details(run: Run) -> list[Section]:
@@ -60,24 +62,26 @@ def drawn(run: Run) -> list[Section]:
 
 
 def compared_on(run: Run, compared: Compared) -> Measure:
-    """What selects, on the test data where the student was tested, else on the validation data."""
-    return compared.test if run.metric("student", compared.test.name) is not None else compared.validation
+    """What selects, on the test data where what the run is about was tested, else on the validation data."""
+    return compared.test if run.reached(compared.test.name) is not None else compared.validation
 
 
 def setup(run: Run) -> list[Section]:
     """What was minimised, and where it ran."""
-    return section("setup", "Setup", " ".join(cost_of_training(run.summary or {})), [objective(run), environment(run)])
+    text = "" if run.summary is None else " ".join(cost_of_training(run.summary))
+    return section("setup", "Setup", text, [objective(run), environment(run)])
 
 
-def cost_of_training(summary: Mapping[str, Any]) -> Iterator[str]:
+def cost_of_training(summary: Summary) -> Iterator[str]:
     """Sentences on its curriculum, time and memory."""
-    if curriculum := dict((summary.get("data") or {}).get("curriculum") or {}):
+    if curriculum := dict(summary.data.get("curriculum") or {}):
         name, settings = curriculum.pop("name"), one_line(curriculum)
-        yield f"The student's samples were drawn by the curriculum {name}{f' ({settings})' if settings else ''}."
-    if time := summary.get("time"):
+        called = summary.called(summary.result)
+        yield f"The {called}'s samples were drawn by the curriculum {name}{f' ({settings})' if settings else ''}."
+    if time := summary.time:
         yield f"{time['fit_s']:.0f} s of training, {time['images_per_s']:,.0f} images a second."
     taken = {"in memory": "peak_rss_gib", "on the GPU": "peak_gpu_gib"}
-    peaks = {where: (summary.get("memory") or {}).get(name) for where, name in taken.items()}
+    peaks = {where: summary.memory.get(name) for where, name in taken.items()}
     if known := [f"{peak:.1f} GiB {where}" for where, peak in peaks.items() if peak]:
         yield f"At most {' and '.join(known)}."
 
@@ -103,10 +107,13 @@ def one_line(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def title(run: Run) -> str:
-    summary = run.summary or {}
-    student, teacher = summary["student"]["model"], (summary["teacher"] or {}).get("model")
-    return f"{student} ← {teacher}, {summary['data']['name']}" if teacher else f"{student}, {summary['data']['name']}"
+def lineage(summaries: Sequence[Summary]) -> str:
+    """The models of runs: the students, the assistants between where there are some, the teachers."""
+    of_roles = [[one.of(role) for one in summaries] for role in (Role.STUDENT, Role.ASSISTANT, Role.TEACHER)]
+    models = [dict.fromkeys(one.record["model"] for found in role for one in found) for role in of_roles]
+    if not models[0]:  # such as a teacher alone
+        return " and ".join(dict.fromkeys(one.result.record["model"] for one in summaries))
+    return " ← ".join(" and ".join(found) for found in models if found)
 
 
 def choices(run: Run) -> str:
@@ -116,48 +123,57 @@ def choices(run: Run) -> str:
 
 
 def measured_part(run: Run, measure: Measure) -> str:
-    """Such as `, first 10 of 900 images,`; nothing where the student was measured on all."""
-    found = ((run.summary or {}).get("student") or {}).get(f"part{measure.end}")
+    """Such as `, first 10 of 900 images,`; nothing where the network that it is about was measured on all."""
+    found = None if run.summary is None else run.summary.result.record.get(f"part{measure.end}")
     return f", {found} images," if found else ""
 
 
-def cards(run: Run) -> list[Card]:
-    """The numbers first looked for: the student's, what distillation brought, the teacher's, what is saved."""
-    return [*(results(run, run.compared) if run.compared else []), *savings(run)]
+def cards(run: Run, summary: Summary) -> list[Card]:
+    """The numbers first looked for: the result's, what distillation brought, the teachers', what is saved."""
+    return [*(results(run, summary, summary.compared) if summary.compared else []), *savings(summary)]
 
 
-def results(run: Run, compared: Compared) -> list[Card]:
-    measure = compared_on(run, compared)
+def results(run: Run, summary: Summary, compared: Compared) -> list[Card]:
+    measure, result, baseline = compared_on(run, compared), summary.result, summary.baseline
     column, where = measure.column, f"{measure.split}{measured_part(run, measure)}"
-    student, scratch, teacher = (run.metric(role, measure.name) for role in ("student", "scratch", "teacher"))
-    found = []
-    if student is not None:
-        model = (run.summary or {})["student"]["model"]
-        found.append(Card(f"student, {where} {column.label}", column.with_unit(student), model))
-    if student is not None and scratch is not None:
-        note = f"alone {column.with_unit(scratch)}; one seed, a spread needs more"
-        gain = column.difference(column.sign * (student - scratch))
-        found.append(Card("gain over the student alone", gain, note))
-    if teacher is not None:
-        found.append(Card(f"teacher, {where} {column.label}", column.with_unit(teacher), agreement(run, compared)))
+    reached = {one.name: value for one in summary.networks if (value := one.record.get(measure.name)) is not None}
+
+    def card(network: Network, note: str) -> Iterator[Card]:
+        if network.name in reached:
+            label = f"{summary.called(network)}, {where} {column.label}"
+            yield Card(label, column.with_unit(reached[network.name]), note)
+
+    found = [*card(result, result.record["model"])]
+    if baseline is not None and {result.name, baseline.name} <= reached.keys():
+        called = "alone" if baseline.role is Role.BASELINE else baseline.title
+        note = f"{called} {column.with_unit(reached[baseline.name])}; one seed, a spread needs more"
+        gain = column.difference(column.sign * (reached[result.name] - reached[baseline.name]))
+        found.append(Card(f"gain over the {baseline.title}", gain, note))
+    for student in summary.of(Role.STUDENT):
+        found += card(student, student.record["model"]) if student != result else ()
+    teachers = [one for one in summary.of(Role.TEACHER) if one != result]
+    learned_from = len(teachers) + len(summary.of(Role.ASSISTANT))
+    for teacher in teachers:  # with several, nothing tells which of them the agreement is with
+        found += card(teacher, agreement(summary, compared) if learned_from == 1 else "")
     return found
 
 
-def agreement(run: Run, compared: Compared) -> str:
-    """How much the student agrees with the teacher, in words; nothing where it was not measured."""
-    value = run.metric("student", "agreement")
+def agreement(summary: Summary, compared: Compared) -> str:
+    """How much the result agrees with the teacher, in words; nothing where it was not measured."""
+    value, called = summary.result.record.get("agreement"), summary.called(summary.result)
     column = next((column for column in compared.columns if column.name == "agreement"), None)
     if value is None or column is None:
         return ""
     if column.is_share and column.higher_is_better:
-        return f"the student agrees with it on {100 * value:.1f}\u00a0%"
-    return f"the student's {column.label}: {column.with_unit(value)}"
+        return f"the {called} agrees with it on {100 * value:.1f}\u00a0%"
+    return f"the {called}'s {column.label}: {column.with_unit(value)}"
 
 
-def savings(run: Run) -> list[Card]:
-    """The student's parameters beside the teacher's."""
-    sizes = run.metric("teacher", "params"), run.metric("student", "params")
-    if not (sizes[0] and sizes[1]):
-        return []
-    share = f"{100 * sizes[1] / sizes[0]:.3g} %"
-    return [Card("of the teacher's parameters", share, f"{sizes[1]:,} of {sizes[0]:,}")]
+def savings(summary: Summary) -> list[Card]:
+    """The result's parameters beside those of each teacher."""
+    own = summary.result.record.get("params")
+    return [
+        Card(f"of the {one.title}'s parameters", f"{100 * own / params:.3g} %", f"{own:,} of {params:,}")
+        for one in summary.of(Role.TEACHER)
+        if own and (params := one.record.get("params")) and one != summary.result
+    ]

@@ -4,8 +4,8 @@ from kd_lightning.columns import Column, Measure
 from kd_lightning.reporting.pages.content import Card
 from kd_lightning.reporting.pages.run_page import measured_part
 from kd_lightning.reporting.tables.cells import p_value
-from kd_lightning.runs.collection import Collection
-from kd_lightning.runs.statistics import Paired, Spread, paired
+from kd_lightning.runs.collections.collection import Collection
+from kd_lightning.runs.collections.statistics import Paired, Spread, paired
 
 LISTED = 6  # keys of a configuration; the table has all
 
@@ -28,7 +28,7 @@ def cards(runs: Collection) -> list[Card]:
     measure = runs.compared.test if shown.pairs(runs.compared.test.name) else runs.compared.validation
     gain = paired(shown.pairs(measure.name), measure.column.sign)
     if gain is not None:
-        label = f"gain over the student alone, {measure.split}"
+        label = f"gain over the {runs.baseline}, {measure.split}"
         found.append(Card(label, measure.column.difference(gain.difference.mean), verdict(gain, measure)))
     return found
 

@@ -7,12 +7,12 @@ from kd_lightning.reporting.figures.heatmap import heat_map
 from kd_lightning.reporting.figures.parallel import parallel_coordinates
 from kd_lightning.reporting.pages.content import Content, Section, section
 from kd_lightning.reporting.pages.incomplete import notice
-from kd_lightning.reporting.pages.run_page import details
+from kd_lightning.reporting.pages.run_page import details, lineage
 from kd_lightning.reporting.pages.sweep_cards import best_mean, cards, summary_card
 from kd_lightning.reporting.tables.by_data import by_data
 from kd_lightning.reporting.tables.page_tables import comparison, configurations, jobs
-from kd_lightning.runs.caution import teacher_warning
-from kd_lightning.runs.collection import Collection, Configuration
+from kd_lightning.runs.caution import teacher_warnings
+from kd_lightning.runs.collections.collection import Collection, Configuration
 from kd_lightning.runs.run import Run
 from kd_lightning.runs.status import FINISHED
 
@@ -41,18 +41,19 @@ def sections_of(runs: Collection) -> list[Section]:
         *section("heat-map", "Heat map" if len(runs.keys) > 1 else "By value", heat_map_text(runs), [heat_map(runs)]),
         *compared(runs),
         *section("configurations", "Configurations", configurations_text(runs), [configurations(runs)]),
-        *section("runs", "All runs", ALL_RUNS, [parallel_coordinates(runs), of_all(runs), jobs(runs)]),
+        *section("runs", "All runs", all_runs_text(runs), [parallel_coordinates(runs), of_all(runs), jobs(runs)]),
     ]
     if runs.selected is not None and (finished := [run for run in runs.selected.runs if run.status == FINISHED]):
         sections += of_one(finished[0])
     return sections
 
 
-ALL_RUNS = (
-    "First each run as a line through what it was given to what it reached, from yellow, the worst, to blue, the best; "
-    "then each student on the validation data after each epoch; then all numbers. The filter keeps the runs that hold "
-    "all of its words, in the figures too; a click on a title sorts."
-)
+def all_runs_text(runs: Collection) -> str:
+    return (
+        "First each run as a line through what it was given to what it reached, from yellow, the worst, to blue, the "
+        f"best; then each {runs.result_role} on the validation data after each epoch; then all numbers. The filter "
+        "keeps the runs that hold all of its words, in the figures too; a click on a title sorts."
+    )
 
 
 def of_one(run: Run) -> list[Section]:
@@ -65,7 +66,7 @@ def of_one(run: Run) -> list[Section]:
 
 
 def compared(runs: Collection) -> list[Section]:
-    """Teacher, student alone and distilled student, of the configuration that is shown first."""
+    """The networks of the configuration that is shown first."""
     shown = runs.shown
     if shown is None:
         return []
@@ -74,7 +75,7 @@ def compared(runs: Collection) -> list[Section]:
     which = which if runs.keys else "All runs"
     number = "of one run" if len(finished) == 1 else f"over {len(finished)} runs, with the standard deviation"
     text = f"{which}{f', {shown},' if runs.keys else ''} {number}. {selection(runs)}"
-    warnings = [warning for run in finished if run.summary and (warning := teacher_warning(run.summary)) is not None]
+    warnings = [warning for run in finished if run.summary for warning in teacher_warnings(run.summary)]
     text = " ".join([text, *warnings[:1]])
     return section("comparison", "Comparison", text, [comparison(finished)])
 
@@ -92,13 +93,12 @@ def selection(runs: Collection) -> str:
 
 
 def tested(runs: Collection, selected: Configuration) -> str:
-    """Whose students have been tested: those selected, and where the sweep went on later those selected before."""
-    others = [
-        one for one in runs.configurations if one is not selected and one.values("student", runs.compared.test.name)
-    ]
+    """Whose results have been tested: those selected, and where the sweep went on later those selected before."""
+    others = [one for one in runs.configurations if one is not selected and one.reached(runs.compared.test.name)]
     if not others:
-        return "Of all distilled students only those of this configuration were tested, after it had been selected."
-    return f"Distilled students of {len(others)} further configurations have been tested too, see below."
+        return f"Of all {runs.results} only those of this configuration were tested, after it had been selected."
+    tested = f"{runs.results[0].upper()}{runs.results[1:]}"
+    return f"{tested} of {len(others)} further configurations have been tested too, see below."
 
 
 def heat_map_text(runs: Collection) -> str:
@@ -109,11 +109,12 @@ def heat_map_text(runs: Collection) -> str:
 def configurations_text(runs: Collection) -> str:
     """How to read the table, and what its numbers do not bear."""
     found = [value for one in runs.configurations if (value := one.spread(runs.selects_on.name)) is not None]
-    text = (
-        "Mean and standard deviation over seeds, with the mean's 95 % interval by Student's t. The gain is over the "
-        "student alone of the same seed, p by a two-sided paired t-test; with many configurations some are below 0.05 "
-        "by chance."
-    )
+    text = "Mean and standard deviation over seeds, with the mean's 95 % interval by Student's t."
+    if runs.baseline is not None:
+        text += (
+            f" The gain is over the {runs.baseline} of the same seed, p by a two-sided paired t-test; with many "
+            "configurations some are below 0.05 by chance."
+        )
     if found and max(value.n for value in found) == 1:
         text += " There is one seed of each: a spread and a test need more, such as seed=0,1,2."
     is_share = runs.selects_on.column.is_share
@@ -131,13 +132,11 @@ def title(runs: Collection) -> str:
 def subtitle(runs: Collection) -> str:
     """The data, the networks, how many runs, and what differs between them."""
     summaries = [run.summary for run in runs.finished if run.summary]
-    data = dict.fromkeys(summary["data"]["name"] for summary in summaries)
-    students = dict.fromkeys(summary["student"]["model"] for summary in summaries)
-    teachers = dict.fromkeys(summary["teacher"]["model"] for summary in summaries if summary["teacher"])
-    networks = " and ".join(students) + (f" ← {' and '.join(teachers)}" if teachers else "")
-    drawn = dict.fromkeys(one["name"] for summary in summaries if (one := summary["data"].get("curriculum")))
+    data = dict.fromkeys(summary.data["name"] for summary in summaries)
+    drawn = dict.fromkeys(one["name"] for summary in summaries if (one := summary.data.get("curriculum")))
     curricula = f"Curriculum {' and '.join(drawn)}" if drawn else ""
     varied = f"over {', '.join(runs.keys)}" if runs.keys else "of one configuration"
     seeds = len({run.seed for run in runs.runs})
     number = f"{len(runs.runs)} runs {varied}, {seeds} seed{'s' if seeds > 1 else ''}"
+    networks = lineage(summaries) if summaries else ""
     return ". ".join(part for part in (", ".join(data), networks, curricula, number) if part) + "."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from kd_lightning.runs.collection import Collection
+from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.runs.run import Run
 
 OTHERS = "data not known"
@@ -43,9 +43,9 @@ class Kind(NamedTuple):
 
 def data_of(run: Run) -> Kind | None:
     """A finished run's data set and task."""
-    data, compared = (run.summary or {}).get("data"), run.compared
-    if data is None:
+    if run.summary is None:
         return None
+    data, compared = run.summary.data, run.compared
     task = "" if compared is None else f"{compared.task}, {compared.selects_on.label}"
     return Kind(data["name"], tuple(map(str, data.get("classes") or ())), task)
 

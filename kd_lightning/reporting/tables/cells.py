@@ -5,9 +5,9 @@ from typing import Any
 
 from kd_lightning.columns import Column, Measure
 from kd_lightning.reporting.pages.content import Cell
-from kd_lightning.runs.collection import Configuration
+from kd_lightning.runs.collections.collection import Configuration
+from kd_lightning.runs.collections.statistics import Paired, Spread, spread
 from kd_lightning.runs.run import Run
-from kd_lightning.runs.statistics import Paired, Spread, spread
 from kd_lightning.runs.status import FINISHED, rounded
 
 LOWEST = -1e300  # what is not there is sorted below all numbers
@@ -57,23 +57,25 @@ def count(configuration: Configuration) -> Cell:
 
 
 def gain(run: Run, measure: Measure) -> Cell:
-    """How much better the student is than the student alone."""
-    student, scratch = run.metric("student", measure.name), run.metric("scratch", measure.name)
-    if student is None or scratch is None:
+    """How much better what the run is about is than what it is compared with."""
+    reached, other = run.reached(measure.name), run.compared_with(measure.name)
+    if reached is None or other is None:
         return Cell("", LOWEST)
-    difference = measure.column.sign * (student - scratch)
+    difference = measure.column.sign * (reached - other)
     return Cell(measure.column.signed(difference), difference)
 
 
 def result(run: Run, measure: Measure) -> Cell:
-    """What the student reached."""
-    value = run.metric("student", measure.name)
+    """What the network reached that the run is about."""
+    value = run.reached(measure.name)
     return Cell("", LOWEST) if value is None else Cell(measure.column.text(value), value)
 
 
 def time(run: Run) -> Cell:
-    """What the job took, or where that is not known the student's training."""
-    seconds = run.seconds if run.seconds is not None else (run.summary or {}).get("time", {}).get("fit_s")
+    """What the job took, or where that is not known the training that it is about."""
+    seconds = run.seconds
+    if seconds is None and run.summary is not None:
+        seconds = run.summary.time["fit_s"]
     if seconds is None:
         return Cell("", -1.0)
     return Cell(f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min", seconds)

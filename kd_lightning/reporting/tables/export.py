@@ -5,7 +5,7 @@ from kd_lightning.reporting.pages.incomplete import notice
 from kd_lightning.reporting.pages.sweep_page import compared, configurations_text, subtitle, title
 from kd_lightning.reporting.tables.by_data import by_data
 from kd_lightning.reporting.tables.page_tables import configurations
-from kd_lightning.runs.collection import Collection
+from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.tracking.markdown import as_text, row
 
 
@@ -13,7 +13,7 @@ def as_csv(runs: Collection) -> str:
     """A row for each run, all numbers as they are in its summary."""
     rows = runs.table
     if len(by_data(runs)) > 1:
-        rows.insert(1, "data_set", [(run.summary or {}).get("data", {}).get("name") for run in runs.runs])
+        rows.insert(1, "data_set", [run.summary.data["name"] if run.summary else None for run in runs.runs])
     text: str = rows.to_csv(index=False)
     return text
 

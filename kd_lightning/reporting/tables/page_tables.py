@@ -4,30 +4,28 @@ import math
 from collections.abc import Sequence
 
 from kd_lightning.columns import Measure
-from kd_lightning.reporting.figures.style import TITLES
 from kd_lightning.reporting.pages.content import Cell, Table
 from kd_lightning.reporting.tables.cells import choice, count, gain, over_runs, over_seeds, paired_cells, result, time
 from kd_lightning.reporting.tables.terminal_tables import rows_of
-from kd_lightning.runs.collection import Collection, Configuration
+from kd_lightning.runs.collections.collection import Collection, Configuration, networks_of
+from kd_lightning.runs.collections.statistics import paired
 from kd_lightning.runs.run import Run
-from kd_lightning.runs.statistics import paired
-from kd_lightning.tracking.arrays import ROLES
 
 
 def comparison(runs: Sequence[Run]) -> Table:
-    """A column for each role, a row for each metric; over several runs the mean and its standard deviation."""
-    shown = [role for role in ROLES if any((run.summary or {}).get(role) for run in runs)]
+    """A column for each network, a row for each metric; over several runs the mean and its standard deviation."""
+    shown = networks_of(runs)
     rows = []
     compared = next((run.compared for run in runs if run.compared is not None), None)
     for label, metric, form in rows_of(compared, tested="test "):
-        found = [[value for run in runs if (value := run.metric(role, metric)) is not None] for role in shown]
+        found = [[value for run in runs if (value := run.metric(one.name, metric)) is not None] for one in shown]
         if any(found):
             rows.append([Cell(label), *(over_runs(values, form) for values in found)])
-    return Table(["", *(TITLES[role] for role in shown)], [False, *(True for _ in shown)], rows)
+    return Table(["", *(one.title for one in shown)], [False, *(True for _ in shown)], rows)
 
 
 def configurations(runs: Collection) -> Table:
-    """A row for each configuration, the best first: its spread over seeds, and its gain over the student alone."""
+    """A row for each configuration, the best first: its spread over seeds, and its gain over the baseline."""
     measures = runs.measures
     against = [one for one in measures if any(each.pairs(one.name) for each in runs.configurations)]
     titles, numeric = [*(runs.keys or ["configuration"]), "runs"], [*([False] * max(1, len(runs.keys))), True]
@@ -80,7 +78,7 @@ def jobs(runs: Collection) -> Table:
 
 def objective(run: Run) -> Table:
     """What was minimised."""
-    terms = (run.summary or {}).get("objective", {})
+    terms = {} if run.summary is None else run.summary.objective
     rows = []
     for name, term in terms.items():
         rest = {key: value for key, value in term.items() if key not in ("loss", "weight")}

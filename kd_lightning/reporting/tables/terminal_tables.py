@@ -1,14 +1,14 @@
 """The comparison of a run's networks, in the terminal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kd_lightning.columns import VALIDATED, Compared, Measure, compared_by
-from kd_lightning.reporting.figures.style import TITLES
-from kd_lightning.runs.caution import part, teacher_warning, with_parts
+from kd_lightning.columns import VALIDATED, Compared, Measure
+from kd_lightning.runs.caution import part, teacher_warnings, with_parts
+from kd_lightning.runs.summary import Role, Summary
 
 Row = tuple[str, str, Callable[[Any], str]]  # a label, the name in a record, and how it is written
 COST: tuple[Row, ...] = (
@@ -35,26 +35,23 @@ def rows_of(compared: Compared | None, tested: str = "") -> list[Row]:
     ]
 
 
-def comparison(summary: Mapping[str, Any]) -> Table:
-    """The three networks of a run's summary side by side."""
-    distilled = "student" if summary["teacher"] is None else "distilled student"
-    titles = TITLES | {"student": distilled}
-    measured = with_parts(dict(summary))
-    networks = {titles[role]: measured[role] for role in titles if measured[role] is not None}
-    table = metrics_table(networks, compared_by(summary))
-    table.title, table.title_justify = f"{summary['data']['name']}, seed {summary['seed']}", "left"
-    table.columns[-1].style = "bold"
+def comparison(summary: Summary) -> Table:
+    """The networks of a run's summary side by side, in bold the one that it is about."""
+    networks = with_parts(summary).networks
+    table = metrics_table([(one.title, one.record) for one in networks], summary.compared)
+    table.title, table.title_justify = f"{summary.data['name']}, seed {summary.seed}", "left"
+    table.columns[1 + [one.name for one in networks].index(summary.plan.result)].style = "bold"
     return table
 
 
-def metrics_table(networks: Mapping[str, Mapping[str, Any]], compared: Compared | None) -> Table:
-    """A column for each network, a row for each metric that one of them has."""
+def metrics_table(networks: Sequence[tuple[str, Mapping[str, Any]]], compared: Compared | None) -> Table:
+    """A column for each network by its title, a row for each metric that one of them has."""
     table = Table(box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
-    for title in networks:
+    for title, _ in networks:
         table.add_column(title, justify="right", overflow="fold")
     for label, metric, text in rows_of(compared):
-        values = [network.get(metric) for network in networks.values()]
+        values = [network.get(metric) for _, network in networks]
         if any(value is not None for value in values):
             table.add_row(label, *("" if value is None else text(value) for value in values))
     return table
@@ -64,26 +61,26 @@ VALIDATED_TESTED = ((VALIDATED, "val"), ("", "test"))
 NOT_TOLD = "Its summary does not tell what it is compared by, as one of an earlier version: no metric is shown."
 
 
-def caption(summary: Mapping[str, Any]) -> str:
+def caption(summary: Summary) -> str:
     """What the distillation brought, and which weights were tested."""
-    student, scratch, data = summary["student"], summary["scratch"], summary["data"]
-    validated, held_out = (part(student, data, end) or samples(data, split) for end, split in VALIDATED_TESTED)
+    result, baseline, data = summary.result, summary.baseline, summary.data
+    validated, held_out = (part(result.record, data, end) or samples(data, split) for end, split in VALIDATED_TESTED)
     noun = "images" if "input_shape" in data else "samples"
     tested = f"Best epoch by {validated} validation {noun}"
     if data["selected_checkpoint"] == "last":
         tested = "Last epoch" + ("; validated on the test set" if data["validates_on"] == "test" else "")
     lines = [f"{tested}; {samples(data, 'train')} training and {held_out} test {noun}."]
     if not data["tested"]:
-        lines.append("The distilled student was not tested.")
-    if (compared := compared_by(summary)) is None:
+        lines.append(f"The {result.title} was not tested.")
+    if (compared := summary.compared) is None:
         return "\n".join([*lines, NOT_TOLD])
     measure = compared.test if data["tested"] else compared.validation
-    ours, alone = student.get(measure.name), (scratch or {}).get(measure.name)
-    if ours is not None and alone is not None:
-        lines.insert(0, f"Distillation: {brought(measure, ours - alone)}.")
-    if (warning := teacher_warning(summary)) is not None:
-        lines.append(warning)
-    return "\n".join(lines)
+    ours, theirs = (None if one is None else one.record.get(measure.name) for one in (result, baseline))
+    if baseline is not None and ours is not None and theirs is not None:
+        alone = baseline.role is Role.BASELINE
+        why = "Distillation" if alone else f"The {result.title}, compared with the {baseline.title}"
+        lines.insert(0, f"{why}: {brought(measure, ours - theirs)}.")
+    return "\n".join([*lines, *teacher_warnings(summary)])
 
 
 def samples(data: Mapping[str, Any], split: str) -> str:

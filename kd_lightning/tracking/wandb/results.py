@@ -1,7 +1,8 @@
-"""What Weights & Biases shows of a finished training: summary, tables, charts, the student as an artifact."""
+"""What Weights & Biases shows of a finished training: summary, tables, charts, the result as an artifact."""
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from kd_lightning.tracking.confusions import Confusions
 from kd_lightning.tracking.outcome import Outcome
 
 CELLS = 10_000  # rows of a table that the page still shows
-OF_THE_CONFIG = ("temperature", "alpha", "seed", "teacher.model")
+OF_THE_CONFIG = ("temperature", "alpha", "seed")
 
 
 @rank_zero_only
 def log(logger: WandbLogger, outcome: Outcome) -> None:
-    """Log an outcome's tables, charts, metrics and student into the logger's run."""
+    """Log an outcome's tables, charts, metrics and weights into the logger's run."""
     import wandb
 
     run: Any = logger.experiment
@@ -35,7 +36,7 @@ def log(logger: WandbLogger, outcome: Outcome) -> None:
         run.log(shown)
     run.summary.update(outcome.metrics)
     if outcome.weights is not None:
-        run.log_artifact(student_artifact(outcome, dict(run.config)))
+        run.log_artifact(artifact_of(outcome, outcome.weights, dict(run.config)))
 
 
 def confusion_chart(found: Confusions, class_names: Sequence[str]) -> Any:
@@ -57,19 +58,20 @@ def confusion_chart(found: Confusions, class_names: Sequence[str]) -> Any:
     return wandb.plot_table("wandb/confusion_matrix/v1", table, fields, {"title": "Confusion matrix"})
 
 
-def student_artifact(outcome: Outcome, config: dict[str, Any]) -> Any:
-    """The student's weights; each training of the same model on the same data makes a version of it."""
+def artifact_of(outcome: Outcome, weights: Path, config: dict[str, Any]) -> Any:
+    """The result's weights; each training of the same model on the same data makes a version of it."""
     import wandb
 
-    student, compared = outcome.networks["student"], outcome.compared
+    result, compared = outcome.networks[outcome.result], outcome.compared
     metadata = {
-        "model": student["model"],
+        "model": result["model"],
         "data": outcome.data,
-        **({one.name: student.get(one.name) for one in (compared.test, compared.validation)} if compared else {}),
-        **{name.replace(".model", ""): config.get(name) for name in OF_THE_CONFIG},
+        **({one.name: result.get(one.name) for one in (compared.test, compared.validation)} if compared else {}),
+        **{name: outcome.networks[name]["model"] for name in outcome.learned_from},
+        **{name: config.get(name) for name in OF_THE_CONFIG},
         "kd_lightning": __version__,
     }
-    name = re.sub(r"[^\w.-]+", "-", f"{student['model']}-{outcome.data}")
+    name = re.sub(r"[^\w.-]+", "-", f"{result['model']}-{outcome.data}")
     artifact = wandb.Artifact(name, type="model", metadata=metadata)
-    artifact.add_file(str(outcome.weights), name="student.safetensors")
+    artifact.add_file(str(weights), name=weights.name)
     return artifact

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from kd_lightning.reporting.figures.style import COLOURS, SCALE, TITLES, Figure, as_text, axis, figure, panels, subtitle
+from kd_lightning.reporting.figures.style import SCALE, Figure, as_text, axis, colours, figure, panels, subtitle
 from kd_lightning.runs.run import Run
-from kd_lightning.tracking.arrays import ROLES, arrays_of
+from kd_lightning.runs.summary import Network, Role
 from kd_lightning.tracking.confusions import Confusions
 
 LABELLED = 40  # classes; of more, names stand in the hover text alone
@@ -21,19 +21,19 @@ EXTREMES = 50
 
 def confusions(run: Run) -> Figure | None:
     """The confusion matrices side by side, in per cent of each true class."""
-    found = {role: one for role in ROLES if (one := confusions_of(role, run)) is not None}
+    found = all_confusions(run)
     if not found:
         return None
-    shown, every = shown_classes([*found.values()][-1]), class_names(run)
+    shown, every = shown_classes(found[-1][1]), class_names(run)
     names, domains = [every[index] for index in shown], panels(len(found), gap=0.06)
     data, layout, titles = [], {}, []
-    for number, (role, one) in enumerate(found.items()):
+    for number, (network, one) in enumerate(found):
         suffix = "" if number == 0 else str(number + 1)
         data.append(heatmap(one, shown, names) | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
         true = "true" if number == 0 else ""
         layout[f"xaxis{suffix}"] = class_axis("predicted", names, domain=domains[number], anchor=f"y{suffix}")
         layout[f"yaxis{suffix}"] = class_axis(true, names, anchor=f"x{suffix}", autorange="reversed")
-        titles.append(subtitle(TITLES[role], sum(domains[number]) / 2))
+        titles.append(subtitle(as_text(network.title), sum(domains[number]) / 2))
     scale = {"colorscale": SCALE, "cmin": 0, "cmax": 100, "showscale": False}
     height = 430 if len(found) > 1 else 620
     return figure(data, height=height, annotations=titles, coloraxis=scale, **layout)
@@ -65,13 +65,18 @@ def shown_classes(found: Confusions) -> list[int]:
 
 
 def gain_by_class(run: Run) -> Figure | None:
-    """How many points of recall distillation brings each class over the student alone, sorted.
+    """How many points of recall the run's result has of each class over what it is compared with, sorted.
 
     Of very many classes those with the most and those with the fewest.
     """
-    ours, theirs = (confusions_of(role, run) for role in ("student", "scratch"))
+    if run.summary is None or (baseline := run.summary.baseline) is None:
+        return None
+    result, colour = run.summary.result, colours(run.networks)
+    ours, theirs = confusions_of(result, run), confusions_of(baseline, run)
     if ours is None or theirs is None:
         return None
+    better, worse = colour[result.name], colour[baseline.name]
+    after, before = map(as_text, words(result, baseline))
     gain = 100 * (ours.recall - theirs.recall)
     order = np.argsort(-gain, kind="stable")
     if len(order) > MANY:
@@ -82,16 +87,29 @@ def gain_by_class(run: Run) -> Figure | None:
         "x": names.tolist(),
         "y": gain[order].tolist(),
         "customdata": np.stack([100 * theirs.recall[order], 100 * ours.recall[order]], axis=1).tolist(),
-        "hovertemplate": "%{x}: %{customdata[0]:.1f} % alone, %{customdata[1]:.1f} % distilled<extra></extra>",
-        "marker": {"color": [COLOURS["student" if value >= 0 else "scratch"] for value in gain[order]]},
+        "hovertemplate": f"%{{x}}: %{{customdata[0]:.1f}} % {before}, %{{customdata[1]:.1f}} % {after}<extra></extra>",
+        "marker": {"color": [better if value >= 0 else worse for value in gain[order]]},
     }
     categories = axis("class", type="category", showticklabels=len(names) <= LABELLED, showgrid=False)
     return figure([bars], height=320, xaxis=categories, yaxis=axis("points of recall", zeroline=True))
 
 
-def confusions_of(role: str, run: Run) -> Confusions | None:
+def words(result: Network, baseline: Network) -> tuple[str, str]:
+    """What both are called beside a number of each."""
+    if (result.role, baseline.role) == (Role.STUDENT, Role.BASELINE):
+        return "distilled", "alone"
+    return result.title, baseline.title
+
+
+def all_confusions(run: Run) -> list[tuple[Network, Confusions]]:
+    """Of the networks that were tested, in the order of tables but that what the run is about is the last."""
+    networks = sorted(run.networks, key=run.is_about)
+    return [(network, found) for network in networks if (found := confusions_of(network, run)) is not None]
+
+
+def confusions_of(network: Network, run: Run) -> Confusions | None:
     """Which classes a network of the run takes for which; None where it was not tested."""
-    rows = arrays_of(role, run.arrays).get("confusions")
+    rows = run.arrays_of(network.name).get("confusions")
     return None if rows is None else Confusions(rows, len(run.arrays["class_names"]))
 
 

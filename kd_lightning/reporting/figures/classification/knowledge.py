@@ -5,21 +5,23 @@ from typing import Any
 import numpy as np
 
 from kd_lightning.reporting.figures.classification.classes import class_names
-from kd_lightning.reporting.figures.style import COLOURS, TITLES, Figure, axis, figure, panels
+from kd_lightning.reporting.figures.style import BLUE, GREY, Figure, as_text, axis, colours, figure, panels
 from kd_lightning.runs.run import Run
-from kd_lightning.tracking.arrays import ROLES, arrays_of
+from kd_lightning.runs.summary import Role
 
 PAIRS = 12
 
 
 def beyond_the_label(run: Run) -> Figure | None:
     """The wrong classes to which the teacher gives most, and entropies over the temperature."""
-    pairs = arrays_of("teacher", run.arrays).get("soft_labels")
-    if pairs is None:
+    teachers = [] if run.summary is None else run.summary.of(Role.TEACHER)
+    found = next((one for teacher in teachers if "soft_labels" in (one := run.arrays_of(teacher.name))), None)
+    if found is None:
         return None
+    pairs = found["soft_labels"]
     left, right = panels(2, gap=0.12)
     names = class_names(run)
-    ticks = arrays_of("teacher", run.arrays)["entropy"][:, 0].tolist()
+    ticks = found["entropy"][:, 0].tolist()
     most = float(np.log(len(names)))
     limit = {"type": "line", "xref": "x2 domain", "x0": 0, "x1": 1, "yref": "y2", "y0": most, "y1": most}
     return figure(
@@ -31,7 +33,7 @@ def beyond_the_label(run: Run) -> Figure | None:
             "temperature", domain=right, anchor="y2", type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks]
         ),
         yaxis2=axis("entropy, nats", anchor="x2", range=[0, 1.08 * most]),
-        shapes=[limit | {"line": {"dash": "dot", "width": 1.5, "color": COLOURS["teacher"]}}],
+        shapes=[limit | {"line": {"dash": "dot", "width": 1.5, "color": GREY}}],
         legend={"orientation": "h", "x": right[0], "y": 1.02, "yanchor": "bottom"},
     )
 
@@ -43,7 +45,7 @@ def confused_classes(pairs: np.ndarray, names: list[str]) -> dict[str, Any]:
         "orientation": "h",
         "x": [100 * float(mean) for _, _, mean in pairs],
         "y": [f"{names[int(true)]} → {names[int(other)]}" for true, other, _ in pairs],
-        "marker": {"color": COLOURS["student"]},
+        "marker": {"color": BLUE},
         "hovertemplate": "%{y}: %{x:.2f} % of the probability<extra></extra>",
         "showlegend": False,
     }
@@ -52,11 +54,13 @@ def confused_classes(pairs: np.ndarray, names: list[str]) -> dict[str, Any]:
 def entropies(run: Run) -> list[dict[str, Any]]:
     """A line for each network: the mean entropy of its answers over the temperature."""
     lines = []
-    for role in ROLES:
-        entropy = arrays_of(role, run.arrays).get("entropy")
+    colour = colours(run.networks)
+    for network in run.networks:
+        entropy = run.arrays_of(network.name).get("entropy")
         if entropy is not None:
             temperatures, nats = entropy.T.tolist()
             line = {"type": "scatter", "mode": "lines+markers", "x": temperatures, "y": nats}
-            line |= {"name": TITLES[role], "line": {"color": COLOURS[role], "width": 2}, "xaxis": "x2", "yaxis": "y2"}
+            style = {"color": colour[network.name], "width": 2}
+            line |= {"name": as_text(network.title), "line": style, "xaxis": "x2", "yaxis": "y2"}
             lines.append(line | {"hovertemplate": "temperature %{x}: %{y:.3f} nats<extra></extra>"})
     return lines

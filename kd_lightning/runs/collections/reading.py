@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kd_lightning.errors import UserError
-from kd_lightning.runs.collection import Collection
+from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.runs.folder import SELECTION, STATUS_OF_A_JOB, is_sweep
 from kd_lightning.runs.planned import Planned, read_planned
 from kd_lightning.runs.run import MISSING, Run, is_run, read_run, split

@@ -1,5 +1,6 @@
 """Runs that are shown together, and the configurations that they are of."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -8,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from kd_lightning.columns import Column, Compared, Measure
+from kd_lightning.runs.collections.statistics import Spread, spread
 from kd_lightning.runs.run import Run
-from kd_lightning.runs.statistics import Spread, spread
 from kd_lightning.runs.status import FINISHED, text
+from kd_lightning.runs.summary import Network, Summary
 from kd_lightning.runs.values import numbers
 
 # What decides no number: places, and what is shown.
@@ -32,26 +34,39 @@ class Configuration:
     def seeds(self) -> list[str]:
         return list(dict.fromkeys(run.seed for run in self.runs))
 
-    def values(self, role: str, metric: str) -> list[float]:
-        """A metric for each seed that has it: the mean over its runs, for a second run is no second witness."""
+    def values(self, metric: Callable[[Run], float | None]) -> list[float]:
+        """A number for each seed that has it: the mean over its runs, for a second run is no second witness."""
         found: dict[str, list[float]] = {}
         for run in self.runs:
-            if (value := run.metric(role, metric)) is not None:
+            if (value := metric(run)) is not None:
                 found.setdefault(run.seed, []).append(value)
         return [fmean(values) for values in found.values()]
 
+    def reached(self, metric: str) -> list[float]:
+        """A metric of the networks that the runs are about, for each seed that has it."""
+        return self.values(lambda run: run.reached(metric))
+
     def pairs(self, metric: str) -> list[tuple[float, float]]:
-        """A metric of student and student alone, for each seed that has both."""
-        both = [run for run in self.runs if None not in (run.metric("student", metric), run.metric("scratch", metric))]
+        """The same beside that of what they are compared with, for each seed that has both."""
+        both = [run for run in self.runs if None not in (run.reached(metric), run.compared_with(metric))]
         paired = Configuration(self.choices, both)
-        return list(zip(paired.values("student", metric), paired.values("scratch", metric), strict=True))
+        return list(zip(paired.reached(metric), paired.values(lambda run: run.compared_with(metric)), strict=True))
 
     def spread(self, metric: str) -> Spread | None:
-        """The student's, over seeds."""
-        return spread(self.values("student", metric))
+        """A metric of the networks that the runs are about, over seeds."""
+        return spread(self.reached(metric))
 
     def __str__(self) -> str:
         return text(self.choices)
+
+
+def networks_of(runs: Iterable[Run]) -> list[Network]:
+    """The networks of runs, those of one name once, in the order of the first run that has them."""
+    found: dict[str, Network] = {}
+    for run in runs:
+        for network in run.networks:
+            found.setdefault(network.name, network)
+    return [*found.values()]
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,28 @@ class Collection:
         return self.selected or self.best
 
     @cached_property
+    def summaries(self) -> list[Summary]:
+        return [run.summary for run in self.finished if run.summary is not None]
+
+    @property
+    def baseline(self) -> str | None:
+        """What the results are compared with, by its title; None where no run has such a network."""
+        return next((one.baseline.title for one in self.summaries if one.baseline is not None), None)
+
+    @property
+    def result_role(self) -> str:
+        """What the runs are about, by its role where they agree on it."""
+        roles = {one.result.role.value for one in self.summaries}
+        return roles.pop() if len(roles) == 1 else "network"
+
+    @property
+    def results(self) -> str:
+        """The same in the plural, by its title where that ends with its role."""
+        titles = {one.result.title for one in self.summaries}
+        title = titles.pop() if len(titles) == 1 else ""
+        return f"{title if title.endswith(self.result_role) else self.result_role}s"
+
+    @cached_property
     def compared(self) -> Compared:
         """What the runs are compared by, as their summaries tell it."""
         return next((found for run in self.finished if (found := run.compared) is not None), UNKNOWN)
@@ -122,19 +159,19 @@ class Collection:
     def selects_on(self) -> Measure:
         """What the runs are compared by first: on validation data, or where there are none on the test data."""
         compared = self.compared
-        validated = [run.metric("student", compared.validation.name) is not None for run in self.finished]
+        validated = [run.reached(compared.validation.name) is not None for run in self.finished]
         return compared.test if validated and not any(validated) else compared.validation
 
     @cached_property
     def measures(self) -> list[Measure]:
-        """What the tables of runs hold, as far as a student has it."""
+        """What the tables of runs hold, as far as the network that a run is about has it."""
         shown = self.compared.measures()
-        return [one for one in shown if any(run.metric("student", one.name) is not None for run in self.runs)]
+        return [one for one in shown if any(run.reached(one.name) is not None for run in self.runs)]
 
     @cached_property
     def measured(self) -> list[tuple[Run, float]]:
         """The finished runs with what they are compared by."""
-        values = [(run, run.metric("student", self.selects_on.name)) for run in self.finished]
+        values = [(run, run.reached(self.selects_on.name)) for run in self.finished]
         return [(run, value) for run, value in values if value is not None]
 
     @cached_property
@@ -148,9 +185,9 @@ class Collection:
 
     def _row(self, run: Run) -> dict[str, Any]:
         row: dict[str, Any] = {"run": run.name, **self.choices(run), "seed": run.seed, "status": run.status}
-        for role in ("student", "scratch", "teacher"):
-            network = (run.summary or {}).get(role) or {}
-            row |= {f"{role}_{name}": value for name, value in network.items()}
-        time = (run.summary or {}).get("time", {})
+        networks = sorted(run.networks, key=run.is_about)
+        for network in networks[::-1]:
+            row |= {f"{network.name}_{name}": value for name, value in network.record.items()}
+        time = {} if run.summary is None else run.summary.time
         selected = self.selected is not None and run in self.selected.runs
-        return row | time | {"selected": selected, "seconds": run.seconds, "error": run.error}
+        return {**row, **time} | {"selected": selected, "seconds": run.seconds, "error": run.error}

@@ -1,0 +1,1 @@
+"""Runs that are shown together: read, grouped by configuration, compared over seeds."""
