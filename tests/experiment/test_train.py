@@ -52,7 +52,7 @@ def test_one_run_leaves_all_its_files(command: Command) -> None:
 def test_the_summary_compares_three_networks(command: Command) -> None:
     run = command("kd-train", *SHORT, "temperature=2", "alpha=0.5").run
     record = summary(run)
-    assert list(record) == ["data", "seed", "teacher", "scratch", "student", "objective", "time", "memory"]
+    assert list(record) == ["data", "seed", "plan", "teacher", "scratch", "student", "objective", "time", "memory"]
     assert set(record["teacher"]) >= METRICS
     assert set(record["scratch"]) >= METRICS
     assert METRICS | {"top1_best", "top1_last", "top1_validation", "agreement"} <= set(record["student"])
