@@ -1,9 +1,9 @@
-"""DistillationModule: sources that give signals, one of which learns, and the objective between them."""
+"""DistillationModule: sources that give signals, some of which learn, and the objective of each that does."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -17,24 +17,30 @@ from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
 from kd_lightning.curricula.curriculum import Curriculum
 from kd_lightning.curricula.following import FollowedCurriculum
 from kd_lightning.errors import UserError
+from kd_lightning.learners.measures import MeasuresOfAll
+from kd_lightning.learners.names import Networks, of_each, one_or_all
+from kd_lightning.learners.objectives import example_for, objectives_of, shown, synchronized_buffers, total_of
+from kd_lightning.learners.optimizer import configured, optimizers_in
+from kd_lightning.learners.random_state import OwnStreams
+from kd_lightning.learners.sources import Taps, sources_of
+from kd_lightning.learners.views import View, taken_by_all
 from kd_lightning.models.normalization import stored_normalization
-from kd_lightning.objective import Objective, ObjectiveValue, Term, naming
+from kd_lightning.objective import Objective, ObjectiveValue, Term
 from kd_lightning.ranks import mean_of_ranks, processes
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import TimedModule, begin_next_epoch, is_unlimited
 from kd_lightning.schedules.progress import Progress
-from kd_lightning.schedules.torch_schedule import TorchSchedule, scheduled
-from kd_lightning.signals import TRAINING_SET
+from kd_lightning.schedules.torch_schedule import TorchSchedule
+from kd_lightning.signals import TRAINING_SET, requested
 from kd_lightning.sources import FrozenNetwork, Learner, Source
-from kd_lightning.sources.sharing import check_apart, check_terms_apart
-from kd_lightning.sources.signals import OfStreams, StepSignals
+from kd_lightning.sources.sharing import check_all_apart, check_apart
+from kd_lightning.sources.signals import OfStreams, StepSignals, before_transfer
 from kd_lightning.taps import dry_run
-from kd_lightning.taps.resolving import resolve_taps
 from kd_lightning.tasks import Classification, Task
-from kd_lightning.tasks.by_loader import ByLoader, of_loader
-from kd_lightning.tasks.task import AGREEMENT, Stage
+from kd_lightning.tasks.task import Stage
 
-STAGES: tuple[Stage, ...] = ("val", "test")
+MakesOptimizer = Callable[..., Optimizer]
+Schedule = LearningRateSchedule | TorchSchedule | Callable[[Optimizer], LRScheduler]
 
 
 class DistillationModule(TimedModule):
@@ -78,20 +84,24 @@ class DistillationModule(TimedModule):
     """
 
     student: nn.Module
-    """The network that learns."""
+    """The network that learns; of several learners a `ModuleDict` of their networks."""
+
+    objective: Objective
+    """What is minimised; of several learners a `ModuleDict` of what `objectives` has in any case."""
 
     teacher: Source | None
+    """What was given as such; where several were, they are in `sources` by their names."""
 
     def __init__(
         self,
-        student: nn.Module,
-        teacher: nn.Module | None = None,
-        terms: Mapping[str, Term] | None = None,
-        optimizer: Callable[..., Optimizer] | None = None,
-        scheduler: LearningRateSchedule | TorchSchedule | Callable[[Optimizer], LRScheduler] | None = None,
+        student: nn.Module | Mapping[str, nn.Module],
+        teacher: nn.Module | Mapping[str, nn.Module] | None = None,
+        terms: Mapping[str, Term] | Mapping[str, Mapping[str, Term]] | None = None,
+        optimizer: MakesOptimizer | Mapping[str, MakesOptimizer] | None = None,
+        scheduler: Schedule | Mapping[str, Schedule | None] | None = None,
         *,
-        student_taps: Mapping[str, str] | str = "auto",
-        teacher_taps: Mapping[str, str] | str = "auto",
+        student_taps: Taps | Mapping[str, Taps] = "auto",
+        teacher_taps: Taps | Mapping[str, Taps] = "auto",
         example_input: Input | Batch | Mapping[str, Batch] | None = None,
         task: Task | None = None,
         num_classes: int | None = None,
@@ -104,80 +114,81 @@ class DistillationModule(TimedModule):
         self.save_hyperparameters({"config": dict(config)} if config else {}, logger=False)
         self.optimizer = optimizer or partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
         self.scheduler = scheduler
-        if teacher is not None:
-            check_apart("teacher", teacher, "student", student)
-        check_terms_apart(terms or {}, {"student": student}, {} if teacher is None else {"teacher": teacher})
+        learners, others = Networks.of("student", student), Networks.of("teacher", teacher)
+        others.check_beside(learners)
+        check_all_apart(learners.by_key(), others.by_key())
+        self.learners = list(learners.given)
+        self.learner = self.learners[0]
+        for key, given in (("optimizer", self.optimizer), ("scheduler", scheduler)):
+            of_each(key, given, self.learners)
         self.finite = FiniteNumbers(on_nonfinite)
         if task is not None and num_classes is not None:
             raise UserError(f"num_classes={num_classes}: the short form of a task; leave it out beside task")
         self.task = Classification(num_classes) if task is None else task
         if terms is None:
             terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])}
-        self.objective = Objective(terms)
+        self.objectives = objectives_of(terms, learners.given, others.given)
+        self.objective = cast(Objective, one_or_all(self.objectives))
         self.followed = None if curriculum is None else FollowedCurriculum(curriculum, self.task)
-        self.task.check_losses({f"terms.{name}": term.loss for name, term in self.objective.items()})
+        for objective in self.objectives.values():
+            self.task.check_losses({f"{objective.key}.{name}": term.loss for name, term in objective.items()})
+        self.views = {name: View(name, "student", self.learners) for name in self.learners}
+        self.random = OwnStreams(self.learners)
         self._examples = {} if example_input is None else as_streams(example_input)
         self._example_input = self._examples[main_stream(self._examples)][INPUT] if self._examples else None
-        self.sources: dict[str, Source] = {}
-        if teacher is not None:
-            self.sources["teacher"] = self._source("teacher", teacher, teacher_taps, FrozenNetwork)
-        learner = self._source("student", student, student_taps, Learner)
-        assert isinstance(learner, Learner)
-        self.learner = "student"
-        self.sources = {self.learner: learner, **self.sources}
-        self.student, self.teacher = learner.network, self.sources.get("teacher")
+        seen = (self._names(), self._example_input, self.task.width)
+        known = sources_of(others, teacher_taps, FrozenNetwork, *seen)
+        self.sources: dict[str, Source] = {**sources_of(learners, student_taps, Learner, *seen), **known}
+        self.student = one_or_all({name: self.network_of(name) for name in self.learners})
+        self.teacher = None if others.are_named else known.get("teacher")
+        if others.are_named:
+            self.teachers = nn.ModuleDict(known)
         self.training_set = Constants(training_set or {})
-        self._connect({"student": None, "teacher": None})
+        absent = {} if others.given or "teacher" in learners.given else {"teacher": None}
+        taps_keys = {name: one.key_of(name, "_taps") for one in (learners, others) for name in one.given}
+        self._connect(absent, taps_keys)
         # What is equal on all ranks by itself is not sent anew before every step.
         self._ddp_params_and_buffers_to_ignore = [
             *(f"training_set.{name}" for name in self.training_set.names()),
-            *(f"objective.{name}" for name in self.objective.synchronized_buffers()),
+            *(f"objective.{name}" for name in synchronized_buffers(self.objectives)),
         ]
-        self.stage_metrics = nn.ModuleDict({stage: ByLoader(self._metrics(stage)) for stage in STAGES})
-        agreement = self.task.agreement()
-        self.test_agreement = None if agreement is None else ByLoader(agreement)
-        self.test_predictions = self.task.predictions()
-        self.tested: dict[str, Tensor] = {}  # what `test_predictions` computed in the latest test, of its first loader
+        seen_by = None if self.followed is None else self.followed.measure
+        self.measures = MeasuresOfAll(self.task, self.learners, list(known), seen_by)
+        self._loaders: set[tuple[Stage, int]] = set()
+        self.tested: dict[str, Any] = {}  # what the task's predictions gave in the latest test; of several by learner
 
-    def _metrics(self, stage: Stage) -> MetricCollection:
-        """The task's, by the names that they are logged by."""
-        found = self.task.metrics(stage)
-        found.prefix = f"{stage}/"
-        return found
+    def network_of(self, learner: str) -> nn.Module:
+        """The network of a learner."""
+        source = self.sources[learner]
+        assert isinstance(source, Learner)
+        return source.network
 
-    def _source(
-        self, name: str, given: nn.Module, taps: Mapping[str, str] | str, kind: Callable[..., Source]
-    ) -> Source:
-        """A source as it is given, or one of this kind around a network, with the taps that terms take."""
-        if isinstance(given, Source):
-            if taps != "auto":
-                raise UserError(f"{name}_taps={taps}: a {type(given).__name__} has its own signals; leave them out")
-            return given
-        found = resolve_taps(name, given, taps, self.objective.names(), self._example_input, self.task.width)
-        return kind(given, found, num_classes=self.task.width)
+    def _names(self, streams: Iterable[str | None] | None = None) -> list[str]:
+        """All signals that terms take, of all streams or of these, by the names of their sources."""
+        return taken_by_all(self.objectives, self.views, streams)
 
-    def _connect(self, known: Mapping[str, None]) -> None:
+    def _connect(self, absent: Mapping[str, None], taps_keys: Mapping[str, str]) -> None:
         """Have the sources give what the terms take, and build the parts of terms from the signals of one dry run.
 
-        `known` are the sources that terms may name, whether they are there or not.
+        `absent` are sources that terms may name and that are not there.
         """
         self.begin_sources()
         signals = {name: source.signals for name, source in self.sources.items()}
-        self.objective.connect({**known, **signals}, self.training_set.names())
-        names = self.objective.names() + ([] if self.followed is None else self.followed.signals(signals))
-        self._signals = StepSignals(self.sources, names, self.objective.names_of, self.task)
-        if self._examples:
-            self.objective.check_streams(self._examples)
-        if self.objective.is_built_from_examples:
-            example = self._example_input
-            if example is None:
-                raise UserError(
-                    "example_input=None: a term has a projector, or a loss to be built; give a batch of inputs to see "
-                    "the shapes"
-                )
-            with dry_run(self.student, example):
-                self.objective.build(*self.example_signals(self._examples))
-            check_apart("terms", self.objective, self.learner, self.student)
+        for name, objective in self.objectives.items():
+            given = {**absent, **self.views[name].given(signals)}
+            objective.connect(given, self.training_set.names(), {self.views[name].own: taps_keys[name], **taps_keys})
+        own = self.views[self.learner]
+        observed = [] if self.followed is None else own.taken(self.followed.signals(own.given(signals)))
+        switch = self.random.switch if len(self.learners) > 1 else None
+        self._signals = StepSignals(self.sources, [*self._names(), *observed], self._names, self.task, switch)
+        for name, objective in self.objectives.items():
+            if self._examples:
+                objective.check_streams(self._examples)
+            if objective.is_built_from_examples:
+                with dry_run(self.student, example_for(self._example_input)):
+                    objective.build(*self.views[name].of_streams(self.example_signals(self._examples)))
+                for source in self.learners:
+                    check_apart(objective.key, objective, source, self.network_of(source))
 
     def example_signals(self, streams: Mapping[str, Batch]) -> OfStreams:
         """The signals of examples, as of a step's streams; targets and indices are 0 where they have none."""
@@ -191,7 +202,7 @@ class DistillationModule(TimedModule):
             super().__setattr__(name, value)
 
     def forward(self, x: Input) -> Tensor:
-        """The student's logits (B, C)."""
+        """The student's logits (B, C); of several learners the first one's."""
         return self.sources[self.learner]({"input": x})["logits"]
 
     def signals(self, batch: Batch) -> dict[str, Tensor]:
@@ -214,110 +225,94 @@ class DistillationModule(TimedModule):
         self._signals.ask_sources()
 
     def on_fit_start(self) -> None:
-        if is_unlimited(self.trainer):
-            self.objective.refuse_without_length()
+        for objective in self.objectives.values():
+            if is_unlimited(self.trainer):
+                objective.refuse_without_length()
         self.ask_sources()
         if all(part.training for part in self.student.modules()):  # only the teacher is in eval mode
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
         if processes() > 1:
-            for buffer in self.objective.synchronized_buffers().values():
+            for buffer in synchronized_buffers(self.objectives).values():
                 torch.distributed.broadcast(buffer, src=0)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         trainer = self._trainer  # an export has none
         if trainer is None or trainer.predicting:
             return batch
-        streams = as_streams(batch)
-        for one in streams.values():
-            self.task.check_batch(one)
-        if type(self.task).before_transfer is not Task.before_transfer:
-            streams = {name: self.task.before_transfer(one) for name, one in streams.items()}
-            batch = streams.get("", streams)
-        for source in self.sources.values():
-            if trainer.training and type(source).before_transfer is not Source.before_transfer:
-                streams = {name: source.before_transfer(one) for name, one in streams.items()}
-                batch = streams.get("", streams)
-        return batch
+        return before_transfer(batch, self.task, self.sources.values() if trainer.training else ())
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         streams = as_streams(batch)
         batch = streams[main_stream(streams)]
         progress = self.progress()
         if batch_idx == 0:
-            self.objective.check_streams(streams)
-        signals, named = self._with_training_set(*self._signals.of_streams(streams, self.training))
-        logits = signals.get(f"{self.learner}.logits")
-        if logits is not None:
-            self.task.check_step(self.learner, logits, signals.get("target"), training=True)
-        value = self.objective(signals, progress, named)
-        self.finite.losses(value)
+            for objective in self.objectives.values():
+                objective.check_streams(streams)
+        with self.random.step(self.device):
+            signals = self._with_training_set(*self._signals.of_streams(streams, self.training))
+            for name in self.learners:
+                logits = signals[0].get(f"{name}.logits")
+                if logits is not None:
+                    self.task.check_step(name, logits, signals[0].get("target"), training=True)
+            values = self.losses(signals, progress)
+        self.finite.losses(values)
         if self.followed is not None:
-            self.followed.see(signals)
+            self.followed.see(self.views[self.learner].of(signals[0]))
         if self._is_shown():
-            self._show(value, progress, size_of(batch))
-        return value.total
+            self._show(values, progress, size_of(batch))
+        return total_of(values)
+
+    def losses(self, signals: OfStreams, progress: Progress | None = None) -> dict[str, ObjectiveValue]:
+        """What each learner minimises of a step's signals, as `example_signals` has them."""
+        found = {}
+        for name, objective in self.objectives.items():
+            self.random.switch(name)
+            main, named = self.views[name].of_streams(signals)
+            found[name] = objective(main, progress, named)
+        return found
 
     def _is_shown(self) -> bool:
         """Whether somebody sees what this step logs: each `trainer.log_every_n_steps`, and at the beginning."""
         return self.global_step == 0 or self.trainer._logger_connector.should_update_logs
 
-    def _show(self, value: ObjectiveValue, progress: Progress, batch_size: int) -> None:
+    def _show(self, values: Mapping[str, ObjectiveValue], progress: Progress, batch_size: int) -> None:
         """Log the terms, of several ranks their mean, which is what these minimise together."""
-        terms = [name for name, _ in self.objective.items()]
-        values = {"loss": value.total, **value.raw, **{f"{name}_weighted": it for name, it in value.weighted.items()}}
-        shown = ["loss", *terms]
-        names = [*shown, *(f"{name}_weighted" for name in terms)]
-        means = mean_of_ranks({name: entry.detach() for name, entry in values.items()}, names)
-        for name, entry in {**means, **self.objective.changing(progress)}.items():
-            self.log(f"train/{name}", entry, prog_bar=name in shown, batch_size=batch_size)
+        found = shown(values, self.objectives, progress)
+        means = mean_of_ranks({name: entry.detach() for name, entry in found.values.items()}, found.names)
+        for name, entry in {**means, **found.changing}.items():
+            self.log(f"train/{name}", entry, prog_bar=name in found.bar, batch_size=batch_size)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
         if "target" in batch:
-            outputs, batch = self._measured({self.learner: self(batch["input"])}, batch)
-            self._measure("val", self._counted(outputs[self.learner], batch), batch["target"], dataloader_idx)
+            given = {name: self.sources[name](batch)["logits"] for name in self.learners}
+            self._measure("val", given, batch, dataloader_idx)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
         given = {name: source(batch)["logits"] for name, source in self.sources.items() if "logits" in source.signals}
-        given, batch = self._measured(given, batch)
-        logits = given[self.learner]
-        if "target" in batch:
-            counted = self._counted(logits, batch)
-            self._measure("test", counted, batch["target"], dataloader_idx)
-            if self.test_predictions is not None and dataloader_idx == 0:
-                self.test_predictions.update(counted, batch["target"])
-        for name, others in given.items():
-            if name == self.learner or self.test_agreement is None:
-                continue
-            self.task.check_step(name, others, None, training=False)
-            agreement = self._of_loader(self.test_agreement, dataloader_idx)
-            agreement.update(logits, others)
-            logged = f"test/{AGREEMENT}{of_loader(dataloader_idx)}"
-            self.log(logged, agreement, batch_size=len(logits), add_dataloader_idx=False)
+        self._measure("test", given, batch, dataloader_idx)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """The student's logits (B, C)."""
+        """The student's logits (B, C); of several learners the first one's."""
         return self(as_batch(batch)["input"])
 
     def on_test_epoch_start(self) -> None:
-        if self.test_predictions is not None:
-            self.test_predictions.reset()
+        self.measures.reset()
 
     def on_test_epoch_end(self) -> None:
-        if self.test_predictions is not None and self.test_predictions.update_called:
-            self.tested = self.test_predictions.compute()
+        if predicted := self.measures.predicted():
+            self.tested = predicted if len(self.learners) > 1 else predicted[self.learner]
 
-    def _measured(self, given: Mapping[str, Tensor], batch: Batch) -> tuple[dict[str, Tensor], Batch]:
-        """The sources' outputs and the batch as rows, where the task has them."""
-        rows, batch = self.task.rows({f"{name}.logits": outputs for name, outputs in given.items()}, batch)
-        return {name: rows[f"{name}.logits"] for name in given}, batch
-
-    def _counted(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Outputs as they are measured, also where they are not finite."""
-        self.task.check_step(self.learner, outputs, batch["target"], training=False)
-        with naming("target"):
-            return self.task.counted(outputs, batch["target"], self.finite.outputs(outputs, batch.get("index")))
+    def _measure(self, stage: Stage, given: Mapping[str, Tensor], batch: Batch, loader: int) -> None:
+        """Update and log a loader's metrics of the learners, from the outputs of sources."""
+        found = self.measures.update(stage, given, batch, loader, self.finite.outputs)
+        if (stage, loader) not in self._loaders:
+            self._loaders.add((stage, loader))
+            self._metric_attributes = None  # Lightning looks for new metrics no second time
+        for metrics, size in found:
+            is_main = isinstance(metrics, MetricCollection)
+            self.log_dict(metrics, prog_bar=is_main, batch_size=size, add_dataloader_idx=False)
 
     def to_torchscript(
         self, file_path: Any = None, method: str | None = "trace", example_inputs: Any = None, **options: Any
@@ -333,26 +328,6 @@ class DistillationModule(TimedModule):
             raise UserError("example_inputs=None: a trace follows one batch of inputs through the student; give some")
         return super().to_torchscript(file_path, method, example, **options)
 
-    def _measure(self, stage: Stage, outputs: Tensor, target: Tensor, loader: int) -> None:
-        """Update and log a loader's metrics.
-
-        The first loader's go by their names alone, for monitors; the others' as Lightning has it.
-        """
-        outputs, target = self.task.labelled(outputs, target)
-        if not len(target):
-            return
-        collection = self._of_loader(self.stage_metrics[stage], loader)
-        with naming("target"):
-            collection.update(outputs, target)
-        if self.followed is not None and stage == "val" and not loader:
-            self.followed.measure(outputs, target)
-        self.log_dict(collection, prog_bar=True, batch_size=len(outputs), add_dataloader_idx=False)
-
-    def _of_loader(self, each: Any, loader: int) -> Any:
-        if loader >= len(each.each):
-            self._metric_attributes = None  # Lightning looks for new metrics no second time
-        return each.of(loader)
-
     def configure_callbacks(self) -> list[Callback]:
         own = [self.finite, *([] if self.followed is None else [self.followed])]
         return [one for one in own if one not in self.trainer.callbacks]  # type: ignore[attr-defined]
@@ -362,23 +337,36 @@ class DistillationModule(TimedModule):
             source.close()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self._trained())
-        if self.scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": scheduled(self.scheduler, optimizer, self.length)}
+        makers = of_each("optimizer", self.optimizer, self.learners)
+        optimizers = {name: make(self._trained(name)) for name, make in makers.items()}
+        return configured(optimizers, of_each("scheduler", self.scheduler, self.learners), lambda: self.length)
 
-    def _trained(self) -> list[nn.Parameter]:
-        """What is trained: the student, unless no term asks it, and what losses and projectors have of their own."""
-        learners = [source for name, source in self.sources.items() if source.trained and self._signals.requested[name]]
-        return [p for part in (*learners, self.objective) for p in part.parameters() if p.requires_grad]
+    def _trained(self, learner: str) -> list[nn.Parameter]:
+        """What a learner trains: itself, unless no term of its own asks it, and what its losses and projectors have."""
+        objective = self.objectives[learner]
+        names = self.views[learner].taken(objective.names())
+        sources = [source for name, source in self.sources.items() if source.trained and requested(name, names)]
+        own = [source for source in sources if source is self.sources[learner] or source.role not in self.learners]
+        return [p for part in (*own, objective) for p in part.parameters() if p.requires_grad]
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient of each learner by itself."""
+        for one in optimizers_in(optimizer).values():
+            self.clip_gradients(one, gradient_clip_val, gradient_clip_algorithm)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        skipped = self.finite.skipped
+        self.finite.left_out = set()
         super().optimizer_step(*args, **kwargs)
-        if self.finite.skipped == skipped:
-            for source in self.sources.values():
-                if type(source).after_step is not Source.after_step:
-                    source.after_step(self.sources, self.progress())
+        left_out = self.finite.left_out
+        for source in self.sources.values():
+            is_following = type(source).after_step is not Source.after_step
+            if is_following and left_out < {*self.learners} and getattr(source, "of", None) not in left_out:
+                source.after_step(self.sources, self.progress())
 
     def _identities(self) -> dict[str, Any]:
         """What the sources are that no gradient changes."""
@@ -388,6 +376,8 @@ class DistillationModule(TimedModule):
         self.finite.before_save(checkpoint["state_dict"], checkpoint["global_step"])
         checkpoint["sources"] = self._identities()
         checkpoint.update(stored_normalization(self.student))
+        if len(self.learners) > 1:
+            checkpoint["learners"] = {name: stored_normalization(self.network_of(name)) for name in self.learners}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         stored = checkpoint.get("sources", {})

@@ -39,6 +39,10 @@ class Objective(nn.Module):
     A term that takes `target` contributes nothing to a batch without one. Where several ranks train, a term that is a
     mean over samples is the mean over those of all ranks, whatever each has of them.
 
+    Args:
+        terms: by name.
+        key: what the terms are in, for messages.
+
     Raises UserError for no terms, and for a name that cannot be one.
 
     Examples:
@@ -55,16 +59,17 @@ class Objective(nn.Module):
         (tensor(2.), tensor(1.), tensor(2.))
     """
 
-    def __init__(self, terms: Mapping[str, Term]) -> None:
+    def __init__(self, terms: Mapping[str, Term], key: str = "terms") -> None:
         super().__init__()
+        self.key = key
         if not terms:
-            raise UserError("terms={}: nothing to minimise; name at least one term, such as ce")
+            raise UserError(f"{key}={{}}: nothing to minimise; name at least one term, such as ce")
         for name in terms:
             if not name.isidentifier() or hasattr(nn.ModuleDict, name):
-                raise UserError(f"terms.{name}: cannot be a term's name; use letters, digits, _, as {name}_term")
+                raise UserError(f"{key}.{name}: cannot be a term's name; use letters, digits, _, as {name}_term")
         self.terms = nn.ModuleDict({name: term.unbuilt() for name, term in terms.items()})
         for name, term in self.items():
-            with naming(f"terms.{name}"):
+            with naming(f"{self.key}.{name}"):
                 term.check_sample_weight()
 
     def items(self) -> Iterator[tuple[str, Term]]:
@@ -89,17 +94,23 @@ class Objective(nn.Module):
             if term.stream not in streams:
                 named = ", ".join(stream for stream in streams if stream)
                 there = f"{did_you_mean(term.stream, streams)}there are {named}" if named else "the data have one alone"
-                raise UserError(f"terms.{name}.stream={term.stream}: no stream of the training data; {there}")
+                raise UserError(f"{self.key}.{name}.stream={term.stream}: no stream of the training data; {there}")
             if "target" in term.names() and "target" not in streams[term.stream]:
                 raise UserError(
-                    f"terms.{name}.stream={term.stream}: the term takes target, and this stream has none; take a "
+                    f"{self.key}.{name}.stream={term.stream}: the term takes target, and this stream has none; take a "
                     "stream with targets, or a loss without"
                 )
 
-    def connect(self, sources: Mapping[str, Iterable[str] | None], training_set: Iterable[str] = ()) -> None:
+    def connect(
+        self,
+        sources: Mapping[str, Iterable[str] | None],
+        training_set: Iterable[str] = (),
+        taps_keys: Mapping[str, str] | None = None,
+    ) -> None:
         """Expand `student.stages` and its like in the terms, and see that each signal they take exists.
 
-        `sources` tells what each can give; None for one that there might be, and is not.
+        `sources` tells what each can give; None for one that there might be, and is not. `taps_keys` tells where taps
+        are added to a source, for messages; `SOURCE_taps` where it is not said.
 
         Raises UserError for a signal that nobody gives.
         """
@@ -108,17 +119,18 @@ class Objective(nn.Module):
         for name, term in self.items():
             for source in sources.keys() - given.keys():
                 if requested(source, term.names()):
-                    raise UserError(f"terms.{name}: this term needs a {source}; give one, or leave the term out")
+                    raise UserError(f"{self.key}.{name}: this term needs a {source}; give one, or leave the term out")
             term.expand({signal: expanded(signal, given) for signal in term.names()})
-            _check_lists(name, [signals for signals in term.signals if isinstance(signals, list)])
+            _check_lists(f"{self.key}.{name}", [signals for signals in term.signals if isinstance(signals, list)])
             for argument, signal in term.named_signals():
-                check_signal(f"terms.{name}.{argument}={signal}", signal, available)
+                key = f"{self.key}.{name}.{argument}={term.as_typed(signal)}"
+                check_signal(key, signal, available, taps_keys)
 
     def refuse_without_length(self) -> None:
         """Raise `UserError` for a term that changes with the share of the training that is over: it has no end."""
         for name, term in self.items():
             if "progress.fraction" in term.names() or any(needs_length(schedule) for schedule in term.schedules()):
-                raise UserError(unlimited(f"terms.{name} changes over the whole of it"))
+                raise UserError(unlimited(f"{self.key}.{name} changes over the whole of it"))
 
     @property
     def is_built_from_examples(self) -> bool:
@@ -129,7 +141,7 @@ class Objective(nn.Module):
         found = _by_stream(examples, streams)
         for name, term in self.items():
             if term.is_built_from_examples:
-                with naming(f"terms.{name}"):
+                with naming(f"{self.key}.{name}"):
                     term.build({**found[term.stream], **_as_signals(Progress())})
 
     def synchronized_buffers(self) -> dict[str, Tensor]:
@@ -183,7 +195,7 @@ class Objective(nn.Module):
         return ObjectiveValue(total, raw, weighted)
 
     def _evaluate(self, name: str, term: Term, signals: Signals, progress: Progress, counts: bool) -> Evaluated:
-        with naming(f"terms.{name}"):
+        with naming(f"{self.key}.{name}"):
             return term.evaluate(signals, progress, counts)
 
     def _shares(self, evaluated: Mapping[str, Evaluated], device: torch.device) -> dict[str, Tensor]:
@@ -233,7 +245,7 @@ def _nothing(signals: Signals) -> Tensor:
     return next(value for value in signals.values() if value.requires_grad).sum() * 0.0
 
 
-def _check_lists(name: str, lists: list[list[str]]) -> None:
+def _check_lists(key: str, lists: list[list[str]]) -> None:
     if lists and (len({len(signals) for signals in lists}) > 1 or not lists[0]):
         layers = " and ".join(f"[{', '.join(signals)}]" for signals in lists)
-        raise UserError(f"terms.{name}.signals={layers}: lists of equal length are needed; name the layers to pair")
+        raise UserError(f"{key}.signals={layers}: lists of equal length are needed; name the layers to pair")

@@ -4,6 +4,7 @@ student.stage1            a tap of a source
 student@strong.stage1     the same of another view, or of another input by its name
 student.stage1.detached   without gradient
 student.stages            all stages of a source; student.last_stage the last of them
+peers.logits              of each other learner of a training, without gradient
 target, index             what a batch has besides its inputs
 train.index               the same of all training samples
 progress.fraction         how far the training is
@@ -91,16 +92,20 @@ def expanded(name: str, available: Mapping[str, Iterable[str]]) -> str | list[st
     return numbered.get(signal.tap, name)
 
 
-def check_signal(key: str, name: str, available: Mapping[str, list[str]]) -> None:
+def check_signal(
+    key: str, name: str, available: Mapping[str, list[str]], taps_keys: Mapping[str, str] | None = None
+) -> None:
     """UserError for a signal of a source that there is not, or that the source does not give.
 
-    Names without a dot are the batch's own, which its loader decides.
+    Names without a dot are the batch's own, which its loader decides. `taps_keys` tells where taps are added to a
+    source; `SOURCE_taps` where it is not said.
     """
     sources = {**available, PROGRESS: list(OF_PROGRESS)}
     signal = Signal(name, "") if name in sources else read(name)
     if signal is not None and signal.source in sources:
         if signal.tap not in sources[signal.source]:
-            raise UserError(_missing(key, name, signal, sources[signal.source]))
+            taps_key = (taps_keys or {}).get(signal.source, f"{signal.source}_taps")
+            raise UserError(_missing(key, name, signal, sources[signal.source], taps_key))
     elif signal is not None and signal.source == PEERS:
         raise UserError(f"{key}: stands for the other learners of a training, and this one has none")
     elif signal is not None or name.startswith(INPUT):
@@ -112,7 +117,7 @@ def check_signal(key: str, name: str, available: Mapping[str, list[str]]) -> Non
         )
 
 
-def _missing(key: str, name: str, signal: Signal, taps: list[str]) -> str:
+def _missing(key: str, name: str, signal: Signal, taps: list[str], taps_key: str) -> str:
     source = signal.source
     if source == TRAINING_SET and not taps:
         return (
@@ -127,4 +132,4 @@ def _missing(key: str, name: str, signal: Signal, taps: list[str]) -> str:
     has = f"it has {', '.join(taps)}"
     if source in (PROGRESS, TRAINING_SET):
         return f"{key}: there is no such signal; {hint}{has}"
-    return f"{key}: the {source} has no such tap; {hint}{has} (add more with {source}_taps)"
+    return f"{key}: the {source} has no such tap; {hint}{has} (add more with {taps_key})"

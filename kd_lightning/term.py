@@ -131,6 +131,10 @@ class Term(nn.Module):
             yield from (("signals", one) for one in _as_list(name))
         yield from (("sample_weight", one) for one in signals_of(self.sample_weight))
 
+    def as_typed(self, signal: str) -> str:
+        """A signal that it takes by the name that it was given for it."""
+        return signal
+
     def check_sample_weight(self) -> None:
         """Raise `UserError` for sample weights of a loss that has no value of one sample."""
         if self.sample_weight is not None and has_values(self.loss) is False:

@@ -13,7 +13,7 @@ from kd_lightning.terminal import say
 
 
 class Compilation(Callback):
-    """Compiles student and teacher in place with `torch.compile`, before the training is timed.
+    """Compiles the networks of a training in place with `torch.compile`, before the training is timed.
 
     Each runs once on a batch of noise, in the training's precision; that leaves no trace in weights, statistics or the
     random state. Of data that are no `ImageDataModule` the shape is not known: there the first step compiles. The taps
@@ -29,12 +29,12 @@ class Compilation(Callback):
         self.mode = mode
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        pl_module.student.compile(mode=self.mode)
-        if pl_module.teacher is not None:
-            pl_module.teacher.compile(mode=self.mode)
+        for source in pl_module.sources.values():
+            source.compile(mode=self.mode)
         data = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, ImageDataModule):
-            say("compiling", f"{type(pl_module.student).__name__}, mode {self.mode}")
+            names = " and ".join(type(pl_module.network_of(learner)).__name__ for learner in pl_module.learners)
+            say("compiling", f"{names}, mode {self.mode}")
             with trainer.precision_plugin.forward_context():
                 self._run_once(pl_module, (data.batch_size, *data.input_shape))
 
@@ -46,18 +46,19 @@ class Compilation(Callback):
             part._compiled_call_impl = None
 
     def _run_once(self, module: Any, shape: tuple[int, ...]) -> None:
-        """The student forward and backward, the teacher forward."""
+        """Those that learn forward and backward, the others forward."""
         devices = [module.device] if module.device.type == "cuda" else []
         buffers = {name: value.clone() for name, value in module.student.named_buffers()}
         weights = [weight for weight in module.student.parameters() if weight.requires_grad]
         try:
             with torch.random.fork_rng(devices):
-                noise = torch.rand(shape, device=module.device)
-                logits = module(noise)
+                batch = {"input": torch.rand(shape, device=module.device)}
+                logits = [source(batch)["logits"].float().sum() for source in module.sources.values() if source.trained]
                 if weights:  # an initialisation may train parts of terms alone
-                    torch.autograd.grad(logits.float().sum(), weights, allow_unused=True)
-                if module.teacher is not None:
-                    module.teacher({"input": noise})
+                    torch.autograd.grad(logits, weights, allow_unused=True)
+                for source in module.sources.values():
+                    if not source.trained:
+                        source(batch)
         except TorchDynamoException as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"compile={self.mode}: {reason}; use compile=false") from error

@@ -11,6 +11,8 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from kd_lightning.batch import as_streams, size_of
+from kd_lightning.learners.names import of_learner
+from kd_lightning.learners.optimizer import optimizers_in
 
 
 def is_logged(trainer: Trainer) -> bool:
@@ -119,6 +121,8 @@ class DeviceMemory(Callback):
 class GradientNorm(Callback):
     """Logs `train/gradient_norm`: the 2-norm of all gradients together, before they are clipped.
 
+    Of several learners that of each, `train/NAME/gradient_norm`.
+
     Examples:
         >>> import lightning
         >>> from kd_lightning.callbacks import GradientNorm
@@ -128,10 +132,12 @@ class GradientNorm(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if not is_logged(trainer):
             return
-        parameters: list[Any] = [weight for group in optimizer.param_groups for weight in group["params"]]
-        gradients = [weight.grad for weight in parameters if weight.grad is not None]
-        norm = get_total_norm(gradients) / loss_scale(trainer, optimizer)
-        pl_module.log("train/gradient_norm", norm, on_step=True, on_epoch=False)
+        for learner, one in optimizers_in(optimizer).items():
+            parameters: list[Any] = [weight for group in one.param_groups for weight in group["params"]]
+            gradients = [weight.grad for weight in parameters if weight.grad is not None]
+            norm = get_total_norm(gradients) / loss_scale(trainer, optimizer)
+            name = "train/gradient_norm"
+            pl_module.log(of_learner(name, learner) if learner else name, norm, on_step=True, on_epoch=False)
 
 
 def loss_scale(trainer: Trainer, optimizer: Optimizer) -> Tensor | float:

@@ -15,6 +15,8 @@ from torch.optim import Optimizer
 from kd_lightning.batch import main_batch
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.finite import is_wrong, listed, nan_if, nan_if_any_nonfinite, nonfinite_names
+from kd_lightning.learners.names import of_learner
+from kd_lightning.learners.optimizer import optimizers_in
 from kd_lightning.objective import ObjectiveValue
 from kd_lightning.ranks import first_of_ranks, on_any_rank
 
@@ -42,6 +44,7 @@ class PendingCheck:
     names: list[str]
     values: Tensor
     batches: list[TrainingBatch]
+    learner: str = ""  # whose, where there are several
 
 
 class FiniteNumbers(Callback):
@@ -53,6 +56,9 @@ class FiniteNumbers(Callback):
     buffer of the student or of a term. `SKIPPED_IN_A_ROW` of them end the training, too. All ranks do the same. In
     float16 a gradient that overflows is the scaler's business, who leaves out the step itself.
 
+    Of several learners each leaves out its own bad steps, and the others learn on, as each would alone; but in float16
+    the scaler, which is one for all, leaves out the step of all.
+
     Raises NonFinite: the step, the terms or the gradient, and the batch.
     """
 
@@ -60,14 +66,20 @@ class FiniteNumbers(Callback):
         if on_nonfinite not in ("stop", "skip"):
             raise UserError(f"on_nonfinite={on_nonfinite}: must be stop or skip")
         self.skips = on_nonfinite == "skip"
-        self.skipped = 0  # steps, so far
-        self._in_a_row = 0
+        self.skipped_of: dict[str, int] = {}  # steps by learner, so far
+        self.left_out: set[str] = set()  # the learners whose latest step was skipped
+        self._in_a_row: dict[str, int] = {}
         self._reset()
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were skipped so far; of several learners, of all together."""
+        return sum(self.skipped_of.values())
 
     def _reset(self) -> None:
         self._pending: list[PendingCheck] = []  # on the device, not looked at yet
         self._batches: list[TrainingBatch] = []  # of the current optimizer step
-        self._buffers_before: list[Tensor] = []  # the buffers as they were before it
+        self._buffers_before: dict[str, list[Tensor]] = {}  # by learner, the buffers as they were before it
         self._unusual: set[str] = set()  # buffers that were not finite from the beginning, such as masks
         self._wrong_rows: list[tuple[Tensor, Tensor | None]] = []
         self._notes_outputs = False
@@ -79,52 +91,62 @@ class FiniteNumbers(Callback):
         buffers = {name: buffer for name, buffer in floating.items() if not bool(buffer.isnan().any())}
         self._unusual = set(nonfinite_names(buffers))
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if not self._batches and self.skips:
-            self._buffers_before = [buffer.clone() for buffer in changing_buffers(pl_module)]
+            each = {learner: changing_buffers(pl_module, learner) for learner in pl_module.learners}
+            self._buffers_before = {learner: [one.clone() for one in buffers] for learner, buffers in each.items()}
         index = main_batch(batch).get("index")
         self._batches.append(TrainingBatch(trainer.global_step, trainer.current_epoch, batch_idx, index))
 
-    def losses(self, value: ObjectiveValue) -> None:
-        """Note the terms of the current batch; nothing outside a training by Lightning's trainer."""
-        if self._batches:
+    def losses(self, learners: Mapping[str, ObjectiveValue]) -> None:
+        """Note the terms of the current batch by learner; nothing outside a training by Lightning's trainer."""
+        for learner, value in learners.items() if self._batches else ():
             values = torch.stack([*value.weighted.values(), value.total]).detach()
-            self._pending.append(PendingCheck([*value.weighted, "the loss"], values, self._batches[-1:]))
+            of = learner if len(learners) > 1 else ""
+            self._pending.append(PendingCheck([*value.weighted, "the loss"], values, self._batches[-1:], of))
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Optimizer) -> None:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        gradients = gradients_of(optimizer)
-        if gradients:
-            scale = getattr(scaler, "_scale", None)
-            wrong = nan_if_any_nonfinite(gradients) if scale is None else nan_if(scale < SMALLEST_SCALE)
-            self._pending.append(PendingCheck([GRADIENT], wrong, self._batches))
+        scale = getattr(scaler, "_scale", None)
+        each = optimizers_in(optimizer)
+        for of, one in each.items():
+            gradients = gradients_of(one)
+            if gradients:
+                wrong = nan_if_any_nonfinite(gradients) if scale is None else nan_if(scale < SMALLEST_SCALE)
+                self._pending.append(PendingCheck([GRADIENT], wrong, self._batches, of))
         if self.skips:
-            fault = self._take()
-            self._in_a_row = self._in_a_row + 1 if fault else 0
-            if fault:
-                self.skipped += 1
-                if self._in_a_row == SKIPPED_IN_A_ROW:
-                    raise NonFinite(f"{fault}; the {SKIPPED_IN_A_ROW}th step in a row that was skipped")
-                self._undo(pl_module, optimizer, is_unscaled_by_optimizer(scaler, optimizer))
+            pending, self._pending = self._pending, []
+            for of, one in each.items():
+                self._pending = [check for check in pending if check.learner == of]
+                learner = of or pl_module.learner
+                fault = self._take()
+                self._in_a_row[learner] = self._in_a_row.get(learner, 0) + 1 if fault else 0
+                if fault:
+                    self.skipped_of[learner] = self.skipped_of.get(learner, 0) + 1
+                    if self._in_a_row[learner] == SKIPPED_IN_A_ROW:
+                        raise NonFinite(f"{fault}; the {SKIPPED_IN_A_ROW}th step in a row that was skipped")
+                    self._undo(pl_module, learner, one, is_unscaled_by_optimizer(scaler, optimizer))
+                    self.left_out.add(learner)
         self._batches = []
 
-    def _undo(self, module: LightningModule, optimizer: Optimizer, unscales: bool) -> None:
-        """Leave everything as it was before the step."""
+    def _undo(self, module: Any, learner: str, optimizer: Optimizer, unscales: bool) -> None:
+        """Leave everything of a learner as it was before the step."""
         for gradient in gradients_of(optimizer) if unscales else []:
             gradient.fill_(math.inf)  # which the scaler sees, and so takes no step
         if not unscales:
             optimizer.zero_grad(set_to_none=True)  # without a gradient an optimizer leaves a weight alone
-        for buffer, before in zip(changing_buffers(module), self._buffers_before, strict=True):
+        for buffer, before in zip(changing_buffers(module, learner), self._buffers_before[learner], strict=True):
             buffer.copy_(before)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if not trainer._logger_connector.should_update_logs:
             return
         self.check()
-        if self.skips:
-            pl_module.log("train/skipped_steps", torch.tensor(float(self.skipped)), on_step=True, on_epoch=False)
+        for learner in pl_module.learners if self.skips else ():
+            name = "train/skipped_steps"
+            name = of_learner(name, learner) if len(pl_module.learners) > 1 else name
+            count = torch.tensor(float(self.skipped_of.get(learner, 0)))
+            pl_module.log(name, count, on_step=True, on_epoch=False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.check()
@@ -193,15 +215,15 @@ class FiniteNumbers(Callback):
         rank_zero_warn(f"{stage}: the logits of {count} inputs are not finite and count as wrong{of}")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"skipped": self.skipped, "in_a_row": self._in_a_row} if self.skipped else {}
+        return {"skipped": self.skipped_of, "in_a_row": self._in_a_row} if self.skipped else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.skipped, self._in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+        self.skipped_of, self._in_a_row = dict(state_dict["skipped"]), dict(state_dict["in_a_row"])
 
 
-def changing_buffers(module: LightningModule) -> list[Tensor]:
-    """What a step may change beside the weights: statistics, memories."""
-    changing: list[Any] = [module.student, module.objective]
+def changing_buffers(module: Any, learner: str) -> list[Tensor]:
+    """What a step may change of a learner beside the weights: statistics, memories."""
+    changing: list[Any] = [module.network_of(learner), module.objectives[learner]]
     return [buffer for part in changing for buffer in part.buffers()]
 
 
@@ -222,7 +244,8 @@ def described(wrong: PendingCheck) -> str:
     pairs = [(name, value) for name, value in zip(wrong.names, wrong.values.flatten().tolist(), strict=True)]
     bad = [(name, value) for name, value in pairs if not math.isfinite(value)]
     terms = [(name, value) for name, value in bad if name != "the loss"] or bad
-    what = " and ".join(name if name == GRADIENT else f"{name} ({value})" for name, value in terms)
+    of = f"{wrong.learner}'s " if wrong.learner else ""
+    what = of + " and ".join(name if name == GRADIENT else f"{name} ({value})" for name, value in terms)
     which = f"batch {first.batch}" if first is last else f"batches {first.batch} to {last.batch}"
     index = [batch.index for batch in wrong.batches if batch.index is not None]
     images = f", images {numbers(index)}" if index else ""

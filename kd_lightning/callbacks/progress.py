@@ -8,6 +8,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
+from kd_lightning.learners.names import of_learner
 from kd_lightning.tasks import Task
 from kd_lightning.terminal import say
 
@@ -16,9 +17,12 @@ NARROW, BAR = 100, 12  # columns of a terminal that has no room for times beside
 
 
 def of_validation(module: LightningModule) -> list[str]:
-    """What a module logs of its validation, what selects first."""
-    task = getattr(module, "task", None)
-    return names_of(task) if isinstance(task, Task) else []
+    """What a module logs of its validation, what selects first; of several learners that alone, of each."""
+    task, learners = getattr(module, "task", None), getattr(module, "learners", [])
+    if not isinstance(task, Task):
+        return []
+    names = names_of(task)
+    return [of_learner(names[0], learner) for learner in learners] if len(learners) > 1 else names
 
 
 @lru_cache(maxsize=1)  # a bar is drawn often, and a task makes its metrics to tell them
@@ -50,8 +54,9 @@ class TermsProgressBar(RichProgressBar):
         """What stands behind the bar, by short names."""
         metrics = super().get_metrics(trainer, pl_module)
         shown = {name.removeprefix(TRAIN): value for name, value in metrics.items() if name.startswith(TRAIN)}
+        several = max(1, len(getattr(pl_module, "learners", [])))
         watched = [name for name in of_validation(pl_module) if name in metrics]
-        return shown | {name.replace("/", " "): metrics[name] for name in watched[:1]}
+        return shown | {name.replace("/", " "): metrics[name] for name in watched[:several]}
 
 
 LOSS = "train/loss"

@@ -25,12 +25,30 @@ def check_apart(name: str, one: Any, other_name: str, other: nn.Module) -> None:
             raise UserError(f"{name}={type(held).__name__}: shares {path} with the {other_name}; {COPY}")
 
 
+def check_all_apart(networks: Mapping[str, nn.Module], others: Mapping[str, nn.Module]) -> None:
+    """UserError where a network shares anything with another, or one of the others with a network.
+
+    They are by what messages call them. The others may share among themselves: they never change.
+    """
+    before: dict[str, nn.Module] = {}
+    for name, network in networks.items():
+        for other_name, other in before.items():
+            check_apart(name, network, other_name, other)
+        before[name] = network
+    for name, one in others.items():
+        for other_name, other in networks.items():
+            check_apart(name, one, other_name, other)
+
+
 def check_terms_apart(
-    terms: Mapping[str, Any], learners: Mapping[str, nn.Module], others: Mapping[str, nn.Module]
+    terms: Mapping[str, Any],
+    learners: Mapping[str, nn.Module],
+    others: Mapping[str, nn.Module],
+    key: str = "terms",
 ) -> None:
     """UserError for a part of a term that holds a network which is trained beside it, or which it would itself train.
 
-    Networks are by the names of their sources.
+    Networks are by the names of their sources; `key` is what the terms are in.
     """
     for name, term in terms.items():
         weights = term.sample_weight
@@ -42,7 +60,7 @@ def check_terms_apart(
         for part, holder in parts.items():
             is_trained = any(p.requires_grad for held in _networks(holder, set()) for p in held.parameters())
             for source, network in {**learners, **(others if is_trained else {})}.items():
-                check_apart(f"terms.{name}.{part}", holder, source, network)
+                check_apart(f"{key}.{name}.{part}", holder, source, network)
 
 
 def _held_by(projector: Any) -> Any:

@@ -1,12 +1,13 @@
 """The signals of a training step: what sources give for its batches, as far as terms take it, and the batches' own."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from kd_lightning.batch import INPUT, KNOWN, Batch, example_of, main_stream
+from kd_lightning.batch import INPUT, KNOWN, Batch, as_streams, example_of, main_stream
 from kd_lightning.signals import DETACHED, LENGTHS, Signal, has_rows, requested
 from kd_lightning.sources.source import Source
 from kd_lightning.tasks import Task
@@ -20,12 +21,20 @@ OF_ROWS = ("target", LENGTHS)  # what a batch has anew with its rows
 class StepSignals:
     """Asks the sources for what the terms take: `names` in all, and `names_of` some streams, of which None is the main.
 
-    Outputs and targets are the task's `rows`.
+    Outputs and targets are the task's `rows`. `switch` is told before each source who draws random numbers next.
     """
 
-    def __init__(self, sources: Mapping[str, Source], names: list[str], names_of: NamesOf, task: Task) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        names: list[str],
+        names_of: NamesOf,
+        task: Task,
+        switch: Callable[[str], None] | None = None,
+    ) -> None:
         self.sources = sources
         self.task = task
+        self.switch = switch
         self.requested = {name: requested(name, names) for name in sources}
         self.ask_sources()
         self.detached = [name for name in names if name.endswith(DETACHED)]
@@ -41,6 +50,8 @@ class StepSignals:
         """All signals of one batch in one flat dict; of a named stream the sources give those alone that terms take."""
         signals = {name: value for name, value in batch.items() if not name.startswith((INPUT, KNOWN))}
         for name, source in self.sources.items():
+            if self.switch is not None:
+                self.switch(name)
             for input in self._inputs(name, source, training, stream, is_main):
                 given = source(batch, input, training=training)
                 signals |= {str(Signal(name, tap, input)): value for tap, value in given.items()}
@@ -75,3 +86,21 @@ class StepSignals:
             return requested(name, self._of_stream[stream, is_main])
         asked = self.requested[name]
         return asked if source.trained and training else {INPUT: None, **asked}
+
+
+def before_transfer(batch: Any, task: Task, sources: Iterable[Source]) -> Any:
+    """A batch, or those of several streams, while they lie on the CPU: with what the task and the sources know of them.
+
+    Raises UserError for targets that cannot be.
+    """
+    streams = as_streams(batch)
+    for one in streams.values():
+        task.check_batch(one)
+    if type(task).before_transfer is not Task.before_transfer:
+        streams = {name: task.before_transfer(one) for name, one in streams.items()}
+        batch = streams.get("", streams)
+    for source in sources:
+        if type(source).before_transfer is not Source.before_transfer:
+            streams = {name: source.before_transfer(one) for name, one in streams.items()}
+            batch = streams.get("", streams)
+    return batch

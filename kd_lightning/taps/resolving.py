@@ -20,13 +20,16 @@ def resolve_taps(
     names: Iterable[str],
     example_input: Input | None,
     num_classes: int | None = None,
+    key: str | None = None,
 ) -> dict[str, str]:
     """Names and addresses of a network's taps; found with `example_input` only where a term takes more than logits.
 
+    `key` is where the taps are given, for messages; `ROLE_taps` where it is None.
     Raises UserError for what is neither, and where nothing shows the shapes.
     """
+    key = key or f"{role}_taps"
     if taps != "auto" and not isinstance(taps, Mapping):
-        raise UserError(f"{role}_taps={taps}: give auto, or a mapping such as {{'stage3': 'layer3.2'}}")
+        raise UserError(f"{key}={taps}: give auto, or a mapping such as {{'stage3': 'layer3.2'}}")
     taken, given = taps_of_source(role, names), {} if isinstance(taps, str) else dict(taps)
     with taps_of(role):
         check_taps(network, given)
@@ -34,7 +37,7 @@ def resolve_taps(
         return {"logits": "", **given}
     if example_input is None:
         raise UserError(
-            f"{role}_taps=auto: to find {', '.join(sorted(taken - {'logits'}))}, give DistillationModule an "
+            f"{key}=auto: to find {', '.join(sorted(taken - {'logits'}))}, give DistillationModule an "
             "example_input, or name the taps' modules"
         )
     with taps_of(role):

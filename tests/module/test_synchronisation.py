@@ -16,7 +16,7 @@ from kd_lightning.schedules.length import Length
 from tests.experiment.test_methods import METHODS, modules
 
 PACKAGE = Path(kd_lightning.__file__).parent
-FOLDERS = ("losses", "models/projectors", "sources")
+FOLDERS = ("learners", "losses", "models/projectors", "sources")
 STEP = (
     "batch.py",
     "finite.py",
@@ -38,6 +38,7 @@ STEP = (
 WAITS = {"item", "tolist", "numpy", "cpu", "nonzero", "unique", "is_nonzero", "equal", "allclose", "masked_select"}
 ALLOWED = {
     ("finite.py", "tolist"),  # of weights, before they are saved
+    ("learners/random_state.py", "equal"),  # of generators' states, which lie on the host
     ("models/normalization.py", "tolist"),  # of statistics that go into a file
     ("sources/cached.py", "cpu"),  # answers that the file lacks
     ("tasks/rows.py", "nonzero"),  # of targets before they lie on the device

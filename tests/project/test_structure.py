@@ -16,7 +16,7 @@ ROWS = (
     ("sweeps",),
     ("experiment",),
     ("reporting",),
-    ("module", "callbacks", "curricula"),
+    ("module", "callbacks", "curricula", "learners"),
     ("objective", "term", "sources", "tasks", "data"),
     ("losses", "taps", "models", "schedules", "signals", "batch"),
     ("store",),
@@ -30,7 +30,7 @@ ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@
 # Below the experiment roles are named by the caller: the public constructor of DistillationModule, and what
 # has a reason of its own, which are a public default, where files of weights hold them, and the titles of a figure.
 NAMES_ROLES = {"module", "losses.sample_weights", "models.weights.readings", "tasks.regression"}
-WITHOUT_ROLES = ("module", "callbacks", "curricula", *ROWS[5], *ROWS[6], "finite")
+WITHOUT_ROLES = ("module", "callbacks", "curricula", "learners", *ROWS[5], *ROWS[6], "finite")
 # What is classification's: its metrics, its classes, its figures; whole words.
 OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccuracy|confusions?|Classification)\b")
 # Where it stands: its task and figures, models, data; what builds networks for the data's classes and tells their
@@ -38,7 +38,7 @@ OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccura
 KNOWS_CLASSES = (
     *("tasks", "models", "data", "reporting.figures.classification", "reporting.pages.classification"),
     *("taps", "sources", "experiment.networks", "experiment.teachers", "experiment.storage.answers"),
-    *("commands.inspect", "module"),
+    *("commands.inspect", "module", "learners.sources"),
     *("tracking.confusions", "tracking.outcome", "tracking.tensorboard", "tracking.wandb.results"),
 )
 CONFIGS_OF_CLASSES = ("task", "data", "inspect.yaml", "wandb_sweep.yaml")

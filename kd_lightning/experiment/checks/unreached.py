@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from kd_lightning.batch import as_streams
+from kd_lightning.learners.objectives import total_of
 from kd_lightning.module import DistillationModule
 
 
@@ -18,8 +19,7 @@ def without_unreached(module: DistillationModule, example: Any) -> Iterator[None
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     with one_run_in_training(module), torch.enable_grad():
-        signals, named = module.example_signals(as_streams(example))
-        total = module.objective(signals, streams=named).total
+        total = total_of(module.losses(module.example_signals(as_streams(example))))
         gradients = torch.autograd.grad(total, parameters, allow_unused=True)
     unreached = [parameter for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is None]
     for parameter in unreached:
