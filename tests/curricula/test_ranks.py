@@ -1,0 +1,86 @@
+"""Two processes that train together draw the same, observe the same, and hold the same state."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from kd_lightning import DistillationModule
+from kd_lightning.curricula import Assessment, Curriculum, Samples
+from kd_lightning.data import DigitsDataModule
+from tests.curricula.test_following import CLASSES, Numbered
+
+CPU = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+
+
+class ByLoss(Curriculum):
+    """Three quarters of the samples, the hardest first; how often each was seen."""
+
+    observes = ("student.logits", "target")
+
+    def begin(self, samples: Samples) -> None:
+        self.state = {name: torch.zeros(len(samples.index)) for name in ("loss", "seen", "drawn")}
+        self.target = samples.target
+        self.results: list[Assessment] = []
+
+    def draw(self, epoch: int, count: int) -> Tensor:
+        drawn = self.state["loss"].argsort(descending=True, stable=True)[: 3 * count // 4 - 1]
+        self.state["drawn"] += torch.bincount(drawn, minlength=len(self.state["drawn"]))
+        return drawn
+
+    def observe(self, positions: Tensor, signals: dict[str, Tensor]) -> None:
+        assert torch.equal(signals["target"], self.target[positions])
+        loss = nn.functional.cross_entropy(signals["student.logits"], signals["target"], reduction="none")
+        self.state["loss"][positions] = loss
+        self.state["seen"].index_add_(0, positions, torch.ones(len(positions)))
+
+    def assess(self, results: Assessment) -> None:
+        self.results.append(results)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+
+class Kept(Callback):
+    """Keeps what each process has at the end, and that all made as many steps."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        curriculum: Any = pl_module.followed.curriculum
+        kept = {**curriculum.state, "steps": torch.tensor(trainer.global_step)}
+        kept |= {
+            "assessed": torch.tensor([[*one.metrics.values(), *one.by_class["top1"]] for one in curriculum.results])
+        }
+        torch.save(kept, Path(trainer.default_root_dir) / str(trainer.global_rank))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["images", "loaders"])
+def test_all_ranks_hold_the_same_state(tmp_path: Path, kind: str) -> None:
+    torch.manual_seed(0)
+    classes, width = (10, 64) if kind == "images" else (CLASSES, 5)
+    student = nn.Sequential(nn.Flatten(), nn.Linear(width, classes))
+    module = DistillationModule(student, num_classes=classes, curriculum=ByLoss())
+    trainer = lightning.Trainer(
+        **CPU, devices=2, strategy="ddp_spawn", max_epochs=3, callbacks=[Kept()], default_root_dir=tmp_path
+    )
+    if kind == "images":
+        trainer.fit(module, DigitsDataModule(batch_size=50))
+    else:
+        trainer.fit(module, DataLoader(Numbered(50), 4, shuffle=True), DataLoader(Numbered(12), 4))
+    first, second = (torch.load(tmp_path / str(rank)) for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["assessed"].shape[0] == 3
+    assert len(first["loss"].unique()) > 10
+    missed = first["drawn"] - first["seen"]
+    padded = -int(missed.clamp(max=0).sum())
+    assert 0 <= int(missed.clamp(min=0).sum()) < 3 * 2 * 50  # of a last batch that is dropped
+    assert padded <= 3  # a sample that comes again, so that ranks have equally many
