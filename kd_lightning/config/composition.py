@@ -22,10 +22,12 @@ from kd_lightning.config.unread import EXTRA
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import raise_missing_key
 from kd_lightning.experiment.config import as_typed, conf_dir
+from kd_lightning.experiment.recipe import OWN_PARTS
 
 NETWORKS = ("student", "teacher")
 OWN = ("command-line", "hydra.searchpath in command-line", "hydra.searchpath in main")  # what Hydra calls these sources
 OWN_KEY = re.compile(rf"\+*{EXTRA}[.=]")
+OWN_RECIPE = re.compile("|".join(rf"{owner}\.({'|'.join(parts)})[.=]" for owner, parts in OWN_PARTS.items()))
 
 
 @cache
@@ -75,8 +77,9 @@ def compose_own_configs_first() -> None:
 
 
 def with_own_keys(lines: Sequence[str]) -> list[str]:
-    """The same overrides, those of a user's own keys as ones that add the key where it is not yet."""
-    return [f"++{line.lstrip('+')}" if OWN_KEY.match(line) else line for line in lines]
+    """The same overrides, those of a user's own keys, and of a network's own recipe, as ones that add the key."""
+    added = (OWN_KEY, OWN_RECIPE)
+    return [f"++{line.lstrip('+')}" if any(key.match(line) for key in added) else line for line in lines]
 
 
 def first_choices(loader: ConfigLoaderImpl, overrides: list[str]) -> list[str]:
@@ -142,9 +145,9 @@ def needed_in_group(name: str) -> list[str]:
 
     Student and teacher are networks where they have no `_target_`.
     """
-    keys = list(without_defaults(packaged(name)))
-    if name.partition("/")[0] in NETWORKS:
-        return [key for key in keys if key != "_target_"]
+    keys, group = list(without_defaults(packaged(name))), name.partition("/")[0]
+    if group in NETWORKS:
+        return [key for key in keys if key not in ("_target_", *OWN_PARTS[group])]
     if "_target_" in keys:
         return ["_target_"]
-    return [] if holds_parts_by_name(name.partition("/")[0]) else keys
+    return [] if holds_parts_by_name(group) else keys

@@ -7,12 +7,15 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+LOSS = "loss"  # the key of terms, and in each of its loss
 PAIRS = "pairs"  # the root key of values by TEACHER_STUDENT
 
 
-def cross_entropy_weight(alpha: float | DictConfig, *, _root_: DictConfig) -> float | DictConfig:
+def cross_entropy_weight(alpha: float | DictConfig, *, _root_: DictConfig, _parent_: DictConfig) -> float | DictConfig:
     """1-alpha where a soft-target term stands beside the cross-entropy, else 1; of a schedule another one."""
-    terms = [term for term in (_root_.get("loss") or {}).values() if isinstance(term, DictConfig)]
+    terms = [
+        term for term in (terms_around(_parent_) or _root_.get("loss") or {}).values() if isinstance(term, DictConfig)
+    ]
     losses = [loss for term in terms if isinstance(loss := term.get("loss"), DictConfig)]
     soft = [is_soft_target(loss["_target_"]) for loss in losses if "_target_" in loss]
     if not any(soft):
@@ -20,6 +23,17 @@ def cross_entropy_weight(alpha: float | DictConfig, *, _root_: DictConfig) -> fl
     if isinstance(alpha, DictConfig):
         return OmegaConf.create({"_target_": "kd_lightning.schedules.OneMinus", "schedule": alpha})
     return 1.0 - alpha
+
+
+def terms_around(part: DictConfig) -> DictConfig | None:
+    """The terms among which a value stands, such as those of `teacher.loss`; None where it stands elsewhere."""
+    found: DictConfig | None = None
+    node: Any = part
+    while isinstance(node, DictConfig):
+        if node._key() == LOSS:  # of a term, then that of the terms
+            found = node
+        node = node._get_parent()
+    return found
 
 
 def is_soft_target(target: str) -> bool:

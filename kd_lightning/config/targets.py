@@ -6,8 +6,8 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-TARGET = "_target_"
-OF_THE_PLACE = ("_partial_", "_recursive_", "_convert_")  # an optimizer is made later, of whichever class
+from kd_lightning.experiment.config import OF_THE_PLACE, TARGET
+
 OF_A_METHOD = ("batch_statistics",)  # switches that a method turns on for whichever class
 
 

@@ -16,6 +16,7 @@ from kd_lightning.experiment.folder.memory import forget_peaks
 from kd_lightning.experiment.folder.summary import summarise
 from kd_lightning.experiment.initialization import initialise
 from kd_lightning.experiment.networks.build import build_module
+from kd_lightning.experiment.recipe import recipe_of
 from kd_lightning.experiment.storage import networks
 from kd_lightning.experiment.task import drawn
 from kd_lightning.experiment.testing import (
@@ -58,14 +59,15 @@ def compare(experiment: Experiment, folder: Path, began: DictConfig) -> Summary:
     teacher = learned_from.obtain(config, data, folder, began)
     network = None if teacher is None else teacher.network
     module = build_module(experiment, network, began)
-    alone = teacher is not None and config.scratch
+    alone = described in experiment.trained_alone()
     scratch = networks.obtain("scratch", described, config, data, folder / "scratch", began) if alone else None
     say("student", f"{described.name}, {' + '.join(name for name, _ in module.objective.items())}")
     title = f"{described.name} ← {learned_from.name}" if learned_from.exists else described.name
     if config.initialization:
         initialise(module, experiment, network, folder, began, title)
     with one_wandb_run():
-        done = fit(config, module, data, folder, folder, "student", title, learned_from.callbacks())
+        recipe = recipe_of(described.owner, config)
+        done = fit(recipe, module, data, folder, folder, "student", title, learned_from.callbacks())
         student, selected = measure_student(done, module, data, folder, config.test)
         if module.teacher is not None and module.teacher.changes:
             teacher = measure_alone(config, module.teacher, data)

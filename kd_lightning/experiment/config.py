@@ -7,6 +7,9 @@ from omegaconf import OmegaConf
 
 import kd_lightning
 
+TARGET = "_target_"
+OF_THE_PLACE = ("_partial_", "_recursive_", "_convert_")  # how a place has a class made, whichever it is
+
 
 def conf_dir() -> Path:
     """conf/ inside the installed package, or at the top of the clone."""

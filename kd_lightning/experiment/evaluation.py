@@ -14,8 +14,8 @@ from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.experiment import data_of
 from kd_lightning.experiment.folder.stored_config import run_config
-from kd_lightning.experiment.networks.student import student_of
-from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.networks.student import Student, student_of
+from kd_lightning.experiment.recipe import recipe_of
 from kd_lightning.experiment.storage.late_results import log_later
 from kd_lightning.experiment.task import drawn, task_of
 from kd_lightning.experiment.teachers import teacher_of
@@ -103,4 +103,4 @@ def one_device(run: DictConfig, options: Mapping[str, Any]) -> Trainer:
     """The run's trainer on one device, silent."""
     quiet()
     fixed = {"devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
-    return instantiate(of_student(run).trainer, **{**options, **fixed})
+    return instantiate(recipe_of(Student.owner, run).trainer, **{**options, **fixed})

@@ -9,12 +9,13 @@ from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import INITIALIZATION
 from kd_lightning.experiment.folder.secrets import without_secrets
-from kd_lightning.experiment.networks.build import module_around
-from kd_lightning.experiment.recipe import as_the_others
+from kd_lightning.experiment.networks.build import build_terms, module_around, source_of
+from kd_lightning.experiment.recipe import without_own
 from kd_lightning.experiment.training import fit
 from kd_lightning.module import DistillationModule
 from kd_lightning.terminal import say
 
+STUDENT = "student"
 KEPT_CALLBACKS = ("checkpoint_last", "checkpoint_timed", "progress_bar")
 
 
@@ -36,7 +37,7 @@ def initialise(
         return
     config, data = experiment.config, experiment.data
     short = experiment._replace(config=as_training(config), teacher=experiment.teacher.uncached())
-    first = module_around(module.student, short, teacher, config.initialization.loss)
+    first = first_module(module.student, short, teacher)
     say(
         INITIALIZATION,
         f"{config.initialization.epochs} epochs, {' + '.join(name for name, _ in first.objective.items())}",
@@ -51,9 +52,15 @@ def initialise(
     module.ask_sources()
 
 
+def first_module(student: nn.Module, short: Experiment, teacher: nn.Module | None) -> DistillationModule:
+    """The module of the initialisation, by an experiment whose config is `as_training`."""
+    terms = build_terms(short.config.initialization.loss)
+    return module_around(student, short.student, terms, short.config, short.data, source_of(teacher, terms, short))
+
+
 def as_training(config: DictConfig) -> DictConfig:
     """The config with the initialisation's length and learning rate, its callbacks without any that select."""
-    short = as_the_others(config)
+    short = without_own(STUDENT, config)
     short.optimizer.lr = config.initialization.lr
     short.scheduler = None
     short.trainer.max_epochs, short.trainer.max_steps = config.initialization.epochs, -1

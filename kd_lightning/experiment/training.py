@@ -39,7 +39,6 @@ from kd_lightning.experiment.networks.instantiation import make
 from kd_lightning.experiment.networks.memory_format import use_channels_last
 from kd_lightning.experiment.ranks.launcher import launch_with_peers
 from kd_lightning.experiment.ranks.shares import KeptShares, as_before
-from kd_lightning.experiment.recipe import of_student
 from kd_lightning.experiment.task import with_monitors
 from kd_lightning.module import DistillationModule
 from kd_lightning.sources.cached import cached_in
@@ -166,13 +165,13 @@ def fit(
 ) -> Fit:
     """Train a module, from checkpoints/last.ckpt in `folder` where an interrupted training left one.
 
-    `role` is `teacher`, `scratch` or `student`; the first two have their `logs` below the run's folder. `title`
-    names the networks, and the callbacks `of_teacher` stand beside the training.
+    `config` is that of this training; see `recipe_of`. `role` is `teacher`, `scratch` or `student`; the first two have
+    their `logs` below the run's folder. `title` names the networks, and the callbacks `of_teacher` stand beside the
+    training.
 
     Raises NonFinite where a number goes wrong, and Interrupted where a signal ends it.
     """
     quiet()
-    config = of_student(config) if role == "student" else config
     if config.channels_last:
         use_channels_last(module, example_input(data))
     callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config, folder, of_teacher)]

@@ -16,8 +16,8 @@ from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.checks.unreached import without_unreached
 from kd_lightning.experiment.config import conf_dir, options
-from kd_lightning.experiment.initialization import as_training
-from kd_lightning.experiment.networks.build import build_module, module_around
+from kd_lightning.experiment.initialization import as_training, first_module
+from kd_lightning.experiment.networks.build import build_module
 from kd_lightning.module import DistillationModule
 from kd_lightning.schedules.progress import Progress
 from tests.cli.test_configs import composed
@@ -69,9 +69,7 @@ def modules(method: str) -> Iterator[tuple[DistillationModule, ImageDataModule]]
     module = build_module(experiment, teacher)
     yield module, data
     if config.initialization:
-        first = module_around(
-            module.student, experiment._replace(config=as_training(config)), teacher, config.initialization.loss
-        )
+        first = first_module(module.student, experiment._replace(config=as_training(config)), teacher)
         with without_unreached(first, data.example()):
             yield first, data
 

@@ -11,7 +11,7 @@ from kd_lightning.config.resolvers import times
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.initialization import as_training
-from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.recipe import recipe_of
 from kd_lightning.experiment.storage.networks import cache_key
 from tests.cli.test_configs import composed
 from tests.conftest import Command
@@ -64,18 +64,18 @@ def test_what_is_trained_once_does_not_depend_on_it() -> None:
 def test_it_is_laid_over_the_runs_and_nothing_else_changes() -> None:
     own = "student.trainer={max_epochs: 2, gradient_clip_val: 1, barebones: false}"  # the last of them is new
     config = composed(OWN[0], own)
-    before, changed = OmegaConf.to_container(config), of_student(config)
+    before, changed = OmegaConf.to_container(config), recipe_of("student", config)
     assert OmegaConf.to_container(config) == before
     assert (changed.optimizer.lr, changed.optimizer.momentum) == (0.004, config.optimizer.momentum)
     assert (changed.trainer.max_epochs, changed.trainer.gradient_clip_val) == (2, 1)
     assert changed.scheduler == config.scheduler
-    assert of_student(changed) is changed
-    assert of_student(composed()) == composed()
+    assert recipe_of("student", changed) is changed
+    assert recipe_of("student", composed()) == composed()
 
 
 def test_the_training_before_the_training_keeps_its_own() -> None:
     config = composed("method=ab", *OWN, "optimizer.lr=0.03")
-    first = of_student(as_training(config))
+    first = recipe_of("student", as_training(config))
     assert (first.optimizer.lr, first.trainer.max_epochs, first.scheduler) == (0.03, 30, None)
 
 
@@ -83,6 +83,7 @@ def test_the_training_before_the_training_keeps_its_own() -> None:
     ("override", "message"),
     [
         ("student.optimizer=3", "student.optimizer=3: what differs"),
+        ("+student.loss={}", "student.loss={}: .* has no such argument"),
         ("student.optimizer={lr: -1}", r"student\.optimizer\.lr=-1: .*learning rate"),
         ("student.scheduler={milestones: [0.5]}", r"student\..*milestones"),
         ("student.trainer={max_epochs: 0}", r"student\.trainer\.max_epochs=0: nothing to train"),
@@ -106,6 +107,9 @@ def test_how_many_times() -> None:
 def test_a_short_trial_of_a_long_recipe_is_short() -> None:
     """The method says how many times as long, so that a length given on the command line counts."""
     pair = ("experiment=cifar100/resnet32x4_ShuffleV2", "method=mlkd", "data.root=somewhere")
-    assert of_student(composed(*pair, "trainer.max_epochs=2")).trainer.max_epochs == 8
-    assert of_student(composed(*pair, "scheduler=cosine")).scheduler == composed(*pair, "scheduler=cosine").scheduler
-    assert of_student(composed("method=mlkd", "trainer.max_epochs=3")).trainer.max_epochs == 3
+    assert recipe_of("student", composed(*pair, "trainer.max_epochs=2")).trainer.max_epochs == 8
+    assert (
+        recipe_of("student", composed(*pair, "scheduler=cosine")).scheduler
+        == composed(*pair, "scheduler=cosine").scheduler
+    )
+    assert recipe_of("student", composed("method=mlkd", "trainer.max_epochs=3")).trainer.max_epochs == 3

@@ -41,14 +41,20 @@ class Tried:
 
 
 def refusal(
-    error: Exception, training: str, config: DictConfig, tried: Tried, again: Callable[[DictConfig], object]
+    error: Exception,
+    training: str,
+    config: DictConfig,
+    tried: Tried,
+    again: Callable[[DictConfig], object],
+    told: Callable[[str], str],
 ) -> UserError:
     """What the exception of a training says of its config: key, value and remedy.
 
-    `again` trains in the same way with another `trainer`, to find the argument that it fails for.
+    `again` trains in the same way with another `trainer`, to find the argument that it fails for; `told` gives a key of
+    the training with its value, as it stands in the run's config.
     """
     if isinstance(error, torch.OutOfMemoryError):
-        size = setting("data.batch_size", config)
+        size = told("data.batch_size")
         return UserError(f"{size}: a step of the {training} takes more memory than there is; take smaller batches")
     unlogged = monitor_without_metric(error, tried)
     if unlogged is not None:
@@ -58,7 +64,7 @@ def refusal(
     if key == "trainer":
         argument = culprit(config.trainer, reason, again)
         key = "trainer" if argument is None else f"trainer.{argument}"
-    return UserError(f"{setting(key, config)}: the first step of the {training} fails: {reason}; {SEE_ALL}")
+    return UserError(f"{told(key)}: the first step of the {training} fails: {reason}; {SEE_ALL}")
 
 
 def reason_of(error: BaseException) -> str:

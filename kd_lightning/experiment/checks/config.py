@@ -1,5 +1,7 @@
 """Checking a composed config before anything is trained or downloaded."""
 
+from collections.abc import Iterable
+
 from omegaconf import DictConfig
 
 from kd_lightning.data import DataModule
@@ -17,15 +19,14 @@ from kd_lightning.experiment.checks.training import (
     check_training,
 )
 from kd_lightning.experiment.checks.values import check_values
-from kd_lightning.experiment.experiment import Experiment, data_of
+from kd_lightning.experiment.experiment import Experiment, data_of, trained_alone
 from kd_lightning.experiment.networks.build import curriculum_of
 from kd_lightning.experiment.networks.student import Student, student_of
 from kd_lightning.experiment.networks.teacher import Teacher
-from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.recipe import BATCH_SIZE, PARTS, in_its_batches, own_batch_size, recipe_of
 from kd_lightning.experiment.teachers import teacher_of
 
-RECIPE = ("optimizer", "scheduler", "trainer")
-PARTS = ("data", "task", "loss", "initialization", "curriculum", "callbacks", "logger")
+GROUPS = ("data", "task", "loss", "initialization", "curriculum", "callbacks", "logger")
 
 
 def check(config: DictConfig) -> Experiment:
@@ -44,13 +45,16 @@ def check_all(config: DictConfig) -> Experiment:
     check_values(config)
     student, teacher = check_networks(config)
     check_compilation(config)
-    for group in PARTS:
+    for group in GROUPS:
         check_arguments(config[group], group)
     check_root_schedules(config)
-    check_recipe(config)
-    check_recipe_of_student(config)
+    check_recipe(config, config.loss)
+    trainings = {student.owner: config.loss}  # each that may have a recipe of its own, with its terms
+    trainings |= {one.alone: one.own_terms(config) for one in trained_alone(config, student, teacher)}
+    for owner, loss in trainings.items():
+        check_own_recipe(owner, config, loss)
     check_curriculum(config)
-    experiment = Experiment(config, check_data(config), student, teacher)
+    experiment = Experiment(config, check_data(config, trainings), student, teacher)
     check_classes(experiment)
     check_models(experiment)
     check_weights(experiment)
@@ -67,8 +71,8 @@ def check_networks(config: DictConfig) -> tuple[Student, Teacher]:
     return student, teacher
 
 
-def check_recipe(config: DictConfig) -> None:
-    """Optimizer, schedule and trainer are sound, and train at least one step. Raises UserError."""
+def check_recipe(config: DictConfig, loss: DictConfig | None) -> None:
+    """Optimizer, schedule and trainer are sound, and train at least one step on these terms. Raises UserError."""
     for key in ("max_epochs", "max_steps"):
         if config.trainer.get(key) == 0:
             raise UserError(f"trainer.{key}=0: nothing to train; give at least one epoch and one step")
@@ -78,21 +82,21 @@ def check_recipe(config: DictConfig) -> None:
             "leaves out the student's"
         )
     check_precision(config)
-    for group in RECIPE:
+    for group in PARTS:
         check_arguments(config[group], group)
     check_devices(config.trainer)
-    check_training(config)
+    check_training(config, loss)
 
 
-def check_recipe_of_student(config: DictConfig) -> None:
-    """The same of what the distilled student has of its own. Raises UserError."""
-    student = of_student(config)
-    if student is config:
+def check_own_recipe(owner: str, config: DictConfig, loss: DictConfig | None) -> None:
+    """The same of a training that has something of its own under its owner's key. Raises UserError."""
+    own = recipe_of(owner, config)
+    if own is config:
         return
     try:
-        check_recipe(student)
+        check_recipe(own, loss)
     except UserError as error:
-        raise UserError(f"student.{error}") from error
+        raise UserError(f"{owner}.{error}") from error
 
 
 def check_curriculum(config: DictConfig) -> None:
@@ -105,13 +109,31 @@ def check_curriculum(config: DictConfig) -> None:
         )
 
 
-def check_data(config: DictConfig) -> DataModule:
-    """The data module, whose own check finds nothing wrong, and whose validation data are there for what selects.
+def check_data(config: DictConfig, owners: Iterable[str] = ()) -> DataModule:
+    """The data module, whose own check finds nothing wrong, and which serves the run's recipe and those of owners.
 
     Raises UserError.
     """
     data = data_of(config)
     data.check()
+    check_watched(config, data)
+    for owner in owners:
+        try:
+            in_its_batches(owner, config, data)
+        except UserError as error:
+            size = own_batch_size(owner, config)
+            raise UserError(
+                f"{owner}.data.{BATCH_SIZE}={size}: {data.name} makes its batches by itself; leave it null"
+            ) from error
+        check_watched(recipe_of(owner, config), data, f"{owner}.")
+    return data
+
+
+def check_watched(config: DictConfig, data: DataModule, key: str = "") -> None:
+    """Validation data are there for what selects, and for what sets the learning rate by them, below a `key`.
+
+    Raises UserError.
+    """
     watched = str((config.scheduler or {}).get("monitor") or "")
     early = (config.callbacks or {}).get("early_stopping")
     if data.validates_on == "none" and early:
@@ -121,7 +143,7 @@ def check_data(config: DictConfig) -> DataModule:
         )
     if data.validates_on == "none" and watched.startswith("val/"):
         raise UserError(
-            f"scheduler.monitor={watched}: {data.name} has no val_dataloader; give it one, or watch train/loss"
+            f"{key}scheduler.monitor={watched}: {data.name} has no val_dataloader; give it one, or watch train/loss"
         )
     if data.validates_on == "test" and early:
         raise UserError(
@@ -130,7 +152,6 @@ def check_data(config: DictConfig) -> DataModule:
         )
     if data.validates_on == "test" and watched.startswith("val/"):
         raise UserError(
-            f"data.val_fraction=0: scheduler.monitor={watched} would set the learning rate by the test set; set "
+            f"data.val_fraction=0: {key}scheduler.monitor={watched} would set the learning rate by the test set; set "
             "data.val_fraction above 0, or watch train/loss"
         )
-    return data

@@ -1,15 +1,20 @@
 """Checking that a config has all of its groups and keys, each of its kind."""
 
+from typing import Any
+
 from omegaconf import DictConfig, open_dict
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import options
+from kd_lightning.experiment.recipe import ALONE, OWN_PARTS
+
+DESCRIBED = "kd_lightning.experiment."
 
 MADE = ("data", "task", "optimizer", "scheduler", "trainer", "curriculum")  # by their _target_
 OPTIONAL = ("scheduler", "callbacks", "logger", "initialization", "curriculum")  # which a run can do without
 REQUIRED = ("data", "task", "student", "teacher", "optimizer", "trainer", "paths")
-SWITCHES = ("scratch", "test", "channels_last")
-VALUES = ("temperature", "alpha", "compile", "seed", *SWITCHES)
+SWITCHES = ("test", "channels_last")
+VALUES = ("temperature", "alpha", "compile", "seed", ALONE, *SWITCHES)
 
 
 def check_groups(config: DictConfig) -> None:
@@ -32,7 +37,20 @@ def check_groups(config: DictConfig) -> None:
     for key in SWITCHES:
         if not isinstance(config[key], bool):
             raise UserError(f"{key}={config[key]}: must be true or false")
+    check_scratch(config[ALONE])
     check_paths(config.paths)
+
+
+def check_scratch(given: Any) -> None:
+    """A switch, or what the student alone has of its own. Raises UserError."""
+    if isinstance(given, bool):
+        return
+    parts = ", ".join(OWN_PARTS[ALONE])
+    if not isinstance(given, DictConfig):
+        raise UserError(f"{ALONE}={given}: must be true or false, or a mapping of {parts}")
+    for name, value in given.items():
+        if name not in OWN_PARTS[ALONE]:
+            raise UserError(f"{ALONE}.{name!s}={value}: nothing reads this key; there are {parts}")
 
 
 def check_paths(paths: DictConfig) -> None:
@@ -43,9 +61,21 @@ def check_paths(paths: DictConfig) -> None:
             raise UserError(f"paths.{key}={value}: must be the path of a folder")
 
 
+def terms_in(owner: str, config: DictConfig) -> DictConfig | None:
+    """The terms that a training other than the student's has of its own."""
+    part = config.get(owner)
+    terms = part.get("loss") if isinstance(part, DictConfig) and is_described(part) else None
+    return terms if isinstance(terms, DictConfig) else None
+
+
+def is_described(part: DictConfig) -> bool:
+    """Whether a part is one of this package's kinds: a user's own class may have arguments of any meaning."""
+    return str(part.get("_target_", DESCRIBED)).startswith(DESCRIBED)
+
+
 def check_members(config: DictConfig) -> None:
     """Terms, callbacks and loggers are mappings with `_target_`, by name; null takes one away. Raises UserError."""
-    terms = {"initialization.loss": config.initialization.loss} if config.initialization else {}
+    terms = {f"{owner}.loss": loss for owner in (*OWN_PARTS, "initialization") if (loss := terms_in(owner, config))}
     for key, group in {**{key: config[key] for key in ("loss", "callbacks", "logger")}, **terms}.items():
         for name, part in (group or {}).items():
             if part and (not isinstance(part, DictConfig) or part.get("_target_") is None):

@@ -6,16 +6,19 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kd_lightning.batch import Batch, as_streams, example_of, main_stream
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.training import check_weights_of_terms
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.networks.build import TRAINING_SET, build_terms
+from kd_lightning.experiment.networks.network import Network
+from kd_lightning.experiment.networks.teacher import Teacher
 from kd_lightning.experiment.task import make_task, task_of
 from kd_lightning.objective import Objective
 from kd_lightning.signals import DETACHED, Signal, has_rows, read, requested, takes_strong_view, taps_of_source
+from kd_lightning.taps.inspection import Adapt
 
-TEACHER = "teacher"
+LEARNER, TEACHER = "student", "teacher"  # in the names of signals
 GIVEN = ("student", "teacher", "train", "progress", "target", "index", "view")
 
 
@@ -30,35 +33,50 @@ def check_models(experiment: Experiment) -> None:
 
     Seen on networks without memory behind them where possible, so it costs little.
     """
-    config = experiment.config
-    check_terms("loss", config.loss, experiment)
-    if config.initialization:
-        check_terms("initialization.loss", config.initialization.loss, experiment)
-
-
-def check_terms(key: str, loss: DictConfig, experiment: Experiment) -> None:
-    """The networks have every tap that these terms take, in shapes that fit."""
     config, data, student, teacher = experiment
+    adapt = student.adapted_to_its_like(teacher, data)
+    check_terms("loss", config.loss, student, teacher, adapt, config, data)
+    if config.initialization:
+        check_terms("initialization.loss", config.initialization.loss, student, teacher, adapt, config, data)
+    for network in {one.alone: one for one in reversed(experiment.trained_alone())}.values():
+        terms = network.own_terms(config)
+        if terms is not None:
+            check_terms(f"{network.alone}.loss", terms, network, Teacher(), None, config, data)
+
+
+def check_terms(
+    key: str,
+    loss: DictConfig,
+    learner: Network,
+    teacher: Teacher,
+    adapt: Adapt | None,
+    config: DictConfig,
+    data: DataModule,
+) -> None:
+    """The networks have every tap that these terms take, in shapes that fit."""
     objective = Objective(build_terms(loss, key))
     check_weights_of_terms(objective, key)
-    check_signals(objective, experiment)
+    check_signals(key, objective, teacher, config, data)
     task = task_of(config, data)
     task.check_losses({f"{key}.{name}": term.loss for name, term in objective.items()})
     names = objective.names()
-    taps: dict[str, list[str] | None] = {student.owner: [], TEACHER: None}
+    taps: dict[str, list[str] | None] = {LEARNER: [], TEACHER: None}
     values: dict[str, Tensor] = {}
-    adapt = student.adapted_to_its_like(teacher, data)
-    looked_at = [(student, "", adapt), *((network, prefix, None) for prefix, network in teacher.networks().items())]
-    for network, prefix, adapted in looked_at:
-        wanted = requested(network.owner, names)
+    networks = teacher.networks()
+    looked_at = [
+        (LEARNER, learner, "", adapt),
+        *((TEACHER, network, prefix, None) for prefix, network in networks.items()),
+    ]
+    for source, network, prefix, adapted in looked_at:
+        wanted = requested(source, names)
         named = set().union(*wanted.values())
         taken = {tap.removeprefix(prefix) for tap in named if tap.startswith(prefix) or "." not in tap}
         seen = network.inspect(data, task, taken, adapted)
         given = {"logits": seen.values["logits"]} if prefix else {}
         given |= {f"{prefix}{tap}": seen.values[tap] for tap in seen.taps}
-        taps[network.owner] = list(dict.fromkeys([*(taps[network.owner] or []), *given]))
+        taps[source] = list(dict.fromkeys([*(taps[source] or []), *given]))
         for input in wanted:
-            values |= {str(Signal(network.owner, tap, input)): value.to("meta") for tap, value in given.items()}
+            values |= {str(Signal(source, tap, input)): value.to("meta") for tap, value in given.items()}
     if not teacher.tells_signals():  # what that one gives is known once it is built
         return
     objective.connect(taps, TRAINING_SET if isinstance(data, ImageDataModule) else ())
@@ -75,9 +93,8 @@ def check_terms(key: str, loss: DictConfig, experiment: Experiment) -> None:
             objective.build(tensors[main_stream(streams)], tensors)
 
 
-def check_signals(objective: Objective, experiment: Experiment) -> None:
+def check_signals(key: str, objective: Objective, teacher: Teacher, config: DictConfig, data: DataModule) -> None:
     """The terms take nothing that nobody gives. Raises UserError."""
-    data = experiment.data
     if takes_strong_view(objective.names()) and isinstance(data, ImageDataModule) and data.strong is None:
         raise UserError(
             "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd does"
@@ -85,14 +102,19 @@ def check_signals(objective: Objective, experiment: Experiment) -> None:
     if any(term.stream is not None for _, term in objective.items()):
         objective.check_streams(data.streams)
     for name, term in objective.items():
-        if not experiment.teacher.exists and requested(TEACHER, term.names()):
-            alone = make_task(experiment.config).supervised
+        if not teacher.exists and requested(TEACHER, term.names()):
+            alone = make_task(config).supervised
+            if key != "loss":
+                raise UserError(
+                    f"{key}.{name}: this term needs a teacher, and this network is trained by itself; give it terms as "
+                    f"{alone}, or {key}=null"
+                )
             raise UserError(f"loss={name}: this term needs a teacher; choose one, or loss={alone} with teacher=none")
         for argument, signal in term.named_signals():
             first = read(signal)
             if (signal if first is None else first.source) not in GIVEN:
                 raise UserError(
-                    f"loss.{name}.{argument}={signal}: nobody gives this signal; names begin with {', '.join(GIVEN)}"
+                    f"{key}.{name}.{argument}={signal}: nobody gives this signal; names begin with {', '.join(GIVEN)}"
                 )
 
 

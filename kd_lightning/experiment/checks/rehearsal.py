@@ -26,15 +26,14 @@ from kd_lightning.errors import NonFinite
 from kd_lightning.experiment import os_errors
 from kd_lightning.experiment.bad_input import BAD_INPUT
 from kd_lightning.experiment.checks.batches import check_batches
-from kd_lightning.experiment.checks.blame import Tried, refusal
+from kd_lightning.experiment.checks.blame import Tried, refusal, setting
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import INITIALIZATION, began_with
-from kd_lightning.experiment.initialization import as_training
-from kd_lightning.experiment.networks.build import build_module, module_around
+from kd_lightning.experiment.initialization import as_training, first_module
+from kd_lightning.experiment.networks.build import build_module
 from kd_lightning.experiment.networks.memory_format import use_channels_last
-from kd_lightning.experiment.networks.network import Network
-from kd_lightning.experiment.recipe import of_student
-from kd_lightning.experiment.storage.networks import is_trained, module_alone
+from kd_lightning.experiment.recipe import own_key, recipe_of
+from kd_lightning.experiment.storage.networks import data_alone, is_trained, module_alone
 from kd_lightning.experiment.training import at, make_callbacks, quiet
 from kd_lightning.module import DistillationModule
 from kd_lightning.store.source_code import RELEASED
@@ -45,11 +44,13 @@ APART = (ProgressBar, LearningRateFinder, BatchSizeFinder)  # callbacks that sho
 
 
 class Training(NamedTuple):
-    """What is trained, by which config, and what makes its module."""
+    """What is trained, by which config and on which data, what makes its module, and the key of its own recipe."""
 
     name: str
     config: DictConfig
+    data: DataModule
     make: Callable[[], DistillationModule]
+    owner: str | None
 
 
 def rehearse(experiment: Experiment, folder: Path) -> None:
@@ -66,27 +67,26 @@ def rehearse(experiment: Experiment, folder: Path) -> None:
     with isolate_rng(), warnings.catch_warnings(), console.capture(), TemporaryDirectory() as place:
         warnings.simplefilter("ignore")
         for training in trainings(experiment, Path(place)):
-            rehearse_training(training, data, Path(place), experiment.teacher.key)
+            rehearse_training(training, experiment, Path(place))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def trainings(experiment: Experiment, place: Path) -> Iterator[Training]:
     """The trainings that are to come, as far as no earlier run has done them; they write below `place`."""
-    config, data, student, teacher = experiment
+    config, data, student, _ = experiment
     short = on_copies(experiment, place)
-    for network in teacher.networks().values():
-        if network.is_trained_first and not is_trained(network, network.seeded(config), data):
-            yield Training("teacher", short.config, partial(alone, network, short))
-    if teacher.exists and config.scratch and not is_trained(student, config, data):
-        yield Training("student alone", short.config, partial(alone, student, short))
+    for network in experiment.trained_alone():
+        if not is_trained(network, config, data):
+            own = network.by_itself(short.config)
+            name = "student alone" if network is student else "teacher"
+            yield Training(
+                name, own, data_alone(network, own, data), partial(module_alone, network, own, data), network.alone
+            )
     if config.initialization:
-        yield Training(INITIALIZATION, as_training(short.config), lambda: initialization(short))
-    yield Training("student", of_student(short.config), lambda: build_module(short, built(short)))
-
-
-def alone(network: Network, experiment: Experiment) -> DistillationModule:
-    return module_alone(network, experiment.config, experiment.data)
+        yield Training(INITIALIZATION, as_training(short.config), data, lambda: initialization(short), None)
+    own = recipe_of(student.owner, short.config)
+    yield Training("student", own, data, lambda: build_module(short, built(short)), student.owner)
 
 
 def built(experiment: Experiment) -> nn.Module | None:
@@ -97,9 +97,8 @@ def built(experiment: Experiment) -> nn.Module | None:
 def initialization(experiment: Experiment) -> DistillationModule:
     teacher = built(experiment)
     student = build_module(experiment, teacher).student
-    config = experiment.config
-    first = experiment._replace(config=as_training(config), teacher=experiment.teacher.uncached())
-    return module_around(student, first, teacher, config.initialization.loss)
+    short = experiment._replace(config=as_training(experiment.config), teacher=experiment.teacher.uncached())
+    return first_module(student, short, teacher)
 
 
 def on_copies(experiment: Experiment, place: Path) -> Experiment:
@@ -122,14 +121,11 @@ def first_device(trainer: Trainer) -> Any:
     return [trainer.device_ids[0]] if trainer.strategy.root_device.type == "cuda" else 1
 
 
-def rehearse_training(training: Training, data: DataModule, place: Path, teacher: str) -> None:
-    """One optimizer step, one batch of validation and one of the test; `teacher` is the key of the teacher's code.
-
-    Raises UserError for whatever fails.
-    """
-    tried = Tried(teacher)
+def rehearse_training(training: Training, experiment: Experiment, place: Path) -> None:
+    """One optimizer step, one batch of validation and one of the test. Raises UserError for whatever fails."""
+    tried = Tried(experiment.teacher.key)
     try:
-        attempt(training, data, place, tried)
+        attempt(training, place, tried)
     except NonFinite:  # which the training itself tells, with its step and its batch
         return
     except BAD_INPUT:
@@ -143,13 +139,18 @@ def rehearse_training(training: Training, data: DataModule, place: Path, teacher
         def again(trainer: DictConfig) -> None:
             changed = copy.deepcopy(training.config)
             changed.trainer = trainer
-            attempt(training._replace(config=changed), data, place, Tried(teacher))
+            attempt(training._replace(config=changed), place, Tried(tried.teacher))
 
-        raise refusal(error, training.name, training.config, tried, again) from error
+        def told(key: str) -> str:
+            place = key if training.owner is None else own_key(training.owner, key, experiment.config)
+            return setting(place, training.config if place == key else experiment.config)
+
+        raise refusal(error, training.name, training.config, tried, again, told) from error
 
 
-def attempt(training: Training, data: DataModule, place: Path, tried: Tried) -> None:
+def attempt(training: Training, place: Path, tried: Tried) -> None:
     """The same; `tried` holds what was made of the config until then."""
+    data = training.data
     made = make_callbacks(training.config, place)
     tried.callbacks |= {name: callback for name, callback in made.items() if is_rehearsed(callback)}
     tried.module = module = training.make()

@@ -50,10 +50,10 @@ def check_compilation(config: DictConfig) -> None:
         raise UserError(f"compile={config.compile}: must be one of {', '.join(map(str, COMPILE_MODES)).lower()}")
 
 
-def check_training(config: DictConfig) -> None:
+def check_training(config: DictConfig, loss: DictConfig | None) -> None:
     """The optimizer, its schedule, callbacks, loggers and trainer can be made with the values that they are given.
 
-    Raises UserError.
+    Raises UserError, also where these terms, those of the task where None, do not go with its length.
     """
     quiet()
     optimizer = make(config.optimizer, "optimizer", lambda part: instantiate(part)([new_weight()]))
@@ -80,7 +80,7 @@ def check_training(config: DictConfig) -> None:
             "trainer.sync_batchnorm=true: batch normalisation is synchronised on GPUs alone; leave it false"
         )
     if is_unlimited(trainer):
-        check_without_length(config)
+        check_without_length(config, loss)
 
 
 def new_weight() -> torch.nn.Parameter:
@@ -92,12 +92,13 @@ def schedule_of(part: DictConfig, optimizer: torch.optim.Optimizer) -> object:
     return schedule(optimizer, 100) if isinstance(schedule, LearningRateSchedule) else schedule(optimizer)
 
 
-def check_without_length(config: DictConfig) -> None:
+def check_without_length(config: DictConfig, loss: DictConfig | None) -> None:
     """Nothing depends on the training's length, where neither epochs nor steps limit it. Raises UserError."""
     schedule = instantiate(config.scheduler) if config.scheduler else None
     if isinstance(schedule, LearningRateSchedule) and schedule.needs_length:
         raise UserError(unlimited(needing(schedule)))
-    Objective(build_terms(config.loss)).refuse_without_length()
+    if loss is not None:
+        Objective(build_terms(loss)).refuse_without_length()
 
 
 def check_root_schedules(config: DictConfig) -> None:

@@ -1,4 +1,7 @@
-"""Root keys that no term of the loss takes: given on a command line they are refused, for they would change nothing."""
+"""Keys that are given on a command line and would change nothing: they are refused.
+
+These are root keys that no term of the loss takes, and the recipe of a network that is not trained by itself.
+"""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -8,7 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import conf_dir
+from kd_lightning.experiment.bad_input import BAD_INPUT
+from kd_lightning.experiment.checks.groups import is_described
+from kd_lightning.experiment.config import conf_dir, plain
+from kd_lightning.experiment.experiment import trained_alone
+from kd_lightning.experiment.networks.student import student_of
+from kd_lightning.experiment.recipe import ALONE, OWN_PARTS, has_scratch, own_values
+from kd_lightning.experiment.teachers import teacher_of
 
 KEYS = ("temperature", "alpha")  # of the soft targets; a method may have its own instead
 PLACES = ("paths", "logger", *KEYS)
@@ -18,7 +27,14 @@ TRIED = (0.25, 0.75)  # two values that either may have
 def given(overrides: Sequence[str]) -> dict[str, str]:
     """Those of the keys that a command line gives, each with its override as it was typed."""
     keys = {override.partition("=")[0].lstrip("+"): override for override in overrides}
-    return {key: keys[key] for key in KEYS if key in keys}
+    typed = {key: keys[key] for key in KEYS if key in keys}
+    return typed | {key: override for key, override in keys.items() if is_own(key) and not override.endswith("=null")}
+
+
+def is_own(key: str) -> bool:
+    """Whether a key is of the recipe of a network that is trained by itself."""
+    owner, _, rest = key.partition(".")
+    return "loss" in OWN_PARTS.get(owner, ()) and rest.partition(".")[0] in OWN_PARTS[owner]
 
 
 def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -29,7 +45,16 @@ def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def unused(key: str, override: str, config: DictConfig) -> UserError:
-    return UserError(f"{override}: no term of the loss takes the run's {key}; {remedy(key, config)}")
+    if not is_own(key):
+        return UserError(f"{override}: no term of the loss takes the run's {key}; {remedy(key, config)}")
+    if key.startswith(f"{ALONE}."):
+        reason = "without a teacher" if has_scratch(config) else f"with {ALONE}=false"
+        return UserError(f"{override}: the student is not trained alone {reason}; leave it out")
+    weights = plain(config.teacher.get("weights"))
+    return UserError(
+        f"{override}: no teacher is trained with teacher.weights={'null' if weights is None else weights}; leave it "
+        "out, or give teacher.weights=train"
+    )
 
 
 def set_for_nothing(config: DictConfig, overrides: Sequence[str]) -> str | None:
@@ -43,11 +68,24 @@ def set_for_nothing(config: DictConfig, overrides: Sequence[str]) -> str | None:
 
 def is_taken(key: str, config: DictConfig) -> bool:
     """Whether anything but places and names changes with the key."""
+    if is_own(key):
+        return is_trained(key.partition(".")[0], config)
     try:
         one, other = (with_value(key, value, config) for value in TRIED)
     except OmegaConfBaseException:  # told of where the config is checked
         return True
     return one != other
+
+
+def is_trained(owner: str, config: DictConfig) -> bool:
+    """Whether a network with a recipe below this key is trained by itself, or a user's own class may take it."""
+    if not is_described(own_values(owner, config)):
+        return True
+    try:
+        student, teacher = student_of(config), teacher_of(config)
+    except BAD_INPUT:  # told of where the config is checked
+        return True
+    return owner in {network.alone for network in trained_alone(config, student, teacher)}
 
 
 def with_value(key: str, value: float, config: DictConfig) -> dict[Any, Any]:

@@ -7,8 +7,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.groups import check_groups, check_members
+from kd_lightning.experiment.checks.groups import check_groups, check_members, is_described
 from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.recipe import BATCH_SIZE, OWN_PARTS, PARTS, own_part, own_terms, own_values
 
 OF_SOFT_TARGETS: dict[str, tuple[Callable[[float], bool], str]] = {  # the root keys, each a number or a schedule
     "temperature": (lambda number: number > 0, "must be a number above 0; 4 is usual"),
@@ -23,10 +24,34 @@ def check_values(config: DictConfig) -> None:
     check_loss(config.get("loss"), "loss")
     check_initialization(config.initialization)
     check_members(config)
-    for part, key in ((config, ""), (config.student, "student.")):
-        for group in ("optimizer", "scheduler", "trainer"):
-            check_finite(plain(part.get(group)), f"{key}{group}")
-        check_clipping(part.get("trainer"), f"{key}trainer")
+    check_recipe(config, "")
+    for owner in OWN_PARTS:
+        own = own_values(owner, config)
+        if is_described(own):
+            check_recipe(own, f"{owner}.")
+            check_own(owner, config)
+
+
+def check_recipe(values: DictConfig, key: str) -> None:
+    """Finite numbers in what trains the run's networks, or one of them, under keys that begin so. Raises UserError."""
+    for part in PARTS:
+        check_finite(plain(values.get(part)), f"{key}{part}")
+    check_clipping(values.get("trainer"), f"{key}trainer")
+
+
+def check_own(owner: str, config: DictConfig) -> None:
+    """Terms and batches that a network has of its own where it is trained by itself. Raises UserError."""
+    terms = own_terms(owner, config)
+    if terms is not None:
+        check_loss(terms, f"{owner}.loss")
+    for name, value in (own_part(owner, "data", config) if "data" in OWN_PARTS[owner] else {}).items():
+        if name != BATCH_SIZE:
+            raise UserError(
+                f"{owner}.data.{name}={value}: networks are trained on the same data; {owner}.data.{BATCH_SIZE} alone "
+                "can be another"
+            )
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UserError(f"{owner}.data.{name}={value}: must be a whole number, 1 or more")
 
 
 def check_finite(part: Any, key: str) -> None:

@@ -9,6 +9,8 @@ from kd_lightning.errors import UserError
 
 PACKAGES = ("kd_lightning", "lightning", "torch", "torchvision")
 MODULE = "torch.nn.Module"
+OWN = r"((student|teacher|scratch)\.)?"  # a network's own recipe
+TERMS = r"((initialization|teacher|scratch)\.)?loss"
 # What is expected at a key: base classes, or the modules that classes without one are from. The first pattern counts.
 EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"(temperature|alpha)(\..+)?", ("kd_lightning.schedules",)),
@@ -17,18 +19,17 @@ EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"task", ("kd_lightning.tasks.Task",)),
     (r"student", ("kd_lightning.experiment.networks.student.Student",)),
     (r"teacher", (MODULE, "kd_lightning.experiment.networks.teacher.Teacher")),
-    (r"(student|teacher)\..+", (MODULE,)),
-    (r"(initialization\.)?loss\.[^.]+", ("kd_lightning.objective.Term",)),
-    (r"(initialization\.)?loss\.[^.]+\.sample_weight", (MODULE, "kd_lightning.losses.sample_weights")),
-    (r"(initialization\.)?loss\..+", (MODULE, "kd_lightning.schedules")),
-    (r"optimizer", ("torch.optim.Optimizer",)),
+    (rf"{TERMS}\.[^.]+", ("kd_lightning.objective.Term",)),
+    (rf"{TERMS}\.[^.]+\.sample_weight", (MODULE, "kd_lightning.losses.sample_weights")),
+    (rf"{TERMS}\..+", (MODULE, "kd_lightning.schedules")),
+    (rf"{OWN}optimizer", ("torch.optim.Optimizer",)),
     (
-        r"scheduler",
+        rf"{OWN}scheduler",
         ("torch.optim.lr_scheduler.LRScheduler", "kd_lightning.schedules.learning_rate.LearningRateSchedule"),
     ),
-    (r"trainer", ("lightning.Trainer",)),
+    (rf"{OWN}trainer", ("lightning.Trainer",)),
     (
-        r"trainer\..+",
+        rf"{OWN}trainer\..+",
         (
             "lightning.pytorch.strategies.Strategy",
             "lightning.pytorch.plugins.Precision",
@@ -37,6 +38,7 @@ EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
             "lightning.fabric.plugins.CheckpointIO",
         ),
     ),
+    (r"(student|teacher)\..+", (MODULE,)),
     (r"callbacks\.[^.]+", ("lightning.pytorch.callbacks.Callback",)),
     (r"logger\.[^.]+", ("lightning.pytorch.loggers.Logger",)),
 )

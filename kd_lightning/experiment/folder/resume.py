@@ -12,6 +12,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.ranks.shares import DEVICES, as_it_began, shares_of
+from kd_lightning.experiment.recipe import OWN_PARTS
 from kd_lightning.experiment.storage.networks import SHAPELESS
 from kd_lightning.experiment.training import make_trainer
 from kd_lightning.runs.config import RESOLVED, stored_values
@@ -28,7 +29,7 @@ FREE = (
     "test",
     "on_nonfinite",
     "extra",
-    *(f"trainer.{name}" for name in SHAPELESS),
+    *(f"{owner}trainer.{name}" for owner in ("", *(f"{owner}." for owner in OWN_PARTS)) for name in SHAPELESS),
 )
 
 

@@ -1,5 +1,6 @@
 """Building the module around networks, and what it minimises, from a config."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.utils import instantiate
@@ -8,16 +9,19 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning.curricula import Curriculum
+from kd_lightning.data import DataModule
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.networks.instantiation import make
-from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.networks.network import Network
+from kd_lightning.experiment.recipe import recipe_of
 from kd_lightning.experiment.task import task_of
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective, Term
+from kd_lightning.sources import Source
 
 TRAINING_SET = ("index", "target")
 
@@ -61,35 +65,40 @@ def build_module(
     config, data, described, _ = experiment
     seed_everything(config.seed, workers=True, verbose=False)
     student = described.build(data, described.adapted_to(teacher))
-    module = module_around(student, experiment, teacher, config.loss, curriculum_of(config))
-    if began is not None:
-        module.save_hyperparameters({"config": dict(without_secrets(plain(began)))}, logger=False)
+    terms = build_terms(config.loss)
+    source, recipe = source_of(teacher, terms, experiment), recipe_of(described.owner, config)
+    module = module_around(student, described, terms, recipe, data, source, curriculum_of(config))
+    module.save_hyperparameters({"config": dict(without_secrets(plain(began or config)))}, logger=False)
     return module
 
 
+def source_of(teacher: nn.Module | None, terms: Mapping[str, Term], experiment: Experiment) -> Source | None:
+    """A built teacher as the source of what these terms take of it."""
+    if teacher is None:
+        return None
+    config, data, _, described = experiment
+    return described.source(teacher, Objective(terms).names(), config, data, example_input(data))
+
+
 def module_around(
-    student: nn.Module,
-    experiment: Experiment,
-    teacher: nn.Module | None,
-    loss: DictConfig,
+    network: nn.Module,
+    described: Network,
+    terms: Mapping[str, Term],
+    config: DictConfig,
+    data: DataModule,
+    teacher: Source | None = None,
     curriculum: Curriculum | None = None,
 ) -> DistillationModule:
-    """The module that trains this student as an experiment describes, with these terms."""
-    config, data = experiment.config, experiment.data
-    terms = build_terms(loss)
-    example, task = example_input(data), task_of(config, data)
-    if teacher is not None:
-        teacher = experiment.teacher.source(teacher, Objective(terms).names(), config, data, example)
+    """The module that trains a network with these terms, by the config of that training."""
     data.setup()
     return DistillationModule(
-        student=student,
+        student=network,
         teacher=teacher,
         terms=terms,
-        **build_optimization(of_student(config)),
-        student_taps=experiment.student.given_taps() or "auto",
+        **build_optimization(config),
+        student_taps=described.given_taps() or "auto",
         example_input=dict(data.streams) or data.example(),
-        task=task,
+        task=task_of(config, data),
         training_set=data.training_set(),
         curriculum=curriculum,
-        config=dict(without_secrets(plain(config))),
     )

@@ -17,6 +17,7 @@ from kd_lightning.experiment.config import is_file
 from kd_lightning.experiment.networks.normalization import channels_of, given_normalization, normalization
 from kd_lightning.experiment.networks.own_model import OwnModel, check_model
 from kd_lightning.experiment.networks.settings import given_taps
+from kd_lightning.experiment.recipe import own_terms, recipe_of
 from kd_lightning.finite import refuse_nonfinite
 from kd_lightning.models import (
     create_model,
@@ -43,6 +44,7 @@ class Network:
     """
 
     owner: ClassVar[str]
+    alone: ClassVar[str]  # the key of what its training by itself has of its own
     keeps_classifier: ClassVar[bool] = False  # also where a file of weights has another one
     ways: ClassVar[str] = "pretrained"  # to get weights, besides files
     remedy: ClassVar[str] = "give a file, or null"  # where there are none published
@@ -89,6 +91,14 @@ class Network:
     def seeded(self, config: DictConfig) -> DictConfig:
         """The config with the seed that its random weights and its batches have; the data stay the run's."""
         return config
+
+    def by_itself(self, config: DictConfig) -> DictConfig:
+        """The config by which it is trained by itself."""
+        return self.seeded(recipe_of(self.alone, config))
+
+    def own_terms(self, config: DictConfig) -> DictConfig | None:
+        """The terms that it is then trained with; None for the task's supervised loss alone."""
+        return own_terms(self.alone, config)
 
     def check(self) -> None:
         """Raise `UserError` unless the model exists, and so do its weights."""

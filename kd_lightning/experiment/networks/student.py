@@ -13,6 +13,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import arguments
 from kd_lightning.experiment.networks.network import Network, short_name
 from kd_lightning.experiment.networks.teacher import Teacher
+from kd_lightning.experiment.recipe import ALONE
 from kd_lightning.sources import Source
 from kd_lightning.taps.inspection import Adapt
 
@@ -24,6 +25,7 @@ class Student(Network):
     """A network that is trained, alone and distilled; see conf/student/default.yaml for what its fields are."""
 
     owner: ClassVar[str] = "student"
+    alone: ClassVar[str] = ALONE
     keeps_classifier: ClassVar[bool] = True
 
     adapt: Any = None

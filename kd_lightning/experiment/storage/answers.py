@@ -19,7 +19,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.experiment.folder.stored_config import remember
-from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.recipe import recipe_of
 from kd_lightning.experiment.storage.keys import store_of
 from kd_lightning.models import stored_normalization
 from kd_lightning.sources import CachedSource, FrozenNetwork
@@ -33,6 +33,7 @@ from kd_lightning.terminal import warn
 KEPT = {"logits": ("logits",), "prefill": ("logits",), "pooled": ("logits", "pooled")}
 OF_ANSWERS = {"config": Each(object), "of": str, "precision": str, "teacher": Each(object), "data": Each(object)}
 DESCRIPTION = "cache.json"
+LEARNER = "student"  # whose training asks
 LARGEST_FILE = 2**43  # bytes, of which only what is written takes up space
 
 
@@ -94,7 +95,7 @@ class KeptAnswers:
                 "its batch, and cannot be kept; use teacher.cache=off"
             )
         if self.is_beforehand:
-            trainer = of_student(config).trainer
+            trainer = recipe_of(LEARNER, config).trainer
             max_epochs = trainer.get("max_epochs")
             if max_epochs is None and trainer.get("max_time"):
                 max_epochs = -1  # as Lightning has it
@@ -186,7 +187,7 @@ class KeptAnswers:
             "decoding": seen.get("decoding"),
             "kept": repr(encoding),
             "of": "pooled" if self.cache == "pooled" else "logits",
-            "precision": str(of_student(config).trainer.get("precision", "32-true")),
+            "precision": str(recipe_of(LEARNER, config).trainer.get("precision", "32-true")),
         }
         return key_of(decided_by, plain(config.data))
 

@@ -15,8 +15,9 @@ from torch import nn
 from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.networks.build import build_optimization
+from kd_lightning.experiment.networks.build import build_optimization, build_terms, module_around
 from kd_lightning.experiment.networks.network import Network
+from kd_lightning.experiment.recipe import in_its_batches
 from kd_lightning.experiment.storage.keys import data_key, store_of
 from kd_lightning.experiment.task import measured_by, supervised_loss, task_of, with_monitors
 from kd_lightning.experiment.testing import (
@@ -31,8 +32,9 @@ from kd_lightning.experiment.testing import (
 from kd_lightning.experiment.training import at, fit
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
-from kd_lightning.objective import Term
+from kd_lightning.objective import Objective, Term
 from kd_lightning.ranks import all_ranks_agree
+from kd_lightning.signals import takes_strong_view
 from kd_lightning.store import CannotKeep, key_of
 from kd_lightning.system.checksums import safetensors_fault
 from kd_lightning.system.files import write_json
@@ -70,6 +72,7 @@ def obtain(
     """
     title = "teacher" if role == "teacher" else "student alone"
     key, store = cache_key(network, began or config, data), store_of(config)
+    config = network.by_itself(config)
 
     def read(home: Path) -> TestedNetwork | None:
         check_weights(home)
@@ -93,7 +96,9 @@ def obtain(
 
 
 def cache_key(network: Network, config: DictConfig, data: DataModule) -> dict[str, Any]:
-    """Everything that shapes a network which is trained by itself, as plain values."""
+    """Everything that shapes a network which a run trains by itself, as plain values."""
+    config = network.by_itself(config)
+    terms = network.own_terms(config)
     weights = network.weights if network.file is None else hashlib.sha256(network.file.read_bytes()).hexdigest()
     callbacks = without_places(plain(with_monitors(at(config, Path())).callbacks) or {})
     decided_by = {
@@ -102,7 +107,7 @@ def cache_key(network: Network, config: DictConfig, data: DataModule) -> dict[st
         "weights_key": network.weights_key,
         "normalization": network.normalization,
         **network.named_logits(),
-        "loss": plain(supervised_loss(config)),
+        **({"loss": plain(supervised_loss(config))} if terms is None else of_terms(terms, config)),
         "optimizer": plain(config.optimizer),
         "scheduler": plain(config.scheduler),
         "trainer": trainer_shape(config),
@@ -114,6 +119,16 @@ def cache_key(network: Network, config: DictConfig, data: DataModule) -> dict[st
         "statistics": data.statistics(),
     }
     return key_of(decided_by, plain(config.data))
+
+
+def of_terms(terms: DictConfig, config: DictConfig) -> dict[str, Any]:
+    """Terms of a network's own, and the strong augmentation where they take images that have it."""
+    strong = {"strong": plain(config.data.get("strong"))} if take_strong_views(terms) else {}
+    return {"terms": plain(terms), **strong}
+
+
+def take_strong_views(terms: DictConfig | None) -> bool:
+    return terms is not None and takes_strong_view(Objective(build_terms(terms)).names())
 
 
 def without_places(callbacks: dict[str, Any]) -> dict[str, Any]:
@@ -204,13 +219,14 @@ def train(
     logs: Path,
     key_values: dict[str, Any],
 ) -> TestedNetwork:
-    """Train a network with cross-entropy alone in a folder, where an interrupted training is taken up again.
+    """Train a network by itself in a folder, where an interrupted training is taken up again.
 
     Raises NonFinite for one whose outputs are not finite.
     """
+    data = data_alone(network, config, data)
     module = module_alone(network, config, data)
     with one_wandb_run():
-        done = fit(config, module, data.without_strong_views(), folder, logs, role, network.title)
+        done = fit(config, module, data, folder, logs, role, network.title)
         load_selected(module, data, folder)
         metrics, arrays = measure(done.trainer, module, data)
         if not is_sound(metrics):
@@ -232,10 +248,19 @@ def record_of(
     return {"test": test, "time": time, "measured_by": measured_by(config), "cache_key": key_values}
 
 
+def data_alone(network: Network, config: DictConfig, data: DataModule) -> DataModule:
+    """What a network is trained on by itself, with the config of that training."""
+    data = in_its_batches(network.alone, config, data)
+    return data if take_strong_views(network.own_terms(config)) else data.without_strong_views()
+
+
 def module_alone(network: Network, config: DictConfig, data: DataModule) -> DistillationModule:
-    """What trains a network by itself; its random weights come from the seed alone."""
+    """What trains a network by itself, by the config of that training; its random weights come from the seed alone."""
     seed_everything(config.seed, workers=True, verbose=False)
     task = task_of(config, data)
+    terms = network.own_terms(config)
+    if terms is not None:
+        return module_around(network.build(data), network, build_terms(terms, f"{network.alone}.loss"), config, data)
     given = config.loss.get(task.supervised)
     loss = instantiate(given.loss) if given else task.loss()
     return DistillationModule(

@@ -34,6 +34,7 @@ class Member(Network):
     """
 
     owner: ClassVar[str] = "teacher"
+    alone: ClassVar[str] = "teacher"
     ways: ClassVar[str] = "train, pretrained"
     remedy: ClassVar[str] = "give a file, or teacher.weights=train"
 
@@ -72,12 +73,12 @@ class Member(Network):
 
     def obtained(self, config: DictConfig, data: DataModule, logs: Path, began: DictConfig) -> networks.TestedNetwork:
         """Found, or trained now with its logs in a folder, and measured."""
-        return networks.obtain("teacher", self, self.seeded(config), data, logs, self.seeded(began))
+        return networks.obtain("teacher", self, config, data, logs, began)
 
     def found(self, config: DictConfig, data: DataModule) -> nn.Module | None:
         """As an earlier run left it, or None where it is not on this machine."""
         if self.is_trained_first:
-            return networks.find(self, self.seeded(config), data)
+            return networks.find(self, config, data)
         if self.file is not None and not self.file.exists():
             return None
         return self.built(config, data)

@@ -83,6 +83,11 @@ class NetworkTeacher(FrozenTeacher):
         cache: Any = "off",
         cache_bits: Any = 16,
         cache_top_k: Any = None,
+        optimizer: Any = None,  # this and what follows lies over the run's recipe; see `recipe`
+        scheduler: Any = None,
+        trainer: Any = None,
+        data: Any = None,
+        loss: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
         self.network = Member(model, weights, weights_key, taps, normalization)

@@ -6,7 +6,10 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-GROUPS = ("data", "student", "teacher", "loss", "curriculum", "initialization", "optimizer", "scheduler", "trainer")
+GROUPS = (
+    *("data", "student", "teacher", "scratch", "loss", "curriculum", "initialization"),
+    *("optimizer", "scheduler", "trainer"),
+)
 OF_THE_TRAINER = ("max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision", "gradient_clip_val")
 USUAL = (None, "auto", -1)  # values that tell nothing
 DESCRIBED = "kd_lightning.experiment."  # classes of the config itself, whose names tell nothing beside their keys
@@ -25,7 +28,7 @@ def config_tree(config: Mapping[str, Any], title: str) -> Tree:
             for name, term in part.items():
                 if term:
                     branch.add(_line(name, _term(term), NAME - 4))
-        elif part and (told := call(part)):
+        elif isinstance(part, Mapping) and (told := call(part)):
             tree.add(_line(group, told, NAME))
     return tree
 
@@ -55,7 +58,7 @@ def call(part: Any) -> str:
     target = str(part.get("_target_", ""))
     name = "" if target.startswith(DESCRIBED) else target.rsplit(".", 1)[-1]
     arguments = [
-        f"{key}={call(value)}"
+        f"{key}={{{call(value)}}}" if isinstance(value, Mapping) and "_target_" not in value else f"{key}={call(value)}"
         for key, value in part.items()
         if not key.startswith("_") and value not in USUAL and key != "seed"
     ]
