@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.experiment.config import conf_dir, options
-from kd_lightning.experiment.recipe import of_student
+from kd_lightning.experiment.recipe import recipe_of
 from kd_lightning.models import check_model_name
 from tests.cli.test_configs import composed
 
@@ -226,7 +226,7 @@ def test_recipe_of_mlkd_by_pair_is_the_distilled_students_alone(
     teacher: str, student: str, lr: float, epochs: int
 ) -> None:
     config = of_pair(teacher, student, "mlkd")
-    distilled = of_student(config)
+    distilled = recipe_of("student", config)
     assert (distilled.optimizer.lr, distilled.trainer.max_epochs) == (pytest.approx(lr), epochs)
     assert [share * epochs for share in distilled.scheduler.milestones] == [150, 180, 210]
     others = {"trainer": {"max_epochs": 240}, "optimizer": {"lr": lr if lr == 0.01 else 0.05}}
