@@ -9,6 +9,7 @@ import lightning
 import pytest
 
 from docs import build_reference
+from kd_lightning.experiment.recipe import OWN_PARTS
 from tests.conftest import Command
 from tests.documents.page import PAGES, PLACEHOLDER, ROOT, Page
 
@@ -38,6 +39,9 @@ def overrides(page: Page) -> list[tuple[str, str]]:
 
 def is_there(key: str) -> bool:
     """Whether a config has this key, or it is one that is left to Hydra, to Lightning or to the user."""
+    owner, _, own = key.partition(".")
+    if own.partition(".")[0] in OWN_PARTS.get(owner, ()):  # laid over the run's
+        return is_there(own)
     of_trainer = key.removeprefix("trainer.") in inspect.signature(lightning.Trainer).parameters
     return key in KEYS or key in GROUPS or of_trainer or key.partition(".")[0] in ("hydra", "extra")
 
