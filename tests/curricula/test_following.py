@@ -403,3 +403,32 @@ def test_without_a_curriculum_nothing_is_there_to_follow() -> None:
     assert student.followed is None
     assert student.progress().assessment is None
     assert not [one for one in trainer.callbacks if "Curriculum" in type(one).__name__]
+
+
+def test_of_several_learners_the_first_ones_signals_go_by_student_the_others_by_name() -> None:
+    class Both(Hardest):
+        observes = ("student.logits", "second.logits", "target")
+
+        def observe(self, positions: Tensor, signals: dict[str, Tensor]) -> None:
+            self.logits = {name: signals[name] for name in self.observes[:2]}
+            super().observe(positions, signals)
+
+    class Outputs(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            with torch.no_grad():
+                self.logits = {name: network(batch[0]) for name, network in pl_module.student.items()}
+
+    torch.manual_seed(0)
+    networks = {name: nn.Linear(5, CLASSES) for name in ("first", "second")}
+    curriculum, outputs = Both(), Outputs()
+    student = DistillationModule(networks, num_classes=CLASSES, curriculum=curriculum)
+    trainer = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[outputs], enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(student, shuffled(), DataLoader(Numbered(12), 4))
+    assert torch.equal(curriculum.logits["student.logits"], outputs.logits["first"])
+    assert torch.equal(curriculum.logits["second.logits"], outputs.logits["second"])
+    latest = curriculum.results[-1]
+    assert {"first/top1", "second/top1"} <= {*latest.metrics}
+    assert math.fsum(latest.by_class["top1"]) / CLASSES == pytest.approx(latest.metrics["first/top1"])

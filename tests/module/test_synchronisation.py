@@ -19,6 +19,7 @@ PACKAGE = Path(kd_lightning.__file__).parent
 FOLDERS = ("learners", "losses", "models/projectors", "sources")
 STEP = (
     "batch.py",
+    "curricula/following.py",
     "finite.py",
     "module.py",
     "objective.py",
@@ -37,6 +38,8 @@ STEP = (
 )
 WAITS = {"item", "tolist", "numpy", "cpu", "nonzero", "unique", "is_nonzero", "equal", "allclose", "masked_select"}
 ALLOWED = {
+    ("curricula/following.py", "cpu"),  # of a draw, as its epoch begins
+    ("curricula/following.py", "tolist"),  # of what a validation measured
     ("finite.py", "tolist"),  # of weights, before they are saved
     ("learners/random_state.py", "equal"),  # of generators' states, which lie on the host
     ("models/normalization.py", "tolist"),  # of statistics that go into a file
