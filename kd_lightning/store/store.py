@@ -1,8 +1,8 @@
 """The store: what is made once for all runs is found by its key, or made now while others wait."""
 
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,13 +75,28 @@ class Store:
         if (found := look(home, read, agree)) is not None:
             return found
         leads = by_each_rank or is_first_rank()
-        with ExitStack() as lock:
-            refused = _refused(lock, home) if leads else None
+        with self.held(kind, key, leads=leads) as refused:
             if (found := look(home, read, agree, anew)) is not None:
                 return found
             if refused is not None:
                 raise CannotKeep(refused.errno, refused.strerror or str(refused), str(home)) from refused
             return _made(home, make, goes_on, leads)
+
+    @contextmanager
+    def held(self, kind: str, key: Key, *, leads: bool | None = None) -> Iterator[OSError | None]:
+        """Have other runs wait that would make or change the same; the other ranks follow the one that `leads`.
+
+        That is the first unless it is said. Yields why there is no lock, as where nothing can be written; else None.
+        """
+        home, refused = self.folder(kind, key), None
+        with ExitStack() as lock:
+            if is_first_rank() if leads is None else leads:
+                try:
+                    home.parent.mkdir(parents=True, exist_ok=True)
+                    lock.enter_context(held(lock_beside(home), str(home)))
+                except OSError as error:
+                    refused = error
+            yield refused
 
     def find(self, kind: str, key: Key, read: Callable[[Path], T | None], otherwise: str) -> T | None:
         """What was made before; None where it was not, and with a warning, which ends so, where it is damaged."""
@@ -106,16 +121,6 @@ def look(
 def alone(found: bool) -> bool:
     """What a process by itself agrees on."""
     return found
-
-
-def _refused(lock: ExitStack, home: Path) -> OSError | None:
-    """Hold the lock of a folder; returns why there is none, as where nothing can be written."""
-    try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        lock.enter_context(held(lock_beside(home), str(home)))
-    except OSError as error:
-        return error
-    return None
 
 
 def _made(home: Path, make: Callable[[Path], T], goes_on: Callable[[Path], bool], leads: bool) -> T:
