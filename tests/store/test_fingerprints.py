@@ -38,6 +38,13 @@ def test_a_network_of_ones_own_is_trained_anew_once_its_code_has_changed(command
     assert "Net, found" in command("kd-train", *QUICK, teacher, "temperature=2").output
     file.write_text(OWN.replace("nn.Flatten(), ", "nn.Flatten(), nn.Identity(), "))
     assert "Net, training" in command("kd-train", *QUICK, teacher, "temperature=3").output
+    file.write_text(OWN)
+    (tmp_path / "own_helper.py").write_text("")
+    assert "Net, found" in command("kd-train", *QUICK, teacher, "temperature=4").output
+    file.write_text(f"import own_helper\n{OWN}")
+    for line in ("# as it was", "# changed"):
+        (tmp_path / "own_helper.py").write_text(line)
+        assert "Net, training" in command("kd-train", *QUICK, teacher, "temperature=5").output, line
 
 
 def test_a_teacher_built_with_other_arguments_has_answers_of_its_own(
