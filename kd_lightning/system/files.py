@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.system.disk import writing
-from kd_lightning.system.locks import is_locked, lock_open
+from kd_lightning.system.locks import lock_if_free, lock_open
 from kd_lightning.system.records import sealed_json
 
 DAY = 24 * 60 * 60.0  # seconds
@@ -81,7 +81,7 @@ def _remove_abandoned(temporary: Path) -> None:
     except OSError:
         return
     try:
-        if not is_locked(file):
+        if lock_if_free(file):
             temporary.unlink(missing_ok=True)
     except OSError:
         with suppress(OSError):

@@ -49,10 +49,10 @@ def lock_open(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def is_locked(file: int) -> bool:
-    """Whether another process has locked an open file; else this one has, if there are locks. Raises OSError."""
+def lock_if_free(file: int) -> bool:
+    """Lock an open file until it is closed, unless another process has. Raises OSError where there are no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
-    return False
+        return False
+    return True
