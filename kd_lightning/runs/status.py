@@ -17,7 +17,7 @@ SHAPE = {"status": str, "overrides": [str], "started": NUMBER, "ended": (*NUMBER
 
 @dataclass(frozen=True)
 class Status:
-    """A job's state, the overrides that it was given, and what its student reached where it has finished.
+    """A job's state, the overrides that it was given, and what its result reached where it has finished.
 
     `validation` is a number of `column`, on validation data. Times are seconds since 1970. A job that was killed stays
     `running` until its sweep is run again.
@@ -37,6 +37,12 @@ class Status:
     def has_ended(self, of_a_search: bool) -> bool:
         """Whether it is not run again: the later jobs of a search were chosen by how the earlier ones failed, too."""
         return self.status == FINISHED or (of_a_search and self.status == FAILED)
+
+    @property
+    def seed(self) -> str:
+        """What the job was given as its seed; nothing where that is the config's own."""
+        given = dict(override.lstrip("+").partition("=")[::2] for override in self.overrides)
+        return unquoted(given.get("seed", ""))
 
     def choices(self, keys: tuple[str, ...]) -> dict[str, str]:
         """What the job was given for these keys."""

@@ -1,5 +1,6 @@
 """What stands at a sweep's end: one configuration, tested, and a table of all."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.runs.caution import part, teacher_warnings
 from kd_lightning.runs.collections.statistics import spread
 from kd_lightning.runs.folder import finished
-from kd_lightning.runs.status import FAILED, FINISHED, read_statuses, text
+from kd_lightning.runs.status import FAILED, FINISHED, read_statuses
 from kd_lightning.sweeps.job import LOG, output_to
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.sweeps.progress import failure
@@ -61,7 +62,7 @@ def test_selected(folder: Path, selected: Configuration) -> bool:
     return done
 
 
-def table(folder: Path, configurations: list[Configuration], selected: Configuration | None) -> Table:
+def table(folder: Path, configurations: Sequence[Configuration], selected: Configuration | None) -> Table:
     """The configurations, the best first: what selects, on validation data and of those tested on the test data.
 
     Beside it what else the task has in the tables of sweeps.
@@ -81,10 +82,10 @@ def table(folder: Path, configurations: list[Configuration], selected: Configura
     result.add_column("")
     for one in configurations[:SHOWN]:
         networks = [summary.result.record for name in one.finished if (summary := summaries[name]) is not None]
-        seen = f"{len(one.finished)}" + (f" of {len(one.jobs)}" if len(one.finished) < len(one.jobs) else "")
+        seen = f"{len(one.finished)}" + (f" of {len(one.runs)}" if len(one.finished) < len(one.runs) else "")
         values = (seen, *(mean_text(of_all(measure, networks), measure.column) for measure in measures))
         mark, style = ("selected", "bold") if one is selected else ("", None)
-        result.add_row(text(one.choices), *values, mark, style=style)
+        result.add_row(str(one), *values, mark, style=style)
     return result
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import as_typed
+from kd_lightning.runs.collections.grouping import is_compared
 from kd_lightning.runs.folder import PLANNED, RECORD_OF_A_SWEEP, remove_folder
 from kd_lightning.runs.planned import Planned, read_planned
 from kd_lightning.runs.status import job_folders
@@ -39,8 +40,8 @@ class Plan:
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The keys that make a configuration: all but the seed."""
-        return tuple(key for key in self.swept if key.lstrip("+") != "seed")
+        """The keys that make a configuration: all but the seed, and what decides no number."""
+        return tuple(key for key in self.swept if is_compared(key))
 
 
 def make_plan(config: DictConfig) -> Plan:

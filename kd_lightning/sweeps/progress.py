@@ -96,8 +96,8 @@ def progress_line(jobs: Mapping[str, Status], plan: Plan, elapsed_s: float, ende
     if FAILED in states:
         parts.append(f"{states.count(FAILED)} failed")
     best = next(iter(by_configuration(jobs, plan)), None)
-    if best is not None and best.mean is not None:
-        parts.append(f"best {result(best)}" + (f" ({text(best.choices)})" if best.choices else ""))
+    if best is not None and best.reached is not None:
+        parts.append(f"best {result(best)}" + (f" ({best})" if best.choices else ""))
     if ended_since and ended < plan.jobs:
         parts.append(f"{duration(elapsed_s / ended_since * (plan.jobs - ended))} left")
     return "sweep  " + ", ".join(parts)
@@ -105,8 +105,8 @@ def progress_line(jobs: Mapping[str, Status], plan: Plan, elapsed_s: float, ende
 
 def result(best: Configuration) -> str:
     """The mean of a configuration, as its column is written."""
-    assert best.mean is not None
-    return f"{best.mean:.4g}" if best.column is None else best.column.with_unit(best.mean)
+    assert best.reached is not None
+    return f"{best.reached:.4g}" if best.column is None else best.column.with_unit(best.reached)
 
 
 def duration(seconds: float) -> str:

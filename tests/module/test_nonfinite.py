@@ -540,10 +540,10 @@ def test_a_sweep_names_its_diverged_job_and_never_selects_it(command: Command) -
 
 def test_a_job_without_a_finite_accuracy_is_never_selected() -> None:
     from kd_lightning.runs.status import FINISHED, Status
-    from kd_lightning.sweeps.selection import Configuration, select
+    from kd_lightning.sweeps.selection import Configuration, Job, select
 
     def job(validation: float) -> Configuration:
-        return Configuration({}, {"0": Status(FINISHED, [], 0.0, validation=validation)})
+        return Configuration({}, [Job("0", Status(FINISHED, [], 0.0, validation=validation))])
 
     good = job(0.5)
     assert select([job(math.nan), good]) is good

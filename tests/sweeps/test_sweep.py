@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from kd_lightning.losses import SoftTarget
+from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.runs.planned import Planned
+from kd_lightning.runs.run import Run, split
 from kd_lightning.runs.status import FAILED, FINISHED, RUNNING, Status
 from kd_lightning.sweeps.end import mean_text
 from kd_lightning.sweeps.guard import claim, job_lock
@@ -181,6 +184,12 @@ def test_a_folder_that_cannot_be_made_is_one_line(command: Command) -> None:
 @pytest.mark.parametrize("seed", ["seed", "++seed"])
 def test_a_configuration_is_all_but_the_seed(seed: str) -> None:
     assert Plan(Path("sweep"), Planned(), swept=("alpha", seed)).compared == ("alpha",)
+    jobs = {str(number): job(FINISHED, "alpha=0.1", f"{seed}={number}", validation=0.5) for number in range(2)}
+    (found,) = by_configuration(jobs, replace(PLAN, swept=("alpha", seed)))
+    assert found.seeds == ["0", "1"]
+    runs = [Run(Path(name), name, FINISHED, split(status.overrides)) for name, status in jobs.items()]
+    (same,) = Collection("sweep", runs, is_sweep=True).configurations
+    assert (same.seeds, [run.name for run in same.runs]) == (found.seeds, [one.name for one in found.runs])
 
 
 def test_without_validation_data_every_job_is_tested_and_none_selected(command: Command) -> None:
@@ -272,8 +281,8 @@ def test_a_configuration_whose_seeds_failed_is_chosen_last() -> None:
     selected = select(by_configuration(JOBS, PLAN))
     assert selected is not None
     assert selected.choices == {"alpha": "0.1"}
-    assert mean_text(selected.validation, TOP1) == "92.00 ± 2.83"
+    assert mean_text(selected.values(lambda job: job.validation), TOP1) == "92.00 ± 2.83"
     selected = select(by_configuration({name: JOBS[name] for name in ("2", "3")}, PLAN))
     assert selected is not None
-    assert list(selected.finished) == ["2"]
+    assert selected.finished == ["2"]
     assert select(by_configuration({"4": JOBS["4"]}, PLAN)) is None

@@ -1,13 +1,13 @@
 """The tables of the page and of its Markdown."""
 
-import math
 from collections.abc import Sequence
 
 from kd_lightning.columns import Measure
 from kd_lightning.reporting.pages.content import Cell, Table
 from kd_lightning.reporting.tables.cells import choice, count, gain, over_runs, over_seeds, paired_cells, result, time
 from kd_lightning.reporting.tables.terminal_tables import rows_of
-from kd_lightning.runs.collections.collection import Collection, Configuration, networks_of
+from kd_lightning.runs.collections.collection import Collection, networks_of
+from kd_lightning.runs.collections.grouping import ranked
 from kd_lightning.runs.collections.statistics import paired
 from kd_lightning.runs.run import Run
 
@@ -33,7 +33,7 @@ def configurations(runs: Collection) -> Table:
     for one in against:
         titles += [gain_title(one, runs), "p"]
     numeric += [True] * (len(titles) - len(numeric))
-    ordered = sorted(runs.configurations, key=lambda one: rank(one, runs.selects_on), reverse=True)
+    ordered = ranked(runs.configurations, runs.score)
     rows = []
     for configuration in ordered:
         cells = [choice(value) for value in configuration.choices.values()] or [Cell("all runs")]
@@ -45,12 +45,6 @@ def configurations(runs: Collection) -> Table:
         rows.append(cells)
     marked = [index for index, configuration in enumerate(ordered) if configuration is runs.selected]
     return Table(titles, numeric, rows, marked, controls=len(rows) > 1)
-
-
-def rank(configuration: Configuration, measure: Measure) -> float:
-    """The higher, the better; of one without a result lower than any."""
-    found = configuration.spread(measure.name)
-    return -math.inf if found is None else measure.column.sign * found.mean
 
 
 def gain_title(measure: Measure, runs: Collection) -> str:

@@ -1,46 +1,26 @@
 """Runs that are shown together, and the configurations that they are of."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from kd_lightning.columns import Column, Compared, Measure
+from kd_lightning.runs.collections.grouping import Group, best, grouped, is_compared
 from kd_lightning.runs.collections.statistics import Spread, spread
 from kd_lightning.runs.run import Run
-from kd_lightning.runs.status import FINISHED, text
+from kd_lightning.runs.status import FINISHED
 from kd_lightning.runs.summary import Network, Summary
 from kd_lightning.runs.values import numbers
-
-# What decides no number: places, and what is shown.
-NOT_COMPARED = ("seed", "test", "trainer.log_every_n_steps", "callbacks.progress_bar")
-GROUPS_NOT_COMPARED = ("hydra", "paths", "logger")
-
 
 UNKNOWN = Compared("", (), Column("result", "result"))  # of runs whose summaries do not tell
 
 
-@dataclass(frozen=True)
-class Configuration:
+class Configuration(Group[Run]):
     """The runs that differ by their seed alone."""
-
-    choices: dict[str, str]
-    runs: list[Run]
-
-    @property
-    def seeds(self) -> list[str]:
-        return list(dict.fromkeys(run.seed for run in self.runs))
-
-    def values(self, metric: Callable[[Run], float | None]) -> list[float]:
-        """A number for each seed that has it: the mean over its runs, for a second run is no second witness."""
-        found: dict[str, list[float]] = {}
-        for run in self.runs:
-            if (value := metric(run)) is not None:
-                found.setdefault(run.seed, []).append(value)
-        return [fmean(values) for values in found.values()]
 
     def reached(self, metric: str) -> list[float]:
         """A metric of the networks that the runs are about, for each seed that has it."""
@@ -48,7 +28,7 @@ class Configuration:
 
     def pairs(self, metric: str) -> list[tuple[float, float]]:
         """The same beside that of what they are compared with, for each seed that has both."""
-        both = [run for run in self.runs if None not in (run.reached(metric), run.compared_with(metric))]
+        both = [run for run in self.runs if are_numbers(run.reached(metric), run.compared_with(metric))]
         paired = Configuration(self.choices, both)
         return list(zip(paired.reached(metric), paired.values(lambda run: run.compared_with(metric)), strict=True))
 
@@ -56,8 +36,9 @@ class Configuration:
         """A metric of the networks that the runs are about, over seeds."""
         return spread(self.reached(metric))
 
-    def __str__(self) -> str:
-        return text(self.choices)
+
+def are_numbers(*values: float | None) -> bool:
+    return all(value is not None and math.isfinite(value) for value in values)
 
 
 def networks_of(runs: Iterable[Run]) -> list[Network]:
@@ -91,8 +72,7 @@ class Collection:
     def keys(self) -> list[str]:
         """What differs between the runs, but for the seed and the places."""
         keys = dict.fromkeys(key for run in self.runs for key in run.overrides)
-        compared = [key for key in keys if not (key in NOT_COMPARED or key.partition(".")[0] in GROUPS_NOT_COMPARED)]
-        return [key for key in compared if len({run.value(key) for run in self.runs}) > 1]
+        return [key for key in keys if is_compared(key) and len({run.value(key) for run in self.runs}) > 1]
 
     def choices(self, run: Run) -> dict[str, str]:
         return {key: run.value(key) for key in self.keys}
@@ -100,11 +80,7 @@ class Collection:
     @cached_property
     def configurations(self) -> list[Configuration]:
         """In the order of their first runs."""
-        found: dict[tuple[str, ...], Configuration] = {}
-        for run in self.runs:
-            choices = self.choices(run)
-            found.setdefault(tuple(choices.values()), Configuration(choices, [])).runs.append(run)
-        return list(found.values())
+        return grouped(Configuration, self.runs, self.choices)
 
     @cached_property
     def selected(self) -> Configuration | None:
@@ -118,10 +94,12 @@ class Collection:
     @cached_property
     def best(self) -> Configuration | None:
         """The configuration with the best mean of what is compared, of those whose seeds all have it."""
-        measured = [(found, one) for one in self.configurations if (found := one.spread(self.selects_on.name))]
-        whole = [(found, one) for found, one in measured if found.n == len(one.seeds)]
-        sign = self.selects_on.column.sign
-        return max(whole or measured, key=lambda pair: sign * pair[0].mean)[1] if measured else None
+        return best(self.configurations, self.score)
+
+    def score(self, run: Run) -> float | None:
+        """What a run reached of what selects, the higher, the better."""
+        reached = run.reached(self.selects_on.name)
+        return None if reached is None else self.selects_on.column.sign * reached
 
     @property
     def shown(self) -> Configuration | None:

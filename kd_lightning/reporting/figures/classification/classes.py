@@ -10,7 +10,7 @@ from kd_lightning.runs.summary import Network, Role
 from kd_lightning.tracking.confusions import Confusions
 
 LABELLED = 40  # classes; of more, names stand in the hover text alone
-NUMBERED = 12  # classes; of more, the cells' numbers do
+NUMBERED = 12  # classes; of more, or of as many in all of more than three matrices, the cells' numbers do
 WHOLE = 200  # classes; of more, only the worst of them are shown, or the page would be of tens of megabytes
 WORST = 50
 # Classes; of more, the worst are hardly ever taken for one another, so the most confused are shown instead, and only
@@ -29,7 +29,10 @@ def confusions(run: Run) -> Figure | None:
     data, layout, titles = [], {}, []
     for number, (network, one) in enumerate(found):
         suffix = "" if number == 0 else str(number + 1)
-        data.append(heatmap(one, shown, names) | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
+        data.append(
+            heatmap(one, shown, names, numbered=len(names) * len(found) <= 3 * NUMBERED)
+            | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}"}
+        )
         true = "true" if number == 0 else ""
         layout[f"xaxis{suffix}"] = class_axis("predicted", names, domain=domains[number], anchor=f"y{suffix}")
         layout[f"yaxis{suffix}"] = class_axis(true, names, anchor=f"x{suffix}", autorange="reversed")
@@ -39,14 +42,14 @@ def confusions(run: Run) -> Figure | None:
     return figure(data, height=height, annotations=titles, coloraxis=scale, **layout)
 
 
-def heatmap(found: Confusions, shown: list[int], names: list[str]) -> dict[str, Any]:
+def heatmap(found: Confusions, shown: list[int], names: list[str], numbered: bool) -> dict[str, Any]:
     """The shown part of one confusion matrix."""
     counts = found.counts(shown)
     shares = 100 * counts / found.images[shown, None].clip(min=1)
     cells = {"type": "heatmap", "x": names, "y": names, "z": np.round(shares, 2).tolist(), "coloraxis": "coloraxis"}
     cells |= {"xgap": 1, "ygap": 1, "customdata": counts.tolist()}
     cells["hovertemplate"] = "true %{y}, predicted %{x}<br>%{z:.1f} %, %{customdata} images<extra></extra>"
-    if len(names) <= NUMBERED:
+    if numbered and len(names) <= NUMBERED:
         cells |= {"text": labels(shares), "texttemplate": "%{text}", "textfont": {"size": 11}}
     return cells
 
