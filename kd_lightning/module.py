@@ -47,12 +47,14 @@ class DistillationModule(TimedModule):
     """Trains a student with an objective over its own signals, the teacher's and the batch's.
 
     Args:
-        student: the network to train; takes the batch's input, returns logits (B, C).
-        teacher: a network, which is frozen, or any `Source`; None is ordinary supervised training.
-        terms: the objective by name; the task's supervised loss alone where None.
-        optimizer: makes the optimizer from the parameters; stochastic gradient descent where None.
+        student: the network to train; takes the batch's input, returns logits (B, C). Or several by name, see below.
+        teacher: a network, which is frozen, or any `Source`; None is ordinary supervised training. Several by name give
+            their signals by it, `{"big": net}` gives `big.logits`.
+        terms: the objective by name, of all learners or by learner; the task's supervised loss alone where None.
+        optimizer: makes the optimizer from the parameters, of each learner or by learner; stochastic gradient descent
+            where None.
         scheduler: a `LearningRateSchedule`, or what makes a scheduler of torch from the optimizer; see `TorchSchedule`
-            for when that one steps, and for one that watches a metric.
+            for when that one steps, and for one that watches a metric, which is its learner's. Also by learner.
         student_taps: names and addresses of taps, beside or instead of those that `auto` finds.
         teacher_taps: the same of the teacher.
         example_input: a batch of inputs, a whole batch, or one of each stream by name; needed where a term takes taps
@@ -71,6 +73,12 @@ class DistillationModule(TimedModule):
     which it is (`Term.stream`). Raises `UserError` for a term that takes a signal which nobody gives, and for networks
     that share anything.
 
+    A mapping of networks for `student` are several learners in one fit, each as it would be alone: with random numbers,
+    statistics, clipping, an optimizer and a schedule of its own. In a learner's terms `student.*` is itself, `peers.*`
+    each of the others, over which the term's value is the mean, and `NAME.*` the one of this name, both without
+    gradient. Logged are `train/NAME/loss`, `val/NAME/top1` and so on, and `train/loss`, their sum; `for_learners` has
+    callbacks watch them. `forward`, `predict` and an export are the first one's.
+
     Examples:
         >>> import lightning, torch
         >>> from torch.utils.data import DataLoader, TensorDataset
@@ -79,8 +87,21 @@ class DistillationModule(TimedModule):
         >>> terms = {"kd": Term(SoftTarget(temperature=4), ["student.logits", "teacher.logits"])}
         >>> module = DistillationModule(student=torch.nn.Linear(16, 3), teacher=torch.nn.Linear(16, 3), terms=terms)
         >>> my_loader = DataLoader(TensorDataset(torch.rand(64, 16), torch.arange(64) % 3), batch_size=32)
-        >>> trainer = lightning.Trainer(fast_dev_run=True, enable_progress_bar=False, enable_model_summary=False)
+        >>> quiet = {"fast_dev_run": True, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> lightning.Trainer(**quiet).fit(module, my_loader)
+
+        Two students that teach each other (deep mutual learning, Zhang et al. 2018, arXiv:1706.00384):
+
+        >>> from kd_lightning.losses import CrossEntropy
+        >>> terms = {
+        ...     "ce": Term(CrossEntropy(), ["student.logits", "target"]),
+        ...     "mutual": Term(SoftTarget(temperature=1), ["student.logits", "peers.logits"]),
+        ... }
+        >>> module = DistillationModule({"one": torch.nn.Linear(16, 3), "two": torch.nn.Linear(16, 3)}, terms=terms)
+        >>> trainer = lightning.Trainer(**quiet)
         >>> trainer.fit(module, my_loader)
+        >>> sorted(name for name in trainer.callback_metrics if name.startswith("train/one/"))
+        ['train/one/ce', 'train/one/ce_weighted', 'train/one/loss', 'train/one/mutual', 'train/one/mutual_weighted']
     """
 
     student: nn.Module

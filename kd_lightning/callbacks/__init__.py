@@ -9,6 +9,7 @@ from kd_lightning.callbacks.progress import EpochLines, TermsProgressBar
 from kd_lightning.callbacks.resumption import MetricsRows, MidEpoch, MovedFolder, SeededBatches
 from kd_lightning.callbacks.seeded_loader import SeededEpochs
 from kd_lightning.callbacks.timed_checkpoint import TimedCheckpoint
+from kd_lightning.learners.callbacks import for_learners
 
 __all__ = [
     "Compilation",
@@ -26,4 +27,5 @@ __all__ = [
     "TermsProgressBar",
     "Throughput",
     "TimedCheckpoint",
+    "for_learners",
 ]

@@ -134,7 +134,11 @@ def configured(optimizers: Mapping[str, Optimizer], schedules: Mapping[str, Any]
         return {"optimizer": optimizer, "lr_scheduler": scheduled(schedules[learner], optimizer, length())}
     configs = []
     for learner, optimizer in optimizers.items():
-        config = scheduled(schedules[learner] or LearningRateSchedule(), optimizer, length())
+        schedule = schedules[learner]
+        if schedule is None:  # a rate that stays, so that it is logged by its learner's name too
+            config: dict[str, Any] = {"scheduler": LearningRateSchedule()(optimizer, total=0), "interval": "epoch"}
+        else:
+            config = scheduled(schedule, optimizer, length())
         if config.get("monitor"):
             config["monitor"] = of_learner(config["monitor"], learner)
         configs.append({**config, "name": f"lr-{type(optimizer).__name__}/{learner}"})
