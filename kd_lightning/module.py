@@ -22,7 +22,14 @@ from kd_lightning.learners.names import Networks, of_each, one_or_all
 from kd_lightning.learners.objectives import example_for, objectives_of, shown, synchronized_buffers, total_of
 from kd_lightning.learners.optimizer import configured, optimizers_in
 from kd_lightning.learners.random_state import OwnStreams
-from kd_lightning.learners.sources import Taps, sources_of
+from kd_lightning.learners.sources import (
+    Taps,
+    check_identities,
+    follow_step,
+    identities,
+    sources_of,
+    trained_parameters,
+)
 from kd_lightning.learners.views import View, taken_by_all
 from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, ObjectiveValue, Term
@@ -31,7 +38,7 @@ from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import TimedModule, begin_next_epoch, is_unlimited
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.schedules.torch_schedule import TorchSchedule
-from kd_lightning.signals import TRAINING_SET, requested
+from kd_lightning.signals import TRAINING_SET
 from kd_lightning.sources import FrozenNetwork, Learner, Source
 from kd_lightning.sources.sharing import check_all_apart, check_apart
 from kd_lightning.sources.signals import OfStreams, StepSignals, before_transfer
@@ -359,16 +366,10 @@ class DistillationModule(TimedModule):
 
     def configure_optimizers(self) -> Any:
         makers = of_each("optimizer", self.optimizer, self.learners)
-        optimizers = {name: make(self._trained(name)) for name, make in makers.items()}
+        names = {name: view.taken(self.objectives[name].names()) for name, view in self.views.items()}
+        trained = trained_parameters(self.sources, self.objectives, names)
+        optimizers = {name: make(trained[name]) for name, make in makers.items()}
         return configured(optimizers, of_each("scheduler", self.scheduler, self.learners), lambda: self.length)
-
-    def _trained(self, learner: str) -> list[nn.Parameter]:
-        """What a learner trains: itself, unless no term of its own asks it, and what its losses and projectors have."""
-        objective = self.objectives[learner]
-        names = self.views[learner].taken(objective.names())
-        sources = [source for name, source in self.sources.items() if source.trained and requested(name, names)]
-        own = [source for source in sources if source is self.sources[learner] or source.role not in self.learners]
-        return [p for part in (*own, objective) for p in part.parameters() if p.requires_grad]
 
     def configure_gradient_clipping(
         self,
@@ -383,27 +384,16 @@ class DistillationModule(TimedModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         self.finite.left_out = set()
         super().optimizer_step(*args, **kwargs)
-        left_out = self.finite.left_out
-        for source in self.sources.values():
-            is_following = type(source).after_step is not Source.after_step
-            if is_following and left_out < {*self.learners} and getattr(source, "of", None) not in left_out:
-                source.after_step(self.sources, self.progress())
-
-    def _identities(self) -> dict[str, Any]:
-        """What the sources are that no gradient changes."""
-        return {name: source.identity() for name, source in self.sources.items() if not source.trained}
+        follow_step(self.sources, self.learners, self.finite.left_out, self.progress)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.finite.before_save(checkpoint["state_dict"], checkpoint["global_step"])
-        checkpoint["sources"] = self._identities()
+        checkpoint["sources"] = identities(self.sources)
         checkpoint.update(stored_normalization(self.student))
         if len(self.learners) > 1:
             checkpoint["learners"] = {name: stored_normalization(self.network_of(name)) for name in self.learners}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        stored = checkpoint.get("sources", {})
-        for name, own in self._identities().items():
-            if stored.get(name, own) != own:
-                raise UserError(f"{name}={own}: the checkpoint was trained with another {name}, {stored[name]}")
+        check_identities(self.sources, checkpoint.get("sources", {}))
         if self._trainer is not None and "loops" in checkpoint:
             begin_next_epoch(self.trainer, checkpoint["loops"])

@@ -60,8 +60,13 @@ class Networks:
         return {self.key_of(name): network for name, network in self.given.items()}
 
     def check_beside(self, learners: "Networks") -> None:
-        """Raise UserError for a name that a learner has, or that terms call their own learner by."""
-        for name in self.given:
+        """Raise UserError for a name that a learner has, or that terms call their own by, and for one that learns too."""
+        for name, network in self.given.items():
+            if getattr(network, "trained", False) is True and len(learners.given) > 1:
+                raise UserError(
+                    f"{self.key_of(name)}={type(network).__name__}: is trained, and whose terms train it is open; give "
+                    f"it as one of the learners, {learners.key}.{name}"
+                )
             if name in learners.given or name == learners.key:
                 raise UserError(f"{self.key_of(name)}: in terms this name is a learner's; give it another")
 

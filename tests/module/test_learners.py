@@ -25,7 +25,7 @@ from kd_lightning.losses.sample_weights import Confidence
 from kd_lightning.models.projectors import Regressor
 from kd_lightning.schedules.learning_rate import Cosine
 from kd_lightning.schedules.torch_schedule import TorchSchedule
-from kd_lightning.sources import MovingAverage
+from kd_lightning.sources import Learner, MovingAverage
 from tests.module.test_module import EXAMPLE, IMAGES, TAPS, TARGETS, loader, network, trainer
 
 TERMS = {
@@ -336,6 +336,7 @@ def test_what_cannot_be_is_refused() -> None:
     refused(r"student\.peers: cannot be a network's name", {"peers": shared, "two": tied})
     refused(r"student=\{\}: no network", {})
     refused(r"teacher\.one: .* is a learner's", None, {"one": nn.Linear(4, 3)})
+    refused(r"teacher=Learner: is trained, .*give it as one of the learners", None, Learner(nn.Linear(4, 3)))
     refused(r"terms\.kd\.signals=peers\.logits: stands for the other learners", nn.Linear(4, 3), terms=kd)
     refused(r"terms\.kd\.signals=peers\.logits: stands for the other learners", {"one": shared}, terms=kd)
     refused(r"terms\.kd\.signals=pears\.logits: nobody gives this signal; did you mean peers\.logits\?", terms=unknown)
