@@ -60,7 +60,7 @@ class Networks:
         return {self.key_of(name): network for name, network in self.given.items()}
 
     def check_beside(self, learners: "Networks") -> None:
-        """Raise UserError for a name that a learner has, or that terms call their own by, and for one that learns too."""
+        """Raise UserError for a name that a learner has, or that terms call their own by, and for one that learns."""
         for name, network in self.given.items():
             if getattr(network, "trained", False) is True and len(learners.given) > 1:
                 raise UserError(

@@ -19,11 +19,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from kd_lightning import DistillationModule, Term
 from kd_lightning.callbacks import GradientNorm, MidEpoch, SeededBatches, SeededEpochs, for_learners
 from kd_lightning.errors import UserError
+from kd_lightning.learners.objectives import total_of
 from kd_lightning.learners.peers import OverPeers
 from kd_lightning.losses import CrossEntropy, FitNet, MeanSquaredLogits, SoftTarget
 from kd_lightning.losses.sample_weights import Confidence
 from kd_lightning.models.projectors import Regressor
 from kd_lightning.schedules.learning_rate import Cosine
+from kd_lightning.schedules.progress import Progress
 from kd_lightning.schedules.torch_schedule import TorchSchedule
 from kd_lightning.sources import Learner, MovingAverage
 from tests.module.test_module import EXAMPLE, IMAGES, TAPS, TARGETS, loader, network, trainer
@@ -383,6 +385,24 @@ def test_a_copy_has_optimizers_and_views_of_its_own() -> None:
     twin = copy.deepcopy(module)
     assert twin.network_of("wide") is not module.network_of("wide")
     assert twin.objectives["wide"] is twin.get_submodule("objective.wide")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
+def test_learners_draw_on_the_gpu_as_alone_and_nothing_waits_for_it(tmp_path: Path, precision: str) -> None:
+    options: dict[str, Any] = {"accelerator": "gpu", "precision": precision, "seeded": True, "max_epochs": 1}
+    both = fitted(tmp_path, "wide", "slim", **options)
+    for name in ("wide", "slim"):
+        torch.testing.assert_close(own_state(both, name), own_state(fitted(tmp_path, name, **options), name))
+    both.cuda().train()
+    batch = {"input": IMAGES.cuda(), "target": TARGETS.cuda()}
+    both.losses((both.signals(batch), {}), Progress())
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with both.random.step(both.device):
+            total_of(both.losses((both.signals(batch), {}), Progress())).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.slow
