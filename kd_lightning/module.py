@@ -155,12 +155,13 @@ class DistillationModule(TimedModule):
         self.task = Classification(num_classes) if task is None else task
         if terms is None:
             terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])}
-        self.objectives = objectives_of(terms, learners.given, others.given)
+        self.objectives = objectives_of(terms, learners, others)
         self.objective = cast(Objective, one_or_all(self.objectives))
         self.followed = None if curriculum is None else FollowedCurriculum(curriculum, self.task)
         for objective in self.objectives.values():
             self.task.check_losses({f"{objective.key}.{name}": term.loss for name, term in objective.items()})
-        self.views = {name: View(name, "student", self.learners) for name in self.learners}
+        self.views = {name: View(name, learners.key, self.learners) for name in self.learners}
+        self._observer = self.views.get(learners.key, self.views[self.learner])  # as whom a curriculum observes
         self.random = OwnStreams(self.learners)
         self._examples = {} if example_input is None else as_streams(example_input)
         self._example_input = self._examples[main_stream(self._examples)][INPUT] if self._examples else None
@@ -204,9 +205,9 @@ class DistillationModule(TimedModule):
         signals = {name: source.signals for name, source in self.sources.items()}
         for name, objective in self.objectives.items():
             given = {**absent, **self.views[name].given(signals)}
-            objective.connect(given, self.training_set.names(), {self.views[name].own: taps_keys[name], **taps_keys})
-        own = self.views[self.learner]
-        observed = [] if self.followed is None else own.taken(self.followed.signals(own.given(signals)))
+            objective.connect(given, self.training_set.names(), self.views[name].called(taps_keys))
+        own = self._observer
+        observed = [] if self.followed is None else own.taken(self.followed.signals(own.called(signals)))
         switch = self.random.switch if len(self.learners) > 1 else None
         self._signals = StepSignals(self.sources, [*self._names(), *observed], self._names, self.task, switch)
         for name, objective in self.objectives.items():
@@ -285,7 +286,7 @@ class DistillationModule(TimedModule):
             values = self.losses(signals, progress)
         self.finite.losses(values)
         if self.followed is not None:
-            self.followed.see(self.views[self.learner].of(signals[0]))
+            self.followed.see(self._observer.of(signals[0]))
         if self._is_shown():
             self._show(values, progress, size_of(batch))
         return total_of(values)

@@ -20,7 +20,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.ranks import gathered, on_any_rank
 from kd_lightning.schedules.length import TimedModule, accumulation, batches_over, is_stepped_often
 from kd_lightning.schedules.progress import Assessment
-from kd_lightning.signals import check_signal
+from kd_lightning.signals import PEERS, check_signal, read
 from kd_lightning.store.hashing import fold
 from kd_lightning.tasks import Task
 from kd_lightning.terminal import warn
@@ -59,6 +59,9 @@ class FollowedCurriculum(Callback):
     def signals(self, given: Mapping[str, list[str]]) -> list[str]:
         """Those that it observes, of what each source gives. Raises UserError for one that nobody gives."""
         for name in self.names:
+            signal = read(name)
+            if signal is not None and signal.source == PEERS:
+                raise UserError(f"curriculum.observes={name}: is known to a learner's terms alone; name a learner")
             check_signal(f"curriculum.observes={name}", name, given)
         return [*self.names]
 

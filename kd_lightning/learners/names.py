@@ -1,8 +1,8 @@
 """The names of learners: which there can be, what is given for each of them, and what is logged of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -38,14 +38,16 @@ class Networks:
 
     @classmethod
     def of(cls, key: str, given: nn.Module | Mapping[str, nn.Module] | None) -> "Networks":
-        if given is None or (isinstance(given, nn.Module) and not isinstance(given, nn.ModuleDict)):
+        if given is None or (isinstance(given, nn.Module) and not is_dict_of_networks(given)):
             return cls(key, {} if given is None else {key: given}, are_named=False)
-        networks = dict(given.items())
+        networks = dict(cast(Mapping[str, nn.Module], given).items())
+        if list(networks) == [key] and isinstance(networks[key], nn.Module):  # the same as by itself
+            return cls(key, networks, are_named=False)
         if not networks:
             raise UserError(f"{key}={{}}: no network; give one, or several by name")
         for name, network in networks.items():
             is_name = isinstance(name, str) and name.isidentifier() and not hasattr(nn.ModuleDict, name)
-            if not is_name or name in RESERVED:
+            if not is_name or name in RESERVED or name.startswith(f"{PEERS}_"):
                 raise UserError(f"{key}.{name}: cannot be a network's name; use letters, digits, _, as {name}_network")
             if not isinstance(network, nn.Module):
                 raise UserError(f"{key}.{name}={type(network).__name__}: must be a torch.nn.Module")
@@ -69,6 +71,16 @@ class Networks:
                 )
             if name in learners.given or name == learners.key:
                 raise UserError(f"{self.key_of(name)}: in terms this name is a learner's; give it another")
+
+
+def is_dict_of_networks(given: nn.Module) -> bool:
+    """Whether a module holds networks by name, and is none itself, as a `ModuleDict` with a forward of its own is."""
+    return isinstance(given, nn.ModuleDict) and type(given).forward is nn.ModuleDict.forward
+
+
+def peers_of(learner: str, own: str, learners: Iterable[str]) -> dict[str, str]:
+    """The other learners, by what a learner's terms call them: their names, but `own` is what they call itself."""
+    return {f"{PEERS}_{name}" if name == own else name: name for name in learners if name != learner}
 
 
 def one_or_all(networks: Mapping[str, nn.Module]) -> nn.Module:

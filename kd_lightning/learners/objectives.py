@@ -5,20 +5,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_lightning.batch import Input
 from kd_lightning.errors import UserError
-from kd_lightning.learners.names import of_each
+from kd_lightning.learners.names import Networks, of_each, peers_of
 from kd_lightning.learners.peers import over_peers
 from kd_lightning.objective import Objective, ObjectiveValue
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.sources.sharing import check_terms_apart
 
 
-def objectives_of(
-    terms: Mapping[str, Any], learners: Mapping[str, nn.Module], others: Mapping[str, nn.Module]
-) -> dict[str, Objective]:
+def objectives_of(terms: Mapping[str, Any], learners: Networks, others: Networks) -> dict[str, Objective]:
     """An objective for each learner, with losses of its own where these keep anything.
 
     Raises UserError for terms that hold a network, for those of no learner, and where a learner has none.
@@ -28,16 +26,17 @@ def objectives_of(
         if not isinstance(value, Mapping):
             raise UserError(
                 f"terms.{name}={type(value).__name__}: stands among terms by learner; give it in each learner's, "
-                f"as terms.{next(iter(learners))}.{name}"
+                f"as terms.{next(iter(learners.given))}.{name}"
             )
-    each = of_each("terms", terms, list(learners)) if is_by_learner else dict.fromkeys(learners, terms)
+    names = list(learners.given)
+    each = of_each("terms", terms, names) if is_by_learner else dict.fromkeys(names, terms)
     found: dict[str, Objective] = {}
     for learner, own in each.items():
         key = f"terms.{learner}" if is_by_learner else "terms"
-        check_terms_apart(own, learners, others, key)
+        check_terms_apart(own, learners.given, others.given, key)
         if found and not is_by_learner:
             own = copy.deepcopy(own)
-        peers = [name for name in learners if name != learner]
+        peers = list(peers_of(learner, learners.key, names))
         found[learner] = Objective({name: over_peers(term, peers) for name, term in own.items()}, key)
     return found
 

@@ -50,7 +50,7 @@ class OwnStreams:
             yield
             self.switch(self.learners[0])
         finally:
-            self._current = None
+            self._current, self._generators = None, []  # a copy of the module shall have no copy of these
 
     def switch(self, source: str) -> None:
         """Draw as this learner from here on; for a source that learns nothing as the first. Nothing outside a step."""

@@ -1,12 +1,16 @@
 """What a learner sees of a step's signals: its own with their gradient, those of the other learners without."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from torch import Tensor
 
+from kd_lightning.learners.names import peers_of
 from kd_lightning.objective import Objective
 from kd_lightning.signals import PEERS, read
 from kd_lightning.sources.signals import OfStreams
+
+T = TypeVar("T")
 
 
 class View:
@@ -15,7 +19,8 @@ class View:
     Args:
         learner: its name, by which its signals go.
         own: what its terms may call it as well.
-        learners: the names of all learners; the others are its `peers`.
+        learners: the names of all learners; the others are its `peers`. One that is named `own` itself its terms call
+            `peers_NAME`.
 
     Examples:
         >>> import torch
@@ -32,9 +37,10 @@ class View:
     def __init__(self, learner: str, own: str, learners: Sequence[str]) -> None:
         self.learner = learner
         self.own = own
-        self.peers = [name for name in learners if name != learner]
+        self.peers = peers_of(learner, own, learners)
+        self._called = {source: called for called, source in self.peers.items()}
         self._is_plain = learner == own and not self.peers
-        self._known: dict[str, tuple[str | None, bool]] = {}
+        self._known: dict[str, tuple[list[str], bool]] = {}
 
     def taken(self, names: Iterable[str]) -> list[str]:
         """The signals that terms' names stand for."""
@@ -44,18 +50,24 @@ class View:
             if signal is None:
                 found.append(name)
             elif signal.source == PEERS and self.peers:
-                found += [str(signal._replace(source=peer)) for peer in self.peers]
+                found += [str(signal._replace(source=source)) for source in self.peers.values()]
             else:
-                found.append(str(signal._replace(source=self.learner)) if signal.source == self.own else name)
+                source = self.learner if signal.source == self.own else self.peers.get(signal.source, signal.source)
+                found.append(name if source == signal.source else str(signal._replace(source=source)))
         return list(dict.fromkeys(found))
 
     def given(self, sources: Mapping[str, list[str]]) -> dict[str, list[str]]:
         """What terms may take of each source, by the names that they may call it; of the peers what all have."""
-        found = {self.own: sources[self.learner], **sources}
+        found = self.called(sources)
         if self.peers:
-            first, *others = (sources[peer] for peer in self.peers)
+            first, *others = (sources[source] for source in self.peers.values())
             found[PEERS] = [tap for tap in first if all(tap in other for other in others)]
         return found
+
+    def called(self, of_sources: Mapping[str, T]) -> dict[str, T]:
+        """What there is of each source, by the names that terms may call it."""
+        found = {self._called.get(source, source): value for source, value in of_sources.items()}
+        return {self.own: of_sources[self.learner], **found}
 
     def of(self, signals: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The signals by the names that terms may take."""
@@ -65,10 +77,8 @@ class View:
         for name, value in signals.items():
             if name not in self._known:
                 self._known[name] = self._read(name)
-            alias, is_detached = self._known[name]
-            seen[name] = value.detach() if is_detached else value
-            if alias is not None:
-                seen[alias] = value
+            names, is_detached = self._known[name]
+            seen.update(dict.fromkeys(names, value.detach() if is_detached else value))
         return seen
 
     def of_streams(self, signals: OfStreams) -> tuple[Mapping[str, Tensor], dict[str, Mapping[str, Tensor]]]:
@@ -76,13 +86,15 @@ class View:
         main, named = signals
         return self.of(main), {stream: self.of(own) for stream, own in named.items()}
 
-    def _read(self, name: str) -> tuple[str | None, bool]:
-        """What else a signal is called, and whether it comes without its gradient."""
+    def _read(self, name: str) -> tuple[list[str], bool]:
+        """What a signal is called, and whether it comes without its gradient."""
         signal = read(name)
         if signal is None:
-            return None, False
-        alias = str(signal._replace(source=self.own)) if signal.source == self.learner != self.own else None
-        return alias, signal.source in self.peers
+            return [name], False
+        if signal.source == self.learner:
+            return [name, str(signal._replace(source=self.own))], False
+        called = self._called.get(signal.source)
+        return ([name], False) if called is None else ([str(signal._replace(source=called))], True)
 
 
 def taken_by_all(
