@@ -11,6 +11,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
 from kd_lightning.batch import moved_to
 from kd_lightning.curricula.curriculum import Curriculum, has_state, learns
@@ -18,8 +19,9 @@ from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples
 from kd_lightning.data.derived.peek import seeded
 from kd_lightning.errors import UserError
 from kd_lightning.ranks import gathered, on_any_rank
-from kd_lightning.schedules.length import TimedModule, accumulation, batches_over, is_stepped_often
+from kd_lightning.schedules.length import TimedModule, accumulation, batches_over
 from kd_lightning.schedules.progress import Assessment
+from kd_lightning.schedules.torch_schedule import NEVER, bring_to, steps_by_progress
 from kd_lightning.signals import PEERS, check_signal, read
 from kd_lightning.store.hashing import fold
 from kd_lightning.tasks import Task
@@ -54,6 +56,7 @@ class FollowedCurriculum(Callback):
         self._seen: dict[str, Tensor] = {}
         self._epoch_steps = 0  # of an epoch of all samples
         self._count = self._samples = self._over = 0
+        self._schedulers: list[LRScheduler] = []  # which follow the training's progress
         self._most = math.inf  # batches of an epoch that the trainer takes
 
     def signals(self, given: Mapping[str, list[str]]) -> list[str]:
@@ -106,6 +109,7 @@ class FollowedCurriculum(Callback):
             with self._called("load_state_dict", BEGINNING):
                 self.curriculum.load_state_dict(moved_to(self._stored, pl_module.device))
             self._stored, timed(pl_module).assessment = None, self.assessment
+        self._schedulers = list(steps_by_progress(trainer))
         self._follow(trainer, pl_module, trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         self._check_state()
         assert self._order is not None
@@ -118,6 +122,8 @@ class FollowedCurriculum(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        for scheduler in self._schedulers:
+            bring_to(scheduler, timed(pl_module).progress().fraction)
         if not self.observes:
             return
         assert self._order is not None
@@ -205,10 +211,11 @@ class FollowedCurriculum(Callback):
         self.steps[epoch] = steps
         length = timed(module).length.with_epochs({**self.steps, epoch + 1: self._epoch_steps})
         timed(module).length = length
-        if is_other and trainer.max_steps == -1 and is_stepped_often(trainer):
+        counts = any(one.interval == "step" and one.frequency != NEVER for one in trainer.lr_scheduler_configs)
+        if is_other and trainer.max_steps == -1 and counts:
             warn(
-                f"curriculum={self.name}: epoch {epoch} has {steps} steps, and the learning rate's schedule counts on "
-                f"{self._epoch_steps} in each; scheduler.interval=epoch, or trainer.max_steps, brings it to its end"
+                f"curriculum={self.name}: epoch {epoch} has {steps} steps, not {self._epoch_steps}, and a scheduler of "
+                "torch counts them; TorchSchedule with interval=epoch, or trainer.max_steps, brings it to its end"
             )
 
     def _checked(self, drawn: object, epoch: int) -> Tensor:

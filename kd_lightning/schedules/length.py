@@ -119,11 +119,6 @@ def accumulation(trainer: Trainer) -> Mapping[int, int]:
     return {0: trainer.accumulate_grad_batches}
 
 
-def is_stepped_often(trainer: Trainer) -> bool:
-    """Whether a learning rate's schedule counts steps."""
-    return any(config.interval == "step" for config in trainer.lr_scheduler_configs)
-
-
 def max_epochs(trainer: Trainer) -> int:
     """The trainer's limit of epochs, -1 for none; where it was given none, what Lightning makes of that."""
     if trainer.max_epochs is not None:

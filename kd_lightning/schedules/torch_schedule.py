@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lightning import Trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
@@ -21,6 +22,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import Length, unlimited
 
+NEVER = 2**62  # steps
 HORIZONS = ("T_max", "total_iters", "T_0")  # how a scheduler of torch calls what it counts to
 SET_INTERVAL = "give it as kd_lightning.schedules.TorchSchedule with interval step or epoch"
 
@@ -93,6 +95,7 @@ def scheduled(
         if not math.isfinite(total) and schedule.needs_length:
             raise UserError(unknown_length(schedule, length))
         made = schedule(optimizer, round(total) if math.isfinite(total) else 0)
+        made.total = round(total) if math.isfinite(total) else None  # type: ignore[attr-defined]
         return {"scheduler": made, "interval": schedule.interval}
     schedule = schedule if isinstance(schedule, TorchSchedule) else TorchSchedule(make=schedule)
     scheduler = schedule(optimizer)
@@ -104,6 +107,20 @@ def scheduled(
                 f"training has {length.steps:g}; give total_steps={length.steps:g}, or trainer.max_steps"
             )
     return {"scheduler": scheduler, "interval": interval, "monitor": schedule.monitor}
+
+
+def steps_by_progress(trainer: Trainer) -> Iterator[LRScheduler]:
+    """The schedules by steps that know the training's length; Lightning steps them no more."""
+    for config in trainer.lr_scheduler_configs:
+        if config.interval == "step" and getattr(config.scheduler, "total", None) is not None:
+            config.frequency = NEVER
+            yield config.scheduler
+
+
+def bring_to(scheduler: LRScheduler, fraction: float) -> None:
+    """Step a schedule until it is where it is to be after this share of the training."""
+    while scheduler.last_epoch < round(fraction * scheduler.total):  # type: ignore[attr-defined]
+        scheduler.step()
 
 
 def unknown_length(schedule: LearningRateSchedule, length: Length) -> str:

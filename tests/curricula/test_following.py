@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from kd_lightning.curricula import Assessment, Curriculum, Samples
 from kd_lightning.data import DigitsDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy
-from kd_lightning.schedules import Progress, Schedule
+from kd_lightning.schedules import Progress, Schedule, TorchSchedule
 from kd_lightning.schedules.learning_rate import Cosine
 from kd_lightning.store.hashing import fold
 
@@ -359,13 +360,48 @@ def test_a_checkpoint_of_another_curriculum_is_refused(tmp_path: Path) -> None:
             fit(module(Hardest()), shuffled(), ckpt=saved)
 
 
-def test_a_schedule_that_counts_steps_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    fit(module(Hardest(), scheduler=Cosine(interval="step")), DataLoader(Numbered(), 5, shuffle=True))
-    told = capsys.readouterr()
-    assert (told.out + told.err).count("epoch 1 has 4 steps") == 1
-    fit(module(Hardest(), scheduler=Cosine(interval="epoch")), DataLoader(Numbered(), 5, shuffle=True))
-    told = capsys.readouterr()
-    assert "steps" not in told.out + told.err
+class Rates(Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+def test_a_learning_rate_by_steps_follows_the_progress_to_its_end(tmp_path: Path) -> None:
+    def rates(curriculum: Curriculum | None, ckpt: Path | None = None, **schedule: Any) -> list[float]:
+        seen, loader = Rates(), DataLoader(Numbered(), 4, shuffle=True)
+        kept = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_top_k=-1)
+        student = module(curriculum, scheduler=Cosine(interval="step", **schedule))
+        callbacks = [seen, *([] if curriculum is None or schedule else [kept])]
+        trainer = fit(student, loader, *callbacks, max_epochs=2, ckpt=ckpt)
+        return [*seen.seen, trainer.optimizers[0].param_groups[0]["lr"]]
+
+    class Whole(Curriculum):
+        def draw(self, epoch: int, count: int) -> Tensor:
+            return torch.arange(count)
+
+    for schedule in ({}, {"warmup": 0.25}):
+        assert rates(Whole(), **schedule) == rates(None, **schedule)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    whole = rates(Hardest())  # of six steps, and of five
+    assert whole == pytest.approx([0.025 * (1 + math.cos(math.pi * round(x * 12) / 12)) for x in fractions(6, 5)])
+    [saved] = tmp_path.glob("*step=8.ckpt")
+    assert rates(Hardest(), saved) == whole[8:]
+
+
+def fractions(*steps: int) -> list[float]:
+    """How much of a training is over before each step, and at the end, of epochs with these steps."""
+    return [(epoch + step / of) / len(steps) for epoch, of in enumerate(steps) for step in range(of)] + [1.0]
+
+
+def test_a_scheduler_that_counts_steps_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    make = partial(torch.optim.lr_scheduler.StepLR, step_size=2)
+    for interval, times in (("step", 1), ("epoch", 0)):
+        fit(module(Hardest(), scheduler=TorchSchedule(make=make, interval=interval)), shuffled())
+        told = capsys.readouterr()
+        assert (told.out + told.err).count("epoch 1 has 5 steps, not 6") == times
 
 
 def test_the_same_module_is_trained_again_from_the_beginning() -> None:
