@@ -157,7 +157,7 @@ class DistillationModule(TimedModule):
             terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])}
         self.objectives = objectives_of(terms, learners, others)
         self.objective = cast(Objective, one_or_all(self.objectives))
-        self.followed = None if curriculum is None else FollowedCurriculum(curriculum, self.task)
+        self.followed = None if curriculum is None else FollowedCurriculum(curriculum, self.task, self.finite)
         for objective in self.objectives.values():
             self.task.check_losses({f"{objective.key}.{name}": term.loss for name, term in objective.items()})
         self.views = {name: View(name, learners.key, self.learners) for name in self.learners}

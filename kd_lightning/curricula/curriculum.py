@@ -66,8 +66,8 @@ class Curriculum:
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
         """See a batch after its step: positions int64 (B,) of its samples, and the signals that `observes` names.
 
-        They are those of all ranks, on the device, without gradient, in float32. Nothing here may wait for the device:
-        no `.item()`, no `if tensor`.
+        They are those of all ranks, on the device, without gradient, in float32. A step that is left out because it was
+        not finite is not seen. Nothing here may wait for the device: no `.item()`, no `if tensor`.
         """
 
     def assess(self, results: Assessment) -> None:

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning import LightningModule, Trainer
@@ -31,6 +31,12 @@ VALIDATION, OTHER_LOADER = "val/", "/dataloader_idx_"
 BEGINNING = -1  # the epoch before the first one
 
 
+class LeavesOut(Protocol):
+    """What tells whose step was left out, as its loss or gradient was not finite."""
+
+    left_out: set[str]
+
+
 class FollowedCurriculum(Callback):
     """Has a training take its samples from a curriculum; `DistillationModule` brings its own.
 
@@ -42,8 +48,8 @@ class FollowedCurriculum(Callback):
     checkpoint can hold.
     """
 
-    def __init__(self, curriculum: Curriculum, task: Task) -> None:
-        self.curriculum, self.task = curriculum, task
+    def __init__(self, curriculum: Curriculum, task: Task, finite: LeavesOut) -> None:
+        self.curriculum, self.task, self.finite = curriculum, task, finite
         self.name = type(curriculum).__name__
         self.assessment: Assessment | None = None  # the latest
         self.observes = type(curriculum).observe is not Curriculum.observe
@@ -53,7 +59,7 @@ class FollowedCurriculum(Callback):
         self._by_class = task.by_class()
         self._stored: Mapping[str, Any] | None = None
         self._order: Order | None = None
-        self._seen: dict[str, Tensor] = {}
+        self._seen: list[dict[str, Tensor]] = []  # of each batch of the current step
         self._epoch_steps = 0  # of an epoch of all samples
         self._count = self._samples = self._over = 0
         self._schedulers: list[LRScheduler] = []  # which follow the training's progress
@@ -70,11 +76,15 @@ class FollowedCurriculum(Callback):
 
     def see(self, signals: Mapping[str, Tensor]) -> None:
         """Keep what is observed once the step is over. Raises UserError for a signal that the batch lacks."""
+        if not self.observes:
+            return
+        seen = {}
         for name in self.names:
             if name not in signals:
                 raise UserError(f"curriculum.observes={name}: the batch has no such signal; it gives {listed(signals)}")
             value = signals[name].detach()
-            self._seen[name] = value.float() if value.is_floating_point() else value
+            seen[name] = value.float() if value.is_floating_point() else value
+        self._seen.append(seen)
 
     def measure(self, outputs: Tensor, target: Tensor) -> None:
         """Count validated outputs (N, C) for what the task measures by class."""
@@ -86,6 +96,7 @@ class FollowedCurriculum(Callback):
         trainer.callbacks = [self, *others]  # type: ignore[attr-defined]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seen = []
         if self._stored is None:  # a training of its own, perhaps after another one of the same module
             self.steps, self.drawn = {}, None
             self.assessment = timed(pl_module).assessment = None
@@ -127,11 +138,15 @@ class FollowedCurriculum(Callback):
         if not self.observes:
             return
         assert self._order is not None
-        positions = self._order.given[batch_idx].to(pl_module.device, non_blocking=True)
-        seen = gathered({"positions": positions, **self._seen})
-        self._seen = {}
-        with self._called("observe", trainer.current_epoch, batch_idx):
-            self.curriculum.observe(seen.pop("positions"), seen)
+        if trainer.fit_loop._should_accumulate():
+            return
+        batches, self._seen = self._seen, []
+        first = batch_idx + 1 - len(batches)
+        for number, seen in enumerate([] if self.finite.left_out else batches):
+            positions = self._order.given[first + number].to(pl_module.device, non_blocking=True)
+            of_all = gathered({"positions": positions, **seen})
+            with torch.no_grad():
+                self.curriculum.observe(of_all.pop("positions"), of_all)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._by_class is not None:
@@ -257,13 +272,9 @@ class FollowedCurriculum(Callback):
     @contextmanager
     def _called(self, method: str, *numbers: int) -> Iterator[None]:
         """With random numbers of the run's seed and these, of whose end the training knows nothing."""
-        with torch.no_grad():
-            if method == "observe":
-                yield
-                return
-            seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
-            with seeded(fold(seed, *(number & 0xFFFFFFFF for number in numbers), len(method))):
-                yield
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        with torch.no_grad(), seeded(fold(seed, *(number & 0xFFFFFFFF for number in numbers), len(method))):
+            yield
 
 
 def timed(module: LightningModule) -> TimedModule:

@@ -404,6 +404,26 @@ def test_a_scheduler_that_counts_steps_is_warned_of(capsys: pytest.CaptureFixtur
         assert (told.out + told.err).count("epoch 1 has 5 steps, not 6") == times
 
 
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_step_that_is_left_out_is_not_observed(accumulated: int) -> None:
+    class Seen(Hardest):
+        def draw(self, epoch: int, count: int) -> Tensor:
+            return torch.arange(count)
+
+    data = Numbered()
+    data.inputs[9] = math.inf  # in the third batch of four
+    curriculum = Seen()
+    fit(
+        module(curriculum, on_nonfinite="skip"),
+        DataLoader(data, 4, shuffle=True),
+        max_epochs=1,
+        accumulate_grad_batches=accumulated,
+    )
+    unseen = range(8, 12) if accumulated == 1 else range(8, 16)
+    assert torch.cat(curriculum.batches).tolist() == [k for k in range(SAMPLES) if k not in unseen]
+    assert bool(curriculum.loss.isfinite().all())
+
+
 def test_the_same_module_is_trained_again_from_the_beginning() -> None:
     curriculum = Hardest()
     student = module(curriculum)
