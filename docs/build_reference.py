@@ -34,6 +34,7 @@ PACKAGES = (  # whose exported names are the Python interface
     "kd_lightning.data",
     "kd_lightning.models",
     "kd_lightning.models.projectors",
+    "kd_lightning.conversions",
     "kd_lightning.curricula",
     "kd_lightning.schedules",
     "kd_lightning.schedules.learning_rate",

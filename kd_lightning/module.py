@@ -14,6 +14,7 @@ from torchmetrics import MetricCollection
 
 from kd_lightning.batch import INPUT, Batch, Constants, Input, as_batch, as_streams, main_stream, size_of
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
+from kd_lightning.conversions import stored_conversions
 from kd_lightning.curricula.curriculum import Curriculum
 from kd_lightning.curricula.following import FollowedCurriculum
 from kd_lightning.errors import UserError
@@ -390,9 +391,12 @@ class DistillationModule(TimedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.finite.before_save(checkpoint["state_dict"], checkpoint["global_step"])
         checkpoint["sources"] = identities(self.sources)
-        checkpoint.update(stored_normalization(self.student))
+        checkpoint.update(stored_normalization(self.student) | stored_conversions(self.student))
         if len(self.learners) > 1:
-            checkpoint["learners"] = {name: stored_normalization(self.network_of(name)) for name in self.learners}
+            networks = {name: self.network_of(name) for name in self.learners}
+            checkpoint["learners"] = {
+                name: stored_normalization(one) | stored_conversions(one) for name, one in networks.items()
+            }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_identities(self.sources, checkpoint.get("sources", {}))

@@ -69,6 +69,19 @@ def read_normalization(metadata: Mapping[str, str]) -> tuple[list[float], list[f
     return (mean, std) if isinstance(mean, list) and isinstance(std, list) else None
 
 
+def carry_normalization(model: nn.Module, other: nn.Module) -> None:
+    """Have a model that takes the place of another normalise as that one did, once."""
+    statistics = read_normalization(stored_normalization(model))
+    if other is model or statistics is None:
+        return
+    for key, hook in list(model._forward_pre_hooks.items()):
+        if hook is _normalize:
+            del model._forward_pre_hooks[key]
+    del model.input_mean, model.input_std
+    normalize_inputs(other, *statistics)
+    note_training(other, trained_with(model))
+
+
 def note_training(model: nn.Module, statistics: tuple[Sequence[float], Sequence[float]] | None) -> None:
     """Note with which mean and std the weights that a model got were trained; None leaves it as it is."""
     if statistics is not None:

@@ -18,7 +18,7 @@ ROWS = (
     ("reporting",),
     ("module", "callbacks", "curricula", "learners"),
     ("objective", "term", "sources", "tasks", "data"),
-    ("losses", "taps", "models", "schedules", "signals", "batch"),
+    ("losses", "conversions", "taps", "models", "schedules", "signals", "batch"),
     ("store",),
     ("runs",),
     ("tracking",),
@@ -37,7 +37,7 @@ OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccura
 # logits among several outputs; the short form of the module; what loggers draw of it.
 KNOWS_CLASSES = (
     *("tasks", "models", "data", "reporting.figures.classification", "reporting.pages.classification"),
-    *("taps", "sources", "experiment.networks", "experiment.teachers", "experiment.storage.answers"),
+    *("taps", "conversions", "sources", "experiment.networks", "experiment.teachers", "experiment.storage.answers"),
     *("commands.inspect", "module", "learners.sources"),
     *("tracking.confusions", "tracking.outcome", "tracking.tensorboard", "tracking.wandb.results"),
 )

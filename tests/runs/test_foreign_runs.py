@@ -99,6 +99,13 @@ def test_in_lists_and_at_any_depth() -> None:
         check_foreign({"data": deep}, "run")
 
 
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_classes_for_files_of_weights_are_refused(role: str) -> None:
+    check_foreign({role: {"trusted": None}}, "run")
+    with pytest.raises(UserError, match=rf"^run: {role}\.trusted\.0=mine\.Prune: .*trust=true"):
+        check_foreign({role: {"trusted": ["mine.Prune"]}}, "run")
+
+
 def test_what_would_be_resolved_is_refused() -> None:
     with pytest.raises(UserError, match="stored resolved"):
         check_foreign({"seed": "${oc.env:HOME}"}, "run")

@@ -10,6 +10,7 @@ from kd_lightning.errors import UserError
 PACKAGES = ("kd_lightning", "lightning", "torch", "torchvision")
 MODULE = "torch.nn.Module"
 OWN = r"((student|teacher|scratch)\.)?"  # a network's own recipe
+TRUSTED = r"(student|teacher)\.trusted(\..+)?"
 TERMS = r"((initialization|teacher|scratch)\.)?loss"
 # What is expected at a key: base classes, or the modules that classes without one are from. The first pattern counts.
 EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -54,6 +55,11 @@ def check_foreign(config: Mapping[str, Any], where: str) -> None:
     for key, value in entries(config):
         if isinstance(value, str) and "${" in value:
             raise UserError(f"{where}: {key}={value}: a run's config is stored resolved; this one was changed")
+        if re.fullmatch(TRUSTED, key) and value is not None:
+            raise UserError(
+                f"{where}: {key}={value}: names a class of its own for a file of weights, so it may run any code; give "
+                "trust=true if you trust whoever made the run"
+            )
         if key.rpartition(".")[2] == "_target_" and not is_expected(key.rpartition(".")[0], value):
             raise UserError(
                 f"{where}: {key}={value}: is no class of {', '.join(PACKAGES)} that belongs there, so it may run any "

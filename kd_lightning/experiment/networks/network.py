@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,8 @@ from torch import nn
 from typing_extensions import Self
 
 from kd_lightning.batch import Input, as_text
+from kd_lightning.conversions import Entry, conversions_of, read_conversions, replayed, stored_conversions
+from kd_lightning.conversions.entries import note_conversions
 from kd_lightning.data import DataModule
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
@@ -27,6 +30,7 @@ from kd_lightning.models import (
     stored_normalization,
 )
 from kd_lightning.models.ready import ready
+from kd_lightning.models.weights.checkpoint_files import read_metadata
 from kd_lightning.taps.inspection import Adapt, Cost, Inspection, cost_of, inspect_model
 from kd_lightning.tasks import Task
 
@@ -54,6 +58,7 @@ class Network:
     weights_key: Any = None
     taps: Any = "auto"
     normalization: Any = "auto"
+    trusted: Any = None
 
     @property
     def name(self) -> str:
@@ -116,6 +121,13 @@ class Network:
         if is_file(weights) and not os.path.isfile(Path(weights).expanduser()):  # False for a name that is too long
             raise UserError(f"{self.weights_place}={weights}: no such file; give a file, pretrained or null")
         self.check_weights_key()
+        self.check_trusted()
+
+    def check_trusted(self) -> None:
+        """Raise `UserError` for what is no list of dotted names."""
+        names = self.trusted
+        if names is not None and not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
+            raise UserError(f"{self.owner}.trusted={names}: must be a list of classes, such as [mine.Prune], or null")
 
     def check_training(self) -> None:
         """Raise `UserError` where it is to be trained first, and nobody does that."""
@@ -151,7 +163,10 @@ class Network:
         """
         pretrained = self.weights == "pretrained"
         network = self.like(data, example_input(data), pretrained=pretrained)
-        network = network if adapt is None else adapt(network, example_input(data))
+        if adapt is not None:
+            entries = conversions_of(network)
+            network = adapt(network, example_input(data))
+            note_conversions(network, entries)
         metadata: dict[str, str] = {}
         if self.file is not None:
             metadata = load_weights(
@@ -167,11 +182,25 @@ class Network:
         )
         return network if statistics is None else normalize_inputs(network, *statistics)
 
+    @cached_property
+    def conversions(self) -> list[Entry]:
+        """What the network in a file of weights has been through. Raises UserError where the file cannot be read."""
+        if self.file is None:
+            return []
+        return read_conversions(read_metadata(self.file, self.weights_place), f"{self.weights_place}={self.weights}")
+
     def like(self, data: DataModule, example: Input, *, pretrained: bool = False) -> nn.Module:
         """The network without its weights, or with published ones, on the device of an example.
 
-        One by its name gets the data's classes and channels; raises UserError where they have none.
+        One by its name gets the data's classes and channels; raises UserError where they have none. It is converted as
+        the one in its file of weights was.
         """
+        network = self.unconverted(data, example, pretrained=pretrained)
+        place = f"{self.weights_place}={self.weights}"
+        return replayed(network, self.conversions, trusted=self.trusted or (), key=place)
+
+    def unconverted(self, data: DataModule, example: Input, *, pretrained: bool = False) -> nn.Module:
+        """The same as its code builds it. Raises UserError."""
         named = self.named(data)
         if not isinstance(named, str):
             return ready(create_model(named, 0, pretrained=pretrained, key=self.model_key), example)
@@ -205,8 +234,8 @@ class Network:
         return {} if tap == "auto" else {"logits": tap}
 
     def file_metadata(self, network: nn.Module) -> dict[str, str]:
-        """What goes into a weights file beside the weights: the model's name and its normalisation."""
-        return {"model": self.name, **stored_normalization(network)}
+        """What goes into a weights file beside the weights: the model's name, its normalisation, its conversions."""
+        return {"model": self.name, **stored_normalization(network), **stored_conversions(network)}
 
     def inspect(self, data: DataModule, task: Task, taken: set[str], adapt: Adapt | None = None) -> Inspection:
         """Its taps and examples of them, seen without weights. Raises `UserError` where it does not run on the data."""

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
+from kd_lightning.conversions import stored_conversions
 from kd_lightning.data import DataModule
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.networks.network import Network
@@ -92,6 +93,7 @@ def of_network(described: Network, network: nn.Module) -> dict[str, Any]:
         "model": described.model,
         "weights": state_sha256(network),
         "normalization": stored_normalization(network),
+        **stored_conversions(network),
         **described.named_logits(),
     }
 

@@ -43,10 +43,11 @@ class EnsembleTeacher(FrozenTeacher):
         trainer: Any = None,
         data: Any = None,
         loss: Any = None,
+        trusted: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
         self.models, self.weights, self.weights_key = models, weights, weights_key
-        self.taps, self.normalization = taps, normalization
+        self.taps, self.normalization, self.trusted = taps, normalization, trusted
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -60,7 +61,14 @@ class EnsembleTeacher(FrozenTeacher):
             equal = [self.models[before] == model and each[before] == weights for before in range(place)]
             seeds_on = sum(equal) if weights in ("train", None) else 0
             made[f"{place}."] = Member(
-                model, weights, self.weights_key, self.taps_of(place), self.normalization, place, seeds_on
+                model,
+                weights,
+                self.weights_key,
+                self.taps_of(place),
+                self.normalization,
+                self.trusted,
+                place,
+                seeds_on,
             )
         return made
 

@@ -88,9 +88,10 @@ class NetworkTeacher(FrozenTeacher):
         trainer: Any = None,
         data: Any = None,
         loss: Any = None,
+        trusted: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
-        self.network = Member(model, weights, weights_key, taps, normalization)
+        self.network = Member(model, weights, weights_key, taps, normalization, trusted)
         self.exists = model is not None
 
     @property

@@ -67,6 +67,16 @@ def read_file(path: Path, key: str) -> list[Group]:
     return groups
 
 
+def read_metadata(path: Path, key: str) -> dict[str, str]:
+    """The plain values beside a file's weights, of the outermost group of tensors. Raises UserError as `read_file`."""
+    path = path.expanduser()
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):  # another format, or a file that is told of as such
+        return read_file(path, key)[0].metadata
+
+
 def plain_names(entries: Mapping[str, Value]) -> dict[str, Value]:
     """The entries under their names without wrappers: "module.layer1._orig_mod.0.weight" → "layer1.0.weight".
 

@@ -192,6 +192,10 @@ def _refusal(model: nn.Module, chosen: Reading, setting: str, *, of_other_classe
             "all but the classifier fits: give the number of classes that the file was trained with, or train a "
             "student from it first, which gets a new classifier"
         )
+    if "conversions" in chosen.metadata:
+        remedy = (
+            "the file is of a converted network: kd_lightning.conversions.load_converted makes the conversions first"
+        )
     place = f", under {chosen.address}," if chosen.address else ""
     return (
         f"{setting}: these are not the weights{place} of this {type(model).__name__}: entries {'; '.join(problems)}; "

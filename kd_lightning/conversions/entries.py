@@ -1,0 +1,241 @@
+"""Which conversions a network has been through: noted on it, stored beside its weights, made again on a fresh one."""
+
+import copy
+import importlib
+import inspect
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kd_lightning.batch import Batch
+from kd_lightning.conversions.conversion import Conversion
+from kd_lightning.errors import UserError
+from kd_lightning.models import load_weights
+from kd_lightning.models.normalization import carry_normalization
+from kd_lightning.models.weights.checkpoint_files import read_metadata
+
+Entry = dict[str, Any]  # conversion (a dotted name), arguments and record, all plain values
+
+PACKAGE = "kd_lightning.conversions"
+KEY = "conversions"  # in the metadata of a file of weights
+PARTS = {"conversion": str, "arguments": dict, "record": dict}
+
+
+def converted(
+    network: nn.Module,
+    conversion: Conversion,
+    batches: Iterable[Batch],
+    sources: Mapping[str, nn.Module],
+) -> tuple[nn.Module, Entry]:
+    """A converted copy of a trained network, and the entry that `replayed` makes the same change from.
+
+    The network itself stays as it is. `batches` and `sources` are what the conversion's `fit` gets.
+
+    Raises UserError for what is no conversion that can be found and made again.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.conversions import ReplaceHead, converted
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        >>> rebuilt, entry = converted(network, ReplaceHead(num_classes=3), [(torch.rand(2, 1, 8, 8), None)], {})
+        >>> entry["conversion"], entry["arguments"]
+        ('kd_lightning.conversions.ReplaceHead', {'num_classes': 3, 'seed': 0})
+    """
+    entry = {"conversion": name_of(conversion), "arguments": arguments_of(conversion)}
+    with torch.random.fork_rng([]):
+        record = conversion.fit(network, batches, sources)
+    entry["record"] = plain(record, f"{entry['conversion']}.fit")
+    changed = applied(conversion, copy.deepcopy(network), entry)
+    return changed, entry
+
+
+def replayed(
+    network: nn.Module, entries: Sequence[Entry], *, trusted: Collection[str] = (), key: str = "conversions"
+) -> nn.Module:
+    """A fresh network with the same conversions as another of its kind; its weights are loaded afterwards.
+
+    The network is changed in place where a conversion does so. Classes of this package are made as an entry says, any
+    other only where its dotted name is `trusted`: its module is not even imported otherwise. `key` is how an error
+    names where the entries are from.
+
+    Raises UserError for a class that is not trusted, or not there.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.conversions import ReplaceHead, converted, replayed
+        >>> def make(): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        >>> rebuilt, entry = converted(make(), ReplaceHead(num_classes=3), [(torch.rand(2, 1, 8, 8), None)], {})
+        >>> again = replayed(make(), [entry])
+        >>> again.load_state_dict(rebuilt.state_dict())
+        <All keys matched successfully>
+    """
+    for entry in entries:
+        network = applied(made(entry, trusted, key), network, entry)
+    return network
+
+
+def load_converted(
+    network: nn.Module, path: str | Path, key: str = "path", *, trusted: Collection[str] = ()
+) -> nn.Module:
+    """A fresh network with the conversions that a file of weights names, and with its weights.
+
+    See `replayed` for what is `trusted`, and `kd_lightning.models.load_weights` for what is loaded. Raises UserError.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from kd_lightning.conversions import ReplaceHead, converted, load_converted, stored_conversions
+        >>> from kd_lightning.models import save_weights
+        >>> def make(): return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        >>> rebuilt, _ = converted(make(), ReplaceHead(num_classes=3), [(torch.rand(2, 1, 8, 8), None)], {})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_weights(rebuilt, Path(folder) / "rebuilt.safetensors", stored_conversions(rebuilt))
+        ...     again = load_converted(make(), Path(folder) / "rebuilt.safetensors")
+        >>> torch.equal(again[1].weight, rebuilt[1].weight)
+        True
+    """
+    entries = read_conversions(read_metadata(Path(path), key), f"{key}={path}")
+    network = replayed(network, entries, trusted=trusted, key=f"{key}={path}")
+    load_weights(network, path, key)
+    return network
+
+
+def conversions_of(network: nn.Module) -> list[Entry]:
+    """The conversions that a network has been through, the first one first.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.conversions import conversions_of
+        >>> conversions_of(torch.nn.Linear(4, 2))
+        []
+    """
+    return list(getattr(network, "_conversions", []))
+
+
+def note_conversions(network: nn.Module, entries: Sequence[Entry]) -> None:
+    """Note what a network has been through, where another takes its place."""
+    network._conversions = list(entries)  # type: ignore[assignment]  # no part of its state
+
+
+def stored_conversions(network: nn.Module) -> dict[str, str]:
+    """A network's conversions as JSON, to lie beside its weights; empty where it has none.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.conversions import stored_conversions
+        >>> stored_conversions(torch.nn.Linear(4, 2))
+        {}
+    """
+    entries = conversions_of(network)
+    return {KEY: json.dumps(entries)} if entries else {}
+
+
+def read_conversions(metadata: Mapping[str, str], key: str = "metadata") -> list[Entry]:
+    """What `stored_conversions` left beside the weights; empty where nothing lies there. Raises UserError.
+
+    Examples:
+        >>> from kd_lightning.conversions import read_conversions
+        >>> read_conversions({"model": "resnet8"})
+        []
+    """
+    if KEY not in metadata:
+        return []
+    try:
+        entries = json.loads(metadata[KEY])
+    except json.JSONDecodeError:
+        entries = None
+    sound = isinstance(entries, list) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in PARTS.items())
+        for entry in entries
+    )
+    if not sound:
+        raise UserError(f"{key}: says of its conversions what cannot be read; save it again")
+    return list(entries)
+
+
+def applied(conversion: Conversion, network: nn.Module, entry: Entry) -> nn.Module:
+    """The network converted, with what was noted on it; the random state stays as it is. Raises UserError."""
+    before, mode = conversions_of(network), network.training
+    with torch.random.fork_rng([]):
+        changed: object = conversion.apply(network, copy.deepcopy(entry["record"]))
+    if not isinstance(changed, nn.Module):
+        raise UserError(
+            f"{entry['conversion']}: its apply gave {type(changed).__name__}, no torch.nn.Module; return the network"
+        )
+    carry_normalization(network, changed)
+    note_conversions(changed, [*before, entry])
+    return changed.train(mode)
+
+
+def made(entry: Entry, trusted: Collection[str], key: str) -> Conversion:
+    """The conversion of an entry. Raises UserError for one that is not trusted, not there, or not made so."""
+    name = str(entry["conversion"])
+    is_own = name.startswith(f"{PACKAGE}.")
+    if not is_own and name not in trusted:
+        raise UserError(
+            f"{key}: its network was converted by {name}, which is no class of {PACKAGE}, so it may run any code; name "
+            f"it as trusted, as in {key.partition('.')[0]}.trusted=[{name}], if you trust whoever wrote that"
+        )
+    module, _, kind_name = name.rpartition(".")
+    try:
+        kind: Any = getattr(importlib.import_module(module), kind_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{key}: its network was converted by {name}, which is not found ({error})") from error
+    if not (inspect.isclass(kind) and issubclass(kind, Conversion)):
+        raise UserError(f"{key}: its network was converted by {name}, which is no conversion: it has no fit and apply")
+    try:
+        conversion: Conversion = kind(**entry["arguments"])
+    except (TypeError, UserError) as error:
+        raise UserError(f"{key}: its network was converted by {name}, which cannot be made so: {error}") from error
+    return conversion
+
+
+def name_of(conversion: Conversion) -> str:
+    """The dotted name by which a conversion's class is found. Raises UserError for one that is not found so."""
+    kind = type(conversion)
+    if not isinstance(conversion, Conversion):
+        raise UserError(f"conversion={kind.__name__}: must have the methods fit and apply; see {PACKAGE}.Conversion")
+    public = getattr(importlib.import_module(PACKAGE), kind.__name__, None)
+    if public is kind:
+        return f"{PACKAGE}.{kind.__name__}"
+    if "." in kind.__qualname__:
+        raise UserError(
+            f"conversion={kind.__qualname__}: is defined within a function or class, where nobody finds it again; "
+            "define it at the top of a module"
+        )
+    return f"{kind.__module__}.{kind.__name__}"
+
+
+def arguments_of(conversion: Conversion) -> dict[str, Any]:
+    """What a conversion is made with: its attributes of the same names. Raises UserError where it has them not."""
+    kind = type(conversion)
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if not hasattr(conversion, name):
+            raise UserError(
+                f"conversion={kind.__name__}: keeps no attribute {name}, which it is made with; keep it, as "
+                "dataclasses do"
+            )
+        found[name] = getattr(conversion, name)
+    return plain(found, f"conversion={kind.__name__}")
+
+
+def plain(values: Any, key: str) -> dict[str, Any]:
+    """A mapping as JSON gives it back. Raises UserError for what is not plain values."""
+    try:
+        text = json.dumps(values, allow_nan=False)
+        back = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{key}: keeps what is no plain value ({error}); give numbers, text, lists and mappings"
+        ) from error
+    if not isinstance(back, dict):
+        raise UserError(f"{key}: gave {type(values).__name__}; give a mapping of plain values")
+    return back
