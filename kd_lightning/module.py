@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 
 from kd_lightning.batch import INPUT, Batch, Constants, Input, as_batch, as_streams, main_stream, size_of
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
-from kd_lightning.conversions import stored_conversions
+from kd_lightning.conversions import stored_beside
 from kd_lightning.curricula.curriculum import Curriculum
 from kd_lightning.curricula.following import FollowedCurriculum
 from kd_lightning.errors import UserError
@@ -32,7 +32,6 @@ from kd_lightning.learners.sources import (
     trained_parameters,
 )
 from kd_lightning.learners.views import View, taken_by_all
-from kd_lightning.models.normalization import stored_normalization
 from kd_lightning.objective import Objective, ObjectiveValue, Term
 from kd_lightning.ranks import mean_of_ranks, processes
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
@@ -391,12 +390,9 @@ class DistillationModule(TimedModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.finite.before_save(checkpoint["state_dict"], checkpoint["global_step"])
         checkpoint["sources"] = identities(self.sources)
-        checkpoint.update(stored_normalization(self.student) | stored_conversions(self.student))
+        checkpoint.update(stored_beside(self.student))
         if len(self.learners) > 1:
-            networks = {name: self.network_of(name) for name in self.learners}
-            checkpoint["learners"] = {
-                name: stored_normalization(one) | stored_conversions(one) for name, one in networks.items()
-            }
+            checkpoint["learners"] = {name: stored_beside(self.network_of(name)) for name in self.learners}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_identities(self.sources, checkpoint.get("sources", {}))

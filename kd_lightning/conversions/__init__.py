@@ -8,6 +8,7 @@ from kd_lightning.conversions.entries import (
     load_converted,
     read_conversions,
     replayed,
+    stored_beside,
     stored_conversions,
 )
 from kd_lightning.conversions.heads import ReplaceHead
@@ -21,5 +22,6 @@ __all__ = [
     "load_converted",
     "read_conversions",
     "replayed",
+    "stored_beside",
     "stored_conversions",
 ]

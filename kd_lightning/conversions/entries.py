@@ -15,7 +15,7 @@ from kd_lightning.batch import Batch
 from kd_lightning.conversions.conversion import Conversion
 from kd_lightning.errors import UserError
 from kd_lightning.models import load_weights
-from kd_lightning.models.normalization import carry_normalization
+from kd_lightning.models.normalization import carry_normalization, stored_normalization
 from kd_lightning.models.weights.checkpoint_files import read_metadata
 
 Entry = dict[str, Any]  # conversion (a dotted name), arguments and record, all plain values
@@ -133,6 +133,19 @@ def stored_conversions(network: nn.Module) -> dict[str, str]:
     """
     entries = conversions_of(network)
     return {KEY: json.dumps(entries)} if entries else {}
+
+
+def stored_beside(network: nn.Module) -> dict[str, str]:
+    """All that lies beside a network's weights: how it normalises, and what it has been through.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.conversions import stored_beside
+        >>> from kd_lightning.models import normalize_inputs
+        >>> stored_beside(normalize_inputs(torch.nn.Identity(), mean=[0.5], std=[0.25]))
+        {'mean': '[0.5]', 'std': '[0.25]'}
+    """
+    return {**stored_normalization(network), **stored_conversions(network)}
 
 
 def read_conversions(metadata: Mapping[str, str], key: str = "metadata") -> list[Entry]:

@@ -11,7 +11,7 @@ from torch import nn
 from typing_extensions import Self
 
 from kd_lightning.batch import Input, as_text
-from kd_lightning.conversions import Entry, conversions_of, read_conversions, replayed, stored_conversions
+from kd_lightning.conversions import Entry, conversions_of, read_conversions, replayed, stored_beside
 from kd_lightning.conversions.entries import note_conversions
 from kd_lightning.data import DataModule
 from kd_lightning.data.data import example_input
@@ -27,7 +27,6 @@ from kd_lightning.models import (
     has_pretrained,
     load_weights,
     normalize_inputs,
-    stored_normalization,
 )
 from kd_lightning.models.ready import ready
 from kd_lightning.models.weights.checkpoint_files import read_metadata
@@ -235,7 +234,7 @@ class Network:
 
     def file_metadata(self, network: nn.Module) -> dict[str, str]:
         """What goes into a weights file beside the weights: the model's name, its normalisation, its conversions."""
-        return {"model": self.name, **stored_normalization(network), **stored_conversions(network)}
+        return {"model": self.name, **stored_beside(network)}
 
     def inspect(self, data: DataModule, task: Task, taken: set[str], adapt: Adapt | None = None) -> Inspection:
         """Its taps and examples of them, seen without weights. Raises `UserError` where it does not run on the data."""
