@@ -142,3 +142,28 @@ def test_a_module_that_was_trained_can_be_copied(tmp_path: Path) -> None:
     twin = copy.deepcopy(module)
     trainer(tmp_path, max_epochs=1).fit(twin, loader(IMAGES, TARGETS))
     assert not torch.equal(twin.network_of("two")[-1].weight, module.network_of("two")[-1].weight)
+
+
+def test_peers_teach_on_another_stream_and_another_input() -> None:
+    """As co-training has it: each learns of its peer's answers to what has no label, seen in another way."""
+    torch.manual_seed(1)
+    networks = {"one": network(2), "two": network(4)}
+    follow = MeanSquaredLogits()
+    terms = {
+        **KD_ALONE,
+        "peers": Term(follow, ["student@strong.logits", "peers.logits"], stream="unlabelled"),
+        "other": Term(follow, ["two.logits", "one@strong.logits"], stream="unlabelled"),
+    }
+    strong = IMAGES.flip(3)
+    streams = {"unlabelled": {"input": IMAGES.flip(0), "input_strong": strong}, "labelled": BATCH}
+    module = DistillationModule(networks, terms=terms, example_input=streams).eval()
+    values = module.losses(module.example_signals(streams))
+    for name, peer in (("one", "two"), ("two", "one")):
+        expected = (networks[name](strong) - networks[peer](IMAGES.flip(0))).square().mean()
+        torch.testing.assert_close(values[name].raw["peers"], expected)
+        expected = (networks["two"](IMAGES.flip(0)) - networks["one"](strong)).square().mean()
+        torch.testing.assert_close(values[name].raw["other"], expected)
+        expected = nn.functional.cross_entropy(networks[name](IMAGES), TARGETS)
+        torch.testing.assert_close(values[name].raw["ce"], expected)
+    values["one"].total.backward()
+    assert all(weight.grad is None for weight in networks["two"].parameters())
