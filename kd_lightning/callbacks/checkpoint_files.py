@@ -9,11 +9,10 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from kd_lightning.errors import UserError
+from kd_lightning.runs.files import BEFORE, BEST, LAST
 from kd_lightning.system.files import remove_unfinished, replacing, synced
 from kd_lightning.system.records import archive_is_damaged
 from kd_lightning.terminal import warn
-
-LAST, BEFORE, BEST = "last.ckpt", "last.before.ckpt", "best.ckpt"
 
 
 class CheckpointFiles(TorchCheckpointIO):

@@ -6,11 +6,11 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from kd_lightning.runs.moved_paths import moved
+from kd_lightning.runs.config import moved
+from kd_lightning.runs.metrics_rows import Row
 from kd_lightning.schedules.length import batches_over
 from kd_lightning.store.hashing import fold
 from kd_lightning.tracking.metrics_file import MetricsFile, row_of
-from kd_lightning.tracking.metrics_rows import Row
 
 
 class SeededBatches(Callback):

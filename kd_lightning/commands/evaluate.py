@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.cli.command import command
 from kd_lightning.experiment.folder.stored_config import run_config
+from kd_lightning.runs.files import SUMMARY
 from kd_lightning.runs.folder import checkpoint_name
 
 
@@ -20,7 +21,7 @@ def main(config: DictConfig) -> None:
     from kd_lightning.terminal import say, show
 
     tested, stored, compared, checkpoint = evaluate(config)
-    show(metrics_table([("now", tested), ("in summary.json", stored)], compared))
+    show(metrics_table([("now", tested), (f"in {SUMMARY}", stored)], compared))
     say("checkpoint", checkpoint)
 
 

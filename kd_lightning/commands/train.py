@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from kd_lightning.cli.command import command, is_sweep_job
 from kd_lightning.experiment.config import as_typed
 from kd_lightning.experiment.folder.run_folder import refuse_folders_of_ranks, run_folder
+from kd_lightning.runs.files import PAGE
 from kd_lightning.runs.folder import goes_on, one_run_in, sweep_of
 from kd_lightning.system.interruption import interruption
 
@@ -29,7 +30,6 @@ def main(config: DictConfig) -> float | None:
     from kd_lightning.experiment.folder.introduction import introduce
     from kd_lightning.experiment.folder.resume import finished
     from kd_lightning.experiment.run import run
-    from kd_lightning.reporting.pages.page import NAME as PAGE
     from kd_lightning.reporting.tables.terminal_tables import caption, comparison
     from kd_lightning.sweeps.job import sweep_job
     from kd_lightning.terminal import say, show, warn

@@ -34,15 +34,16 @@ from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.figures.stored import write_figures
 from kd_lightning.reporting.pages.page import write_run_page
+from kd_lightning.runs.arrays import Arrays, write_evaluation
+from kd_lightning.runs.files import BEST, CHECKPOINTS, ENVIRONMENT, weights_of
 from kd_lightning.runs.folder import write_summary
-from kd_lightning.runs.outcome import outcome_of
+from kd_lightning.runs.metrics_rows import write_checksums
 from kd_lightning.runs.summary import Summary
 from kd_lightning.system.files import write_json
 from kd_lightning.tasks import Task
 from kd_lightning.terminal import say, warn
-from kd_lightning.tracking.arrays import Arrays, write_evaluation
 from kd_lightning.tracking.environment import environment
-from kd_lightning.tracking.metrics_rows import write_checksums
+from kd_lightning.tracking.outcome import outcome_of
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 
@@ -76,7 +77,7 @@ def compare(experiment: Experiment, folder: Path, began: DictConfig) -> Summary:
         skipped = module.finite.skipped if config.on_nonfinite == "skip" else None
         summary = summarise(config, data, module.task, module.objective, compared, names, selected, skipped)
         if done.trainer.is_global_zero:
-            weights = folder / "student.safetensors"
+            weights = folder / weights_of(summary.result.name)
             save_weights(student.network, weights, described.file_metadata(student.network))
             constants = module.task.constants(data)
             log_results(done.trainer.loggers, outcome_of(summary, {**student.arrays, **constants}, weights))
@@ -108,8 +109,8 @@ def measure_student(
     best = student_weights(folder, "best")
     if best is not None:
         weights["best"] = best
-    elif "best.ckpt" in [Path(getattr(one, "best_model_path", "")).name for one in done.trainer.checkpoint_callbacks]:
-        warn(f"{folder / 'checkpoints' / 'best.ckpt'}: is not there any more; the last weights are reported")
+    elif BEST in [Path(getattr(one, "best_model_path", "")).name for one in done.trainer.checkpoint_callbacks]:
+        warn(f"{folder / CHECKPOINTS / BEST}: is not there any more; the last weights are reported")
     selected = selected_checkpoint(data, folder)
     metrics: Metrics = untested(module.task)
     arrays: Arrays = {}
@@ -124,7 +125,7 @@ def write_files(
     folder: Path, summary: Summary, task: Task, constants: Mapping[str, Any], arrays: Mapping[str, Arrays]
 ) -> None:
     """A finished run's files; the summary marks it as finished, and the page is made of them all."""
-    write_json(folder / "environment.json", environment())
+    write_json(folder / ENVIRONMENT, environment())
     write_evaluation(folder, constants, arrays)
     write_figures(folder, drawn(task, arrays, constants))
     write_checksums(folder)

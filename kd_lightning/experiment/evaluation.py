@@ -24,11 +24,13 @@ from kd_lightning.experiment.training import quiet
 from kd_lightning.module import DistillationModule
 from kd_lightning.reporting.figures.stored import write_figures
 from kd_lightning.reporting.pages.page import write_run_page
+from kd_lightning.runs.arrays import arrays_of, read_arrays, write_evaluation
 from kd_lightning.runs.caution import part
+from kd_lightning.runs.files import EVALUATION
+from kd_lightning.runs.files import checkpoint as checkpoint_file
 from kd_lightning.runs.folder import checkpoint_name, finished, write_summary
 from kd_lightning.runs.summary import Summary
 from kd_lightning.system.records import Damaged, archive_is_damaged
-from kd_lightning.tracking.arrays import NAME, arrays_of, read_arrays, write_evaluation
 
 
 def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], Compared, str]:
@@ -38,7 +40,7 @@ def evaluate(config: DictConfig) -> tuple[dict[str, Any], dict[str, Any], Compar
     if config.data.root is not None:
         run.data.root = config.data.root
     checkpoint = checkpoint_name(config.checkpoint, folder)
-    module, data = student_and_teacher(run, folder / "checkpoints" / f"{checkpoint}.ckpt")
+    module, data = student_and_teacher(run, folder / checkpoint_file(checkpoint))
     tested, _ = test(one_device(run, config.trainer), module, data)
     summary = finished(folder)
     if summary is None:
@@ -58,12 +60,12 @@ def test_run(folder: Path) -> Summary:
     summary = finished(folder)
     if summary is None:
         raise UserError(f"run={folder}: has not finished; run the same kd-train in this folder again")
-    module, data = student_and_teacher(config, folder / "checkpoints" / f"{selected}.ckpt")
+    module, data = student_and_teacher(config, folder / checkpoint_file(selected))
     weights = {name: student for name in ("last", "best") if (student := student_weights(folder, name)) is not None}
     metrics, arrays = test_student(one_device(config, {}), module, data, weights, selected)
     summary = replace(summary, data=summary.data | {"tested": True})
     summary = summary.with_records({summary.result.name: summary.result.record | metrics})
-    constants, found = module.task.constants(data), read_arrays(folder / NAME)
+    constants, found = module.task.constants(data), read_arrays(folder / EVALUATION)
     tested = {name: arrays_of(name, found) for name in summary.plan.networks} | {summary.result.name: arrays}
     write_evaluation(folder, constants, tested)
     write_figures(folder, drawn(module.task, tested, constants))

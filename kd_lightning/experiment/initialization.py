@@ -13,6 +13,7 @@ from kd_lightning.experiment.networks.build import build_terms, module_around, s
 from kd_lightning.experiment.recipe import without_own
 from kd_lightning.experiment.training import fit
 from kd_lightning.module import DistillationModule
+from kd_lightning.runs.files import CHECKPOINTS, LAST
 from kd_lightning.terminal import say
 
 STUDENT = "student"
@@ -33,7 +34,7 @@ def initialise(
     trained. An interrupted one is taken up again; a finished one is loaded. `title` names the run's
     networks.
     """
-    if (folder / "checkpoints" / "last.ckpt").exists():  # the training itself has begun, and holds it all
+    if (folder / CHECKPOINTS / LAST).exists():  # the training itself has begun, and holds it all
         return
     config, data = experiment.config, experiment.data
     short = experiment._replace(config=as_training(config), teacher=experiment.teacher.uncached())

@@ -8,8 +8,8 @@ from kd_lightning.experiment.comparison import compare
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import finished, same_config
 from kd_lightning.experiment.folder.stored_config import is_stored, save_config
-from kd_lightning.reporting.pages.page import NAME as PAGE
 from kd_lightning.reporting.pages.page import write_run_page
+from kd_lightning.runs.files import PAGE
 from kd_lightning.runs.summary import Summary
 from kd_lightning.system.files import set_aside_folder
 

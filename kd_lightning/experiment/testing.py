@@ -23,12 +23,14 @@ from kd_lightning.experiment.task import task_of
 from kd_lightning.experiment.training import quiet
 from kd_lightning.models.profile import Profile, profile_models
 from kd_lightning.module import DistillationModule
+from kd_lightning.runs.arrays import Arrays
+from kd_lightning.runs.files import BEST, CHECKPOINTS
+from kd_lightning.runs.files import checkpoint as checkpoint_file
 from kd_lightning.sources import LogitsOf, Source
 from kd_lightning.system.records import Damaged, archive_is_damaged
 from kd_lightning.tasks import Task
 from kd_lightning.tasks.task import AGREEMENT
 from kd_lightning.terminal import console, is_first_rank
-from kd_lightning.tracking.arrays import Arrays
 
 Metrics = dict[str, float | None]
 Weights = dict[str, Tensor]
@@ -169,7 +171,7 @@ def student_weights(folder: Path, which: str) -> Weights | None:
 
 def weights_in(folder: Path, which: str, source: str) -> Weights | None:
     """A source's weights in a folder's `best` or `last` checkpoint; None where there is none. Raises `Damaged`."""
-    checkpoint = folder / "checkpoints" / f"{which}.ckpt"
+    checkpoint = folder / checkpoint_file(which)
     if not checkpoint.exists():
         return None
     if archive_is_damaged(checkpoint):
@@ -181,7 +183,7 @@ def weights_in(folder: Path, which: str, source: str) -> Weights | None:
 
 def selected_checkpoint(data: DataModule, folder: Path) -> str:
     """`best` where validation data select, else `last`: the best epoch on the test set would be selected on it."""
-    has_best = (folder / "checkpoints" / "best.ckpt").exists()
+    has_best = (folder / CHECKPOINTS / BEST).exists()
     return "best" if has_best and data.validates_on == "validation" else "last"
 
 

@@ -29,7 +29,7 @@ from kd_lightning.callbacks import (
     SeededEpochs,
     Throughput,
 )
-from kd_lightning.callbacks.checkpoint_files import LAST, CheckpointFiles, usable, warn_of_damage
+from kd_lightning.callbacks.checkpoint_files import CheckpointFiles, usable, warn_of_damage
 from kd_lightning.data import DataModule
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import NonFinite
@@ -41,6 +41,7 @@ from kd_lightning.experiment.ranks.launcher import launch_with_peers
 from kd_lightning.experiment.ranks.shares import KeptShares, as_before
 from kd_lightning.experiment.task import with_monitors
 from kd_lightning.module import DistillationModule
+from kd_lightning.runs.files import CHECKPOINTS, LAST
 from kd_lightning.sources.cached import cached_in
 from kd_lightning.system.interruption import Interrupted, interruption
 from kd_lightning.terminal import say, show
@@ -150,7 +151,7 @@ def own_callbacks(config: DictConfig, folder: Path, of_teacher: Sequence[Callbac
     if config.compile:
         callbacks.insert(0, Compilation("default" if config.compile is True else config.compile))
     requeues = "SLURMEnvironment" in str(config.trainer.get("plugins"))
-    return [*callbacks, *of_teacher, EpochLines(), SavedWhenInterrupted(folder / "checkpoints" / LAST, requeues)]
+    return [*callbacks, *of_teacher, EpochLines(), SavedWhenInterrupted(folder / CHECKPOINTS / LAST, requeues)]
 
 
 def fit(
@@ -177,7 +178,7 @@ def fit(
     callbacks = [*make_callbacks(config, folder).values(), *own_callbacks(config, folder, of_teacher)]
     trainer = make_trainer(config, callbacks, of_this_training(make_loggers(config, logs), role == "student"))
     launch_with_peers(trainer)
-    last = usable(folder / "checkpoints")
+    last = usable(folder / CHECKPOINTS)
     if last is not None:
         warn_of_damage(last)
         stored = torch.load(last, map_location="cpu", weights_only=True)

@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
+from kd_lightning.runs.files import AS_COMPOSED, RESOLVED
 from kd_lightning.runs.folder import goes_on
 from kd_lightning.system.records import NONE, Each, read_record, warn_of_absent
 
-AS_COMPOSED, RESOLVED, OVERRIDES = ".hydra/config.yaml", ".hydra/resolved.yaml", ".hydra/overrides.yaml"
 CONFIG = {
     "paths": Each(object, {"output_dir": str}),
     "seed": int,
@@ -33,3 +33,14 @@ def stored_values(folder: Path, *, strict: bool = False) -> dict[str, Any] | Non
             warn_of_absent(folder / RESOLVED, f"{AS_COMPOSED} is read; {remedy}")
             return values
     return None
+
+
+def moved(value: Any, before: str, now: str) -> Any:
+    """Plain values in which paths below a folder, names of mappings too, lie in another one."""
+    if isinstance(value, dict):
+        return {moved(name, before, now): moved(inner, before, now) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [moved(inner, before, now) for inner in value]
+    if isinstance(value, str) and (value == before or value.startswith(f"{before}/")):
+        return now + value.removeprefix(before)
+    return value

@@ -7,19 +7,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kd_lightning.errors import UserError
+from kd_lightning.runs.files import (
+    CHECKPOINTS,
+    EVALUATION,
+    LAST,
+    MULTIRUN,
+    PLANNED,
+    RUNNING,
+    SELECTION,
+    STATUS,
+    SUMMARY,
+    checkpoint,
+)
 from kd_lightning.runs.summary import SHAPE, Summary, summary_from
 from kd_lightning.system.files import remove_unfinished, write_json
 from kd_lightning.system.locks import Busy, take
 from kd_lightning.system.records import archive_is_damaged, read_record, sound_record, warn_once
 from kd_lightning.terminal import is_first_rank
 
-# What stands beside a sweep's jobs: Hydra's config, what was planned, what came out.
-RECORD_OF_A_SWEEP, PLANNED, SELECTION = "multirun.yaml", "planned.json", "sweep.json"
-STATUS_OF_A_JOB = "status.json"
-SUMMARY = "summary.json"
-INITIALIZATION = "initialization"  # the folder of the training before the training
 ORPHANED = 7.0  # seconds: data loader workers of a run that was killed hold its lock for 5
-RUNNING = ".running"  # a lock; while it is there no other process removes the folder
 
 
 def goes_on(folder: Path) -> str:
@@ -63,8 +69,8 @@ def one_run_in(folder: Path) -> Iterator[None]:
 def finished(folder: Path) -> Summary | None:
     """The summary of a run that is complete, or None, and with a warning where what it measured has to be made anew."""
     found = sound_record(folder / SUMMARY, SHAPE, "it is made anew")
-    arrays = folder / "evaluation.npz"
-    if found is not None and archive_is_damaged(arrays) and (folder / "checkpoints" / "last.ckpt").exists():
+    arrays = folder / EVALUATION
+    if found is not None and archive_is_damaged(arrays) and (folder / CHECKPOINTS / LAST).exists():
         warn_once(f"{arrays}: is damaged, or not there; it is made anew")
         return None
     return None if found is None else summary_from(found)
@@ -90,20 +96,20 @@ def checkpoint_name(wanted: str | None, folder: Path) -> str:
         raise UserError(f"checkpoint={wanted}: must be best, last or null")
     summary = read_summary(folder)
     name = wanted or (summary.data["selected_checkpoint"] if summary else "last")
-    if not (folder / "checkpoints" / f"{name}.ckpt").exists():
-        raise UserError(f"run={folder}: has no checkpoints/{name}.ckpt; let kd-train finish in this folder first")
+    if not (folder / checkpoint(name)).exists():
+        raise UserError(f"run={folder}: has no {checkpoint(name)}; let kd-train finish in this folder first")
     return name
 
 
 def sweep_of(folder: Path) -> Path | None:
     """The folder of the sweep that the run in `folder` is a job of, however deep below it; None for any other run."""
-    if not (folder / STATUS_OF_A_JOB).exists():
+    if not (folder / STATUS).exists():
         return None
     return next((above for above in folder.resolve().parents if is_sweep(above)), None)
 
 
 def is_sweep(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (RECORD_OF_A_SWEEP, PLANNED, SELECTION))
+    return any((folder / name).exists() for name in (MULTIRUN, PLANNED, SELECTION))
 
 
 def remove_folder(folder: Path) -> None:

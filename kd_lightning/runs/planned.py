@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.runs.folder import PLANNED
+from kd_lightning.runs.files import PLANNED
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, Each, sound_record, warn_of_absent
 

@@ -12,18 +12,16 @@ import yaml
 
 from kd_lightning.columns import Compared
 from kd_lightning.errors import UserError
+from kd_lightning.runs.arrays import arrays_of, sound_arrays
 from kd_lightning.runs.caution import with_parts
-from kd_lightning.runs.config import AS_COMPOSED, OVERRIDES, stored_values
-from kd_lightning.runs.folder import INITIALIZATION, STATUS_OF_A_JOB, SUMMARY, goes_on, read_summary
-from kd_lightning.runs.overrides import unquoted
+from kd_lightning.runs.config import stored_values
+from kd_lightning.runs.files import AS_COMPOSED, EVALUATION, INITIALIZATION, METRICS, OVERRIDES, STATUS, SUMMARY
+from kd_lightning.runs.folder import goes_on, read_summary
+from kd_lightning.runs.metrics_rows import checked_rows, read_rows
 from kd_lightning.runs.status import FINISHED, read_status
 from kd_lightning.runs.summary import Network, Summary
-from kd_lightning.runs.values import legible
+from kd_lightning.runs.values import legible, unquoted
 from kd_lightning.system.records import Damaged, sound_record, warn_of_absent, warn_once
-from kd_lightning.tracking.arrays import NAME as EVALUATION
-from kd_lightning.tracking.arrays import arrays_of, sound_arrays
-from kd_lightning.tracking.metrics_rows import NAME as METRICS
-from kd_lightning.tracking.metrics_rows import checked_rows, read_rows
 
 VALIDATION = "val"  # before the names of its metrics where they are logged
 UNFINISHED, MISSING, DAMAGED = "unfinished", "not begun", "damaged"
@@ -162,7 +160,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
 
 
 def is_run(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (SUMMARY, STATUS_OF_A_JOB, AS_COMPOSED))
+    return any((folder / name).exists() for name in (SUMMARY, STATUS, AS_COMPOSED))
 
 
 def read_overrides(folder: Path) -> dict[str, str]:

@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kd_lightning.columns import Column, column_from
-from kd_lightning.runs.folder import STATUS_OF_A_JOB
-from kd_lightning.runs.overrides import unquoted
-from kd_lightning.runs.values import legible
+from kd_lightning.runs.files import STATUS
+from kd_lightning.runs.values import legible, unquoted
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, NUMBER, sound_record
 
@@ -32,7 +31,7 @@ class Status:
     column: Column | None = None
 
     def write(self, folder: Path) -> None:
-        write_json(folder / STATUS_OF_A_JOB, asdict(self))
+        write_json(folder / STATUS, asdict(self))
 
     def has_ended(self, of_a_search: bool) -> bool:
         """Whether it is not run again: the later jobs of a search were chosen by how the earlier ones failed, too."""
@@ -52,7 +51,7 @@ class Status:
 
 def read_status(folder: Path) -> Status | None:
     """The status of the job in a folder, or None where none has begun, and with a warning where it is damaged."""
-    found = sound_record(folder / STATUS_OF_A_JOB, SHAPE, "taken for a job that has not begun")
+    found = sound_record(folder / STATUS, SHAPE, "taken for a job that has not begun")
     if found is None:
         return None
     values = {name: found.get(name) for name in Status.__dataclass_fields__}
@@ -68,7 +67,7 @@ def read_statuses(folder: Path) -> dict[str, Status]:
 def job_folders(folder: Path) -> Iterator[Path]:
     """The folders of a sweep's jobs that have begun, however deep `hydra.sweep.subdir` puts them."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if (path / STATUS_OF_A_JOB).exists():
+        if (path / STATUS).exists():
             yield path
         elif path.is_dir() and not path.is_symlink():
             yield from job_folders(path)

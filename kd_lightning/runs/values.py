@@ -27,3 +27,14 @@ def legible(value: str) -> str:
         arguments = re.sub(r",\s*", ", ", re.sub(r"'?(\w+)'?:\s*", r"\1=", found[2]))
         value = f"{value[: found.start()]}{found[1]}({arguments}){value[found.end() :]}"
     return value
+
+
+def quoted(value: str) -> str:
+    """A string as Hydra's grammar takes it for itself, whatever is in it."""
+    escaped = re.sub(r"(\\*)(?='|$)", r"\1\1", value).replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def unquoted(value: str) -> str:
+    """A value of an override without the quotes around it."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] in "'\"" and value[0] not in value[1:-1] else value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_lightning.errors import UserError
+from kd_lightning.runs.files import EVALUATION
 from kd_lightning.system.checksums import safetensors_fault
 from kd_lightning.system.locks import Busy, take
 from kd_lightning.system.records import Damaged, Each, read_record
@@ -22,7 +23,7 @@ KINDS: dict[str, tuple[str, Any, str]] = {  # the file that describes each, its 
         {"of": str, "teacher": {"model": str}, "data": {"name": str, "views": int}},
         "answers.bin",
     ),
-    "measurements": ("record.json", {"cache_key": NETWORK}, "evaluation.npz"),
+    "measurements": ("record.json", {"cache_key": NETWORK}, EVALUATION),
     "images": ("images.json", {"images": int, "root": str, "image_size": int}, "pixels.npy"),
 }
 

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from kd_lightning.experiment.bad_input import BAD_INPUT, one_line
 from kd_lightning.experiment.os_errors import disk_failure, refusal
-from kd_lightning.runs.folder import RECORD_OF_A_SWEEP, sweep_goes_on
+from kd_lightning.runs.files import MULTIRUN
+from kd_lightning.runs.folder import sweep_goes_on
 from kd_lightning.runs.planned import write_planned
 from kd_lightning.sweeps.guard import claim
 from kd_lightning.sweeps.plan import discard_empty_sweep, make_plan, searches
@@ -47,8 +48,8 @@ class Sweep(Callback):
             self.plan = make_plan(config)
             write_planned(folder, self.plan.planned)
             # As Hydra's own sweeper does, but not others.
-            set_aside_folder(folder / RECORD_OF_A_SWEEP)
-            write_text(folder / RECORD_OF_A_SWEEP, OmegaConf.to_yaml(config))
+            set_aside_folder(folder / MULTIRUN)
+            write_text(folder / MULTIRUN, OmegaConf.to_yaml(config))
         except (*BAD_INPUT, OSError) as error:
             end_if_the_disk_is_why(error, folder)
             refused = refusal(error, sys.argv[1:], str(folder)) if isinstance(error, OSError) else error

@@ -13,9 +13,10 @@ from kd_lightning.columns import Column, Measure
 from kd_lightning.errors import UserError
 from kd_lightning.runs.caution import part, teacher_warnings
 from kd_lightning.runs.collections.statistics import spread
+from kd_lightning.runs.files import LOG
 from kd_lightning.runs.folder import finished
 from kd_lightning.runs.status import FAILED, FINISHED, read_statuses
-from kd_lightning.sweeps.job import LOG, output_to
+from kd_lightning.sweeps.job import output_to
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.sweeps.progress import failure
 from kd_lightning.sweeps.selection import Configuration, by_configuration, select, write_sweep

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from kd_lightning.errors import UserError
+from kd_lightning.runs.files import LOCK
 from kd_lightning.system.locks import Busy, Lock, take
-
-LOCK = ".lock"
 
 
 def claim(folder: Path) -> Lock:

@@ -19,6 +19,7 @@ from kd_lightning.experiment.config import as_typed
 from kd_lightning.experiment.folder.run_folder import run_folder
 from kd_lightning.experiment.run import run
 from kd_lightning.experiment.task import make_task
+from kd_lightning.runs.files import LOG
 from kd_lightning.runs.folder import finished, one_run_in
 from kd_lightning.runs.status import FAILED, FINISHED, RUNNING, Status, read_status
 from kd_lightning.runs.summary import Summary
@@ -28,8 +29,6 @@ from kd_lightning.sweeps.plan import searches
 from kd_lightning.sweeps.process import ProcessError, number_of_ranks, run_in_own_process
 from kd_lightning.system.disk import failure_of, is_of_the_disk
 from kd_lightning.system.locks import held
-
-LOG = "log.txt"
 
 
 def sweep_job(config: DictConfig) -> float:

@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import as_typed
 from kd_lightning.runs.collections.grouping import is_compared
-from kd_lightning.runs.folder import PLANNED, RECORD_OF_A_SWEEP, remove_folder
+from kd_lightning.runs.files import LOCK, MULTIRUN, PLANNED
+from kd_lightning.runs.folder import remove_folder
 from kd_lightning.runs.planned import Planned, read_planned
 from kd_lightning.runs.status import job_folders
-from kd_lightning.sweeps.guard import LOCK
 from kd_lightning.system.files import finite
 
 
@@ -133,6 +133,6 @@ def discard_empty_sweep(folder: Path) -> None:
     if (
         folder.is_dir()
         and not has_begun(folder)
-        and {entry.name for entry in folder.iterdir()} <= {RECORD_OF_A_SWEEP, PLANNED, LOCK}
+        and {entry.name for entry in folder.iterdir()} <= {MULTIRUN, PLANNED, LOCK}
     ):
         remove_folder(folder)

@@ -15,8 +15,9 @@ from omegaconf import DictConfig
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import as_typed
 from kd_lightning.experiment.folder.resume import finished
-from kd_lightning.runs.overrides import quoted
+from kd_lightning.runs.files import LOG
 from kd_lightning.runs.summary import Summary
+from kd_lightning.runs.values import quoted
 
 # Names the launchers' own processes to Lightning, which would take the job for one of them.
 OF_THE_LAUNCHER = ("SLURM_NTASKS", "SLURM_JOB_NAME")
@@ -40,7 +41,7 @@ def run_in_own_process(config: DictConfig, folder: Path) -> Summary:
     Raises `ProcessError` if it fails.
     """
     environment = {name: value for name, value in os.environ.items() if name not in OF_THE_LAUNCHER}
-    with (folder / "log.txt").open("a+") as log:
+    with (folder / LOG).open("a+") as log:
         before = log.seek(0, os.SEEK_END)
         result = subprocess.run(command_line(config, folder), stdout=log, stderr=log, env=environment, check=False)
         log.seek(before)

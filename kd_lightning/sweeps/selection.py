@@ -7,7 +7,7 @@ from typing import Any
 
 from kd_lightning.columns import Column
 from kd_lightning.runs.collections.grouping import Group, best, grouped, ranked
-from kd_lightning.runs.folder import SELECTION
+from kd_lightning.runs.files import SELECTION
 from kd_lightning.runs.status import FAILED, FINISHED, Status
 from kd_lightning.sweeps.plan import Plan
 from kd_lightning.system.files import write_json

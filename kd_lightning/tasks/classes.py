@@ -52,7 +52,7 @@ def bars_by_class(arrays: Mapping[str, Arrays], array: str, label: str) -> Mappi
 
     A class without a share, which is NaN, has no bar.
     """
-    found = {NAMES[role]: each[array] for role, each in arrays.items() if role in NAMES and array in each}
+    found = {NAMES.get(name, name): one[array] for name, one in arrays.items() if name != "data" and array in one}
     if not found:
         return {}
     classes = range(len(next(iter(found.values()))))

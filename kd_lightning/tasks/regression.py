@@ -81,7 +81,7 @@ class Regression(Task):
         return PredictedAgainstTrue()
 
     def figures(self, arrays: Mapping[str, Arrays]) -> Mapping[str, Mapping[str, Any]]:
-        found = {NAMES[role]: of_role for role, of_role in arrays.items() if role in NAMES and "predicted" in of_role}
+        found = {NAMES.get(name, name): one for name, one in arrays.items() if "predicted" in one}
         outputs = min((one["predicted"].shape[1] for one in found.values()), default=0)
         ends = [f" of output {output + 1}" for output in range(outputs)] if outputs > 1 else [""]
         drawn = zip(range(outputs), ends[:SHOWN], strict=False)

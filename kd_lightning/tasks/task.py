@@ -101,8 +101,8 @@ class Task:
     def figures(self, arrays: Mapping[str, Arrays]) -> Mapping[str, Mapping[str, Any]]:
         """Further figures of a run's page by title, as Plotly has them in plain values: `data` and `layout`.
 
-        Drawn once, as a run ends, and kept with it. `arrays` are those of `predictions` for `teacher`, `scratch` and
-        `student`, as far as these were tested, and under `data` the `constants`.
+        Drawn once, as a run ends, and kept with it. `arrays` are those of `predictions` for each network that was
+        tested, by its name in the summary (`student`, `teacher`, …), and under `data` the `constants`.
         """
         return {}
 

@@ -8,10 +8,11 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from kd_lightning.runs.files import METRICS
+from kd_lightning.runs.metrics_rows import Row, checksum, columns_of, read_rows, text_of
 from kd_lightning.system.disk import writing
 from kd_lightning.system.files import set_aside_folder, synced, write_text
 from kd_lightning.system.records import damaged, warn_once
-from kd_lightning.tracking.metrics_rows import NAME, Row, checksum, columns_of, read_rows, text_of
 
 
 class MetricsFile(Logger):
@@ -23,7 +24,7 @@ class MetricsFile(Logger):
 
     def __init__(self, save_dir: str) -> None:
         super().__init__()
-        self.path = Path(save_dir) / NAME
+        self.path = Path(save_dir) / METRICS
         self.rows, self.checksum = 0, 0
         self._columns: list[str] | None = None  # None before the first row of this process
 

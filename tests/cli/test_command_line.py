@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from kd_lightning.cli.command_line import parse, readable
 from kd_lightning.errors import UserError
-from kd_lightning.runs.overrides import quoted, unquoted
+from kd_lightning.runs.values import quoted, unquoted
 from tests.conftest import Command
 from tests.sweeps.test_sweep import ALONE, FOLDER, SMALL
 

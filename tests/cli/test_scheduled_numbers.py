@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from kd_lightning.experiment.folder.foreign import check_foreign
 from kd_lightning.experiment.folder.stored_config import stored_values
-from kd_lightning.tracking.metrics_rows import read_rows
+from kd_lightning.runs.metrics_rows import read_rows
 from tests.conftest import Command
 
 SCHEDULES = "{_target_: kd_lightning.schedules."

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from kd_lightning.callbacks import TermsProgressBar
 from kd_lightning.experiment.config import plain
+from kd_lightning.experiment.folder.introduction import GROUPS
 from kd_lightning.models import create_model
 from kd_lightning.models.profile import profile_models
 from kd_lightning.module import DistillationModule
@@ -112,7 +113,7 @@ def test_the_bar_gives_short_names(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("value", values("experiment"))
 def test_the_tree_of_an_experiment_fits_on_a_screen(value: str) -> None:
     config = composed(f"experiment={value}", "method=reviewkd")
-    assert len(text(config_tree(plain(config), value)).splitlines()) <= 30
+    assert len(text(config_tree(plain(config), value, GROUPS)).splitlines()) <= 30
 
 
 def test_the_summary_tells_what_the_profile_measures() -> None:

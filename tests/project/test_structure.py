@@ -20,8 +20,8 @@ ROWS = (
     ("objective", "term", "sources", "tasks", "data"),
     ("losses", "conversions", "taps", "models", "schedules", "signals", "batch"),
     ("store",),
-    ("runs",),
     ("tracking",),
+    ("runs",),
     ("finite", "ranks", "system", "terminal", "columns", "errors", "lazy_names"),
 )
 PLACE = {room: (row, place) for row, rooms in enumerate(ROWS) for place, room in enumerate(rooms)}
@@ -30,7 +30,9 @@ ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@
 # Below the experiment roles are named by the caller: the public constructor of DistillationModule, and what
 # has a reason of its own, which are a public default, where files of weights hold them, and the titles of a figure.
 NAMES_ROLES = {"module", "losses.sample_weights", "models.weights.readings", "tasks.regression"}
+NAMES_ROLES |= {"runs.summary", "runs.config"}  # where the roles of networks are defined; the keys of a config
 WITHOUT_ROLES = ("module", "callbacks", "curricula", "learners", *ROWS[5], *ROWS[6], "finite")
+WITHOUT_ROLES += ("runs", "reporting", "sweeps", "tracking", "columns")  # which follow a summary's plan
 # What is classification's: its metrics, its classes, its figures; whole words.
 OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccuracy|confusions?|Classification)\b")
 # Where it stands: its task and figures, models, data; what builds networks for the data's classes and tells their
@@ -40,6 +42,11 @@ KNOWS_CLASSES = (
     *("taps", "conversions", "sources", "experiment.networks", "experiment.teachers", "experiment.storage.answers"),
     *("commands.inspect", "module", "learners.sources"),
     *("tracking.confusions", "tracking.outcome", "tracking.tensorboard", "tracking.wandb.results"),
+)
+# Names of a run's files that stand for nothing else, as others do that are keys of configs too.
+OF_A_RUN = re.compile(
+    r"(summary|checksums|environment|status|planned|sweep|figures|run)\.json|evaluation\.npz|metrics\.csv|report\.html"
+    r"|multirun\.yaml|\.hydra(/|$)|(^|/)checkpoints(/|$)|\.ckpt|student\.safetensors|log\.txt|^\.running$"
 )
 CONFIGS_OF_CLASSES = ("task", "data", "inspect.yaml", "wandb_sweep.yaml")
 MOST_FILES = 12  # in a folder
@@ -148,6 +155,12 @@ def test_roles_are_named_by_the_caller(module: str) -> None:
         assert [text for part in others for text in roles_in(part)] == []
     elif module not in NAMES_ROLES:
         assert roles_in(tree(module)) == []
+
+
+@pytest.mark.parametrize("module", sorted(FILES.keys() - {"", "runs.files"}))
+def test_a_runs_files_are_named_in_one_place(module: str) -> None:
+    found = (part.value for part in ast.walk(without_docstrings(module)) if isinstance(part, ast.Constant))
+    assert [text for text in found if isinstance(text, str) and OF_A_RUN.search(text)] == []
 
 
 @pytest.mark.parametrize("module", sorted(FILES.keys() - {""}))

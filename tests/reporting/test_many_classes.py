@@ -24,12 +24,12 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.storage.answers import KeptAnswers
 from kd_lightning.reporting.pages.content import Content, Table
 from kd_lightning.reporting.pages.run_page import run_page
+from kd_lightning.runs.arrays import write_evaluation
 from kd_lightning.runs.collections.reading import read
 from kd_lightning.store.records import RecordFile
 from kd_lightning.tasks import Classification
 from kd_lightning.tasks.metrics import Agreement, ExpectedCalibrationError
 from kd_lightning.tasks.predictions import Predictions
-from kd_lightning.tracking.arrays import write_evaluation
 from kd_lightning.tracking.confusions import Confusions
 from kd_lightning.tracking.tensorboard.figures import confusion_figure
 from kd_lightning.tracking.wandb.results import confusion_chart

@@ -16,10 +16,10 @@ from kd_lightning.reporting.pages.sweep_page import sweep_page
 from kd_lightning.reporting.tables.terminal_tables import caption, comparison
 from kd_lightning.runs.collections.reading import read
 from kd_lightning.runs.folder import read_summary
-from kd_lightning.runs.outcome import metrics_of, outcome_of
 from kd_lightning.runs.planned import read_planned
 from kd_lightning.sweeps.end import conclude
 from kd_lightning.sweeps.plan import Plan
+from kd_lightning.tracking.outcome import metrics_of, outcome_of
 from tests.conftest import Command
 from tests.runs.other_plans import ALONE, CHAIN, MUTUAL, PLANS, OtherPlan, replanned, replanned_sweep
 

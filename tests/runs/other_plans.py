@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from kd_lightning.runs.arrays import arrays_of, read_arrays, write_evaluation
 from kd_lightning.runs.folder import read_summary, write_summary
+from kd_lightning.runs.metrics_rows import Row, columns_of, read_rows, text_of, write_checksums
 from kd_lightning.runs.summary import Part, PlanRecord, Role, Summary
-from kd_lightning.tracking.arrays import arrays_of, read_arrays, write_evaluation
-from kd_lightning.tracking.metrics_rows import Row, columns_of, read_rows, text_of, write_checksums
 
 BEFORE = ("teacher", "scratch", "student")
 

@@ -15,6 +15,8 @@ from torch import nn
 
 from kd_lightning.data.folders.decoded import decoded
 from kd_lightning.models import save_weights
+from kd_lightning.runs.arrays import read_arrays
+from kd_lightning.runs.metrics_rows import write_checksums
 from kd_lightning.store import RecordFile, folders
 from kd_lightning.system.checksums import safetensors_fault
 from kd_lightning.system.files import write_json
@@ -30,8 +32,6 @@ from kd_lightning.system.records import (
     sound_record,
     warn_once,
 )
-from kd_lightning.tracking.arrays import read_arrays
-from kd_lightning.tracking.metrics_rows import write_checksums
 from tests.conftest import SHORT, Command
 from tests.data.test_small_folder import counted, picture
 from tests.torture import damage

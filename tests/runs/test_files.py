@@ -1,4 +1,4 @@
-"""Files that several processes write at once."""
+"""A run's files by name, and those that several processes write at once."""
 
 import json
 import math
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kd_lightning.runs import files
+from kd_lightning.runs.arrays import read_arrays, write_arrays
 from kd_lightning.system.files import replacing, write_json
-from kd_lightning.tracking.arrays import read_arrays, write_arrays
 
 
 def test_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
@@ -40,3 +41,13 @@ def test_numbers_that_are_not_finite_are_null_in_json(tmp_path: Path) -> None:
     write_json(tmp_path / "record.json", {"student": {"nll": math.nan, "top1": 0.5}, "all": [math.inf, 1.0]})
     record = json.loads((tmp_path / "record.json").read_text())
     assert record == {"student": {"nll": None, "top1": 0.5}, "all": [None, 1.0]}
+
+
+def test_a_run_has_the_files_that_are_named(finished: Path, sweep: Path) -> None:
+    """Every name is one of a file that there is, but of what only other runs have, or only while they run."""
+    names = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str)}
+    elsewhere = {*(files.BEFORE, files.FIGURES, files.INITIALIZATION, files.RUNNING, files.LOCK)}
+    elsewhere |= {files.WANDB, files.TENSORBOARD, files.RUN_OF_WANDB}
+    there = {path.relative_to(root).as_posix() for root in (finished, sweep, sweep / "0") for path in root.rglob("*")}
+    assert names - elsewhere <= there | {Path(path).name for path in there}
+    assert {files.checkpoint("best"), files.weights_of("student")} <= there

@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from kd_lightning.experiment.os_errors import disk_failure
 from kd_lightning.models import save_weights
+from kd_lightning.runs.arrays import write_arrays
 from kd_lightning.store import RecordFile
 from kd_lightning.system.disk import NotWritten, failure_of, thread_disk_errors
 from kd_lightning.system.files import replacing, write_text
-from kd_lightning.tracking.arrays import write_arrays
 from tests.conftest import Command, Outcome
 from tests.data.test_folder import tree
 from tests.runs.run_process import outcome

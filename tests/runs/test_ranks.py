@@ -15,7 +15,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from kd_lightning.tracking.metrics_rows import read_rows
+from kd_lightning.runs.metrics_rows import read_rows
 from tests.cli.test_interruption import LAST, SMALL, sent
 from tests.runs.run_process import finish, outcome, start
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kd_lightning.tracking.metrics_rows import read_rows
+from kd_lightning.runs.metrics_rows import read_rows
 
 TIMES = {"time", "memory"}
 NUMBER = re.compile(r"[\d,]+ images a second|-?\d[\d.e+-]*")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kd_lightning.runs.metrics_rows import read_rows
 from kd_lightning.tracking.metrics_file import MetricsFile
-from kd_lightning.tracking.metrics_rows import read_rows
 
 
 def lines(folder: Path) -> list[str]:

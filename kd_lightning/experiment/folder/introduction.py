@@ -9,12 +9,17 @@ from kd_lightning.reporting.tables.model_summary import model_summary
 from kd_lightning.taps.inspection import Cost
 from kd_lightning.terminal import say, show
 
+GROUPS = (
+    *("data", "student", "teacher", "scratch", "loss", "curriculum", "initialization"),
+    *("optimizer", "scheduler", "trainer"),
+)  # of the config, which are shown
+
 
 @rank_zero_only
 def introduce(experiment: Experiment) -> None:
     """Show a checked config, and what its networks cost."""
     config, data, student, teacher = experiment
-    show(config_tree(plain(config), f"kd-train, seed {config.seed}"))
+    show(config_tree(plain(config), f"kd-train, seed {config.seed}", GROUPS))
     if data.undecided is not None:
         say(
             "data",

@@ -15,8 +15,9 @@ from kd_lightning.experiment.ranks.shares import DEVICES, as_it_began, shares_of
 from kd_lightning.experiment.recipe import OWN_PARTS
 from kd_lightning.experiment.storage.networks import SHAPELESS
 from kd_lightning.experiment.training import make_trainer
-from kd_lightning.runs.config import RESOLVED, stored_values
-from kd_lightning.runs.folder import INITIALIZATION, finished
+from kd_lightning.runs.config import stored_values
+from kd_lightning.runs.files import CHECKPOINTS, INITIALIZATION, RESOLVED
+from kd_lightning.runs.folder import finished
 from kd_lightning.system.records import Damaged, Each, damaged, fault, warn_once
 
 # What may differ when a run is taken up again: where it runs, what it shows and what it measures. What the user's own
@@ -80,7 +81,7 @@ def began_with(folder: Path) -> tuple[Mapping[str, Any] | None, dict[str, Any] |
 
 def last_checkpoint(folder: Path) -> dict[str, Any] | None:
     """What the run in a folder goes on from, or None. Raises `Damaged` where it is no checkpoint of a run."""
-    last = usable(folder / "checkpoints") or usable(folder / INITIALIZATION / "checkpoints")
+    last = usable(folder / CHECKPOINTS) or usable(folder / INITIALIZATION / CHECKPOINTS)
     if last is None:
         return None
     checkpoint: dict[str, Any] = torch.load(last, map_location="cpu", weights_only=True)

@@ -8,12 +8,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, read_write
 
 from kd_lightning.errors import UserError
+from kd_lightning.runs.files import CHECKPOINTS, HYDRA, INITIALIZATION, METRICS, TENSORBOARD, WANDB, checkpoint
 from kd_lightning.runs.folder import remove_folder
 from kd_lightning.terminal import are_started_outside
 
-BEFORE_THE_FIRST_CHECKPOINT = {
-    *(".hydra", "checkpoints", "initialization", "metrics.csv", "scratch", "teacher", "tensorboard", "wandb")
-}
+BEFORE_THE_FIRST_CHECKPOINT = {*(HYDRA, CHECKPOINTS, INITIALIZATION, METRICS, TENSORBOARD, WANDB, "scratch", "teacher")}
 
 
 def run_folder() -> Path:
@@ -37,7 +36,7 @@ def refuse_folders_of_ranks(config: DictConfig) -> None:
 def discard_empty_run() -> None:
     """Remove the folder of a run that ended before its first checkpoint."""
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
-    if folder == Path.cwd() or not folder.is_dir() or list(folder.rglob("*.ckpt")):
+    if folder == Path.cwd() or not folder.is_dir() or list(folder.rglob(Path(checkpoint("*")).name)):
         return
     if {entry.name for entry in folder.iterdir()} <= BEFORE_THE_FIRST_CHECKPOINT:
         remove_folder(folder)

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.folder.secrets import without_secrets
-from kd_lightning.runs.config import AS_COMPOSED, OVERRIDES, RESOLVED, stored_values
-from kd_lightning.runs.moved_paths import moved
+from kd_lightning.runs.config import moved, stored_values
+from kd_lightning.runs.files import AS_COMPOSED, HYDRA, OF_HYDRA, OVERRIDES, RESOLVED
 from kd_lightning.store.folders import cache_dir
 from kd_lightning.system.files import set_aside_folder, write_text
 from kd_lightning.system.records import Damaged, read_record, sealed_yaml
@@ -29,10 +29,10 @@ def save_config(config: DictConfig, folder: Path) -> None:
     written = {
         RESOLVED: values,
         OVERRIDES: OmegaConf.to_yaml(hydra_config.overrides.task),
-        ".hydra/hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_config})),
+        OF_HYDRA: OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra_config})),
         AS_COMPOSED: OmegaConf.to_yaml(config),  # last: it makes the folder a run's
     }
-    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    (folder / HYDRA).mkdir(parents=True, exist_ok=True)
     for name, text in written.items():
         set_aside_folder(folder / name)
         write_text(folder / name, sealed_yaml(text))

@@ -7,9 +7,9 @@ import numpy as np
 from omegaconf import DictConfig
 
 from kd_lightning.experiment.training import make_loggers
-from kd_lightning.runs.outcome import outcome_of
 from kd_lightning.runs.summary import Summary
 from kd_lightning.tracking.loggers import resumed
+from kd_lightning.tracking.outcome import outcome_of
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 

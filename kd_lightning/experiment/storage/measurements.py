@@ -18,11 +18,12 @@ from kd_lightning.experiment.task import measured_by, task_of
 from kd_lightning.experiment.testing import TestedNetwork, holds_all, is_sound, measure_alone
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.weights.weights import state_sha256
+from kd_lightning.runs.arrays import read_arrays, write_arrays
+from kd_lightning.runs.files import EVALUATION
 from kd_lightning.store import CannotKeep, key_of
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, NUMBER, Each, read_record
 from kd_lightning.terminal import is_first_rank, say, warn
-from kd_lightning.tracking.arrays import NAME, read_arrays, write_arrays
 
 
 def measure_cached(
@@ -41,7 +42,7 @@ def measure_cached(
 
     def read(home: Path) -> TestedNetwork | None:
         record = read_record(home / RECORD, {"test": Each((*NUMBER, NONE))}, strict=True)
-        arrays = {} if record is None else read_arrays(home / NAME)
+        arrays = {} if record is None else read_arrays(home / EVALUATION)
         if record is None or not holds_all(record["test"], arrays, task):
             return None
         say("teacher", f"measured before ({home.name})")
@@ -63,7 +64,7 @@ def measure_cached(
 def is_kept(measured: TestedNetwork, folder: Path, key: dict[str, Any]) -> bool:
     """Write what was measured into a folder; a full disk is a warning."""
     try:
-        write_arrays(folder / NAME, measured.arrays)
+        write_arrays(folder / EVALUATION, measured.arrays)
         write_json(folder / RECORD, {"test": measured.test, "cache_key": key})
     except OSError as error:
         warn_of(error, folder)

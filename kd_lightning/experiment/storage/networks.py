@@ -34,13 +34,14 @@ from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective, Term
 from kd_lightning.ranks import all_ranks_agree
+from kd_lightning.runs.arrays import sound_arrays, write_arrays
+from kd_lightning.runs.files import CHECKPOINTS, EVALUATION, checkpoint
 from kd_lightning.signals import takes_strong_view
 from kd_lightning.store import CannotKeep, key_of
 from kd_lightning.system.checksums import safetensors_fault
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, NUMBER, Each, damaged, sound_record
 from kd_lightning.terminal import is_first_rank, say, warn
-from kd_lightning.tracking.arrays import NAME, sound_arrays, write_arrays
 from kd_lightning.tracking.outcome import outcome_alone
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
@@ -166,7 +167,7 @@ def is_trained(network: Network, config: DictConfig, data: DataModule) -> bool:
 
 def has_checkpoints(folder: Path) -> bool:
     """Whether a training left something to go on from."""
-    return any(folder.glob("checkpoints/*.ckpt"))
+    return any(folder.glob(checkpoint("*")))
 
 
 def check_weights(home: Path) -> None:
@@ -178,7 +179,7 @@ def check_weights(home: Path) -> None:
 def load(described: Network, config: DictConfig, data: DataModule, home: Path) -> TestedNetwork:
     """A network from its folder, without metrics where what holds them is damaged, not there, or of another task."""
     record = sound_record(home / RECORD, OF_A_NETWORK, ANEW, strict=True)
-    arrays = sound_arrays(home / NAME, ANEW)
+    arrays = sound_arrays(home / EVALUATION, ANEW)
     network = described.at(home / WEIGHTS).build(data)
     if record is None or record.get("measured_by") != measured_by(config):
         return TestedNetwork(network, {})
@@ -203,7 +204,7 @@ def with_all_metrics(
     measured = measure_alone(config, found.network, data, network.logits_tap())
     if is_first_rank():
         try:
-            write_arrays(home / NAME, measured.arrays)
+            write_arrays(home / EVALUATION, measured.arrays)
             write_json(home / RECORD, record_of(measured.test, found.time, key_values, config))
         except OSError as error:
             warn(f"paths.cache_dir: {home} cannot be written ({error.strerror or error}); its metrics are not kept")
@@ -234,10 +235,10 @@ def train(
         trained = TestedNetwork(module.student, metrics, done.time, arrays)
         if done.trainer.is_global_zero:
             save_weights(module.student, folder / WEIGHTS, network.file_metadata(module.student))
-            write_arrays(folder / NAME, arrays)
+            write_arrays(folder / EVALUATION, arrays)
             write_json(folder / RECORD, record_of(metrics, done.time, key_values, config))
             log_results(done.trainer.loggers, outcome_alone(metrics, {**arrays, **module.task.constants(data)}))
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return trained
 
 

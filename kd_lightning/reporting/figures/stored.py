@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from kd_lightning.reporting.figures.style import Figure, as_text, figure
+from kd_lightning.runs.files import FIGURES
 from kd_lightning.system.files import finite, write_json
 from kd_lightning.system.records import Each, sound_record
 from kd_lightning.terminal import warn
 
-NAME = "figures.json"
 SHAPE = Each({"data": [Each(object)], "layout": Each(object)})
 # Traces that load nothing from elsewhere.
 TRACES = (
@@ -33,8 +33,8 @@ def write_figures(folder: Path, figures: Mapping[str, Mapping[str, Any]]) -> Non
             kept[str(title)] = {"data": [*plain["data"]], "layout": dict(plain.get("layout") or {})}
         except (TypeError, ValueError, KeyError) as error:
             warn(f"the figure {title}: is left out, for it has no data and layout in plain values ({error})")
-    if kept or (folder / NAME).exists():
-        write_json(folder / NAME, kept)
+    if kept or (folder / FIGURES).exists():
+        write_json(folder / FIGURES, kept)
 
 
 def as_plain(value: Any) -> Any:
@@ -46,7 +46,7 @@ def as_plain(value: Any) -> Any:
 
 def read_figures(folder: Path) -> dict[str, Figure]:
     """The figures in a run's folder by title: no more than drawings of known kinds, whose text is text."""
-    found = sound_record(folder / NAME, SHAPE, "its figures are left out") or {}
+    found = sound_record(folder / FIGURES, SHAPE, "its figures are left out") or {}
     return {title: figure(safe_traces(made["data"]), **safe(made["layout"])) for title, made in found.items()}
 
 

@@ -12,6 +12,7 @@ from kd_lightning.reporting.figures.classification.classes import (
 )
 from kd_lightning.reporting.figures.classification.knowledge import beyond_the_label
 from kd_lightning.reporting.pages.content import Cell, Section, Table, section
+from kd_lightning.runs.files import EVALUATION
 from kd_lightning.runs.run import Run
 
 CONFUSIONS = 20  # rows
@@ -27,7 +28,7 @@ def classification(run: Run) -> list[Section]:
         does = "recalls least" if classes <= MANY else "confuses most often"
         confused += (
             f" Of all {classes:,} classes the {WORST} that the last of these networks {does}; below, its commonest "
-            "confusions of all classes. evaluation.npz holds them all."
+            f"confusions of all classes. {EVALUATION} holds them all."
         )
     gained = (
         f"Recall on the test set, {difference(run)}. Classes of few images move by chance: compare over seeds before "

@@ -15,13 +15,13 @@ from kd_lightning.reporting.pages.content import Content
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.reporting.pages.sweep_page import sweep_page
 from kd_lightning.runs.collections.collection import Collection
+from kd_lightning.runs.files import PAGE
 from kd_lightning.runs.folder import sweep_of
 from kd_lightning.runs.run import read_run
 from kd_lightning.system.files import finite, write_text
 
 TEMPLATES = files("kd_lightning.reporting") / "templates"
 SCRIPTS = ("figures.js", "heatmap.js", "tables.js")
-NAME = "report.html"
 
 
 def page(runs: Collection) -> str:
@@ -32,7 +32,7 @@ def page(runs: Collection) -> str:
 def write_run_page(folder: Path) -> None:
     """report.html in a finished run's folder; none for a job of a sweep, whose page shows it among the others."""
     if sweep_of(folder) is None:
-        write_text(folder / NAME, render(run_page(read_run(folder))))
+        write_text(folder / PAGE, render(run_page(read_run(folder))))
 
 
 def render(content: Content) -> str:

@@ -11,6 +11,7 @@ from kd_lightning.reporting.pages.classification import classification
 from kd_lightning.reporting.pages.content import Card, Cell, Content, Notice, Section, Table, section
 from kd_lightning.reporting.tables.page_tables import comparison, objective
 from kd_lightning.reporting.tables.terminal_tables import caption
+from kd_lightning.runs.files import ENVIRONMENT
 from kd_lightning.runs.run import DAMAGED, Run
 from kd_lightning.runs.status import FAILED
 from kd_lightning.runs.summary import Network, Role, Summary
@@ -88,7 +89,7 @@ def cost_of_training(summary: Summary) -> Iterator[str]:
 
 def environment(run: Run) -> Table | None:
     """environment.json, a line for each of its values."""
-    path, consequence = run.folder / "environment.json", "what it ran on is left out"
+    path, consequence = run.folder / ENVIRONMENT, "what it ran on is left out"
     if run.summary is not None:
         warn_of_absent(path, consequence)
     found = sound_record(path, Each(object), consequence)

@@ -1,35 +1,31 @@
 """What is about to be run, as a tree of few lines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
 from rich.tree import Tree
 
-GROUPS = (
-    *("data", "student", "teacher", "scratch", "loss", "curriculum", "initialization"),
-    *("optimizer", "scheduler", "trainer"),
-)
 OF_THE_TRAINER = ("max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision", "gradient_clip_val")
 USUAL = (None, "auto", -1)  # values that tell nothing
 DESCRIBED = "kd_lightning.experiment."  # classes of the config itself, whose names tell nothing beside their keys
-NAME = max(map(len, GROUPS)) + 2
 
 
-def config_tree(config: Mapping[str, Any], title: str) -> Tree:
-    """A line for each group of a config in plain values, and one for each term of the loss."""
+def config_tree(config: Mapping[str, Any], title: str, groups: Sequence[str]) -> Tree:
+    """A line for each of these groups of a config in plain values, and one for each term of the loss."""
+    width = max(map(len, groups)) + 2
     values = dict(config)
     values["trainer"] = {name: values["trainer"].get(name) for name in OF_THE_TRAINER}
     tree = Tree(Text(title, style="bold"), guide_style="dim")
-    for group in GROUPS:
+    for group in groups:
         part = values.get(group)
         if part and group == "loss":
             branch = tree.add(Text(group, style="bold"))
             for name, term in part.items():
                 if term:
-                    branch.add(_line(name, _term(term), NAME - 4))
+                    branch.add(_line(name, _term(term), width - 4))
         elif isinstance(part, Mapping) and (told := call(part)):
-            tree.add(_line(group, told, NAME))
+            tree.add(_line(group, told, width))
     return tree
 
 

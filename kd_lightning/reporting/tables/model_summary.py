@@ -9,7 +9,7 @@ from kd_lightning.taps.inspection import Cost
 
 
 def model_summary(networks: Mapping[str, tuple[str, Cost]]) -> Table:
-    """A row for each network by its role, with its name and cost; how much smaller the student is than the teacher."""
+    """A row for each network by its role, with its name and cost; of two how much smaller the second is."""
     table = Table(box=SIMPLE_HEAD)
     for title in ("", "model"):
         table.add_column(title)
@@ -18,9 +18,9 @@ def model_summary(networks: Mapping[str, tuple[str, Cost]]) -> Table:
     for role, (name, cost) in networks.items():
         table.add_row(role, name, f"{cost.params:,}", f"{cost.flops / 1e6:,.2f}")
     if len(networks) == 2:
-        student, teacher = networks["student"][1], networks["teacher"][1]
-        pairs = ((teacher.params, student.params), (teacher.flops, student.flops))
+        large, small = (cost for _, cost in networks.values())
+        pairs = ((large.params, small.params), (large.flops, small.flops))
         table.add_row(
-            "teacher : student", "", *(f"{large / max(1, small):.3g} : 1" for large, small in pairs), style="dim"
+            " : ".join(networks), "", *(f"{more / max(1, fewer):.3g} : 1" for more, fewer in pairs), style="dim"
         )
     return table

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kd_lightning.errors import UserError
 from kd_lightning.runs.collections.collection import Collection
-from kd_lightning.runs.folder import SELECTION, STATUS_OF_A_JOB, is_sweep
+from kd_lightning.runs.files import SELECTION, STATUS
+from kd_lightning.runs.folder import is_sweep
 from kd_lightning.runs.planned import Planned, read_planned
 from kd_lightning.runs.run import MISSING, Run, is_run, read_run, split
 from kd_lightning.runs.status import FAILED, FINISHED, in_order
@@ -59,7 +60,7 @@ def jobs_in(folder: Path) -> Iterator[Path]:
     """The folders of a sweep's jobs that have begun, however deep, with a warning where one lost its status."""
     for path in folder.iterdir():
         if is_run(path):
-            warn_of_absent(path / STATUS_OF_A_JOB, "the job is taken for a run that was started by itself")
+            warn_of_absent(path / STATUS, "the job is taken for a run that was started by itself")
             yield path
         elif path.is_dir() and not path.is_symlink():
             yield from jobs_in(path)

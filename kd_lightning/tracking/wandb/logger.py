@@ -12,12 +12,12 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.errors import UserError
+from kd_lightning.runs.files import RUN_OF_WANDB
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import Each, sound_record
 from kd_lightning.terminal import say, warn
 from kd_lightning.tracking.description import Description
 
-RECORD = Path("wandb") / "run.json"  # in a training's folder: what its run is called
 NAMED = ("id", "name", "group", "job_type", "tags")
 MODE = "WANDB_MODE"
 WATCHED = ("gradients", "parameters", "all")
@@ -79,11 +79,11 @@ class TrainingWandbLogger(WandbLogger):
             self.resume(folder)
         if is_of_an_agent():
             self._wandb_init |= {"id": None, "project": None, "entity": None}  # the agent has chosen these
-        self._record = folder / RECORD
+        self._record = folder / RUN_OF_WANDB
 
     def resume(self, folder: Path) -> bool:
         """Go on in the run of the training in `folder`; False where that had none."""
-        record = sound_record(folder / RECORD, Each(object), "it goes on in a run of its own there")
+        record = sound_record(folder / RUN_OF_WANDB, Each(object), "it goes on in a run of its own there")
         self._wandb_init |= record or {}
         return record is not None
 

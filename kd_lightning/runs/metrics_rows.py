@@ -6,11 +6,10 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from kd_lightning.runs.files import CHECKSUMS, METRICS
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import Each, damaged, sound_record, unreadable, warn_of_absent, warn_once
 
-NAME = "metrics.csv"
-CHECKSUMS = "checksums.json"  # of each metrics.csv of a finished run
 Row = dict[str, str]
 
 
@@ -48,7 +47,7 @@ def checksum(rows: Iterable[Row], before: int = 0) -> int:
 
 def write_checksums(folder: Path) -> None:
     """checksums.json in the folder of a run that ends, of its student's metrics.csv and those in folders below."""
-    files = [*folder.glob(NAME), *sorted(folder.glob(f"*/{NAME}"))]
+    files = [*folder.glob(METRICS), *sorted(folder.glob(f"*/{METRICS}"))]
     write_json(folder / CHECKSUMS, {path.relative_to(folder).as_posix(): checksum(read_rows(path)) for path in files})
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from kd_lightning.runs.files import EVALUATION
 from kd_lightning.system.files import replacing, set_aside_folder
 from kd_lightning.system.records import Damaged, damaged, unreadable, warn_once
 
-NAME = "evaluation.npz"
-ROLES = ("teacher", "scratch", "student")
 Arrays = dict[str, np.ndarray]
 
 
@@ -47,7 +46,7 @@ def write_evaluation(
 ) -> None:
     """A run's evaluation.npz: what the task knows of the data, and each role's arrays with its name in front."""
     named = {f"{role}_{name}": array for role, arrays in roles.items() for name, array in arrays.items()}
-    write_arrays(folder / NAME, {**constants, **named})
+    write_arrays(folder / EVALUATION, {**constants, **named})
 
 
 def arrays_of(role: str, evaluation: Mapping[str, np.ndarray]) -> Arrays:
