@@ -31,11 +31,12 @@ def objectives_of(terms: Mapping[str, Any], learners: Networks, others: Networks
     names = list(learners.given)
     each = of_each("terms", terms, names) if is_by_learner else dict.fromkeys(names, terms)
     found: dict[str, Objective] = {}
+    taken: set[int] = set()  # losses that another learner has; one may keep something, such as a running mean
     for learner, own in each.items():
         key = f"terms.{learner}" if is_by_learner else "terms"
         check_terms_apart(own, learners.given, others.given, key)
-        if found and not is_by_learner:
-            own = copy.deepcopy(own)
+        own = {name: copy.deepcopy(term) if id(term.loss) in taken else term for name, term in own.items()}
+        taken |= {id(term.loss) for term in own.values()}
         peers = list(peers_of(learner, learners.key, names))
         found[learner] = Objective({name: over_peers(term, peers) for name, term in own.items()}, key)
     return found

@@ -12,6 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader, TensorDataset
@@ -75,6 +76,9 @@ def own_state(module: DistillationModule, name: str) -> dict[str, Tensor]:
 
 def fitted(folder: Path, *names: str, seeded: bool = False, **options: Any) -> DistillationModule:
     module = learning(*names)
+    if options.pop("half", False):
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        options["plugins"] = [MixedPrecision("16-mixed", "cpu", scaler)]
     run = trainer(folder, **options, callbacks=[SeededBatches(7)] if seeded else [])
     torch.manual_seed(11)
     run.fit(module, loader(IMAGES, TARGETS), loader(IMAGES, TARGETS))
@@ -88,6 +92,7 @@ def fitted(folder: Path, *names: str, seeded: bool = False, **options: Any) -> D
         {"seeded": True, "gradient_clip_val": 0.01, "gradient_clip_algorithm": "value", "max_epochs": 1},
         {"seeded": True, "accumulate_grad_batches": 2},
         {"seeded": True, "precision": "bf16-mixed", "max_epochs": 1},
+        {"seeded": True, "half": True, "gradient_clip_val": 0.5, "max_epochs": 1},
         {"max_epochs": 1},
     ],
 )
@@ -378,6 +383,31 @@ def test_what_is_called_and_exported_is_the_first_learner() -> None:
     module = DistillationModule({"one": network(2), "two": network(2)}, terms=MUTUAL, example_input=EXAMPLE).eval()
     assert torch.equal(module(IMAGES), module.network_of("one")(IMAGES))
     torch.testing.assert_close(module.to_torchscript()(IMAGES), module.network_of("one")(IMAGES))
+
+
+class RunningMean(nn.Module):
+    """A loss that remembers, and has nothing that is trained."""
+
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        self.mean += logits.detach().mean()
+        return logits.square().mean()
+
+
+@pytest.mark.parametrize("by_learner", [False, True])
+def test_a_loss_that_remembers_does_so_for_its_own_learner(by_learner: bool) -> None:
+    terms: Any = {"own": Term(RunningMean(), ["student.logits"])}
+    given = {"one": Linear(1), "two": Linear(2)}
+    module = DistillationModule(given, terms=dict.fromkeys(given, terms) if by_learner else terms)
+    module.losses((module.signals({"input": IMAGES}), {}))
+    means = [module.get_buffer(f"objective.{name}.terms.own.loss.mean") for name in given]
+    for mean, one in zip(means, given.values(), strict=True):
+        torch.testing.assert_close(mean.double(), one(IMAGES).detach().mean(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_copy_has_optimizers_and_views_of_its_own() -> None:
