@@ -25,6 +25,7 @@ from kd_lightning.conversions import (
 )
 from kd_lightning.errors import UserError
 from kd_lightning.models import create_model, load_weights, normalize_inputs, save_weights, stored_normalization
+from kd_lightning.store.folders import cache_dir
 from tests.conftest import Command
 from tests.conversions.pruning import Divide, PruneChannels
 
@@ -273,3 +274,6 @@ def test_a_kept_network_keeps_its_conversions(command: Command, pruned: str) -> 
     one, two = (json.loads(Path(f"{name}/summary.json").read_text())["scratch"] for name in ("one", "two"))
     assert one["top1"] == two["top1"]
     assert one["params"] == two["params"] < 1702
+    records = [json.loads(file.read_text())["cache_key"] for file in Path(cache_dir()).glob("networks/*/record.json")]
+    (key,) = (key for key in records if "conversions" in key)
+    assert PRUNE in key["own_code"], "another way to prune is another network"

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
+from kd_lightning.experiment.folder.description import flat_config
 from kd_lightning.experiment.recipe import recipe_of
 from kd_lightning.experiment.storage.networks import cache_key, data_alone, module_alone
 from tests.cli.test_configs import composed
@@ -94,6 +95,14 @@ def test_what_it_has_of_its_own_is_in_its_key_as_if_the_run_had_it() -> None:
     assert keys(f"++scratch.loss={{ce: {STRONG}}}", "data.strong={_target_: kd_lightning.data.RandAugment}")[1][
         "strong"
     ]
+
+
+def test_loggers_are_told_what_it_is_trained_by() -> None:
+    config = composed("teacher.optimizer={lr: 0.2}", "++scratch.optimizer={lr: 0.3}")
+    told = {owner: flat_config(recipe_of(owner, config), owner)["optimizer.lr"] for owner in ("teacher", "scratch")}
+    assert told == {"teacher": 0.2, "scratch": 0.3}
+    whole = flat_config(recipe_of("student", config), "student")
+    assert (whole["optimizer.lr"], whole["teacher.optimizer.lr"], whole["scratch.optimizer.lr"]) == (0.05, 0.2, 0.3)
 
 
 def test_each_network_of_an_ensemble_has_it() -> None:

@@ -14,7 +14,8 @@ from torch import nn
 
 from kd_lightning.batch import Input
 from kd_lightning.callbacks.prefill import check_length
-from kd_lightning.conversions import stored_conversions
+from kd_lightning.conversions import conversions_of
+from kd_lightning.conversions.entries import in_key
 from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
@@ -181,7 +182,7 @@ class KeptAnswers:
             "teacher": {
                 **teacher.identity(),
                 **stored_normalization(teacher.network),
-                **stored_conversions(teacher.network),
+                **in_key(conversions_of(teacher.network)),
                 "built_from": model,
                 "taps": {tap: teacher.taps[tap] for tap in KEPT[self.cache]},
             },

@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
-from kd_lightning.conversions import stored_conversions
+from kd_lightning.conversions import conversions_of
+from kd_lightning.conversions.entries import in_key
 from kd_lightning.data import DataModule
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.networks.network import Network
@@ -94,7 +95,7 @@ def of_network(described: Network, network: nn.Module) -> dict[str, Any]:
         "model": described.model,
         "weights": state_sha256(network),
         "normalization": stored_normalization(network),
-        **stored_conversions(network),
+        **in_key(conversions_of(network)),
         **described.named_logits(),
     }
 

@@ -12,6 +12,7 @@ from lightning import seed_everything
 from omegaconf import DictConfig
 from torch import nn
 
+from kd_lightning.conversions.entries import in_key
 from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.config import plain
@@ -108,6 +109,7 @@ def cache_key(network: Network, config: DictConfig, data: DataModule) -> dict[st
         "weights_key": network.weights_key,
         "normalization": network.normalization,
         **network.named_logits(),
+        **in_key(network.conversions),
         **({"loss": plain(supervised_loss(config))} if terms is None else of_terms(terms, config)),
         "optimizer": plain(config.optimizer),
         "scheduler": plain(config.scheduler),
