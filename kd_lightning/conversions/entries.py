@@ -136,7 +136,7 @@ def stored_conversions(network: nn.Module) -> dict[str, str]:
 
 
 def in_key(entries: Sequence[Entry]) -> dict[str, Any]:
-    """What conversions add to a key, empty for none; their classes stand as `_target_`, so that their source decides."""
+    """What conversions add to a key, empty for none; classes stand as `_target_`, so that their source decides."""
     made_by = [{"_target_": entry["conversion"], **entry["arguments"]} for entry in entries]
     records = [entry["record"] for entry in entries]
     return {KEY: {"made_by": made_by, "records": records}} if entries else {}
