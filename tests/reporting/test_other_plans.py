@@ -70,6 +70,8 @@ def test_a_page_has_each_network_by_its_title(plan: OtherPlan, run_folder: Path,
         assert len({*colours.values()}) == len(shown), "each has a colour of its own"
     curves = {line.name for line in drawn["curves"].data}
     assert curves == shown
+    notes = [card.note for card in page.cards if card.label.startswith("teacher")]
+    assert notes == ([""] if plan is CHAIN else []), "of three others, nothing tells with which of them it agrees"
     if plan is not CHAIN:
         text = f"{page.title} {[card.label for card in page.cards]} {[one.text for one in page.sections]}"
         assert not any(word in text for word in OF_DISTILLATION[1:])

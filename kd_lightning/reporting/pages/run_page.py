@@ -153,9 +153,9 @@ def results(run: Run, summary: Summary, compared: Compared) -> list[Card]:
     for student in summary.of(Role.STUDENT):
         found += card(student, student.record["model"]) if student != result else ()
     teachers = [one for one in summary.of(Role.TEACHER) if one != result]
-    learned_from = len(teachers) + len(summary.of(Role.ASSISTANT))
-    for teacher in teachers:  # with several, nothing tells which of them the agreement is with
-        found += card(teacher, agreement(summary, compared) if learned_from == 1 else "")
+    others = [one for one in summary.networks if one not in (result, baseline)]
+    for teacher in teachers:  # of several others, nothing tells which of them the agreement is with
+        found += card(teacher, agreement(summary, compared) if len(others) == 1 else "")
     return found
 
 
