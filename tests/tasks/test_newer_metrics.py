@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tests.conftest import Command
 
@@ -64,3 +66,25 @@ def test_missing_arrays_are_filled(command: Command, tmp_path: Path, monkeypatch
         for path in tmp_path.glob("cache/networks/*/evaluation.npz"):
             np.savez(path, confusion=np.eye(10))
     np.testing.assert_array_equal(*drawn)
+
+
+def test_another_run_that_measures_it_is_waited_for(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    options = (*QUICK, *SMALL, "scratch=false")
+    assert command("kd-train", *options, "hydra.run.dir=first").code == 0
+    (record,) = (tmp_path / "cache").glob("networks/*/record.json")
+    whole = record.read_bytes()
+    forget(tmp_path / "cache", "ece")
+
+    def measured_meanwhile(self: FileLock, *arguments: Any, **options: Any) -> Any:
+        if self.lock_file == str(record.parent.with_suffix(".lock")):
+            record.write_bytes(whole)
+        return acquire(self, *arguments, **options)
+
+    acquire = FileLock.acquire
+    monkeypatch.setattr(FileLock, "acquire", measured_meanwhile)
+    outcome = command("kd-train", *options, "hydra.run.dir=second")
+    assert outcome.code == 0, outcome.errors
+    assert "measured anew" not in outcome.output

@@ -94,7 +94,11 @@ def obtain(
             f"the {title} ({KIND}/{home.name}); choose another folder, there or in the environment as "
             "KD_LIGHTNING_CACHE"
         ) from error
-    return with_all_metrics(title, found, network, config, data, store.folder(KIND, key), key)
+    if all_ranks_agree(holds_all(found.test, found.arrays, task_of(config, data))):
+        return found
+    home = store.folder(KIND, key)
+    with store.held(KIND, key):  # another run may have measured it meanwhile
+        return with_all_metrics(title, as_measured(found.network, config, home), network, config, data, home, key)
 
 
 def cache_key(network: Network, config: DictConfig, data: DataModule) -> dict[str, Any]:
@@ -180,9 +184,13 @@ def check_weights(home: Path) -> None:
 
 def load(described: Network, config: DictConfig, data: DataModule, home: Path) -> TestedNetwork:
     """A network from its folder, without metrics where what holds them is damaged, not there, or of another task."""
+    return as_measured(described.at(home / WEIGHTS).build(data), config, home)
+
+
+def as_measured(network: nn.Module, config: DictConfig, home: Path) -> TestedNetwork:
+    """A network with what its folder tells of it."""
     record = sound_record(home / RECORD, OF_A_NETWORK, ANEW, strict=True)
     arrays = sound_arrays(home / EVALUATION, ANEW)
-    network = described.at(home / WEIGHTS).build(data)
     if record is None or record.get("measured_by") != measured_by(config):
         return TestedNetwork(network, {})
     return TestedNetwork(network, record["test"], record["time"], arrays)
@@ -198,8 +206,7 @@ def with_all_metrics(
     key_values: dict[str, Any],
 ) -> TestedNetwork:
     """A found network as it is, or where its record is damaged or older than a metric measured anew, and kept so."""
-    task = task_of(config, data)
-    if all_ranks_agree(holds_all(found.test, found.arrays, task)):
+    if all_ranks_agree(holds_all(found.test, found.arrays, task_of(config, data))):
         return found
     reason = "a metric is newer than its record" if found.test else "its record is of another task, or not whole"
     say(title, f"measured anew: {reason}")
