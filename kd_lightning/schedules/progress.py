@@ -37,8 +37,8 @@ class Progress:
 
     Examples:
         >>> from kd_lightning.schedules import Progress
-        >>> Progress(epoch=2.5, fraction=0.25)  # in the middle of the third of ten epochs
-        Progress(epoch=2.5, fraction=0.25)
+        >>> Progress(epoch=2.5, fraction=0.25).epoch  # in the middle of the third of ten epochs
+        2.5
     """
 
     epoch: float = 0.0

@@ -302,15 +302,21 @@ def test_a_learner_leaves_out_its_own_bad_step_and_the_others_learn_on(tmp_path:
         student: Any = {name: given[name] for name in names} if len(names) > 1 else given[names[0]]
         optimizer = OPTIMIZERS if len(names) > 1 else OPTIMIZERS[names[0]]
         terms = {"ce": Term(CrossEntropy(), ["student.logits", "target"])}
-        module = DistillationModule(student, terms=terms, optimizer=optimizer, on_nonfinite="skip")
+        average = MovingAverage(0.9, of="wide" if len(names) > 1 else None)
+        module = DistillationModule(student, average, terms, optimizer, on_nonfinite="skip")
         trainer(tmp_path, callbacks=[SeededBatches(1)], max_epochs=1).fit(module, loader(IMAGES, TARGETS))
         return module
 
     both = fit("wide", "slim")
     assert both.finite.skipped_of == {"wide": 1}
     for name in ("wide", "slim"):
-        alone = own_state(fit(name), name)
-        assert all(torch.equal(value, own_state(both, name)[key]) for key, value in alone.items())
+        alone = fit(name)
+        own = own_state(both, name)
+        assert all(torch.equal(value, own[key]) for key, value in own_state(alone, name).items())
+        if name == "wide":  # whose moving average follows the steps that it takes
+            averaged = {key: value for key, value in alone.state_dict().items() if key.startswith("teacher.")}
+            assert all(torch.equal(value, both.state_dict()[key]) for key, value in averaged.items())
+            assert averaged
 
 
 def test_a_bad_step_names_its_learner(tmp_path: Path) -> None:
