@@ -1,7 +1,7 @@
 """DistillationModule: sources that give signals, some of which learn, and the objective of each that does."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 
 from kd_lightning.batch import INPUT, Batch, Constants, Input, as_batch, as_streams, main_stream, size_of
@@ -20,8 +19,15 @@ from kd_lightning.curricula.following import FollowedCurriculum
 from kd_lightning.errors import UserError
 from kd_lightning.learners.measures import MeasuresOfAll
 from kd_lightning.learners.names import Networks, of_each, one_or_all
-from kd_lightning.learners.objectives import example_for, objectives_of, shown, synchronized_buffers, total_of
-from kd_lightning.learners.optimizer import configured, optimizers_in
+from kd_lightning.learners.objectives import (
+    begin_equal,
+    example_for,
+    objectives_of,
+    shown,
+    synchronized_buffers,
+    total_of,
+)
+from kd_lightning.learners.optimizer import MakesOptimizer, Schedule, configured, optimizers_in
 from kd_lightning.learners.random_state import OwnStreams
 from kd_lightning.learners.sources import (
     Taps,
@@ -33,11 +39,9 @@ from kd_lightning.learners.sources import (
 )
 from kd_lightning.learners.views import View, taken_by_all
 from kd_lightning.objective import Objective, ObjectiveValue, Term
-from kd_lightning.ranks import mean_of_ranks, processes
-from kd_lightning.schedules.learning_rate import LearningRateSchedule
+from kd_lightning.ranks import mean_of_ranks
 from kd_lightning.schedules.length import TimedModule, begin_next_epoch, is_unlimited
 from kd_lightning.schedules.progress import Progress
-from kd_lightning.schedules.torch_schedule import TorchSchedule
 from kd_lightning.signals import TRAINING_SET
 from kd_lightning.sources import FrozenNetwork, Learner, Source
 from kd_lightning.sources.sharing import check_all_apart, check_apart
@@ -45,9 +49,6 @@ from kd_lightning.sources.signals import OfStreams, StepSignals, before_transfer
 from kd_lightning.taps import dry_run
 from kd_lightning.tasks import Classification, Task
 from kd_lightning.tasks.task import Stage
-
-MakesOptimizer = Callable[..., Optimizer]
-Schedule = LearningRateSchedule | TorchSchedule | Callable[[Optimizer], LRScheduler]
 
 
 class DistillationModule(TimedModule):
@@ -260,9 +261,7 @@ class DistillationModule(TimedModule):
         self.ask_sources()
         if all(part.training for part in self.student.modules()):  # only the teacher is in eval mode
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
-        if processes() > 1:
-            for buffer in synchronized_buffers(self.objectives).values():
-                torch.distributed.broadcast(buffer, src=0)
+        begin_equal(self.objectives)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         trainer = self._trainer  # an export has none

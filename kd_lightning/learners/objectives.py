@@ -12,6 +12,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.learners.names import Networks, of_each, peers_of
 from kd_lightning.learners.peers import over_peers
 from kd_lightning.objective import Objective, ObjectiveValue
+from kd_lightning.ranks import processes
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.sources.sharing import check_terms_apart
 
@@ -57,6 +58,13 @@ def synchronized_buffers(objectives: Mapping[str, Objective]) -> dict[str, Tenso
     several = len(objectives) > 1
     each = {f"{name}." if several else "": one.synchronized_buffers() for name, one in objectives.items()}
     return {f"{prefix}{name}": buffer for prefix, buffers in each.items() for name, buffer in buffers.items()}
+
+
+def begin_equal(objectives: Mapping[str, Objective]) -> None:
+    """Have what losses keep equal on all ranks by themselves begin equal."""
+    if processes() > 1:
+        for buffer in synchronized_buffers(objectives).values():
+            torch.distributed.broadcast(buffer, src=0)
 
 
 def total_of(values: Mapping[str, ObjectiveValue]) -> Tensor:

@@ -7,12 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from kd_lightning.errors import UserError
 from kd_lightning.learners.names import of_learner
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import Length
-from kd_lightning.schedules.torch_schedule import scheduled
+from kd_lightning.schedules.torch_schedule import TorchSchedule, scheduled
+
+MakesOptimizer = Callable[..., Optimizer]
+Schedule = LearningRateSchedule | TorchSchedule | Callable[[Optimizer], LRScheduler]
 
 
 class LearnersOptimizer(Optimizer):
