@@ -2,7 +2,6 @@
 
 from kd_lightning.conversions.conversion import Conversion
 from kd_lightning.conversions.entries import (
-    Entry,
     conversions_of,
     converted,
     load_converted,
@@ -12,6 +11,7 @@ from kd_lightning.conversions.entries import (
     stored_conversions,
 )
 from kd_lightning.conversions.heads import ReplaceHead
+from kd_lightning.conversions.making import Entry
 
 __all__ = [
     "Conversion",
