@@ -46,7 +46,7 @@ def checksum(rows: Iterable[Row], before: int = 0) -> int:
 
 
 def write_checksums(folder: Path) -> None:
-    """checksums.json in the folder of a run that ends, of its student's metrics.csv and those in folders below."""
+    """checksums.json in the folder of a run that ends, of its own metrics.csv and those in folders below."""
     files = [*folder.glob(METRICS), *sorted(folder.glob(f"*/{METRICS}"))]
     write_json(folder / CHECKSUMS, {path.relative_to(folder).as_posix(): checksum(read_rows(path)) for path in files})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Description:
-    """One training: `role` is teacher, scratch or student, `group` its sweep or its run; `config` has dotted keys.
+    """One training: `role` is its name in the run, `group` its sweep or its run; `config` has dotted keys.
 
     `compared` are the names of the logged scalars that such trainings are compared by.
     """
