@@ -36,6 +36,7 @@ PACKAGES = (  # whose exported names are the Python interface
     "kd_lightning.models.projectors",
     "kd_lightning.conversions",
     "kd_lightning.curricula",
+    "kd_lightning.plans",
     "kd_lightning.schedules",
     "kd_lightning.schedules.learning_rate",
     "kd_lightning.tasks",

@@ -16,8 +16,11 @@ from benchmarks.speed.timing import now
 from kd_lightning.config.resolvers import register_resolvers
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.config import conf_dir
-from kd_lightning.experiment.networks.build import build_module
-from kd_lightning.experiment.training import fit, quiet
+from kd_lightning.experiment.parts.objects import recipe_from
+from kd_lightning.plans import Trained
+from kd_lightning.training.fit import fit, quiet
+from kd_lightning.training.measuring import TestedNetwork
+from kd_lightning.training.modules import build_module
 
 
 def composed(pair: Pair, root: Path, overrides: Sequence[str]) -> DictConfig:
@@ -71,14 +74,19 @@ class Ours:
         self.experiment = check(config)
         self.data = self.experiment.data
         seed_everything(config.seed, workers=True, verbose=False)
-        self.teacher = self.experiment.teacher.build(config, self.data)
-        self.module = build_module(self.experiment, self.teacher)
+        self.parts, teacher = self.experiment.parts(), self.experiment.teacher
+        built = teacher.build(self.parts.context)
+        assert built is not None
+        learned_from = Trained(teacher.role, teacher, TestedNetwork(built, {}))
+        self.training = self.parts.distilled("student", self.parts.student, learned_from)
+        self.module = build_module(self.training, self.parts.context)
 
     def __call__(self, warm_up: int, steps: int) -> float:
         self.config.trainer.limit_train_batches = warm_up + steps + 1
         self.config.callbacks.clock = {"_target_": f"{__name__}.Clock", "first": warm_up, "last": warm_up + steps}
         run = Path(mkdtemp(dir=self.folder))
-        trainer = fit(self.config, self.module, self.data, run, run, "student", "speed").trainer
+        description = self.parts.context.describe(self.training)
+        trainer = fit(recipe_from(self.config), self.module, self.data, run, run, description).trainer
         (clock,) = [callback for callback in trainer.callbacks if isinstance(callback, Clock)]  # type: ignore[attr-defined]
         first, last = clock.times
         return last - first

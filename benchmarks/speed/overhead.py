@@ -10,7 +10,6 @@ from benchmarks.speed.ours import Ours, composed
 from benchmarks.speed.settings import ALPHA, PAIRS, TEMPERATURE, Pair
 from benchmarks.speed.timing import Effort, Row, alternate, median_ratio, say, stepwise
 from kd_lightning.data import ImageDataModule
-from kd_lightning.experiment.networks.build import build_optimization
 from kd_lightning.losses import functional
 
 EFFORT = Effort(steps=4, warm_up=1, repeats=5)
@@ -42,10 +41,10 @@ def bare_steps(ours: Ours) -> Iterator[None]:
     config, data = ours.config, ours.data
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     student = ours.experiment.student.build(data).train().to(memory_format=layout)
-    teacher = ours.experiment.teacher.build(config, data)
+    teacher = ours.experiment.teacher.build(ours.parts.context)
     assert teacher is not None
     teacher = teacher.eval().to(memory_format=layout)
-    optimizer = build_optimization(config)["optimizer"](student.parameters())
+    optimizer = ours.parts.recipe.optimizer(student.parameters())
     while True:
         for batch in batches(data):
             images, target = batch["input"], batch["target"]

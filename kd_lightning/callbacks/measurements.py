@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from kd_lightning.batch import as_streams, size_of
 from kd_lightning.learners.names import of_learner
 from kd_lightning.learners.optimizer import optimizers_in
+from kd_lightning.tracking.memory import GIB
 
 
 def is_logged(trainer: Trainer) -> bool:
@@ -94,9 +95,6 @@ class Throughput(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.images, self.seconds = state_dict["images"], state_dict["seconds"]
         self._earlier = state_dict["fit_s"]
-
-
-GIB = 2**30
 
 
 class DeviceMemory(Callback):

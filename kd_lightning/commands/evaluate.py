@@ -6,7 +6,6 @@ from omegaconf import DictConfig
 
 from kd_lightning.cli.command import command
 from kd_lightning.experiment.folder.stored_config import run_config
-from kd_lightning.runs.files import SUMMARY
 from kd_lightning.runs.folder import checkpoint_name
 
 
@@ -20,8 +19,8 @@ def main(config: DictConfig) -> None:
     from kd_lightning.reporting.tables.terminal_tables import metrics_table
     from kd_lightning.terminal import say, show
 
-    tested, stored, compared, checkpoint = evaluate(config)
-    show(metrics_table([("now", tested), (f"in {SUMMARY}", stored)], compared))
+    columns, compared, checkpoint = evaluate(config)
+    show(metrics_table([*columns.items()], compared))
     say("checkpoint", checkpoint)
 
 

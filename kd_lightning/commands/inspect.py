@@ -15,10 +15,11 @@ def main(config: DictConfig) -> None:
     from rich.console import Console
 
     from kd_lightning.experiment.config import plain
-    from kd_lightning.experiment.networks.own_model import OwnModel, check_model
-    from kd_lightning.experiment.networks.settings import given_taps, input_size
+    from kd_lightning.experiment.parts.own_model import own_model
     from kd_lightning.models import create_model
     from kd_lightning.models.ready import ready
+    from kd_lightning.networks.own_model import OwnModel, check_model
+    from kd_lightning.networks.settings import given_taps, input_size
     from kd_lightning.reporting.tables.taps import further, stages, taps_table, unpaired
     from kd_lightning.taps import pair_taps
     from kd_lightning.taps.inspection import Inspection, inspect_model
@@ -26,9 +27,13 @@ def main(config: DictConfig) -> None:
 
     def look(role: str) -> Inspection:
         model = plain(config[role].model)
-        taps, size, classes = given_taps(role, config[role].taps), input_size(role, config[role]), config.num_classes
+        taps, size, classes = (
+            given_taps(role, plain(config[role].taps)),
+            input_size(role, plain(config[role])),
+            config.num_classes,
+        )
         key = f"{role}.model"
-        named = model if isinstance(model, str) else OwnModel(model, key, lambda: classes)
+        named = model if isinstance(model, str) else OwnModel(own_model(model), key, lambda: classes)
         return inspect_model(
             role,
             str(named),
@@ -42,7 +47,7 @@ def main(config: DictConfig) -> None:
     for role in roles:
         check_model(plain(config[role].model), f"{role}.model")
     inspected = [look(role) for role in roles]
-    student, *teachers = (stages(model, given_taps(model.role, config[model.role].taps)) for model in inspected)
+    student, *teachers = (stages(model, given_taps(model.role, plain(config[model.role].taps))) for model in inspected)
     teacher = teachers[0] if teachers else None
     pairs = [] if teacher is None else pair_taps(student.shapes, teacher.shapes)
     console = Console(**AS_IT_IS)

@@ -22,7 +22,7 @@ from kd_lightning.config.unread import EXTRA
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import raise_missing_key
 from kd_lightning.experiment.config import as_typed, conf_dir
-from kd_lightning.experiment.recipe import OWN_PARTS
+from kd_lightning.experiment.parts.recipe import OWN_PARTS
 
 NETWORKS = ("student", "teacher")
 OWN = ("command-line", "hydra.searchpath in command-line", "hydra.searchpath in main")  # what Hydra calls these sources

@@ -96,7 +96,8 @@ def checkpoint_name(wanted: str | None, folder: Path) -> str:
         raise UserError(f"checkpoint={wanted}: must be best, last or null")
     summary = read_summary(folder)
     name = wanted or (summary.data["selected_checkpoint"] if summary else "last")
-    if not (folder / checkpoint(name)).exists():
+    of_learners = (folder / CHECKPOINTS).glob(f"{name}_*{Path(checkpoint(name)).suffix}")
+    if not (folder / checkpoint(name)).exists() and not any(of_learners):
         raise UserError(f"run={folder}: has no {checkpoint(name)}; let kd-train finish in this folder first")
     return name
 

@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[str, Any, str]] = {  # the file that describes each, its 
         "answers.bin",
     ),
     "measurements": ("record.json", {"cache_key": NETWORK}, EVALUATION),
+    "conversions": ("record.json", {"cache_key": NETWORK, "entry": {"conversion": str}}, "record.json"),
     "images": ("images.json", {"images": int, "root": str, "image_size": int}, "pixels.npy"),
 }
 
@@ -74,6 +75,8 @@ class Entry:
             data, teacher = stored["data"], stored["teacher"]
             return f"{stored['of']} of {teacher['model']} on {data['name']}, {data['views']} views"
         key = stored["cache_key"]
+        if self.kind == "conversions":
+            return f"{stored['entry']['conversion']} of {key['model']} trained on {key['data']['name']}"
         if self.kind == "measurements":
             return f"test results of {key['model']} on {key['data']['name']}"
         return f"{key['model']} trained on {key['data']['name']}, seed {key['seed']}"

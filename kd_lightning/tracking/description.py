@@ -7,9 +7,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Description:
-    """One training: `role` is its name in the run, `group` its sweep or its run; `config` has dotted keys.
+    """One training: `role` is what its plan calls it, `group` its sweep or its run; `config` has dotted keys.
 
-    `compared` are the names of the logged scalars that such trainings are compared by.
+    `is_result` says that it is what the run is about. `compared` are the names of the logged scalars that such
+    trainings are compared by.
     """
 
     role: str
@@ -18,3 +19,4 @@ class Description:
     tags: list[str]
     config: dict[str, Any]
     compared: Sequence[str] = ()
+    is_result: bool = True

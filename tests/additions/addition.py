@@ -17,6 +17,10 @@ ADDITIONS = {  # by folder: what its summary says of it, and what tables and pag
     "two_teachers": ("digits_cnn_8 + Perceptron", "Perceptron"),
     "by_difficulty": ("ByDifficulty", "ByDifficulty"),
     "larger_images": ("LargerImages", "LargerImages"),
+    "one_assistant": ('"role": "assistant"', "assistant"),
+    "two_students": ('"result": "first"', "second"),
+    "pruned_student": ('"baseline": "unpruned"', "unpruned"),
+    "joint_teacher": ('"teacher.ce"', "teacher"),
 }
 
 

@@ -92,6 +92,8 @@ def test_it_runs_is_tested_again_and_is_shown(command: Command, addition: Additi
 
 
 def measured_twice(table: str) -> list[tuple[str, str]]:
-    """The rows of kd-eval's table that have a number in both columns."""
-    number = r"(-?[\d.,]+|nan|inf)"
-    return re.findall(rf"^ .*? +{number} +{number} *$", table, re.MULTILINE)
+    """The metrics of kd-eval's table, now and stored, of each of several networks; its cost was not measured again."""
+    number, metrics = r"(-?[\d.,]+|nan|inf)", table.partition("  parameters  ")[0]
+    rows = re.findall(rf"^ .*?((?: +{number})+) *$", metrics, re.MULTILINE)
+    values = [row[0].split() for row in rows]
+    return [pair for row in values for pair in zip(row[::2], row[1::2], strict=False)]

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.arguments import check_arguments
-from kd_lightning.experiment.networks.instantiation import make
+from kd_lightning.experiment.parts.instantiation import make
 
 SGD = {"_target_": "torch.optim.SGD", "_partial_": True}
 

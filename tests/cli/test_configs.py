@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config.resolvers import register_resolvers
 from kd_lightning.experiment.config import conf_dir
-from kd_lightning.experiment.training import make_callbacks
+from kd_lightning.experiment.parts.objects import make_callbacks
 from kd_lightning.objective import Term
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")

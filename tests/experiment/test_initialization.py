@@ -122,3 +122,16 @@ def test_terms_of_the_initialisation_are_checked_before_anything_is_trained(comm
     assert outcome.code == 2
     assert "fsp" in outcome.error_lines[0]
     assert "channels" in outcome.error_lines[0]
+
+
+def test_it_begins_the_same_whether_the_student_alone_is_found_or_trained(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "store"))
+    short = ("method=ft", "initialization.epochs=1", "trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    curves = []
+    for name in ("trained", "found"):
+        outcome = command("kd-train", *short, "callbacks.progress_bar=null", f"hydra.run.dir={name}")
+        assert outcome.code == 0, outcome.errors
+        curves.append((outcome.folder / name / "metrics.csv").read_text())
+    assert curves[0] == curves[1]

@@ -10,8 +10,8 @@ import torch
 from lightning import Trainer
 
 from kd_lightning.callbacks import DeviceMemory
-from kd_lightning.experiment.folder import memory
 from kd_lightning.module import DistillationModule
+from kd_lightning.tracking import memory
 from tests.conftest import Command
 
 RUN = ("teacher=none", "trainer.max_epochs=1", "callbacks.progress_bar=null")

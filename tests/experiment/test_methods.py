@@ -14,14 +14,13 @@ from torch import nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.checks.unreached import without_unreached
 from kd_lightning.experiment.config import conf_dir, options
-from kd_lightning.experiment.initialization import as_training, first_module
-from kd_lightning.experiment.networks.build import build_module
 from kd_lightning.module import DistillationModule
 from kd_lightning.schedules.progress import Progress
+from kd_lightning.training.ranks.unreached import without_unreached
 from tests.cli.test_configs import composed
 from tests.conftest import Command
+from tests.experiment.steps import trainings
 
 METHODS = [name for name in options("method") if "/" not in name]  # those for ImageNet have the same terms
 TWO_PHASES = [name for name in METHODS if "\ninitialization:" in (conf_dir() / f"method/{name}.yaml").read_text()]
@@ -65,11 +64,10 @@ def modules(method: str) -> Iterator[tuple[DistillationModule, ImageDataModule]]
     experiment = check(config)
     data = experiment.data
     data.prepare_data()
-    teacher = experiment.teacher.build(config, data)
-    module = build_module(experiment, teacher)
-    yield module, data
+    found = trainings(experiment)
+    yield found["student"][1], data
     if config.initialization:
-        first = first_module(module.student, experiment._replace(config=as_training(config)), teacher)
+        first = found["initialization"][1]
         with without_unreached(first, data.example()):
             yield first, data
 

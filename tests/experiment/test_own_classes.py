@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from kd_lightning.data import InMemoryDataModule, MemoryImages, Sources
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.networks.build import build_module
 from kd_lightning.sources import FrozenSource
 from tests.cli.test_configs import composed
 from tests.conftest import Command
+from tests.experiment.steps import trainings
 
 SHORT = ("trainer.max_epochs=1", "callbacks.progress_bar=null", "teacher.model=digits_cnn_4", "scratch=false")
 
@@ -125,9 +125,9 @@ def test_an_own_teacher(command: Command) -> None:
 
 def test_a_loss_with_parameters_leaves_the_students_first_weights_alone(command: Command) -> None:
     config = composed("loss=ce")
-    plain = build_module(check(config), None).student.state_dict()
+    plain = trainings(check(config))["student"][1].student.state_dict()
     config.loss.ce.loss = {"_target_": "tests.experiment.test_own_classes.LearnedLoss"}
-    learned = build_module(check(config), None).student.state_dict()
+    learned = trainings(check(config))["student"][1].student.state_dict()
     assert all(torch.equal(plain[name], learned[name]) for name in plain)
 
 

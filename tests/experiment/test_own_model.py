@@ -5,7 +5,8 @@ from torch import nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import one_line
-from kd_lightning.experiment.networks.own_model import OwnModel, check_model
+from kd_lightning.experiment.parts.own_model import own_model
+from kd_lightning.networks.own_model import OwnModel, check_model
 
 
 class Sized(nn.Linear):
@@ -24,7 +25,7 @@ class Usual(nn.Linear):
 
 def built(key: str = "teacher.model", **config: object) -> nn.Module:
     check_model(config, key)
-    return OwnModel(config, key, lambda: 5)()
+    return OwnModel(own_model(config), key, lambda: 5)()
 
 
 def test_it_is_made_of_its_own_arguments() -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.folder.description import flat_config
-from kd_lightning.experiment.recipe import recipe_of
-from kd_lightning.experiment.storage.networks import cache_key, data_alone, module_alone
+from kd_lightning.experiment.parts.recipe import recipe_of
+from kd_lightning.training.kept import cache_key, data_of
+from kd_lightning.training.modules import build_module
 from tests.cli.test_configs import composed
 from tests.conftest import Command
+from tests.experiment.steps import trained_alone, trainings
 from tests.experiment.test_recipe_of_student import SMALL, rates
 
 SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.log_every_n_steps=1", "scheduler=constant")
@@ -63,7 +63,7 @@ def test_terms_of_its_own(command: Command) -> None:
 def keys(*overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the kept teacher and the kept student alone are found by."""
     experiment = check(composed("student.model=digits_cnn_4", *overrides))
-    teacher, scratch = (cache_key(one, experiment.config, experiment.data) for one in experiment.trained_alone())
+    teacher, scratch = (cache_key(one, experiment.context()) for one in trained_alone(experiment))
     return teacher, scratch
 
 
@@ -99,16 +99,18 @@ def test_what_it_has_of_its_own_is_in_its_key_as_if_the_run_had_it() -> None:
 
 def test_loggers_are_told_what_it_is_trained_by() -> None:
     config = composed("teacher.optimizer={lr: 0.2}", "++scratch.optimizer={lr: 0.3}")
-    told = {owner: flat_config(recipe_of(owner, config), owner)["optimizer.lr"] for owner in ("teacher", "scratch")}
+    experiment = check(config)
+    describe = experiment.context().describe
+    told = {one.name: describe(one).config["optimizer.lr"] for one in trained_alone(experiment)}
     assert told == {"teacher": 0.2, "scratch": 0.3}
-    whole = flat_config(recipe_of("student", config), "student")
+    whole = describe(trainings(experiment)["student"][0]).config
     assert (whole["optimizer.lr"], whole["teacher.optimizer.lr"], whole["scratch.optimizer.lr"]) == (0.05, 0.2, 0.3)
 
 
 def test_each_network_of_an_ensemble_has_it() -> None:
     ensemble = ("teacher=ensemble", "teacher.models=[digits_cnn_4,digits_cnn_4]", "scratch=false")
     experiment = check(composed(*ensemble, "teacher.optimizer={lr: 0.1}"))
-    found = [cache_key(one, experiment.config, experiment.data) for one in experiment.trained_alone()]
+    found = [cache_key(one, experiment.context()) for one in trained_alone(experiment)]
     assert [(key["optimizer"]["lr"], key["seed"]) for key in found] == [(0.1, 0), (0.1, 1)]
 
 
@@ -132,19 +134,17 @@ def test_strong_views_and_batches_are_those_of_its_terms() -> None:
         "teacher.model=digits_cnn_4",
     )
     experiment = check(config)
-    teacher, student = experiment.trained_alone()
-    own = teacher.by_itself(config)
     experiment.data.setup()
-    data = data_alone(teacher, own, experiment.data)
+    teacher, student = trained_alone(experiment)
+    data = data_of(teacher)
     batch = next(iter(data.train_dataloader()))
     assert batch["input_strong"].shape == batch["input"].shape
     assert len(batch["input"]) == 7
-    alone = data_alone(student, student.by_itself(config), experiment.data)
+    alone = data_of(student)
     batch = next(iter(alone.train_dataloader()))
     assert len(batch["input"]) == 64
     assert "input_strong" not in batch
-    torch.manual_seed(0)
-    assert list(module_alone(teacher, own, data).objective.terms) == ["ce"]
+    assert list(build_module(teacher, experiment.context()).objective.terms) == ["ce"]
 
 
 PAIRS = (

@@ -15,11 +15,11 @@ from torchvision import transforms
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.teachers import teacher_of
-from kd_lightning.experiment.testing import measure_alone
+from kd_lightning.experiment.experiment import experiment_of
 from kd_lightning.models import create_model, load_weights, normalize_inputs, stored_normalization
 from kd_lightning.models.normalization import note_training
 from kd_lightning.sources import FrozenNetwork, FrozenSource
+from kd_lightning.training.measuring import measure_alone
 from tests.cli.test_configs import composed
 from tests.conftest import Command
 from tests.experiment.test_train import summary
@@ -74,7 +74,9 @@ def test_an_ensemble_is_as_good_as_its_members(command: Command, tmp_path: Path)
         config, data = with_teacher(
             f"{{_target_: tests.experiment.test_own_teacher.Mean, files: [{files[name]}], hidden: {hidden}}}"
         )
-        measured = measure_alone(config, teacher_of(config).build(config, data), data).test
+        experiment = experiment_of(config, data)
+        context = experiment.context()
+        measured = measure_alone(experiment.teacher.build(context), context).test
         assert measured["top1"] == alone[name]["top1"]
         assert measured["nll"] == pytest.approx(alone[name]["nll"], rel=1e-3)
 
@@ -158,7 +160,8 @@ WAYS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 )
 def test_only_what_gets_images_as_they_are_is_normalised(way: str, normalised: dict[str, tuple[float, float]]) -> None:
     config, data = with_teacher(f"{{_target_: tests.experiment.test_own_teacher.Given, way: {way}}}")
-    teacher = teacher_of(config).build(config, data)
+    experiment = experiment_of(config, data)
+    teacher = experiment.teacher.build(experiment.context())
     stored = {name: stored_normalization(module) for name, module in teacher.named_children()}
     expected = {name: {"mean": [mean], "std": [std]} for name, (mean, std) in normalised.items()}
     found = {
@@ -197,9 +200,9 @@ class Failing(Given):
 )
 def test_what_is_no_teacher_is_told(target: str, words: str) -> None:
     config, data = with_teacher(target)
-    teacher = teacher_of(config)
+    experiment = experiment_of(config, data)
     with pytest.raises(UserError) as error:
-        teacher.build(config, data)
+        experiment.teacher.build(experiment.context())
     assert str(error.value).startswith("teacher._target_=")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
@@ -224,7 +227,8 @@ def test_the_statistics_that_a_method_sets_reach_a_teacher_that_has_them(kind: t
     target = f"{{_target_: tests.experiment.test_own_teacher.{kind.__name__}, way: plain}}"
     for method, expected in (("ofd", True), ("kd", False)):
         config = composed(f"method={method}", f"teacher={target}")
-        teacher = teacher_of(config).build(config, instantiate(config.data))
+        experiment = experiment_of(config)
+        teacher = experiment.teacher.build(experiment.context())
         assert isinstance(teacher, kind)
         assert teacher.batch_statistics is expected  # type: ignore[attr-defined]
 
@@ -235,7 +239,8 @@ def test_a_teacher_that_has_none_is_refused_and_told_how_to_be_taken(command: Co
     (line,) = command(*run).error_lines
     assert line.startswith("error: teacher.batch_statistics=true: Given takes no such argument; ~teacher.batch_stat")
     config = composed("method=ofd", teacher, "~teacher.batch_statistics")
-    assert teacher_of(config).build(config, instantiate(config.data)) is not None
+    experiment = experiment_of(config)
+    assert experiment.teacher.build(experiment.context()) is not None
 
 
 def test_a_student_is_a_network(command: Command) -> None:

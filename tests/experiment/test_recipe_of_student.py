@@ -10,11 +10,12 @@ from omegaconf import OmegaConf
 from kd_lightning.config.resolvers import times
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.initialization import as_training
-from kd_lightning.experiment.recipe import recipe_of
-from kd_lightning.experiment.storage.networks import cache_key
+from kd_lightning.experiment.parts.initialization import as_training
+from kd_lightning.experiment.parts.recipe import recipe_of
+from kd_lightning.training.kept import cache_key
 from tests.cli.test_configs import composed
 from tests.conftest import Command
+from tests.experiment.steps import trained_alone
 
 SMALL = ("student.model=digits_cnn_4", "teacher.model=digits_cnn_8", "callbacks.progress_bar=null")
 SHORT = ("trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.log_every_n_steps=1")
@@ -50,8 +51,8 @@ def test_the_distilled_student_alone_is_trained_by_it(command: Command) -> None:
 def fingerprint(*overrides: str) -> tuple[dict[str, object], dict[str, object]]:
     config = composed(*overrides)
     experiment = check(config)
-    data, networks = experiment.data, (*experiment.teacher.networks().values(), experiment.student)
-    teacher, student = (cache_key(network, config, data) for network in networks)
+    context = experiment.context()
+    teacher, student = (cache_key(training, context) for training in trained_alone(experiment))
     return teacher, student
 
 

@@ -222,7 +222,7 @@ def test_a_run_is_the_same_with_and_without_it(
 def test_a_finished_run_is_not_rehearsed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("kd-train", *SHORT, "teacher=none", "teacher.model=null", "hydra.run.dir=run")
     assert command(*options).code == 0
-    monkeypatch.setattr(rehearsal, "rehearse_training", lambda *_: pytest.fail("rehearsed"))
+    monkeypatch.setattr(rehearsal.Rehearsal, "attempt", lambda *_: pytest.fail("rehearsed"))
     folder = command(*options).folder / "run"
     for name in ("summary.json", "metrics.csv"):
         (folder / name).unlink()

@@ -16,13 +16,17 @@ ROWS = (
     ("sweeps",),
     ("experiment",),
     ("reporting",),
+    ("plans",),
+    ("teachers",),
+    ("training",),
+    ("networks",),
     ("module", "callbacks", "curricula", "learners"),
     ("objective", "term", "sources", "tasks", "data"),
     ("losses", "conversions", "taps", "models", "schedules", "signals", "batch"),
     ("store",),
     ("tracking",),
     ("runs",),
-    ("finite", "ranks", "system", "terminal", "columns", "errors", "lazy_names"),
+    ("finite", "ranks", "system", "terminal", "columns", "errors", "part", "lazy_names"),
 )
 PLACE = {room: (row, place) for row, rooms in enumerate(ROWS) for place, room in enumerate(rooms)}
 ABOVE_HYDRA = PLACE["experiment"][0]  # below it nothing knows Hydra
@@ -31,7 +35,7 @@ ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@
 # has a reason of its own, which are a public default, where files of weights hold them, and the titles of a figure.
 NAMES_ROLES = {"module", "losses.sample_weights", "models.weights.readings", "tasks.regression"}
 NAMES_ROLES |= {"runs.summary", "runs.config"}  # where the roles of networks are defined; the keys of a config
-WITHOUT_ROLES = ("module", "callbacks", "curricula", "learners", *ROWS[5], *ROWS[6], "finite")
+WITHOUT_ROLES = ("module", "callbacks", "curricula", "learners", *ROWS[9], *ROWS[10], "finite")
 WITHOUT_ROLES += ("runs", "reporting", "sweeps", "tracking", "columns")  # which follow a summary's plan
 # What is classification's: its metrics, its classes, its figures; whole words.
 OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccuracy|confusions?|Classification)\b")
@@ -39,7 +43,7 @@ OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccura
 # logits among several outputs; the short form of the module; what loggers draw of it.
 KNOWS_CLASSES = (
     *("tasks", "models", "data", "reporting.figures.classification", "reporting.pages.classification"),
-    *("taps", "conversions", "sources", "experiment.networks", "experiment.teachers", "experiment.storage.answers"),
+    *("taps", "conversions", "sources", "networks", "teachers", "training.answers", "experiment.parts.own_model"),
     *("commands.inspect", "module", "learners.sources"),
     *("tracking.confusions", "tracking.outcome", "tracking.tensorboard", "tracking.wandb.results"),
 )

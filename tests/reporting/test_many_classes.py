@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,7 +20,7 @@ from torchmetrics import MetricCollection
 from kd_lightning import losses
 from kd_lightning.data import DigitsDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.storage.answers import KeptAnswers
+from kd_lightning.experiment.parts.objects import recipe_from
 from kd_lightning.reporting.pages.content import Content, Table
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.runs.arrays import write_evaluation
@@ -33,6 +32,8 @@ from kd_lightning.tasks.predictions import Predictions
 from kd_lightning.tracking.confusions import Confusions
 from kd_lightning.tracking.tensorboard.figures import confusion_figure
 from kd_lightning.tracking.wandb.results import confusion_chart
+from kd_lightning.training.answers import KeptAnswers
+from tests.cli.test_configs import composed
 from tests.tasks.test_metrics import oracle, softmax
 
 CLASSES = 10_000
@@ -118,7 +119,7 @@ class Many(DigitsDataModule):
 def test_of_more_classes_than_16_bits_tell_apart_no_largest_logits_are_kept() -> None:
     data = Many()
     with pytest.raises(UserError, match=r"cache_top_k=10: the data have 65,537 classes"):
-        KeptAnswers("logits", 16, 10).check(OmegaConf.create(), data, batch_statistics=False)
+        KeptAnswers("logits", 16, 10).check(data, recipe_from(composed()), batch_statistics=False)
 
 
 def test_answers_are_looked_through_a_part_at_a_time(tmp_path: Path) -> None:

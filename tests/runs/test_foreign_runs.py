@@ -9,7 +9,7 @@ import yaml
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.folder.foreign import check_foreign
-from kd_lightning.experiment.folder.secrets import without_secrets
+from kd_lightning.system.secrets import without_secrets
 from tests.conftest import Command
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.ranks.shares import Shares
+from kd_lightning.training.ranks.shares import Shares
 from tests.conftest import SHORT, Command
 
 LAST = Path("run/checkpoints/last.ckpt")

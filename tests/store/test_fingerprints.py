@@ -6,10 +6,10 @@ import pytest
 
 from kd_lightning.data.folders import folder
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.networks.build import build_module
 from tests.cli.test_configs import composed
 from tests.conftest import Command
 from tests.data.test_folder import tree
+from tests.experiment.steps import trainings
 
 QUICK = ("trainer.max_epochs=1", "callbacks.progress_bar=null", "data.train_samples=64", "scratch=false")
 OWN = """
@@ -70,7 +70,7 @@ def test_another_way_to_decode_has_answers_of_its_own(
     for decoding in (1, 2):
         monkeypatch.setattr(folder, "DECODING", decoding)
         experiment = check(config)
-        build_module(experiment, experiment.teacher.build(config, experiment.data))
+        trainings(experiment)
     assert answers(cache) == 2
 
 

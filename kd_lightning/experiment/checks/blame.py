@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.networks.instantiation import culprit
+from kd_lightning.experiment.parts.instantiation import culprit
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective
 
@@ -43,15 +43,16 @@ class Tried:
 def refusal(
     error: Exception,
     training: str,
-    config: DictConfig,
+    learner: str,
+    trainer: DictConfig,
     tried: Tried,
     again: Callable[[DictConfig], object],
     told: Callable[[str], str],
 ) -> UserError:
     """What the exception of a training says of its config: key, value and remedy.
 
-    `again` trains in the same way with another `trainer`, to find the argument that it fails for; `told` gives a key of
-    the training with its value, as it stands in the run's config.
+    `learner` is the key of its network's code. `again` trains in the same way with another `trainer`, to find the
+    argument that it fails for; `told` gives a key of the training with its value, as it stands in the run's config.
     """
     if isinstance(error, torch.OutOfMemoryError):
         size = told("data.batch_size")
@@ -59,10 +60,10 @@ def refusal(
     unlogged = monitor_without_metric(error, tried)
     if unlogged is not None:
         return UserError(unlogged)
-    key = part_of(error, config, training, tried) or "trainer"
+    key = part_of(error, learner, tried) or "trainer"
     reason = reason_of(error)
     if key == "trainer":
-        argument = culprit(config.trainer, reason, again)
+        argument = culprit(trainer, reason, again)
         key = "trainer" if argument is None else f"trainer.{argument}"
     return UserError(f"{told(key)}: the first step of the {training} fails: {reason}; {SEE_ALL}")
 
@@ -94,9 +95,9 @@ def monitor_without_metric(error: BaseException, tried: Tried) -> str | None:
     return None
 
 
-def part_of(error: BaseException, config: DictConfig, training: str, tried: Tried) -> str | None:
+def part_of(error: BaseException, learner: str, tried: Tried) -> str | None:
     """The key of the innermost part in whose code it was raised."""
-    keys = {id(owner): key for owner, key in parts(config, training, tried)}
+    keys = {id(owner): key for owner, key in parts(learner, tried)}
     for owner in objects_in(error):
         if id(owner) in keys:
             return keys[id(owner)]
@@ -106,13 +107,12 @@ def part_of(error: BaseException, config: DictConfig, training: str, tried: Trie
     return None
 
 
-def parts(config: DictConfig, training: str, tried: Tried) -> Iterator[tuple[Any, str]]:
-    """Each object of a training with the key that it comes from."""
+def parts(learner: str, tried: Tried) -> Iterator[tuple[Any, str]]:
+    """Each object of a training with the key that it comes from, that of its network's code the `learner`'s."""
     yield from ((callback, f"callbacks.{name}") for name, callback in tried.callbacks.items())
     if tried.module is None:
         return
-    student = tried.teacher if training == "teacher" else "student.model"
-    yield from ((part, student) for part in tried.module.student.modules())
+    yield from ((part, learner) for part in tried.module.student.modules())
     if tried.module.teacher is not None:
         yield from ((part, tried.teacher) for part in tried.module.teacher.modules())
     for name, term in tried.module.objective.items():

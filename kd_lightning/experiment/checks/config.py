@@ -19,14 +19,15 @@ from kd_lightning.experiment.checks.training import (
     check_training,
 )
 from kd_lightning.experiment.checks.values import check_values
-from kd_lightning.experiment.experiment import Experiment, data_of, trained_alone
-from kd_lightning.experiment.networks.build import curriculum_of
-from kd_lightning.experiment.networks.student import Student, student_of
-from kd_lightning.experiment.networks.teacher import Teacher
-from kd_lightning.experiment.recipe import BATCH_SIZE, PARTS, in_its_batches, own_batch_size, recipe_of
-from kd_lightning.experiment.teachers import teacher_of
+from kd_lightning.experiment.experiment import Experiment, data_of, plan_of, trained_alone
+from kd_lightning.experiment.parts.described import student_of, teacher_of
+from kd_lightning.experiment.parts.objects import curriculum_from
+from kd_lightning.experiment.parts.recipe import BATCH_SIZE, PARTS, in_its_batches, own_batch_size, own_terms, recipe_of
+from kd_lightning.experiment.task import task_of
+from kd_lightning.networks import Student
+from kd_lightning.teachers import Teacher
 
-GROUPS = ("data", "task", "loss", "initialization", "curriculum", "callbacks", "logger")
+GROUPS = ("data", "task", "loss", "initialization", "curriculum", "plan", "callbacks", "logger")
 
 
 def check(config: DictConfig) -> Experiment:
@@ -50,13 +51,14 @@ def check_all(config: DictConfig) -> Experiment:
     check_root_schedules(config)
     check_recipe(config, config.loss)
     trainings = {student.owner: config.loss}  # each that may have a recipe of its own, with its terms
-    trainings |= {one.alone: one.own_terms(config) for one in trained_alone(config, student, teacher)}
+    trainings |= {one.alone: own_terms(one.alone, config) for one in trained_alone(config, student, teacher)}
     for owner, loss in trainings.items():
         check_own_recipe(owner, config, loss)
     check_curriculum(config)
-    experiment = Experiment(config, check_data(config, trainings), student, teacher)
+    data = check_data(config, trainings)
+    experiment = Experiment(config, data, task_of(config, data), student, teacher, plan_of(config))
     check_classes(experiment)
-    check_models(experiment)
+    check_models(experiment, experiment.parts())
     check_weights(experiment)
     return experiment
 
@@ -101,7 +103,8 @@ def check_own_recipe(owner: str, config: DictConfig, loss: DictConfig | None) ->
 
 def check_curriculum(config: DictConfig) -> None:
     """The curriculum can be made, and nothing asks what it will draw. Raises UserError."""
-    made = curriculum_of(config)
+    curriculum = curriculum_from(config)
+    made = None if curriculum is None else curriculum()
     if made is not None and config.teacher.get("cache") == "prefill":
         raise UserError(
             f"teacher.cache=prefill: asks the teacher beforehand, and what {type(made).__name__} draws is not known; "

@@ -6,9 +6,9 @@ from omegaconf import DictConfig, open_dict
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import options
-from kd_lightning.experiment.recipe import ALONE, OWN_PARTS
+from kd_lightning.experiment.parts.recipe import ALONE, OWN_PARTS
 
-DESCRIBED = "kd_lightning.experiment."
+DESCRIBED = ("kd_lightning.networks.", "kd_lightning.teachers.")
 
 MADE = ("data", "task", "optimizer", "scheduler", "trainer", "curriculum")  # by their _target_
 OPTIONAL = ("scheduler", "callbacks", "logger", "initialization", "curriculum")  # which a run can do without
@@ -70,7 +70,7 @@ def terms_in(owner: str, config: DictConfig) -> DictConfig | None:
 
 def is_described(part: DictConfig) -> bool:
     """Whether a part is one of this package's kinds: a user's own class may have arguments of any meaning."""
-    return str(part.get("_target_", DESCRIBED)).startswith(DESCRIBED)
+    return str(part.get("_target_", DESCRIBED[0])).startswith(DESCRIBED)
 
 
 def check_members(config: DictConfig) -> None:

@@ -1,24 +1,27 @@
 """Checking the networks that a config names: they have weights, and fit the data and the terms."""
 
+from dataclasses import replace
+
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from omegaconf import DictConfig
 from torch import Tensor
 
 from kd_lightning.batch import Batch, as_streams, example_of, main_stream
-from kd_lightning.data import DataModule, ImageDataModule
+from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.training import check_weights_of_terms
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.experiment.networks.build import TRAINING_SET, build_terms
-from kd_lightning.experiment.networks.network import Network
-from kd_lightning.experiment.networks.teacher import Teacher
-from kd_lightning.experiment.task import make_task, task_of
+from kd_lightning.experiment.parts.recipe import own_terms
+from kd_lightning.networks import Network
 from kd_lightning.objective import Objective
+from kd_lightning.plans import Parts
 from kd_lightning.signals import DETACHED, Signal, has_rows, read, requested, takes_strong_view, taps_of_source
 from kd_lightning.taps.inspection import Adapt
+from kd_lightning.teachers import Teacher
+from kd_lightning.training.context import Context, Terms
 
 LEARNER, TEACHER = "student", "teacher"  # in the names of signals
+TRAINING_SET = ("index", "target")
 GIVEN = ("student", "teacher", "train", "progress", "target", "index", "view")
 
 
@@ -28,36 +31,30 @@ def check_classes(experiment: Experiment) -> None:
         network.check_classes(experiment.data)
 
 
-def check_models(experiment: Experiment) -> None:
+def check_models(experiment: Experiment, parts: Parts) -> None:
     """The models run on the data, know its classes, and have every tap that a term takes.
 
     Seen on networks without memory behind them where possible, so it costs little.
     """
-    config, data, student, teacher = experiment
-    adapt = student.adapted_to_its_like(teacher, data)
-    check_terms("loss", config.loss, student, teacher, adapt, config, data)
-    if config.initialization:
-        check_terms("initialization.loss", config.initialization.loss, student, teacher, adapt, config, data)
+    student, teacher = experiment.student, experiment.teacher
+    context = replace(parts.context, recipe=parts.recipe)
+    adapt = student.adapted_to_one_like(lambda example: teacher.like(experiment.data, example))
+    check_terms("loss", parts.terms(), student, teacher, adapt, context)
+    if parts.pretraining is not None:
+        check_terms("initialization.loss", parts.pretraining.terms(), student, teacher, adapt, context)
     for network in {one.alone: one for one in reversed(experiment.trained_alone())}.values():
-        terms = network.own_terms(config)
-        if terms is not None:
-            check_terms(f"{network.alone}.loss", terms, network, Teacher(), None, config, data)
+        if own_terms(network.alone, experiment.config) is not None:
+            terms = context.alone[network.alone].terms()
+            check_terms(f"{network.alone}.loss", terms, network, Teacher(), None, context)
 
 
 def check_terms(
-    key: str,
-    loss: DictConfig,
-    learner: Network,
-    teacher: Teacher,
-    adapt: Adapt | None,
-    config: DictConfig,
-    data: DataModule,
+    key: str, terms: Terms, learner: Network, teacher: Teacher, adapt: Adapt | None, context: Context
 ) -> None:
     """The networks have every tap that these terms take, in shapes that fit."""
-    objective = Objective(build_terms(loss, key))
+    objective, data, task = Objective(terms), context.data, context.task
     check_weights_of_terms(objective, key)
-    check_signals(key, objective, teacher, config, data)
-    task = task_of(config, data)
+    check_signals(key, objective, teacher, context)
     task.check_losses({f"{key}.{name}": term.loss for name, term in objective.items()})
     names = objective.names()
     taps: dict[str, list[str] | None] = {LEARNER: [], TEACHER: None}
@@ -80,7 +77,7 @@ def check_terms(
     if not teacher.tells_signals():  # what that one gives is known once it is built
         return
     objective.connect(taps, TRAINING_SET if isinstance(data, ImageDataModule) else ())
-    teacher.check_with(config, data, taps_of_source(TEACHER, objective.names()))
+    teacher.check_with(context, taps_of_source(TEACHER, objective.names()))
     if not any(name.startswith("train.") for name in objective.names()):  # the training samples are not read yet
         values |= {f"{name}{DETACHED}": value for name, value in values.items()}
         values |= task.rows({name: value for name, value in values.items() if has_rows(name)}, {})[0]
@@ -93,8 +90,9 @@ def check_terms(
             objective.build(tensors[main_stream(streams)], tensors)
 
 
-def check_signals(key: str, objective: Objective, teacher: Teacher, config: DictConfig, data: DataModule) -> None:
+def check_signals(key: str, objective: Objective, teacher: Teacher, context: Context) -> None:
     """The terms take nothing that nobody gives. Raises UserError."""
+    data = context.data
     if takes_strong_view(objective.names()) and isinstance(data, ImageDataModule) and data.strong is None:
         raise UserError(
             "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd does"
@@ -103,7 +101,7 @@ def check_signals(key: str, objective: Objective, teacher: Teacher, config: Dict
         objective.check_streams(data.streams)
     for name, term in objective.items():
         if not teacher.exists and requested(TEACHER, term.names()):
-            alone = make_task(config).supervised
+            alone = context.task.supervised
             if key != "loss":
                 raise UserError(
                     f"{key}.{name}: this term needs a teacher, and this network is trained by itself; give it terms as "
@@ -120,8 +118,8 @@ def check_signals(key: str, objective: Objective, teacher: Teacher, config: Dict
 
 def check_weights(experiment: Experiment) -> None:
     """Files of weights fit their networks, and given normalisations the data."""
-    _, data, student, teacher = experiment
-    student.check_weights(data, student.adapted_to_its_like(teacher, data))
+    data, student, teacher = experiment.data, experiment.student, experiment.teacher
+    student.check_weights(data, student.adapted_to_one_like(lambda example: teacher.like(data, example)))
     for network in teacher.networks().values():
         network.check_weights(data)
 

@@ -1,56 +1,51 @@
 """One real step of each training on copies, before the first of them begins: what would fail later fails here."""
 
-import copy
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from lightning import Trainer
-from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder, LearningRateMonitor, ProgressBar
+from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder, ProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.seed import isolate_rng
-from omegaconf import DictConfig
-from torch import nn
+from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.callbacks import SeededBatches
-from kd_lightning.data import DataModule
+from kd_lightning.callbacks import SeededBatches, for_learners
 from kd_lightning.data.data import example_input
-from kd_lightning.errors import NonFinite
+from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment import os_errors
 from kd_lightning.experiment.bad_input import BAD_INPUT
-from kd_lightning.experiment.checks.batches import check_batches
 from kd_lightning.experiment.checks.blame import Tried, refusal, setting
+from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.experiment.folder.resume import INITIALIZATION, began_with
-from kd_lightning.experiment.initialization import as_training, first_module
-from kd_lightning.experiment.networks.build import build_module
-from kd_lightning.experiment.networks.memory_format import use_channels_last
-from kd_lightning.experiment.recipe import own_key, recipe_of
-from kd_lightning.experiment.storage.networks import data_alone, is_trained, module_alone
-from kd_lightning.experiment.training import at, make_callbacks, quiet
-from kd_lightning.module import DistillationModule
+from kd_lightning.experiment.folder.resume import began_with
+from kd_lightning.experiment.parts.objects import trainer_from
+from kd_lightning.experiment.parts.recipe import own_key
+from kd_lightning.plans import Convert, Trained, Training
+from kd_lightning.plans.follow import follow
+from kd_lightning.plans.plan import Step
+from kd_lightning.store import Store
 from kd_lightning.store.source_code import RELEASED
 from kd_lightning.system.disk import failure_of
+from kd_lightning.teachers import Teacher
 from kd_lightning.terminal import console, is_first_rank
+from kd_lightning.training import converting, kept
+from kd_lightning.training.batches import check_batches
+from kd_lightning.training.context import Recipe
+from kd_lightning.training.fit import quiet
+from kd_lightning.training.measuring import TestedNetwork
+from kd_lightning.training.memory_format import use_channels_last
+from kd_lightning.training.modules import build_module
 
+FOLLOWED = "plan: a step follows the training that the run is about; keep that one, with is_kept=True"
+WITHOUT_RESULT = "plan: none of its trainings is the run's own; let the last one be, with is_kept=False"
 APART = (ProgressBar, LearningRateFinder, BatchSizeFinder)  # callbacks that show, or that train by themselves
-
-
-class Training(NamedTuple):
-    """What is trained, by which config and on which data, what makes its module, and the key of its own recipe."""
-
-    name: str
-    config: DictConfig
-    data: DataModule
-    make: Callable[[], DistillationModule]
-    owner: str | None
 
 
 def rehearse(experiment: Experiment, folder: Path) -> None:
@@ -62,58 +57,104 @@ def rehearse(experiment: Experiment, folder: Path) -> None:
     if not is_first_rank() or began_with(folder)[0] is not None:
         return
     quiet()
-    data = experiment.data
-    data.setup()
+    experiment.data.setup()
     with isolate_rng(), warnings.catch_warnings(), console.capture(), TemporaryDirectory() as place:
         warnings.simplefilter("ignore")
-        for training in trainings(experiment, Path(place)):
-            rehearse_training(training, experiment, Path(place))
+        rehearsal = Rehearsal(experiment, Path(place))
+        follow(experiment.plan.steps(rehearsal.parts), rehearsal.rehearse)
+        if not rehearsal.has_result:
+            raise UserError(WITHOUT_RESULT)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def trainings(experiment: Experiment, place: Path) -> Iterator[Training]:
-    """The trainings that are to come, as far as no earlier run has done them; they write below `place`."""
-    config, data, student, _ = experiment
-    short = on_copies(experiment, place)
-    for network in experiment.trained_alone():
-        if not is_trained(network, config, data):
-            own = network.by_itself(short.config)
-            name = "student alone" if network is student else "teacher"
-            yield Training(
-                name, own, data_alone(network, own, data), partial(module_alone, network, own, data), network.alone
-            )
-    if config.initialization:
-        yield Training(INITIALIZATION, as_training(short.config), data, lambda: initialization(short), None)
-    own = recipe_of(student.owner, short.config)
-    yield Training("student", own, data, lambda: build_module(short, built(short)), student.owner)
+class Rehearsal:
+    """Rehearses the steps of a plan, as far as no earlier run has done them; all that they write lies below `place`."""
+
+    def __init__(self, experiment: Experiment, place: Path) -> None:
+        self.experiment, self.place, self.has_result = experiment, place, False
+        parts = experiment.parts()
+        self.context = parts.context  # whose store holds what earlier runs have done
+        here = replace(self.context, folder=place, store=Store(place / "cache"))
+        self.parts = replace(parts, context=here, teacher=parts.teacher.asked_as_the_training_goes())
+
+    def rehearse(self, step: Step) -> Trained:
+        """Raises UserError for whatever fails, and for a plan that goes on behind the run's own training."""
+        if self.has_result:
+            raise UserError(FOLLOWED)
+        self.has_result = isinstance(step, Training) and not step.is_kept and step.prepares is None
+        if isinstance(step, Teacher):
+            for training in step.trainings(self.parts.context):
+                self.training(training)
+            built = step.build(self.parts.context)
+            return Trained(step.role, step, None if built is None else TestedNetwork(built, {}))
+        if isinstance(step, Convert):
+            return converting.rehearsed(step, self.parts.context)
+        module = self.training(step).module or build_module(step, self.parts.context)
+        network, objective = module.network_of(module.learner), module.objectives[module.learner]
+        return Trained(step.name, step.first.network, TestedNetwork(network, {}), objective.state_dict())
+
+    def training(self, training: Training) -> Tried:
+        """One optimizer step, one batch of validation and one of the test. Raises UserError for whatever fails."""
+        tried = Tried(self.experiment.teacher.key)
+        if training.is_kept and kept.is_trained(training, self.context):
+            return tried
+        try:
+            self.attempt(training, tried)
+        except NonFinite:  # which the training itself tells, with its step and its batch
+            return tried
+        except BAD_INPUT:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and os_errors.refusal(error, sys.argv[1:]) is not None:
+                raise
+            if failure_of(error) is not None:
+                raise
+            raise self.refusal(error, training, tried) from error
+        return tried
+
+    def refusal(self, error: Exception, training: Training, tried: Tried) -> Exception:
+        """What an exception says of the config."""
+        config, recipe, owner = self.experiment.config, training.recipe, training.owner
+
+        def again(trainer: DictConfig) -> None:
+            changed = replace(recipe, trainer=trainer_from(trainer))
+            self.attempt(training._replace(recipe=changed), Tried(tried.teacher))
+
+        def told(key: str) -> str:
+            place = key if owner is None else own_key(owner, key, config)
+            named = {part: getattr(recipe, part) for part in ("optimizer", "scheduler", "trainer")}
+            laid = {part: made.settings for part, made in named.items() if made is not None}
+            return setting(place, config if place != key else OmegaConf.create({**plain(config), **laid}))
+
+        of_teacher = training.first.network.owner == Teacher.role
+        learner = tried.teacher if of_teacher else f"{training.first.network.owner}.model"
+        name = training.title if training.is_kept else training.name
+        trainer = OmegaConf.create(dict(recipe.trainer.settings))
+        return refusal(error, name, learner, trainer, tried, again, told)
+
+    def attempt(self, training: Training, tried: Tried) -> None:
+        """The same; `tried` holds what was made of the config until then."""
+        data, recipe = training.data, training.recipe
+        made = recipe.callbacks(self.place)
+        tried.callbacks |= {name: callback for name, callback in made.items() if is_rehearsed(callback)}
+        tried.module = module = build_module(training, self.parts.context)
+        tried.callbacks = by_learner(tried.callbacks, module.learners)
+        real = recipe.trainer([], [], enable_checkpointing=False, enable_model_summary=False)
+        validates = check_batches(real, data)
+        trainer = short_trainer(recipe, tried.callbacks, self.place, first_device(real))
+        trainer.limit_val_batches = min(1, trainer.limit_val_batches) if validates else 0
+        if recipe.channels_last:
+            use_channels_last(module, example_input(data))
+        trainer.fit(module, datamodule=data.in_this_process())
+        if training.prepares is None:
+            trainer.test(module, datamodule=data.in_this_process(), verbose=False)
 
 
-def built(experiment: Experiment) -> nn.Module | None:
-    """The teacher, with random weights where it is to be trained."""
-    return experiment.teacher.build(experiment.config, experiment.data)
-
-
-def initialization(experiment: Experiment) -> DistillationModule:
-    teacher = built(experiment)
-    student = build_module(experiment, teacher).student
-    short = experiment._replace(config=as_training(experiment.config), teacher=experiment.teacher.uncached())
-    return first_module(student, short, teacher)
-
-
-def on_copies(experiment: Experiment, place: Path) -> Experiment:
-    """The experiment with all that it writes below `place`, where the teacher is asked for one batch alone."""
-    config = at(experiment.config, place)
-    config.paths.cache_dir = str(place / "cache")
-    return experiment._replace(config=config, teacher=experiment.teacher.asked_as_the_training_goes())
-
-
-def bare_trainer(config: DictConfig) -> Trainer:
-    """The config's trainer without anything that writes or shows."""
-    trainer: Trainer = instantiate(
-        config.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
-    )
-    return trainer
+def by_learner(callbacks: dict[str, Callback], learners: Sequence[str]) -> dict[str, Callback]:
+    """Callbacks by their names in the config; of several learners one may stand for each."""
+    each = {name: for_learners([one], learners) for name, one in callbacks.items()}
+    return {name if len(own) == 1 else f"{name}_{n}": one for name, own in each.items() for n, one in enumerate(own)}
 
 
 def first_device(trainer: Trainer) -> Any:
@@ -121,68 +162,21 @@ def first_device(trainer: Trainer) -> Any:
     return [trainer.device_ids[0]] if trainer.strategy.root_device.type == "cuda" else 1
 
 
-def rehearse_training(training: Training, experiment: Experiment, place: Path) -> None:
-    """One optimizer step, one batch of validation and one of the test. Raises UserError for whatever fails."""
-    tried = Tried(experiment.teacher.key)
-    try:
-        attempt(training, place, tried)
-    except NonFinite:  # which the training itself tells, with its step and its batch
-        return
-    except BAD_INPUT:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and os_errors.refusal(error, sys.argv[1:]) is not None:
-            raise
-        if failure_of(error) is not None:
-            raise
-
-        def again(trainer: DictConfig) -> None:
-            changed = copy.deepcopy(training.config)
-            changed.trainer = trainer
-            attempt(training._replace(config=changed), place, Tried(tried.teacher))
-
-        def told(key: str) -> str:
-            place = key if training.owner is None else own_key(training.owner, key, experiment.config)
-            return setting(place, training.config if place == key else experiment.config)
-
-        raise refusal(error, training.name, training.config, tried, again, told) from error
-
-
-def attempt(training: Training, place: Path, tried: Tried) -> None:
-    """The same; `tried` holds what was made of the config until then."""
-    data = training.data
-    made = make_callbacks(training.config, place)
-    tried.callbacks |= {name: callback for name, callback in made.items() if is_rehearsed(callback)}
-    tried.module = module = training.make()
-    real = bare_trainer(training.config)
-    validates = check_batches(real, data)
-    trainer = make_trainer(training.config, tried.callbacks, place, first_device(real))
-    trainer.limit_val_batches = min(1, trainer.limit_val_batches) if validates else 0
-    if training.config.channels_last:
-        use_channels_last(module, example_input(data))
-    trainer.fit(module, datamodule=data.in_this_process())
-    if training.name != INITIALIZATION:
-        trainer.test(module, datamodule=data.in_this_process(), verbose=False)
-
-
 def is_rehearsed(callback: Callback) -> bool:
     """Whether a callback leaves nothing behind; what one of the user's own does is not known."""
     return type(callback).__module__.startswith(RELEASED) and not isinstance(callback, APART)
 
 
-def make_trainer(config: DictConfig, callbacks: dict[str, Callback], place: Path, device: Any) -> Trainer:
-    """The config's trainer, which ends after its first step and writes no checkpoint, on one device."""
-    logger = [CSVLogger(place)] if any((config.logger or {}).values()) else False
-    kept = [one for one in callbacks.values() if logger or not isinstance(one, LearningRateMonitor)]
-    trainer: Trainer = instantiate(
-        config.trainer,
+def short_trainer(recipe: Recipe, callbacks: dict[str, Callback], place: Path, device: Any) -> Trainer:
+    """A recipe's trainer, which ends after its first step and writes no checkpoint, on one device."""
+    loggers = [CSVLogger(place)] if any(recipe.loggers.settings.values()) else []
+    trainer: Trainer = recipe.trainer(
+        [*callbacks.values(), SeededBatches(recipe.seed), OneStep()],
+        loggers,
         devices=device,
         num_nodes=1,
         strategy="auto",
-        callbacks=[*kept, SeededBatches(config.seed), OneStep()],
-        logger=logger,
         profiler=None,
-        enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.save_checkpoint = Discarded(trainer)  # type: ignore[method-assign]

@@ -12,9 +12,8 @@ from omegaconf import DictConfig
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.arguments import check_arguments
 from kd_lightning.experiment.checks.values import OF_SOFT_TARGETS
-from kd_lightning.experiment.networks.build import build_terms
-from kd_lightning.experiment.networks.instantiation import make
-from kd_lightning.experiment.training import make_callbacks, make_loggers, make_trainer, quiet
+from kd_lightning.experiment.parts.instantiation import make
+from kd_lightning.experiment.parts.objects import make_callbacks, make_loggers, terms_from, trainer_from
 from kd_lightning.objective import Objective
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import is_unlimited, unlimited
@@ -22,6 +21,7 @@ from kd_lightning.schedules.progress import BEGIN, END, Schedule
 from kd_lightning.schedules.torch_schedule import needing
 from kd_lightning.system.cpu import has_native_bfloat16
 from kd_lightning.terminal import warn
+from kd_lightning.training.fit import quiet
 
 GPU = ("gpu", "cuda")
 COMPILE_MODES = (False, True, *torch._inductor.list_mode_options())
@@ -69,7 +69,7 @@ def check_training(config: DictConfig, loss: DictConfig | None) -> None:
                 f"callbacks.{name}={type(callback).__name__}: changes an attribute `lr` of the module, and here the "
                 "learning rate is optimizer.lr; sweep over that"
             )
-    trainer = make_trainer(config, list(callbacks.values()), make_loggers(config, folder))
+    trainer = trainer_from(config.trainer)(list(callbacks.values()), make_loggers(config, folder))
     if getattr(trainer.strategy, "_start_method", "popen") != "popen":
         raise UserError(
             f"trainer.strategy={config.trainer.strategy}: trains in forked processes, from which nothing comes back to "
@@ -98,7 +98,7 @@ def check_without_length(config: DictConfig, loss: DictConfig | None) -> None:
     if isinstance(schedule, LearningRateSchedule) and schedule.needs_length:
         raise UserError(unlimited(needing(schedule)))
     if loss is not None:
-        Objective(build_terms(loss)).refuse_without_length()
+        Objective(terms_from(loss)()).refuse_without_length()
 
 
 def check_root_schedules(config: DictConfig) -> None:

@@ -15,9 +15,8 @@ from kd_lightning.experiment.bad_input import BAD_INPUT
 from kd_lightning.experiment.checks.groups import is_described
 from kd_lightning.experiment.config import conf_dir, plain
 from kd_lightning.experiment.experiment import trained_alone
-from kd_lightning.experiment.networks.student import student_of
-from kd_lightning.experiment.recipe import ALONE, OWN_PARTS, has_scratch, own_values
-from kd_lightning.experiment.teachers import teacher_of
+from kd_lightning.experiment.parts.described import student_of, teacher_of
+from kd_lightning.experiment.parts.recipe import ALONE, OWN_PARTS, has_scratch, own_values
 
 KEYS = ("temperature", "alpha")  # of the soft targets; a method may have its own instead
 PLACES = ("paths", "logger", *KEYS)

@@ -10,31 +10,33 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.data import DataModule
 from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.folder.secrets import without_secrets
-from kd_lightning.experiment.networks.network import short_name
+from kd_lightning.networks import Student, short_name
 from kd_lightning.reporting.tables.config_tree import call
 from kd_lightning.runs.folder import sweep_of
+from kd_lightning.system.secrets import without_secrets
 from kd_lightning.tasks import Task
+from kd_lightning.teachers import Teacher
 from kd_lightning.tracking.description import Description
+from kd_lightning.training.steps import Training
 
 SCHEDULED = ("temperature", "alpha")  # by one name, also where it is a schedule
 OF_DISTILLATION = (*SCHEDULED, "loss", "initialization", "curriculum")
+NETWORKS = (Student.owner, Teacher.role)
+NETWORKS = (Student.owner, Teacher.role)
 PLACES = ("paths", "hydra", "logger", "callbacks")
 
 
-def describe(config: DictConfig, role: str, title: str, data: DataModule, task: Task, folder: Path) -> Description:
-    """The training of the `teacher`, `scratch` or `student` that belongs to the run in `folder`.
-
-    `title` names the networks, such as `resnet8 ← resnet20`.
-    """
-    method = method_name(config)
+def describe(training: Training, config: DictConfig, data: DataModule, task: Task) -> Description:
+    """A training of the run that a config is of."""
+    method, is_result = method_name(config), not training.is_kept
     return Description(
-        role=role,
-        name=run_name(config, role, title, method),
-        group=group_name(folder),
-        tags=[method, data.name] if role == "student" else [data.name],
-        config={**flat_config(config, role), "data.name": data.name},
+        role=training.name if is_result or training.prepares is None else training.prepares.name,
+        name=run_name(config, training, method),
+        group=group_name(Path(config.paths.output_dir)),
+        tags=[method, data.name] if is_result else [data.name],
+        config={**flat_config(config, training), "data.name": data.name},
         compared=[f"{stage}/{column.name}" for stage in ("val", "test") for column in task.validated],
+        is_result=is_result,
     )
 
 
@@ -48,12 +50,12 @@ def chosen(group: str) -> str | None:
     return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
 
 
-def run_name(config: DictConfig, role: str, title: str, method: str) -> str:
+def run_name(config: DictConfig, training: Training, method: str) -> str:
     """A name that a person can read, such as `resnet8 ← resnet20, ce+kd, T=4 α=0.9, seed 0`."""
-    seed = f"seed {config.seed}"
-    if role != "student":
-        return ", ".join((f"{title} {'as teacher' if role == 'teacher' else 'alone'}", seed))
-    return ", ".join(part for part in (title, method, soft_target_values(config), seed) if part)
+    seed, networks = f"seed {config.seed}", training.networks
+    if training.is_kept:
+        return f"{' '.join(filter(None, (networks, training.called)))}, {seed}"
+    return ", ".join(part for part in (networks, method, soft_target_values(config), seed) if part)
 
 
 def soft_target_values(config: DictConfig) -> str:
@@ -73,18 +75,18 @@ def group_name(folder: Path) -> str:
     return f"{day}/{group.name}" if re.fullmatch(r"\d{4}-\d{2}-\d{2}", day) else group.name
 
 
-def flat_config(config: DictConfig, role: str) -> dict[str, Any]:
+def flat_config(config: DictConfig, training: Training) -> dict[str, Any]:
     """The config with dotted keys, without what has no part in this training.
 
     A network trained by itself has no temperature: where jobs are compared over it, it would stand among them.
     """
     values: dict[str, Any] = without_secrets(plain(config))
     values |= {key: call(values[key]) for key in SCHEDULED if isinstance(values.get(key), Mapping)}
-    if role != "student":
-        other = "student" if role == "teacher" else "teacher"
-        values = {name: value for name, value in values.items() if name not in (*OF_DISTILLATION, other)}
+    if training.is_kept and not training.sources:
+        left_out = (*OF_DISTILLATION, *(owner for owner in NETWORKS if owner != training.first.network.owner))
+        values = {name: value for name, value in values.items() if name not in left_out}
     flat = flatten({name: value for name, value in values.items() if name not in PLACES})
-    named = [network for network in ("student", "teacher") if network in values and values[network].get("model")]
+    named = [network for network in NETWORKS if network in values and values[network].get("model")]
     return flat | {f"{network}.model": short_name(values[network]["model"]) for network in named}
 
 

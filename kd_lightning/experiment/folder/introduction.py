@@ -18,7 +18,8 @@ GROUPS = (
 @rank_zero_only
 def introduce(experiment: Experiment) -> None:
     """Show a checked config, and what its networks cost."""
-    config, data, student, teacher = experiment
+    config, data = experiment.config, experiment.data
+    student, teacher = experiment.student, experiment.teacher
     show(config_tree(plain(config), f"kd-train, seed {config.seed}", GROUPS))
     if data.undecided is not None:
         say(
@@ -27,6 +28,11 @@ def introduce(experiment: Experiment) -> None:
             "it a method fingerprint(), which tells",
         )
     costs = [network.cost(data) for network in teacher.networks().values()]
-    learned_from = {"teacher": (teacher.name, Cost.total(costs))} if costs else {}
-    learns = {student.owner: (student.name, student.cost(data, student.adapted_to_its_like(teacher, data)))}
+    learned_from = {teacher.role: (teacher.name, Cost.total(costs))} if costs else {}
+    learns = {
+        student.owner: (
+            student.name,
+            student.cost(data, student.adapted_to_one_like(lambda example: teacher.like(data, example))),
+        )
+    }
     show(model_summary(learned_from | learns))

@@ -1,24 +1,25 @@
 """Taking up a run again in its own folder."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.callbacks.checkpoint_files import usable
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.folder.secrets import without_secrets
-from kd_lightning.experiment.ranks.shares import DEVICES, as_it_began, shares_of
-from kd_lightning.experiment.recipe import OWN_PARTS
-from kd_lightning.experiment.storage.networks import SHAPELESS
-from kd_lightning.experiment.training import make_trainer
+from kd_lightning.experiment.parts.objects import trainer_from
+from kd_lightning.experiment.parts.recipe import OWN_PARTS
 from kd_lightning.runs.config import stored_values
 from kd_lightning.runs.files import CHECKPOINTS, INITIALIZATION, RESOLVED
 from kd_lightning.runs.folder import finished
 from kd_lightning.system.records import Damaged, Each, damaged, fault, warn_once
+from kd_lightning.system.secrets import without_secrets
+from kd_lightning.training.keys import SHAPELESS
+from kd_lightning.training.ranks.shares import DEVICES, shares_of
 
 # What may differ when a run is taken up again: where it runs, what it shows and what it measures. What the user's own
 # keys decide stands where they are referred to.
@@ -42,7 +43,7 @@ def same_config(config: DictConfig, folder: Path, batch_size: int) -> DictConfig
     stored, last = began_with(folder)
     if stored is None:
         return config
-    began, ranks = shares_of(last or {}), make_trainer(config, [], []).world_size
+    began, ranks = shares_of(last or {}), trainer_from(config.trainer)([], []).world_size
     found = [*differences(stored, without_secrets(plain(config)))]
     is_elsewhere = began is not None and ranks != began.ranks
     if last is None:  # and nothing is trained
@@ -102,3 +103,16 @@ def differences(
             yield from differences(old, new, f"{prefix}{name}.")
         elif old != new:
             yield f"{prefix}{name}", old, new
+
+
+def as_it_began(config: DictConfig, stored: Mapping[str, Any]) -> DictConfig:
+    """The config with the devices that a run began with, and their batches; `stored` is that run's."""
+    began = copy.deepcopy(config)
+    for key in DEVICES:
+        group, name = key.split(".")
+        if name in stored[group]:
+            OmegaConf.update(began, key, stored[group][name], force_add=True)
+        elif name in began[group]:
+            OmegaConf.set_struct(began, False)
+            del began[group][name]
+    return began

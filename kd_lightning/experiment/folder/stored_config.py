@@ -1,6 +1,5 @@
 """The config of a run in its folder: written with every value resolved, read without resolving anything."""
 
-import hashlib
 from pathlib import Path
 
 import yaml
@@ -9,14 +8,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.folder.secrets import without_secrets
 from kd_lightning.runs.config import moved, stored_values
 from kd_lightning.runs.files import AS_COMPOSED, HYDRA, OF_HYDRA, OVERRIDES, RESOLVED
-from kd_lightning.store.folders import cache_dir
+from kd_lightning.store.remembered import is_remembered, remember
 from kd_lightning.system.files import set_aside_folder, write_text
 from kd_lightning.system.records import Damaged, read_record, sealed_yaml
-
-OWN_RUNS = "runs"  # a folder of the user's store, with a file for each config of a run that began here
+from kd_lightning.system.secrets import without_secrets
 
 
 def save_config(config: DictConfig, folder: Path) -> None:
@@ -67,22 +64,3 @@ def run_config(run: str | Path, trust: bool = False) -> DictConfig:
     config = OmegaConf.create(moved(values, values["paths"]["output_dir"], "${paths.output_dir}"))
     config.paths.output_dir = str(folder)
     return config
-
-
-def remember(text: str) -> None:
-    """Note that a run with this config began here; a store that cannot be written notes nothing."""
-    note = _note(text)
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
-    except OSError:
-        return
-
-
-def is_remembered(text: str) -> bool:
-    """Whether a run with exactly this config began here."""
-    return _note(text).exists()
-
-
-def _note(text: str) -> Path:
-    return cache_dir() / OWN_RUNS / hashlib.sha256(text.encode()).hexdigest()

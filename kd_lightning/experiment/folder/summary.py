@@ -1,67 +1,61 @@
 """summary.json: what came out of a run."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
-
-from omegaconf import DictConfig
+from typing import Any, NamedTuple
 
 from kd_lightning.data import DataModule
 from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.folder.memory import peak_memory
-from kd_lightning.experiment.networks.network import short_name
-from kd_lightning.experiment.testing import TestedNetwork, costs
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.losses.sample_weights import named
 from kd_lightning.models.profile import Profile
+from kd_lightning.module import DistillationModule
+from kd_lightning.networks import short_name
 from kd_lightning.objective import Objective
 from kd_lightning.runs.summary import Part, PlanRecord, Role, Summary
 from kd_lightning.schedules.progress import END
 from kd_lightning.tasks import Task
 from kd_lightning.term import Term
+from kd_lightning.tracking.memory import peak_memory
+from kd_lightning.training.measuring import TestedNetwork, costs
+
+
+class Compared(NamedTuple):
+    """A network of a comparison: its model's name, its part in the plan, and what was measured of it."""
+
+    model: str
+    part: Part
+    tested: TestedNetwork
 
 
 def summarise(
-    config: DictConfig,
-    data: DataModule,
-    task: Task,
-    objective: Objective,
-    networks: Mapping[str, TestedNetwork | None],
-    names: Mapping[str, str],
+    experiment: Experiment,
+    module: DistillationModule,
+    compared: Mapping[str, Compared],
+    result: str,
     selected: str,
     skipped_steps: int | None,
 ) -> Summary:
-    """A run's summary; `networks` and `names` are by name, `selected` is the student's checkpoint."""
-    student = networks["student"]
-    assert student is not None
-    there = {name: tested for name, tested in networks.items() if tested is not None}
-    cost = costs(there, data)
-    found = {name: network_record(names[name], cost[name], tested) for name, tested in there.items()}
+    """A run's summary: of networks by name, the `result` of a module, whose `selected` checkpoint is reported."""
+    data, task, plan = experiment.data, experiment.task, experiment.plan
+    cost = costs({name: one.tested for name, one in compared.items()}, data)
+    records = {name: network_record(one.model, cost[name], one.tested) for name, one in compared.items()}
+    baselines = [name for name, one in compared.items() if one.part.role is Role.BASELINE]
+    parts = {name: one.part for name, one in compared.items()}
     return Summary(
-        {**data_record(data, task, selected, config.test), **curriculum_record(config)},
-        config.seed,
-        plan_record(there),
-        {name: found.get(name) for name in networks},
-        objective_record(objective),
-        student.time,
+        {**data_record(data, task, selected, experiment.config.test), **curriculum_record(experiment)},
+        experiment.config.seed,
+        PlanRecord(getattr(plan, "name", type(plan).__name__), result, next(iter(baselines), None), parts),
+        {**dict.fromkeys(getattr(plan, "networks", ())), **records},
+        objectives_record(module.objectives),
+        compared[result].tested.time,
         peak_memory(),
         skipped_steps,
     )
 
 
-def plan_record(there: Container[str]) -> PlanRecord:
-    """Distillation: a teacher, a student alone, a distilled student, as far as they are there."""
-    student = "distilled student" if "teacher" in there else "student"
-    parts = {
-        "teacher": Part("teacher", Role.TEACHER),
-        "scratch": Part("student alone", Role.BASELINE),
-        "student": Part(student, Role.STUDENT),
-    }
-    networks = {name: part for name, part in parts.items() if name in there}
-    return PlanRecord("distillation", "student", "scratch" if "scratch" in there else None, networks)
-
-
 def data_record(data: DataModule, task: Task, selected: str, tested: bool) -> dict[str, Any]:
-    """The data, what compares networks on them, what selected the weights, and whether the student was tested."""
+    """The data, what compares networks on them, what selected the weights, and whether the result was tested."""
     seen = data.fingerprint()
     known = {"name": data.name, "images": data.sizes()}
     return {
@@ -75,16 +69,26 @@ def data_record(data: DataModule, task: Task, selected: str, tested: bool) -> di
     }
 
 
-def curriculum_record(config: DictConfig) -> dict[str, Any]:
+def curriculum_record(experiment: Experiment) -> dict[str, Any]:
     """The curriculum of the distilled student: its class and what it was made with; nothing where there is none."""
-    settings = plain(config.curriculum) or {}
+    settings = plain(experiment.config.curriculum) or {}
     own = {name: value for name, value in settings.items() if not name.startswith("_")}
     return {"curriculum": {"name": short_name(settings), **own}} if settings else {}
 
 
-def network_record(name: str, cost: Profile, tested: TestedNetwork) -> dict[str, Any]:
+def network_record(model: str, cost: Profile, tested: TestedNetwork) -> dict[str, Any]:
     """One network's line of the comparison: its size, its cost and its metrics."""
-    return {"model": name, **asdict(cost), **tested.test}
+    return {"model": model, **asdict(cost), **tested.test}
+
+
+def objectives_record(objectives: Mapping[str, Objective]) -> dict[str, Any]:
+    """The terms of each learner; of several with the learner's name in front."""
+    several = len(objectives) > 1
+    return {
+        f"{learner}.{name}" if several else name: record
+        for learner, objective in objectives.items()
+        for name, record in objective_record(objective).items()
+    }
 
 
 def objective_record(objective: Objective) -> dict[str, Any]:

@@ -15,17 +15,17 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kd_lightning.data import DataModule, ImageDataModule
-from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
+from kd_lightning.experiment.experiment import experiment_of
 from kd_lightning.experiment.folder.foreign import check_foreign
-from kd_lightning.experiment.folder.stored_config import is_remembered
-from kd_lightning.experiment.storage.answers import OF_ANSWERS
-from kd_lightning.experiment.teachers import FrozenTeacher, teacher_of
 from kd_lightning.sources import CachedSource
-from kd_lightning.store import Answers, TopK, Whole
+from kd_lightning.store import Answers, Store, TopK, Whole
 from kd_lightning.store.encoding import Encoding, divergence
+from kd_lightning.store.remembered import is_remembered
 from kd_lightning.system.records import read_record
+from kd_lightning.teachers import FrozenTeacher
 from kd_lightning.terminal import console
+from kd_lightning.training.answers import OF_ANSWERS
 
 SAMPLE = 256
 # Of the largest number of an answer: its rounding, and what another batch size or device makes of the same sums.
@@ -98,20 +98,20 @@ def rebuilt(folder: Path, config: DictConfig, data: DataModule, kept: str) -> tu
 
     Raises UserError where it is not there, or not what it was.
     """
-    teacher = teacher_of(config)
+    experiment = experiment_of(config, data)
+    teacher, parts = experiment.teacher, experiment.parts()
     assert isinstance(teacher, FrozenTeacher)  # no other's answers are kept
+    context = replace(parts.context, recipe=parts.recipe)
     found = 0
     for member in teacher.members().values():
         with console.capture():  # it says what that means for a test
-            network = member.found(config, data)
+            network = member.found(parts.context)
         if network is None:
             continue
         found += 1
         answers = replace(teacher.answers, cache=kept)
         with TemporaryDirectory() as elsewhere:  # another teacher gets no folder in the cache
-            apart = config.copy()
-            apart.paths.cache_dir = elsewhere
-            source = member.frozen(network, (), answers, apart, data, example_input(data))
+            source = member.source(network, (), answers, replace(context, store=Store(Path(elsewhere))))
         assert isinstance(source, CachedSource)
         made = source.answers
         assert made.records is not None

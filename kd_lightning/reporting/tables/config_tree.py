@@ -8,7 +8,8 @@ from rich.tree import Tree
 
 OF_THE_TRAINER = ("max_epochs", "max_steps", "accelerator", "devices", "strategy", "precision", "gradient_clip_val")
 USUAL = (None, "auto", -1)  # values that tell nothing
-DESCRIBED = "kd_lightning.experiment."  # classes of the config itself, whose names tell nothing beside their keys
+# Classes of the config itself, whose names tell nothing beside their keys.
+DESCRIBED = ("kd_lightning.networks.", "kd_lightning.teachers.", "kd_lightning.plans.")
 
 
 def config_tree(config: Mapping[str, Any], title: str, groups: Sequence[str]) -> Tree:

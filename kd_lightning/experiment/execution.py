@@ -1,0 +1,120 @@
+"""Carrying out the steps of a plan: trainings that are kept for all runs, and the one that the run is about."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.checks.rehearsal import FOLLOWED
+from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.folder.summary import Compared, summarise
+from kd_lightning.models import save_weights
+from kd_lightning.module import DistillationModule
+from kd_lightning.plans import Convert, Parts, Trained, Training
+from kd_lightning.plans.plan import Step
+from kd_lightning.runs.files import CHECKPOINTS, INITIALIZATION, LAST, weights_of
+from kd_lightning.runs.summary import Part, Role, Summary
+from kd_lightning.teachers import Teacher
+from kd_lightning.terminal import say
+from kd_lightning.tracking.outcome import outcome_of
+from kd_lightning.tracking.results import log_results
+from kd_lightning.tracking.wandb.logger import one_wandb_run
+from kd_lightning.training import converting, kept
+from kd_lightning.training.fit import fit
+from kd_lightning.training.measuring import TestedNetwork, measure_alone, measure_learners
+from kd_lightning.training.modules import build_module
+
+
+class Execution:
+    """Carries out the steps of an experiment's plan in a run's folder; `compared` are the networks so far, by name.
+
+    Raises `UserError` for a plan that goes on behind a training which is not kept.
+    """
+
+    def __init__(self, experiment: Experiment, parts: Parts, folder: Path) -> None:
+        self.experiment, self.parts, self.folder = experiment, parts, folder
+        self.context = parts.context
+        self.compared: dict[str, Compared] = {}
+        self.summary: Summary | None = None
+        self.is_first_rank = True
+
+    def carry_out(self, step: Step) -> Trained:
+        if self.summary is not None:
+            raise UserError(FOLLOWED)
+        if isinstance(step, Teacher):
+            return self.of_teacher(step)
+        if isinstance(step, Convert):
+            return converting.obtain(step, self.context)
+        if step.prepares is not None:
+            return self.prepared(step)
+        return self.kept(step) if step.is_kept else self.result(step)
+
+    def of_teacher(self, teacher: Teacher) -> Trained:
+        tested = teacher.obtain(self.context)
+        assert tested is not None
+        self.compared[teacher.role] = Compared(teacher.name, Part(teacher.role, Role.TEACHER), tested)
+        return Trained(teacher.role, teacher, tested)
+
+    def kept(self, training: Training) -> Trained:
+        tested = kept.obtain(training, self.context)
+        self.compare(training, {training.name: tested})
+        return Trained(training.name, training.first.network, tested, key=kept.cache_key(training, self.context))
+
+    def compare(self, training: Training, tested: Mapping[str, TestedNetwork]) -> None:
+        for (name, learner), own in zip(training.learners.items(), tested.values(), strict=True):
+            self.compared[name] = Compared(learner.network.name, Part(learner.title or name, learner.role), own)
+
+    def prepared(self, training: Training) -> Trained:
+        """The training before another one; it is taken up again where it was interrupted, and loaded where it is over.
+
+        Where the training itself has begun, that holds it all, and nothing is done.
+        """
+        module = build_module(training, self.context)
+        if not (self.folder / CHECKPOINTS / LAST).exists():
+            terms = " + ".join(terms_of(module))
+            epochs = training.recipe.trainer.settings["max_epochs"]
+            say(training.name, f"{epochs} epochs, {terms}")
+            folder = self.folder / INITIALIZATION
+            fit(training.recipe, module, training.data, folder, folder, self.context.describe(training))
+        tested = TestedNetwork(module.student, {})
+        return Trained(training.name, training.first.network, tested, module.objective.state_dict())
+
+    def result(self, training: Training) -> Trained:
+        """The training that the run is about, in the run's folder, measured and compared with the networks so far."""
+        config, context, folder = self.experiment.config, self.context, self.folder
+        module = build_module(training, context)
+        say(training.name, f"{networks_of(training)}, {' + '.join(terms_of(module))}")
+        result = next(iter(training.learners))
+        with one_wandb_run():
+            beside = [callback for one in training.sources.values() for callback in one.callbacks()]
+            done = fit(training.recipe, module, training.data, folder, folder, context.describe(training), beside)
+            tested, selected = measure_learners(done, module, training.data, folder, config.test)
+            self.measure_changed(training, module)
+            self.compare(training, tested)
+            skipped = module.finite.skipped if training.recipe.on_nonfinite == "skip" else None
+            self.summary = summarise(self.experiment, module, self.compared, result, selected, skipped)
+            self.is_first_rank = done.trainer.is_global_zero
+            if self.is_first_rank:
+                for name, learner in training.learners.items():
+                    network = self.compared[name].tested.network
+                    save_weights(network, folder / weights_of(name), learner.network.file_metadata(network))
+                arrays = {**self.compared[result].tested.arrays, **context.task.constants(training.data)}
+                weights = folder / weights_of(result)
+                log_results(done.trainer.loggers, outcome_of(self.summary, arrays, weights))
+        return Trained(result, training.first.network, self.compared[result].tested)
+
+    def measure_changed(self, training: Training, module: DistillationModule) -> None:
+        """Measure what the network learned from, as it is at the end, where its training changed it."""
+        for name in training.sources:
+            source = module.sources.get(name)
+            if source is not None and source.changes and name in self.compared:
+                self.compared[name] = self.compared[name]._replace(tested=measure_alone(source, self.context))
+
+
+def networks_of(training: Training) -> str:
+    """The networks that a training trains, in a line."""
+    return ", ".join(learner.network.name for learner in training.learners.values())
+
+
+def terms_of(module: DistillationModule) -> list[str]:
+    """The names of all terms, each once."""
+    return list(dict.fromkeys(name for objective in module.objectives.values() for name, _ in objective.items()))

@@ -1,1 +1,0 @@
-"""The networks of an experiment, made from its config."""

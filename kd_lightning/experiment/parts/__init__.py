@@ -1,0 +1,1 @@
+"""Making the objects that a config names."""

@@ -1,0 +1,8 @@
+"""Plans: which trainings and conversions follow which, and what each takes from those before."""
+
+from kd_lightning.plans.distillation import Distillation
+from kd_lightning.plans.plan import Parts, Plan, Steps
+from kd_lightning.runs.summary import Role
+from kd_lightning.training.steps import Convert, Learner, Trained, Training
+
+__all__ = ["Convert", "Distillation", "Learner", "Parts", "Plan", "Role", "Steps", "Trained", "Training"]

@@ -1,0 +1,107 @@
+"""What a plan is given, and what it yields."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from kd_lightning.networks import Network, Student
+from kd_lightning.part import Part
+from kd_lightning.runs.summary import Role
+from kd_lightning.teachers import Teacher
+from kd_lightning.training.context import Context, Recipe, Terms
+from kd_lightning.training.steps import Convert, Learner, Trained, Training, by_itself
+
+Step = Training | Convert | Teacher
+Steps = Generator[Step, Trained, None]
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A training before the training of a student, by a recipe and on terms of its own."""
+
+    recipe: Recipe
+    terms: Part[Terms]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of an experiment, of which a plan makes its steps.
+
+    Args:
+        student: the network that the experiment is about.
+        teacher: what it learns from; yielded, it is trained first where need be, and measured.
+        terms: makes the terms of its loss.
+        recipe: how it is trained when it is distilled.
+        context: data, task, and what all trainings have in common.
+        compares: whether the student is also to be trained by itself.
+        pretraining: the training before its training; None: none.
+        curriculum: makes what decides which samples are seen when; None: all of them, shuffled.
+    """
+
+    student: Student
+    teacher: Teacher
+    terms: Part[Terms]
+    recipe: Recipe
+    context: Context
+    compares: bool = True
+    pretraining: Pretraining | None = None
+    curriculum: Part[Any] | None = None
+
+    def network(self, model: Any) -> Student:
+        """Another network, by the name of a model: random, and with taps and normalisation that are found."""
+        return replace(
+            self.student, model=model, weights=None, weights_key=None, taps="auto", normalization="auto", adapt=None
+        )
+
+    def by_itself(self, name: str, network: Network, **options: Any) -> Training:
+        """A training of a network that learns from nobody; found again by later runs."""
+        return by_itself(name, network, self.context, **options)
+
+    def distilled(
+        self,
+        name: str,
+        network: Network,
+        teacher: Trained | None,
+        *,
+        title: str = "",
+        role: Role = Role.STUDENT,
+        starts_from: Trained | None = None,
+        is_kept: bool = False,
+    ) -> Training:
+        """A training on the experiment's terms, by its recipe; the last one of a plan is not kept."""
+        if starts_from is not None and isinstance(starts_from.described, Student):
+            network = starts_from.described
+        learner = Learner(network, self.terms, title, role, starts_from=starts_from)
+        sources = {} if teacher is None else {"teacher": teacher}
+        return Training(
+            name, {name: learner}, self.recipe, self.context.data, sources, is_kept, curriculum=self.curriculum
+        )
+
+    def prepared(self, training: Training) -> Training:
+        """The training before one, in which its network and parts of its terms learn on the pretraining's terms."""
+        assert self.pretraining is not None
+        learners = {name: one._replace(terms=self.pretraining.terms) for name, one in training.learners.items()}
+        sources = {name: one.uncached() for name, one in training.sources.items()}
+        recipe = self.pretraining.recipe
+        return Training(
+            "initialization", learners, recipe, training.data, sources, prepares=training, called=training.called
+        )
+
+
+class Plan(Protocol):
+    """Which trainings follow which. One of your own is a class with this method.
+
+    `steps` yields one step after the other, a `Training`, a `Convert` or the experiment's teacher, and is handed what
+    each gave: a `Trained`. The last training is the one that the run is about; those before it that
+    are kept are found again by later runs.
+
+    Examples:
+        >>> from kd_lightning.plans import Parts, Steps
+        >>> class Chain:  # the teacher teaches an assistant, which teaches the student
+        ...     def steps(self, parts: Parts) -> Steps:
+        ...         teacher = yield parts.teacher
+        ...         assistant = yield parts.distilled("assistant", parts.network("resnet20"), teacher, is_kept=True)
+        ...         yield parts.distilled("student", parts.student, assistant)
+    """
+
+    def steps(self, parts: Parts) -> Steps: ...

@@ -1,0 +1,162 @@
+"""A teacher that is the mean of several networks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from kd_lightning.errors import UserError
+from kd_lightning.models.weights.weights import state_sha256
+from kd_lightning.networks.settings import given_taps
+from kd_lightning.signals import read
+from kd_lightning.sources import Ensemble, FrozenNetwork
+from kd_lightning.teachers.member import Member
+from kd_lightning.teachers.network import ELSEWHERE, FrozenTeacher
+from kd_lightning.terminal import say
+from kd_lightning.training.context import Context
+from kd_lightning.training.measurements import key_of_mean, measure_cached
+from kd_lightning.training.measuring import TestedNetwork
+
+
+class EnsembleTeacher(FrozenTeacher):
+    """The plain mean of the logits of several networks; see conf/teacher/ensemble.yaml for what its arguments are."""
+
+    key = "teacher.models"
+
+    def __init__(
+        self,
+        models: Any = None,
+        weights: Any = "train",
+        weights_key: Any = None,
+        taps: Any = "auto",
+        normalization: Any = "auto",
+        batch_statistics: bool = False,
+        cache: Any = "off",
+        cache_bits: Any = 16,
+        cache_top_k: Any = None,
+        optimizer: Any = None,  # this and what follows lies over the run's recipe; see `recipe`
+        scheduler: Any = None,
+        trainer: Any = None,
+        data: Any = None,
+        loss: Any = None,
+        trusted: Any = None,
+    ) -> None:
+        super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
+        self.models, self.weights, self.weights_key = models, weights, weights_key
+        self.taps, self.normalization, self.trusted = taps, normalization, trusted
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return " + ".join(member.name for member in self.members().values())
+
+    def members(self) -> Mapping[str, Member]:
+        """The networks by the beginning of their signals' names, `0.`, `1.`, …"""
+        each = self.weights if isinstance(self.weights, list) else [self.weights] * len(self.models)
+        made: dict[str, Member] = {}
+        for place, (model, weights) in enumerate(zip(self.models, each, strict=True)):
+            equal = [self.models[before] == model and each[before] == weights for before in range(place)]
+            seeds_on = sum(equal) if weights in ("train", None) else 0
+            made[f"{place}."] = Member(
+                model,
+                weights,
+                self.weights_key,
+                self.taps_of(place),
+                self.normalization,
+                self.trusted,
+                place,
+                seeds_on,
+            )
+        return made
+
+    def taps_of(self, place: int) -> Any:
+        """Those that the config names of one network, `0.stage3`, by their names in it."""
+        taps = given_taps("teacher", self.taps)
+        prefix = f"{place}."
+        return {tap.removeprefix(prefix): where for tap, where in taps.items() if tap.startswith(prefix)} or "auto"
+
+    def check(self) -> None:
+        models, weights = self.models, self.weights
+        if not isinstance(models, list) or not models:
+            raise UserError(f"teacher.models={models}: give a list of models, such as [resnet56,resnet32x4]")
+        if isinstance(weights, list) and len(weights) != len(models):
+            raise UserError(
+                f"teacher.weights={weights}: there are {len(models)} models; give a list of as many, or one way for "
+                "all, such as train"
+            )
+        super().check()
+        members = list(self.members().values())
+        if not isinstance(weights, list) and members[0].file is not None and len(models) > 1:
+            raise UserError(f"teacher.weights={weights}: give a list with a file for each of the {len(models)} models")
+        for tap in given_taps("teacher", self.taps):
+            if not tap.startswith(tuple(self.members())):
+                raise UserError(f"teacher.taps.{tap}: name the network in front, such as 0.{tap}, the first one's")
+        for member in members:
+            for other in members[: member.place]:
+                if member.model == other.model and member.weights == other.weights and not member.seeds_on:
+                    raise UserError(
+                        f"{member.model_key}={member.name}: is the same network as {other.model_key}, with the same "
+                        "weights; name another one, or teacher.weights=train, which seeds them apart"
+                    )
+
+    def obtain(self, context: Context) -> TestedNetwork:
+        networks = [self.obtained(one, context) for one in self.members().values()]
+        key = key_of_mean(list(self.members().values()), networks, context)
+        return measure_cached(self.around(networks, context), key, "auto", context, Member.owner)
+
+    def obtained(self, member: Member, context: Context) -> nn.Module:
+        if member.is_trained_first:
+            return member.obtained(context).network
+        member.tell()
+        return member.built(context)
+
+    def build(self, context: Context) -> nn.Module:
+        return self.around([member.build(context.data) for member in self.members().values()], context)
+
+    def find(self, context: Context) -> nn.Module | None:
+        found = [member.found(context) for member in self.members().values()]
+        there = [network for network in found if network is not None]
+        if len(there) == len(found):
+            return self.around(there, context)
+        say("teacher", ELSEWHERE)
+        return None
+
+    def around(self, networks: Sequence[nn.Module], context: Context) -> Ensemble:
+        """The mean of built networks, as it is measured. Raises UserError where two of them are one."""
+        states = [state_sha256(network) for network in networks]
+        for place, state in enumerate(states):
+            if state in states[:place]:
+                raise UserError(
+                    f"teacher.weights: {' and '.join(f'models.{n}' for n in (states.index(state), place))} have the "
+                    "same weights; give each its own"
+                )
+        width = context.task.width
+        members = zip(networks, self.members().values(), strict=True)
+        return Ensemble(
+            [
+                FrozenNetwork(network, logits_alone(member), member.name, num_classes=width)
+                for network, member in members
+            ]
+        )
+
+    def source(self, built: nn.Module, names: Iterable[str], context: Context) -> Ensemble:
+        assert isinstance(built, Ensemble)
+        sources = []
+        for (prefix, member), frozen in zip(self.members().items(), built.sources().values(), strict=True):
+            assert isinstance(frozen, FrozenNetwork)
+            own = {alone for name in names if (alone := without(prefix, name)) is not None}
+            statistics = self.batch_statistics
+            sources.append(member.source(frozen.network, own, self.answers, context, batch_statistics=statistics))
+        return Ensemble(sources)
+
+
+def logits_alone(member: Member) -> dict[str, str]:
+    tap = member.logits_tap()
+    return {} if isinstance(tap, str) else tap
+
+
+def without(prefix: str, name: str) -> str | None:
+    """A signal's name as it is without the beginning of a network's taps; None for one of another network."""
+    signal = read(name)
+    if signal is None or signal.source != "teacher" or not signal.tap.startswith(prefix):
+        return None
+    return str(signal._replace(tap=signal.tap.removeprefix(prefix)))

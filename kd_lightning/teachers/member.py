@@ -1,0 +1,94 @@
+"""A frozen network of a teacher: trained first, once, or with weights from elsewhere."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning import seed_everything
+from torch import nn
+
+from kd_lightning.data import DataModule
+from kd_lightning.errors import UserError
+from kd_lightning.models import pretrained_num_classes
+from kd_lightning.networks import Network
+from kd_lightning.sources import CachedSource, FrozenNetwork
+from kd_lightning.terminal import say
+from kd_lightning.training import kept
+from kd_lightning.training.answers import KeptAnswers
+from kd_lightning.training.context import Context
+from kd_lightning.training.measuring import TestedNetwork
+from kd_lightning.training.steps import Training, by_itself
+
+
+@dataclass(frozen=True)
+class Member(Network):
+    """A network to learn from, alone or as one of several.
+
+    `place` is where it stands among several. `seeds_on` is how far its seed is from the run's: of several networks of
+    one model each is another one.
+    """
+
+    owner: ClassVar[str] = "teacher"
+    alone: ClassVar[str] = "teacher"
+    ways: ClassVar[str] = "train, pretrained"
+    remedy: ClassVar[str] = "give a file, or teacher.weights=train"
+
+    place: int | None = None
+    seeds_on: int = 0
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, seed +{self.seeds_on}" if self.seeds_on else self.name
+
+    @property
+    def model_key(self) -> str:
+        return f"{self.owner}.model" if self.place is None else f"{self.owner}.models.{self.place}"
+
+    def check_classes(self, data: DataModule) -> None:
+        """Raise `UserError` unless its published weights know the data's classes."""
+        classes = pretrained_num_classes(self.settings) if self.weights == "pretrained" else None
+        if classes is not None and classes != data.num_classes:
+            raise UserError(
+                f"{self.model_key}={self.name}: its pretrained weights know {classes} classes, the data have "
+                f"{data.num_classes}; use teacher.weights=train, or a file of weights for these classes"
+            )
+
+    def training(self, context: Context) -> Training:
+        """How it is trained first, with the seed of its random weights and its batches; the data stay the run's."""
+        name = self.owner if self.place is None else f"{self.owner}_{self.place}"
+        return by_itself(name, self, context, seeds_on=self.seeds_on, title=self.owner, called=f"as {self.owner}")
+
+    def built(self, context: Context) -> nn.Module:
+        """With its weights, or random ones of its seed."""
+        seed_everything(context.recipe.seeds_on(self.seeds_on).seed, workers=True, verbose=False)
+        return self.build(context.data)
+
+    def obtained(self, context: Context) -> TestedNetwork:
+        """Found, or trained now, and measured."""
+        return kept.obtain(self.training(context), context)
+
+    def found(self, context: Context) -> nn.Module | None:
+        """As an earlier run left it, or None where it is not on this machine."""
+        if self.is_trained_first:
+            return kept.find(self.training(context), context)
+        if self.file is not None and not self.file.exists():
+            return None
+        return self.built(context)
+
+    def tell(self) -> None:
+        """Say where its weights are from, where these are not trained."""
+        say(self.owner, f"{self.title}, weights: {self.weights or 'random'}")
+
+    def source(
+        self,
+        network: nn.Module,
+        names: Iterable[str],
+        answers: KeptAnswers,
+        context: Context,
+        *,
+        batch_statistics: bool = False,
+    ) -> FrozenNetwork | CachedSource:
+        """The built network as a source of what terms take by these names, behind its answers where they are kept."""
+        data, width = context.data, context.task.width
+        frozen = self.frozen(network, self.owner, names, data, width, batch_statistics=batch_statistics)
+        return answers.in_front_of(frozen, self.settings, context)

@@ -1,0 +1,131 @@
+"""A teacher that is one network."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+from typing_extensions import Self
+
+from kd_lightning.batch import Input
+from kd_lightning.callbacks import Prefill
+from kd_lightning.data import DataModule
+from kd_lightning.networks import Network
+from kd_lightning.sources import CachedSource, FrozenNetwork
+from kd_lightning.teachers.member import Member
+from kd_lightning.teachers.teacher import Teacher
+from kd_lightning.terminal import say
+from kd_lightning.training.answers import KeptAnswers
+from kd_lightning.training.context import Context
+from kd_lightning.training.measurements import measure_cached, measurement_key
+from kd_lightning.training.measuring import TestedNetwork
+from kd_lightning.training.steps import Training
+
+ELSEWHERE = "not on this machine: agreement is left out"
+
+
+class FrozenTeacher(Teacher):
+    """One or several networks by name, which stay as they are while the student learns; what their keys share."""
+
+    exists = True
+
+    def __init__(self, batch_statistics: bool, cache: Any, cache_bits: Any, cache_top_k: Any) -> None:
+        self.batch_statistics = batch_statistics
+        self.answers = KeptAnswers(cache, cache_bits, cache_top_k)
+
+    def members(self) -> Mapping[str, Member]:
+        """The networks, each with what is in front of its signals' names."""
+        raise NotImplementedError
+
+    def networks(self) -> Mapping[str, Network]:
+        return self.members()
+
+    def trainings(self, context: Context) -> Sequence[Training]:
+        return [member.training(context) for member in self.members().values() if member.is_trained_first]
+
+    def check(self) -> None:
+        for network in self.members().values():
+            network.check()
+
+    def check_with(self, context: Context, taken: set[str]) -> None:
+        self.answers.check(context.data, context.recipe, batch_statistics=self.batch_statistics)
+        for prefix in self.members():
+            own = {tap.removeprefix(prefix) for tap in taken if tap.startswith(prefix)}
+            self.answers.check_taken(own, prefix)
+
+    def callbacks(self) -> Sequence[Callback]:
+        return [Prefill()] if self.answers.is_beforehand else []
+
+    def asked_as_the_training_goes(self) -> Self:
+        return self.keeping(replace(self.answers, cache="logits")) if self.answers.is_beforehand else self
+
+    def uncached(self) -> Self:
+        return self.keeping(replace(self.answers, cache="off")) if self.answers.is_on else self
+
+    def keeping(self, answers: KeptAnswers) -> Self:
+        """The same with other answers kept."""
+        changed = object.__new__(type(self))
+        changed.__dict__.update(self.__dict__, answers=answers)
+        return changed
+
+
+class NetworkTeacher(FrozenTeacher):
+    """A network by name; see conf/teacher/default.yaml for what its arguments are. Without a model it is none."""
+
+    key = "teacher.model"
+
+    def __init__(
+        self,
+        model: Any = None,
+        weights: Any = "train",
+        weights_key: Any = None,
+        taps: Any = "auto",
+        normalization: Any = "auto",
+        batch_statistics: bool = False,
+        cache: Any = "off",
+        cache_bits: Any = 16,
+        cache_top_k: Any = None,
+        optimizer: Any = None,  # this and what follows lies over the run's recipe; see `recipe`
+        scheduler: Any = None,
+        trainer: Any = None,
+        data: Any = None,
+        loss: Any = None,
+        trusted: Any = None,
+    ) -> None:
+        super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
+        self.network = Member(model, weights, weights_key, taps, normalization, trusted)
+        self.exists = model is not None
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.network.name
+
+    def members(self) -> Mapping[str, Member]:
+        return {"": self.network}
+
+    def like(self, data: DataModule, example: Input) -> nn.Module | None:
+        return self.network.like(data, example)
+
+    def obtain(self, context: Context) -> TestedNetwork:
+        if self.network.is_trained_first:
+            return self.network.obtained(context)
+        self.network.tell()
+        network = self.network.built(context)
+        key = measurement_key(self.network, network, context)
+        return measure_cached(network, key, self.network.logits_tap(), context, self.network.owner)
+
+    def build(self, context: Context) -> nn.Module:
+        return self.network.build(context.data)
+
+    def find(self, context: Context) -> nn.Module | None:
+        network = self.network.found(context)
+        if network is None:
+            say("teacher", ELSEWHERE)
+        return network
+
+    def source(self, built: nn.Module, names: Iterable[str], context: Context) -> FrozenNetwork | CachedSource:
+        return self.network.source(built, names, self.answers, context, batch_statistics=self.batch_statistics)
+
+    def logits_tap(self) -> dict[str, str] | str:
+        return self.network.logits_tap()

@@ -1,0 +1,87 @@
+"""What a run needs to know of its teacher, whatever it is."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+from typing_extensions import Self
+
+from kd_lightning.batch import Input
+from kd_lightning.data import DataModule
+from kd_lightning.networks import Network
+from kd_lightning.sources import Source
+from kd_lightning.training.context import Context
+from kd_lightning.training.measuring import TestedNetwork
+from kd_lightning.training.steps import Training
+
+
+class Teacher:
+    """What a run learns from, as its config says; nothing of it is built, read or trained before it is asked for.
+
+    This one is none: ordinary supervised training.
+    """
+
+    exists: bool = False
+
+    name: str = ""
+    """What tables and summaries call it."""
+
+    role: str = "teacher"
+    """What a plan calls it, and terms the beginning of its signals' names."""
+
+    key: str = "teacher"
+    """Where in the config an error comes from that its code raises."""
+
+    def networks(self) -> Mapping[str, Network]:
+        """The networks that are built by name, each with what is in front of its signals' names."""
+        return {}
+
+    def trainings(self, context: Context) -> Sequence[Training]:
+        """The trainings of those of its networks that are trained first."""
+        return []
+
+    def tells_signals(self) -> bool:
+        """Whether the networks alone tell what it gives, before it is built."""
+        return True
+
+    def check(self) -> None:
+        """Raise `UserError` for what can be told to be wrong by its values alone."""
+
+    def check_with(self, context: Context, taken: set[str]) -> None:
+        """Raise `UserError` where it does not go with the run, whose terms take these of its signals."""
+
+    def like(self, data: DataModule, example: Input) -> nn.Module | None:
+        """One network without its weights, for a student that is rebuilt around it; None where it is no single one."""
+        return None
+
+    def obtain(self, context: Context) -> TestedNetwork | None:
+        """Trained first, once, or built, and measured unless it changes with the student."""
+        return None
+
+    def build(self, context: Context) -> nn.Module | None:
+        """Built anew: random where it is to be trained first."""
+        return None
+
+    def find(self, context: Context) -> nn.Module | None:
+        """As an earlier run left it; None, and a line that says so, where it is not on this machine."""
+        return None
+
+    def source(self, built: nn.Module, names: Iterable[str], context: Context) -> Source:
+        """What `obtain`, `build` or `find` gave, as a source of the signals that terms take by these names."""
+        raise NotImplementedError
+
+    def logits_tap(self) -> dict[str, str] | str:
+        """The tap that it needs to be tested, where it is one network whose logits the config names."""
+        return "auto"
+
+    def callbacks(self) -> Sequence[Callback]:
+        """What stands beside the training of its student."""
+        return []
+
+    def asked_as_the_training_goes(self) -> Self:
+        """The same without answers that are asked for beforehand."""
+        return self
+
+    def uncached(self) -> Self:
+        """The same without answers that are kept."""
+        return self

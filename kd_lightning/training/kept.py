@@ -1,0 +1,266 @@
+"""Networks trained once, ever: kept under a key of everything that shaped them."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from kd_lightning.conversions.entries import in_key
+from kd_lightning.data import DataModule
+from kd_lightning.errors import NonFinite, UserError
+from kd_lightning.models import save_weights
+from kd_lightning.objective import Objective
+from kd_lightning.part import Part
+from kd_lightning.ranks import all_ranks_agree
+from kd_lightning.runs.arrays import sound_arrays, write_arrays
+from kd_lightning.runs.files import CHECKPOINTS, EVALUATION, checkpoint
+from kd_lightning.signals import takes_strong_view
+from kd_lightning.store import CannotKeep, key_of
+from kd_lightning.system.checksums import safetensors_fault
+from kd_lightning.system.files import write_json
+from kd_lightning.system.records import NONE, NUMBER, Each, damaged, sound_record
+from kd_lightning.terminal import is_first_rank, say, warn
+from kd_lightning.tracking.outcome import outcome_alone
+from kd_lightning.tracking.results import log_results
+from kd_lightning.tracking.wandb.logger import one_wandb_run
+from kd_lightning.training.context import Context, Recipe, Terms
+from kd_lightning.training.fit import fit
+from kd_lightning.training.keys import callbacks_shape, data_key, measured_by, trainer_shape
+from kd_lightning.training.measuring import (
+    Metrics,
+    TestedNetwork,
+    holds_all,
+    is_sound,
+    load_selected,
+    measure,
+    measure_alone,
+)
+from kd_lightning.training.modules import around, build_module, build_network, sources_of, terms_of
+from kd_lightning.training.steps import Training
+
+KIND, WEIGHTS, RECORD = "networks", "weights.safetensors", "record.json"
+OF_A_NETWORK = {"test": Each((*NUMBER, NONE)), "time": Each(NUMBER), "cache_key": Each(object)}
+ANEW = "it is measured anew"
+
+
+def obtain(training: Training, context: Context) -> TestedNetwork:
+    """The network of a training: found, or trained now with its logs below the run's folder.
+
+    Of several runs that need the same one, the first trains it and the others wait.
+
+    Raises UserError where the store lacks it and cannot be written.
+    """
+    if len(training.learners) > 1:
+        raise UserError(
+            f"plan: the training {training.name} of {', '.join(training.learners)} is to be kept, which is for one "
+            "network alone; let it be the last one, with is_kept=False"
+        )
+    network, title = training.first.network, training.title
+    key, store = cache_key(training, context), context.store
+
+    def read(home: Path) -> TestedNetwork | None:
+        check_weights(home)
+        say(title, f"{training.networks}, found ({home.name})")
+        return load(training, context, home)
+
+    def make(folder: Path) -> TestedNetwork:
+        say(title, f"{training.networks}, training ({folder.stem})")
+        return train(training, context, folder, key)
+
+    try:
+        found = store.obtain(KIND, key, make, read, "the network is trained anew", goes_on=has_checkpoints)
+    except CannotKeep as error:
+        home = Path(error.filename)
+        raise UserError(
+            f"paths.cache_dir={store.root}: cannot be written ({error.strerror}), and has no {network.name} trained as "
+            f"the {title} ({KIND}/{home.name}); choose another folder, there or in the environment as "
+            "KD_LIGHTNING_CACHE"
+        ) from error
+    if all_ranks_agree(holds_all(found.test, found.arrays, context.task)):
+        return found
+    home = store.folder(KIND, key)
+    with store.held(KIND, key):  # another run may have measured it meanwhile
+        return with_all_metrics(training, as_measured(found.network, context, home), context, home, key)
+
+
+def cache_key(training: Training, context: Context) -> dict[str, Any]:
+    """Everything that shapes the network of a training, as plain values."""
+    learner, recipe, data = training.first, training.recipe, training.data
+    network = learner.network
+    weights = network.weights if network.file is None else hashlib.sha256(network.file.read_bytes()).hexdigest()
+    decided_by = {
+        "model": network.settings,
+        "weights": weights,
+        "weights_key": network.weights_key,
+        "normalization": network.normalization,
+        **network.named_logits(),
+        **in_key(network.conversions),
+        **of_terms(settings_of(learner.terms)),
+        **shaped_by(recipe),
+        **data_key(context),
+        "batches": {"size": data.batch_size, **data.order()},
+        "statistics": data.statistics(),
+        **({"strong": context.settings["data"].get("strong")} if takes_strong_views(training) else {}),
+        **learned_from(training, context),
+    }
+    before = learner.starts_from
+    starts_from = {} if before is None or before.key is None else {before.name: dict(before.key)}
+    return key_of(decided_by, context.settings["data"], starts_from=starts_from)
+
+
+def settings_of(terms: Callable[[], Terms]) -> Mapping[str, Any]:
+    """Terms as plain values: those of the config, or of terms that a plan makes what their parts tell."""
+    if isinstance(terms, Part):
+        return terms.settings
+    return {
+        name: {
+            "loss": {"_target_": f"{type(term.loss).__module__}.{type(term.loss).__qualname__}", **plain_of(term.loss)},
+            "signals": term.names(),
+            "weight": repr(term.weight),
+        }
+        for name, term in terms().items()
+    }
+
+
+def plain_of(loss: nn.Module) -> dict[str, Any]:
+    """The numbers and texts that a loss was made with."""
+    given = {name: value for name, value in vars(loss).items() if not name.startswith("_") and name != "training"}
+    return {name: value for name, value in given.items() if isinstance(value, (int, float, str, bool))}
+
+
+def of_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Terms as a key tells them: of a supervised loss alone its settings."""
+    only = next(iter(terms.values())) if len(terms) == 1 else {}
+    return {"loss": only} if "loss" not in only else {"terms": dict(terms)}
+
+
+def shaped_by(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe shapes numbers."""
+    return {
+        "optimizer": recipe.optimizer.settings,
+        "scheduler": None if recipe.scheduler is None else recipe.scheduler.settings,
+        "trainer": trainer_shape(recipe),
+        "callbacks": callbacks_shape(recipe),
+        "seed": recipe.seed,
+        **({} if recipe.on_nonfinite == "stop" else {"on_nonfinite": recipe.on_nonfinite}),
+    }
+
+
+def learned_from(training: Training, context: Context) -> dict[str, Any]:
+    """What a training learns from, and which samples it sees."""
+    sources = sources_of(training, ["logits"], context)
+    found: dict[str, Any] = (
+        {"sources": {name: source.identity() for name, source in sources.items()}} if sources else {}
+    )
+    if training.curriculum is not None:
+        found["curriculum"] = training.curriculum.settings
+    return found
+
+
+def find(training: Training, context: Context) -> nn.Module | None:
+    """The network of a training as an earlier run left it, or None, and with a warning where that is damaged."""
+
+    def read(home: Path) -> nn.Module | None:
+        if not (home / RECORD).exists():
+            return None
+        check_weights(home)
+        return stored(training, context, home)
+
+    return context.store.find(KIND, cache_key(training, context), read, "the same kd-train trains it anew")
+
+
+def is_trained(training: Training, context: Context) -> bool:
+    """Whether an earlier run has done a training."""
+    home = context.store.folder(KIND, cache_key(training, context))
+    return safetensors_fault(home / WEIGHTS) is None
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a training left something to go on from."""
+    return any(folder.glob(checkpoint("*")))
+
+
+def check_weights(home: Path) -> None:
+    """Raise `Damaged` unless they are as they were written."""
+    if (fault := safetensors_fault(home / WEIGHTS)) is not None:
+        raise damaged(home / WEIGHTS, fault)
+
+
+def load(training: Training, context: Context, home: Path) -> TestedNetwork:
+    """A network from its folder, without metrics where what holds them is damaged, not there, or of another task."""
+    return as_measured(stored(training, context, home), context, home)
+
+
+def as_measured(network: nn.Module, context: Context, home: Path) -> TestedNetwork:
+    """A network with what its folder tells of it."""
+    record = sound_record(home / RECORD, OF_A_NETWORK, ANEW, strict=True)
+    arrays = sound_arrays(home / EVALUATION, ANEW)
+    if record is None or record.get("measured_by") != measured_by(context):
+        return TestedNetwork(network, {})
+    return TestedNetwork(network, record["test"], record["time"], arrays)
+
+
+def stored(training: Training, context: Context, home: Path) -> nn.Module:
+    """The network of a training with the weights in a folder."""
+    learner = training.first
+    return build_network(learner._replace(network=learner.network.at(home / WEIGHTS)), around(training), context)
+
+
+def with_all_metrics(
+    training: Training, found: TestedNetwork, context: Context, home: Path, key: dict[str, Any]
+) -> TestedNetwork:
+    """A found network as it is, or where its record is damaged or older than a metric measured anew, and kept so."""
+    if all_ranks_agree(holds_all(found.test, found.arrays, context.task)):
+        return found
+    reason = "a metric is newer than its record" if found.test else "its record is of another task, or not whole"
+    say(training.title, f"measured anew: {reason}")
+    measured = measure_alone(found.network, context, training.first.network.logits_tap())
+    if is_first_rank():
+        try:
+            write_arrays(home / EVALUATION, measured.arrays)
+            write_json(home / RECORD, record_of(measured.test, found.time, key, context))
+        except OSError as error:
+            warn(f"paths.cache_dir: {home} cannot be written ({error.strerror or error}); its metrics are not kept")
+    return replace(measured, time=found.time)
+
+
+def train(training: Training, context: Context, folder: Path, key: dict[str, Any]) -> TestedNetwork:
+    """Train a network in a folder, where an interrupted training is taken up again.
+
+    Raises NonFinite for one whose outputs are not finite.
+    """
+    module, network = build_module(training, context), training.first.network
+    data = data_of(training)
+    with one_wandb_run():
+        description = context.describe(training)
+        done = fit(training.recipe, module, data, folder, context.folder / training.name, description)
+        load_selected(module, data, folder)
+        metrics, arrays = measure(done.trainer, module, data)
+        if not is_sound(metrics):
+            raise NonFinite(f"{network.owner}: its logits on the test set are not finite, so it is not kept")
+        trained = TestedNetwork(module.student, metrics, done.time, arrays)
+        if done.trainer.is_global_zero:
+            save_weights(module.student, folder / WEIGHTS, network.file_metadata(module.student))
+            write_arrays(folder / EVALUATION, arrays)
+            write_json(folder / RECORD, record_of(metrics, done.time, key, context))
+            log_results(done.trainer.loggers, outcome_alone(metrics, {**arrays, **module.task.constants(data)}))
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return trained
+
+
+def data_of(training: Training) -> DataModule:
+    """What a training is on: one view of each sample where no term takes another."""
+    return training.data if takes_strong_views(training) else training.data.without_strong_views()
+
+
+def takes_strong_views(training: Training) -> bool:
+    return any(takes_strong_view(Objective(terms).names()) for terms in terms_of(training))
+
+
+def record_of(test: Metrics, time: Mapping[str, float], key: dict[str, Any], context: Context) -> dict[str, Any]:
+    """What is told beside a network's weights."""
+    return {"test": test, "time": time, "measured_by": measured_by(context), "cache_key": key}

@@ -1,0 +1,51 @@
+"""What decides numbers, as plain values that name what is kept: of data, of a recipe, of what is measured."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kd_lightning.data import ImageDataModule
+from kd_lightning.store.source_code import is_released, own_code
+from kd_lightning.training.context import Context, Recipe
+
+# All of trainer and callbacks shapes the numbers, but for where it runs and what it shows or keeps.
+SHAPELESS = ("accelerator", "log_every_n_steps", "enable_model_summary", "enable_progress_bar", "profiler")
+SHAPELESS_CALLBACKS = (
+    "progress_bar",
+    "learning_rate",
+    "gradient_norm",
+    "device_memory",
+    "checkpoint_last",
+    "checkpoint_timed",
+)
+# Arguments of images that decide nothing, or that other entries of a key tell.
+TOLD = ("root", "seed", "batch_size", "num_workers", "eval_batch_size", "resident", "download")
+
+
+def data_key(context: Context) -> dict[str, Any]:
+    """What decides the data; where that is not known, the folder of the run, for which alone something is kept then."""
+    data, given = context.data, context.settings["data"]
+    known: dict[str, Any] = {"data": data.fingerprint()}
+    if isinstance(data, ImageDataModule) and not is_released(str(given.get("_target_"))):  # may decide by any argument
+        known["arguments"] = {name: value for name, value in given.items() if name not in TOLD}
+    return known if data.undecided is None else {**known, "run": context.settings["paths"]["output_dir"]}
+
+
+def trainer_shape(recipe: Recipe) -> dict[str, Any]:
+    """The trainer's arguments that shape numbers."""
+    return {name: value for name, value in recipe.trainer.settings.items() if name not in SHAPELESS}
+
+
+def callbacks_shape(recipe: Recipe) -> dict[str, Any]:
+    """The callbacks that shape numbers, without the folders that they write into."""
+    shaping = {name: value for name, value in recipe.callbacks.settings.items() if name not in SHAPELESS_CALLBACKS}
+    return {name: without_place(value) if isinstance(value, Mapping) else value for name, value in shaping.items()}
+
+
+def without_place(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name != "dirpath"}
+
+
+def measured_by(context: Context) -> dict[str, Any]:
+    """What decides the numbers that the task gives for a network."""
+    given = context.settings["task"]
+    return {"task": {name: value for name, value in given.items() if name != "selects_on"}, "own_code": own_code(given)}

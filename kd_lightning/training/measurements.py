@@ -1,0 +1,94 @@
+"""Networks that need no training, measured once for all runs."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from kd_lightning.conversions import conversions_of
+from kd_lightning.conversions.entries import in_key
+from kd_lightning.models import stored_normalization
+from kd_lightning.models.weights.weights import state_sha256
+from kd_lightning.networks import Network
+from kd_lightning.runs.arrays import read_arrays, write_arrays
+from kd_lightning.runs.files import EVALUATION
+from kd_lightning.store import CannotKeep, key_of
+from kd_lightning.system.files import write_json
+from kd_lightning.system.records import NONE, NUMBER, Each, read_record
+from kd_lightning.terminal import is_first_rank, say, warn
+from kd_lightning.training.context import Context
+from kd_lightning.training.kept import ANEW, RECORD
+from kd_lightning.training.keys import data_key, measured_by, trainer_shape
+from kd_lightning.training.measuring import TestedNetwork, holds_all, is_sound, measure_alone
+
+
+def measure_cached(
+    network: nn.Module, key: dict[str, Any], taps: Mapping[str, str] | str, context: Context, owner: str
+) -> TestedNetwork:
+    """Metrics of a network, which this `key` decides, as an earlier run measured them, or measured now.
+
+    `taps` name its logits where its output does not, `owner` is what the config calls it. Of several runs that need the
+    same ones, the first measures and the others wait.
+    """
+
+    def read(home: Path) -> TestedNetwork | None:
+        record = read_record(home / RECORD, {"test": Each((*NUMBER, NONE))}, strict=True)
+        arrays = {} if record is None else read_arrays(home / EVALUATION)
+        if record is None or not holds_all(record["test"], arrays, context.task):
+            return None
+        say(owner, f"measured before ({home.name})")
+        return TestedNetwork(network, record["test"], arrays=arrays)
+
+    def make(folder: Path) -> TestedNetwork:
+        measured = measure_alone(network, context, taps, owner)
+        if is_first_rank() and not (is_sound(measured.test) and is_kept(measured, folder, key)):
+            shutil.rmtree(folder, ignore_errors=True)
+        return measured
+
+    try:
+        return context.store.obtain("measurements", key, make, read, ANEW)
+    except CannotKeep as error:
+        warn_of(error, Path(error.filename))
+        return measure_alone(network, context, taps, owner)
+
+
+def is_kept(measured: TestedNetwork, folder: Path, key: dict[str, Any]) -> bool:
+    """Write what was measured into a folder; a full disk is a warning."""
+    try:
+        write_arrays(folder / EVALUATION, measured.arrays)
+        write_json(folder / RECORD, {"test": measured.test, "cache_key": key})
+    except OSError as error:
+        warn_of(error, folder)
+        return False
+    return True
+
+
+def warn_of(error: OSError, home: Path) -> None:
+    warn(f"paths.cache_dir: {home} takes no more ({error.strerror or error}); the teacher's metrics are not kept")
+
+
+def measurement_key(described: Network, network: nn.Module, context: Context) -> dict[str, Any]:
+    """Everything that decides the metrics of a network, as plain values."""
+    return key_of({**of_network(described, network), **of_measurement(context)}, context.settings["data"])
+
+
+def key_of_mean(described: Sequence[Network], networks: Sequence[nn.Module], context: Context) -> dict[str, Any]:
+    """Everything that decides the metrics of the mean of several networks."""
+    members = [of_network(one, network) for one, network in zip(described, networks, strict=True)]
+    return key_of({"mean_of": members, **of_measurement(context)}, context.settings["data"])
+
+
+def of_network(described: Network, network: nn.Module) -> dict[str, Any]:
+    return {
+        "model": described.settings,
+        "weights": state_sha256(network),
+        "normalization": stored_normalization(network),
+        **in_key(conversions_of(network)),
+        **described.named_logits(),
+    }
+
+
+def of_measurement(context: Context) -> dict[str, Any]:
+    return {"trainer": trainer_shape(context.recipe), **data_key(context), "measured_by": measured_by(context)}

@@ -1,0 +1,90 @@
+"""Plans: kept steps are found again, the last training is the run's, and what cannot be is told in a line."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kd_lightning.plans import Parts, Steps
+from tests.conftest import Command
+
+HERE = "tests.plans.test_plans"
+SMALL = (
+    *(
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=2",
+        "trainer.accelerator=cpu",
+        "callbacks.progress_bar=null",
+    ),
+    *("teacher.model=digits_cnn_8", "scratch=false"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_store(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+
+
+class Chain:
+    """A teacher teaches a network in between, which teaches the student."""
+
+    def __init__(self, model: str = "digits_cnn_4") -> None:
+        self.model = model
+
+    def steps(self, parts: Parts) -> Steps:
+        teacher, network = (yield parts.teacher), parts.network(self.model)
+        between = yield parts.distilled("between", network, teacher, is_kept=True)
+        yield parts.distilled("student", parts.student, between)
+
+
+class NothingOfItsOwn:
+    def steps(self, parts: Parts) -> Steps:
+        yield parts.distilled("student", parts.student, (yield parts.teacher), is_kept=True)
+
+
+class TwoOfItsOwn:
+    def steps(self, parts: Parts) -> Steps:
+        teacher = yield parts.teacher
+        first = yield parts.distilled("first", parts.student, teacher)
+        yield parts.distilled("second", parts.student, first)
+
+
+class NoPlan:
+    pass
+
+
+def plan(kind: type) -> str:
+    return f"plan={{_target_: {HERE}.{kind.__name__}}}"
+
+
+def test_what_is_kept_is_found_again_and_follows_what_it_learned_from(command: Command) -> None:
+    first = command("kd-train", plan(Chain), *SMALL, "hydra.run.dir=first")
+    assert first.code == 0, first.errors
+    summary = json.loads((first.folder / "first" / "summary.json").read_text())
+    assert list(summary["plan"]["networks"]) == ["teacher", "between", "student"]
+    assert summary["plan"]["result"] == "student"
+    assert (first.folder / "first" / "between" / "metrics.csv").exists()
+    again = command("kd-train", plan(Chain), *SMALL, "student.model=digits_cnn_16", "hydra.run.dir=again")
+    assert re.search(r"between +digits_cnn_4 ← digits_cnn_8, found", again.output), "another student, the same between"
+    other = command("kd-train", plan(Chain), *SMALL, "teacher.optimizer.lr=0.01", "hydra.run.dir=other")
+    assert re.search(r"between +digits_cnn_4 ← digits_cnn_8, training", other.output), "it learned from another teacher"
+    tested = command("kd-eval", "run=first")
+    assert tested.code == 0, tested.errors
+    assert "agreement" in tested.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (NothingOfItsOwn, "plan: none of its trainings is the run's own"),
+        (TwoOfItsOwn, "plan: a step follows the training that the run is about"),
+        (NoPlan, f"plan._target_={HERE}.NoPlan: has no method steps(parts)"),
+    ],
+)
+def test_what_is_no_plan_is_refused_before_anything_is_trained(kind: type, words: str, command: Command) -> None:
+    outcome = command("kd-train", plan(kind), *SMALL, "hydra.run.dir=run")
+    assert outcome.code == 2
+    (line,) = outcome.error_lines
+    assert line.startswith(f"error: {words}")
+    assert not (outcome.folder / "run").exists()
