@@ -152,7 +152,8 @@ def shaped_by(recipe: Recipe) -> dict[str, Any]:
 
 def learned_from(training: Training, context: Context) -> dict[str, Any]:
     """What a training learns from, and which samples it sees."""
-    sources = sources_of(training, ["logits"], context)
+    plain = training._replace(sources={name: one.uncached() for name, one in training.sources.items()})
+    sources = sources_of(plain, [], context)
     found: dict[str, Any] = (
         {"sources": {name: source.identity() for name, source in sources.items()}} if sources else {}
     )

@@ -25,15 +25,16 @@ def build_module(training: Training, context: Context) -> DistillationModule:
     """
     if training.prepares is not None:
         prepared = build_module(training.prepares, context)
-        return module_around({name: prepared.network_of(name) for name in prepared.learners}, training, context)
+        learned = (prepared.network_of(name) for name in prepared.learners)
+        return module_around(dict(zip(training.learners, learned, strict=True)), training, context)
     networks = {}
     for name, learner in training.learners.items():
         seed_everything(training.recipe.seeds_on(learner.seeds_on).seed, workers=True, verbose=False)
         networks[name] = build_network(learner, around(training), context)
     module = module_around(networks, training, context)
-    for name, learner in training.learners.items():
+    for name, learner in zip(module.learners, training.learners.values(), strict=True):
         if learner.starts_from is not None:
-            go_on_from(learner.starts_from, name if len(networks) > 1 else module.learner, module)
+            go_on_from(learner.starts_from, name, module)
     return module
 
 

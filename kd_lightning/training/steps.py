@@ -116,7 +116,7 @@ class Training(NamedTuple):
     data: DataModule
     sources: Mapping[str, Trained] = {}
     is_kept: bool = False
-    prepares: Any = None
+    prepares: "Training | None" = None
     called: str = ""
     curriculum: Part[Any] | None = None
 

@@ -50,6 +50,18 @@ class TwoOfItsOwn:
         yield parts.distilled("second", parts.student, first)
 
 
+class Twice:
+    def steps(self, parts: Parts) -> Steps:
+        teacher = yield parts.teacher
+        yield parts.distilled("student", parts.student, teacher, is_kept=True)
+        yield parts.distilled("student", parts.student, teacher)
+
+
+class Reserved:
+    def steps(self, parts: Parts) -> Steps:
+        yield parts.distilled("time", parts.student, (yield parts.teacher))
+
+
 class NoPlan:
     pass
 
@@ -79,6 +91,8 @@ def test_what_is_kept_is_found_again_and_follows_what_it_learned_from(command: C
     [
         (NothingOfItsOwn, "plan: none of its trainings is the run's own"),
         (TwoOfItsOwn, "plan: a step follows the training that the run is about"),
+        (Twice, "plan: cannot give a step or a learner the name 'student', which is taken"),
+        (Reserved, "plan: cannot give a step or a learner the name 'time', which is taken"),
         (NoPlan, f"plan._target_={HERE}.NoPlan: has no method steps(parts)"),
     ],
 )

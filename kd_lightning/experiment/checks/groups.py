@@ -10,9 +10,9 @@ from kd_lightning.experiment.parts.recipe import ALONE, OWN_PARTS
 
 DESCRIBED = ("kd_lightning.networks.", "kd_lightning.teachers.")
 
-MADE = ("data", "task", "optimizer", "scheduler", "trainer", "curriculum")  # by their _target_
+MADE = ("data", "task", "plan", "optimizer", "scheduler", "trainer", "curriculum")  # by their _target_
 OPTIONAL = ("scheduler", "callbacks", "logger", "initialization", "curriculum")  # which a run can do without
-REQUIRED = ("data", "task", "student", "teacher", "optimizer", "trainer", "paths")
+REQUIRED = ("data", "task", "plan", "student", "teacher", "optimizer", "trainer", "paths")
 SWITCHES = ("test", "channels_last")
 VALUES = ("temperature", "alpha", "compile", "seed", ALONE, *SWITCHES)
 

@@ -30,6 +30,8 @@ from kd_lightning.experiment.parts.recipe import own_key
 from kd_lightning.plans import Convert, Trained, Training
 from kd_lightning.plans.follow import follow
 from kd_lightning.plans.plan import Step
+from kd_lightning.runs.files import CHECKPOINTS, INITIALIZATION, TENSORBOARD, WANDB
+from kd_lightning.runs.summary import KEYS
 from kd_lightning.store import Store
 from kd_lightning.store.source_code import RELEASED
 from kd_lightning.system.disk import failure_of
@@ -45,6 +47,7 @@ from kd_lightning.training.modules import build_module
 
 FOLLOWED = "plan: a step follows the training that the run is about; keep that one, with is_kept=True"
 WITHOUT_RESULT = "plan: none of its trainings is the run's own; let the last one be, with is_kept=False"
+TAKEN = {*KEYS, CHECKPOINTS, INITIALIZATION, WANDB, TENSORBOARD}  # in a summary, or in a run's folder
 APART = (ProgressBar, LearningRateFinder, BatchSizeFinder)  # callbacks that show, or that train by themselves
 
 
@@ -73,6 +76,7 @@ class Rehearsal:
 
     def __init__(self, experiment: Experiment, place: Path) -> None:
         self.experiment, self.place, self.has_result = experiment, place, False
+        self.names: set[str] = set()
         parts = experiment.parts()
         self.context = parts.context  # whose store holds what earlier runs have done
         here = replace(self.context, folder=place, store=Store(place / "cache"))
@@ -83,6 +87,7 @@ class Rehearsal:
         if self.has_result:
             raise UserError(FOLLOWED)
         self.has_result = isinstance(step, Training) and not step.is_kept and step.prepares is None
+        self.check_names(step)
         if isinstance(step, Teacher):
             for training in step.trainings(self.parts.context):
                 self.training(training)
@@ -93,6 +98,18 @@ class Rehearsal:
         module = self.training(step).module or build_module(step, self.parts.context)
         network, objective = module.network_of(module.learner), module.objectives[module.learner]
         return Trained(step.name, step.first.network, TestedNetwork(network, {}), objective.state_dict())
+
+    def check_names(self, step: Step) -> None:
+        """What a step gives has a name of its own, which stands for nothing else in a run. Raises UserError."""
+        if isinstance(step, Training) and step.prepares is not None:
+            return
+        names = [step.role] if isinstance(step, Teacher) else [step.name]
+        for name in [*step.learners] if isinstance(step, Training) else names:
+            if not name.isidentifier() or name in TAKEN or name in self.names:
+                raise UserError(
+                    f"plan: cannot give a step or a learner the name {name!r}, which is taken; choose another"
+                )
+            self.names.add(name)
 
     def training(self, training: Training) -> Tried:
         """One optimizer step, one batch of validation and one of the test. Raises UserError for whatever fails."""

@@ -30,7 +30,7 @@ def describe(training: Training, config: DictConfig, data: DataModule, task: Tas
     """A training of the run that a config is of."""
     method, is_result = method_name(config), not training.is_kept
     return Description(
-        role=training.name if is_result or training.prepares is None else training.prepares.name,
+        role=training.name,
         name=run_name(config, training, method),
         group=group_name(Path(config.paths.output_dir)),
         tags=[method, data.name] if is_result else [data.name],
