@@ -104,7 +104,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run: teacher, student alone, distilled student; copy it before you change it."""
-    return trained_once(session_folder(tmp_path_factory), "finished", *SHORT)
+    return trained_once(session_folder(tmp_path_factory), "finished", *SHORT, cache="of_finished")  # with all curves
 
 
 @pytest.fixture

@@ -5,7 +5,13 @@ from kd_lightning.runs.summary import Role
 
 
 class Distillation:
-    """The student learns from the teacher, perhaps after a training before it, and is compared with itself alone."""
+    """The student learns from the teacher, perhaps after a training before it, and is compared with itself alone.
+
+    Examples:
+        >>> from kd_lightning.plans import Distillation
+        >>> Distillation().networks
+        ('teacher', 'scratch', 'student')
+    """
 
     name = "distillation"
     networks = ("teacher", "scratch", "student")  # each of which its summary tells, as null where it is not there

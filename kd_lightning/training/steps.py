@@ -83,6 +83,17 @@ class Learner(NamedTuple):
         starts_from: what it is before the training begins, in place of its own weights.
         seeds_on: how far the seed of its random weights is from the training's.
         is_rebuilt: whether it is rebuilt as `student.adapt` says, perhaps around what it learns from.
+
+    Examples:
+        >>> from kd_lightning import Term
+        >>> from kd_lightning.losses import CrossEntropy
+        >>> from kd_lightning.plans import Learner, Parts, Steps, Training
+        >>> def labels():
+        ...     return {"ce": Term(CrossEntropy(), ["student.logits", "target"])}
+        >>> class Alone:  # a plan of one training
+        ...     def steps(self, parts: Parts) -> Steps:
+        ...         learners = {"student": Learner(parts.student, labels)}
+        ...         yield Training("student", learners, parts.recipe, parts.context.data)
     """
 
     network: Network
@@ -157,6 +168,15 @@ class Convert(NamedTuple):
         of: what gave the network.
         conversion: what changes it; its `fit` sees the training batches, and the sources.
         sources: networks and teachers by name, for its `fit`.
+
+    Examples:
+        >>> from kd_lightning.conversions import ReplaceHead
+        >>> from kd_lightning.plans import Convert, Parts, Steps
+        >>> class OtherClasses:  # a student that is trained, gets another head, and is trained again
+        ...     def steps(self, parts: Parts) -> Steps:
+        ...         first = yield parts.by_itself("first", parts.student)
+        ...         changed = yield Convert("changed", first, ReplaceHead(num_classes=10))
+        ...         yield parts.distilled("student", parts.student, None, starts_from=changed)
     """
 
     name: str

@@ -27,6 +27,7 @@ def code_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Written
         for name, text in files.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
+            forget(Path(name).parts[0].removesuffix(".py"), tmp_path)
         importlib.invalidate_caches()
         return own_code({"student": [{"_target_": target}]})
 
@@ -34,6 +35,14 @@ def code_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Written
     own = {path.stem if path.suffix else path.name for path in tmp_path.iterdir()}
     for name in [name for name in sys.modules if name.partition(".")[0] in own]:
         del sys.modules[name]
+
+
+def forget(top: str, folder: Path) -> None:
+    """Have a module of this name be imported anew where another test's was."""
+    known = sys.modules.get(top)
+    if known is not None and folder not in Path(str(known.__file__)).parents:
+        for name in [name for name in sys.modules if name.partition(".")[0] == top]:
+            del sys.modules[name]
 
 
 def test_a_helper_and_its_helper_are_told_and_what_nobody_imports_is_not(code_of: Written) -> None:
