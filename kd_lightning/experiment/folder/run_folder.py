@@ -12,7 +12,8 @@ from kd_lightning.runs.files import CHECKPOINTS, HYDRA, INITIALIZATION, METRICS,
 from kd_lightning.runs.folder import remove_folder
 from kd_lightning.terminal import are_started_outside
 
-BEFORE_THE_FIRST_CHECKPOINT = {*(HYDRA, CHECKPOINTS, INITIALIZATION, METRICS, TENSORBOARD, WANDB, "scratch", "teacher")}
+LOGS = {METRICS, TENSORBOARD, WANDB}
+BEFORE_THE_FIRST_CHECKPOINT = {HYDRA, CHECKPOINTS, INITIALIZATION, *LOGS}
 
 
 def run_folder() -> Path:
@@ -38,5 +39,10 @@ def discard_empty_run() -> None:
     folder = Path(HydraConfig.get().runtime.output_dir).resolve()
     if folder == Path.cwd() or not folder.is_dir() or list(folder.rglob(Path(checkpoint("*")).name)):
         return
-    if {entry.name for entry in folder.iterdir()} <= BEFORE_THE_FIRST_CHECKPOINT:
+    if all(entry.name in BEFORE_THE_FIRST_CHECKPOINT or holds_logs(entry) for entry in folder.iterdir()):
         remove_folder(folder)
+
+
+def holds_logs(entry: Path) -> bool:
+    """Whether an entry is the folder of a step before the run's own training, with its logs alone."""
+    return entry.is_dir() and {inner.name for inner in entry.iterdir()} <= LOGS
