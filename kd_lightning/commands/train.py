@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from kd_lightning.cli.command import command, is_sweep_job
 from kd_lightning.experiment.config import as_typed
 from kd_lightning.experiment.folder.run_folder import refuse_folders_of_ranks, run_folder
-from kd_lightning.runs.files import PAGE
+from kd_lightning.runs.files import PAGE, RUNNING
 from kd_lightning.runs.folder import goes_on, one_run_in, sweep_of
 from kd_lightning.system.interruption import interruption
 
@@ -42,7 +42,8 @@ def main(config: DictConfig) -> float | None:
         refuse_unused(config, given)
         if (line := set_for_nothing(config, given)) is not None:
             warn(line)
-    with one_run_in(folder) if finished(folder) is None or not (folder / PAGE).exists() else nullcontext():
+    is_over = finished(folder) is not None and (folder / PAGE).exists()
+    with nullcontext() if is_over and not (folder / RUNNING).exists() else one_run_in(folder):
         interruption.run, interruption.remedy = folder, goes_on(folder)
         if finished(folder) is None:
             say("run", f"if it is interrupted, {interruption.remedy}")

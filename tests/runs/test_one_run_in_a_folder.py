@@ -42,6 +42,15 @@ def test_a_run_in_a_file_says_a_line_an_epoch_and_leaves_no_lock(command: Comman
     assert [path.name for path in Path("run").glob(".*") if path.is_file()] == [".mine"]
 
 
+def test_what_a_kill_left_behind_a_finished_run_is_removed(command: Command, run_folder: Path) -> None:
+    (run_folder / RUNNING).touch()  # it was killed once its page was written
+    before = (run_folder / "summary.json").read_bytes()
+    outcome = command("kd-train", *SHORT, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    assert not (run_folder / RUNNING).exists()
+    assert (run_folder / "summary.json").read_bytes() == before
+
+
 def test_who_waits_for_another_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     has_it = threading.Event()
 
