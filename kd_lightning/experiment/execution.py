@@ -55,9 +55,10 @@ class Execution:
         return Trained(teacher.role, teacher, tested)
 
     def kept(self, training: Training) -> Trained:
-        tested = kept.obtain(training, self.context)
-        self.compare(training, {training.name: tested})
-        return Trained(training.name, training.first.network, tested, key=kept.cache_key(training, self.context))
+        trained = kept.obtain(training, self.context)
+        assert trained.tested is not None
+        self.compare(training, {training.name: trained.tested})
+        return trained
 
     def compare(self, training: Training, tested: Mapping[str, TestedNetwork]) -> None:
         for (name, learner), own in zip(training.learners.items(), tested.values(), strict=True):

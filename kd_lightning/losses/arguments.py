@@ -102,3 +102,12 @@ def _naming(what: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise UserError(f"{what}: {error}") from error
+
+
+def plain_attributes(loss: object) -> dict[str, int | float | str | bool]:
+    """The numbers and texts that a loss was made with, such as its temperature, by the names of its attributes."""
+    return {
+        name: value
+        for name, value in vars(loss).items()
+        if not name.startswith("_") and name != "training" and isinstance(value, (int, float, str, bool))
+    }

@@ -65,7 +65,9 @@ class Member(Network):
 
     def obtained(self, context: Context) -> TestedNetwork:
         """Found, or trained now, and measured."""
-        return kept.obtain(self.training(context), context)
+        tested = kept.obtain(self.training(context), context).tested
+        assert tested is not None
+        return tested
 
     def found(self, context: Context) -> nn.Module | None:
         """As an earlier run left it, or None where it is not on this machine."""

@@ -12,6 +12,7 @@ from torch import nn
 from kd_lightning.conversions.entries import in_key
 from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
+from kd_lightning.losses.arguments import plain_attributes
 from kd_lightning.models import save_weights
 from kd_lightning.objective import Objective
 from kd_lightning.part import Part
@@ -39,15 +40,15 @@ from kd_lightning.training.measuring import (
     measure,
     measure_alone,
 )
-from kd_lightning.training.modules import around, build_module, build_network, sources_of, terms_of
-from kd_lightning.training.steps import Training
+from kd_lightning.training.modules import around, build_module, build_network, sources_of
+from kd_lightning.training.steps import Trained, Training
 
 KIND, WEIGHTS, RECORD = "networks", "weights.safetensors", "record.json"
 OF_A_NETWORK = {"test": Each((*NUMBER, NONE)), "time": Each(NUMBER), "cache_key": Each(object)}
 ANEW = "it is measured anew"
 
 
-def obtain(training: Training, context: Context) -> TestedNetwork:
+def obtain(training: Training, context: Context) -> Trained:
     """The network of a training: found, or trained now with its logs below the run's folder.
 
     Of several runs that need the same one, the first trains it and the others wait.
@@ -65,7 +66,7 @@ def obtain(training: Training, context: Context) -> TestedNetwork:
     def read(home: Path) -> TestedNetwork | None:
         check_weights(home)
         say(title, f"{training.networks}, found ({home.name})")
-        return load(training, context, home)
+        return as_measured(stored(training, context, home), context, home)
 
     def make(folder: Path) -> TestedNetwork:
         say(title, f"{training.networks}, training ({folder.stem})")
@@ -80,11 +81,11 @@ def obtain(training: Training, context: Context) -> TestedNetwork:
             f"the {title} ({KIND}/{home.name}); choose another folder, there or in the environment as "
             "KD_LIGHTNING_CACHE"
         ) from error
-    if all_ranks_agree(holds_all(found.test, found.arrays, context.task)):
-        return found
-    home = store.folder(KIND, key)
-    with store.held(KIND, key):  # another run may have measured it meanwhile
-        return with_all_metrics(training, as_measured(found.network, context, home), context, home, key)
+    if not all_ranks_agree(holds_all(found.test, found.arrays, context.task)):
+        home = store.folder(KIND, key)
+        with store.held(KIND, key):  # another run may have measured it meanwhile
+            found = with_all_metrics(training, as_measured(found.network, context, home), context, home, key)
+    return Trained(training.name, network, found, key=key)
 
 
 def cache_key(training: Training, context: Context) -> dict[str, Any]:
@@ -118,18 +119,15 @@ def settings_of(terms: Callable[[], Terms]) -> Mapping[str, Any]:
         return terms.settings
     return {
         name: {
-            "loss": {"_target_": f"{type(term.loss).__module__}.{type(term.loss).__qualname__}", **plain_of(term.loss)},
+            "loss": {
+                "_target_": f"{type(term.loss).__module__}.{type(term.loss).__qualname__}",
+                **plain_attributes(term.loss),
+            },
             "signals": term.names(),
             "weight": repr(term.weight),
         }
         for name, term in terms().items()
     }
-
-
-def plain_of(loss: nn.Module) -> dict[str, Any]:
-    """The numbers and texts that a loss was made with."""
-    given = {name: value for name, value in vars(loss).items() if not name.startswith("_") and name != "training"}
-    return {name: value for name, value in given.items() if isinstance(value, (int, float, str, bool))}
 
 
 def of_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,13 +189,8 @@ def check_weights(home: Path) -> None:
         raise damaged(home / WEIGHTS, fault)
 
 
-def load(training: Training, context: Context, home: Path) -> TestedNetwork:
-    """A network from its folder, without metrics where what holds them is damaged, not there, or of another task."""
-    return as_measured(stored(training, context, home), context, home)
-
-
 def as_measured(network: nn.Module, context: Context, home: Path) -> TestedNetwork:
-    """A network with what its folder tells of it."""
+    """A network with what its folder tells of it: no metrics where these are damaged, not there, or of another task."""
     record = sound_record(home / RECORD, OF_A_NETWORK, ANEW, strict=True)
     arrays = sound_arrays(home / EVALUATION, ANEW)
     if record is None or record.get("measured_by") != measured_by(context):
@@ -259,7 +252,7 @@ def data_of(training: Training) -> DataModule:
 
 
 def takes_strong_views(training: Training) -> bool:
-    return any(takes_strong_view(Objective(terms).names()) for terms in terms_of(training))
+    return any(takes_strong_view(Objective(one.terms()).names()) for one in training.learners.values())
 
 
 def record_of(test: Metrics, time: Mapping[str, float], key: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kd_lightning.module import DistillationModule
 from kd_lightning.networks import Network, Student
 from kd_lightning.objective import Objective
 from kd_lightning.sources import Source
-from kd_lightning.training.context import Context, Recipe, Terms
+from kd_lightning.training.context import Context, Recipe
 from kd_lightning.training.steps import Learner, Trained, Training
 
 Each = TypeVar("Each")
@@ -117,11 +117,6 @@ def taps_of(learners: Mapping[str, Learner], *, logits_alone: bool = False) -> d
 
 def schedule_of(recipe: Recipe) -> Any:
     return None if recipe.scheduler is None else recipe.scheduler.make
-
-
-def terms_of(training: Training) -> list[Terms]:
-    """The terms of each learner."""
-    return [learner.terms() for learner in training.learners.values()]
 
 
 def sources_of(training: Training, names: list[str], context: Context) -> dict[str, Source]:

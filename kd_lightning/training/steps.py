@@ -153,11 +153,8 @@ class Training(NamedTuple):
     def networks(self) -> str:
         """What learns from what, such as `resnet8 ← resnet20`."""
         names = ", ".join(one.network.title for one in self.learners.values())
-        return (
-            " ← ".join([names, *(", ".join(one.described.name for one in self.sources.values()),)])
-            if self.sources
-            else names
-        )
+        sources = ", ".join(one.described.name for one in self.sources.values())
+        return f"{names} ← {sources}" if sources else names
 
 
 class Convert(NamedTuple):

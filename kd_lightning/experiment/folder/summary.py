@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from kd_lightning.data import DataModule
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.losses.arguments import plain_attributes
 from kd_lightning.losses.sample_weights import named
 from kd_lightning.models.profile import Profile
 from kd_lightning.module import DistillationModule
@@ -109,8 +110,4 @@ def objective_record(objective: Objective) -> dict[str, Any]:
 def _plain_attributes(term: Term) -> dict[str, Any]:
     """What a term's loss was given, such as its temperature; of a schedule the number at the training's end."""
     with term.numbers_at(END):
-        return {
-            name: value
-            for name, value in vars(term.loss).items()
-            if not name.startswith("_") and name != "training" and isinstance(value, (int, float, str, bool))
-        }
+        return plain_attributes(term.loss)
