@@ -49,6 +49,14 @@ Command = Callable[..., Outcome]
 SHORT = ("trainer.max_epochs=2", "callbacks.progress_bar=null", "teacher.model=digits_cnn_8")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """Run a command as a user does, in an empty folder."""

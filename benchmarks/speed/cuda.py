@@ -1,6 +1,7 @@
 """Training's images/s on a GPU, by precision, compilation, cache and batch."""
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,9 +16,11 @@ from benchmarks.speed.timing import Contestant, Effort, Row, alternate, median_r
 VARIANTS: dict[str, list[str]] = {
     "float32": [],
     "bf16": ["trainer.precision=bf16-mixed"],
+    "bf16, images on the host": ["trainer.precision=bf16-mixed", "data.resident=false"],
     "bf16, compiled": ["trainer.precision=bf16-mixed", "compile=true", "data.drop_last=true"],
+    "bf16, CUDA graphs": ["trainer.precision=bf16-mixed", "compile=reduce-overhead", "data.drop_last=true"],
     "bf16, warm cache": ["trainer.precision=bf16-mixed", "teacher.cache=logits"],
-    "bf16, compiled, warm cache": [
+    "bf16, CUDA graphs, warm cache": [
         *("trainer.precision=bf16-mixed", "compile=reduce-overhead", "data.drop_last=true", "teacher.cache=logits")
     ],
 }
@@ -25,12 +28,12 @@ BATCHES = (BATCH_SIZE, 512)
 EFFORT = Effort(steps=60, warm_up=20, repeats=5)
 
 
-def measure(root: Path, folder: Path, effort: Effort = EFFORT) -> list[Row]:
-    """Rows for each pair and variant at batch 64 against the plain loop, and at batch 512 alone; none without a GPU."""
+def measure(root: Path, folder: Path, pairs: Sequence[Pair] = PAIRS, effort: Effort = EFFORT) -> list[Row]:
+    """Rows for each pair, batch size and variant against the plain loop, and of the limit; none without a GPU."""
     if not torch.cuda.is_available():
         return []
     images = PillowImages(root)
-    return [row for pair in PAIRS for size in BATCHES for row in compare(pair, size, root, folder, images, effort)]
+    return [row for pair in pairs for size in BATCHES for row in compare(pair, size, root, folder, images, effort)]
 
 
 def compare(pair: Pair, size: int, root: Path, folder: Path, images: PillowImages, effort: Effort) -> list[Row]:
@@ -41,10 +44,8 @@ def compare(pair: Pair, size: int, root: Path, folder: Path, images: PillowImage
     ours = {name: Ours(composed(pair, root, [*common, *variant]), folder) for name, variant in VARIANTS.items()}
     for contestant in ours.values():  # which fills the caches
         contestant(effort.warm_up, effort.steps)
-    theirs: dict[str, Contestant] = {}
-    if size == BATCH_SIZE:
-        theirs["plain loop"] = stepwise(reference_steps(pair, images, torch.device("cuda")))
-    seconds = alternate({**theirs, **ours}, effort)
+    plain: Contestant = stepwise(reference_steps(pair, images, torch.device("cuda"), size))
+    seconds = alternate({"plain loop": plain, **ours}, effort)
     rates = {name: [size / value for value in values] for name, values in seconds.items()}
     own = {name: rates[name] for name in ours}
     return [
@@ -54,13 +55,12 @@ def compare(pair: Pair, size: int, root: Path, folder: Path, images: PillowImage
 
 
 def row(pair: Pair, size: int, name: str, rates: dict[str, list[float]]) -> Row:
-    plain = rates.get("plain loop")
     return Row(
         "cuda",
-        f"{pair}, batch {size}: {name}" + (", against plain loop" if plain else ""),
-        statistics.median(plain) if plain else None,
+        f"{pair}, batch {size}: {name}, against plain loop",
+        statistics.median(rates["plain loop"]),
         statistics.median(rates[name]),
         "images/s",
-        median_ratio(rates[name], plain) if plain else None,
+        median_ratio(rates[name], rates["plain loop"]),
         rates,
     )

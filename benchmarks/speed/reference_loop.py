@@ -3,6 +3,7 @@
 Its step does what RepDistiller's does for KD; the networks are this project's, so that they are equal.
 """
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from benchmarks.speed.settings import ALPHA, BATCH_SIZE, LEARNING_RATE, MOMENTUM
 from kd_lightning.models import create_model
 from kd_lightning.taps import TapReader, find_taps
 
-WORKERS = 2
+WORKERS = min(8, os.cpu_count() or 1)
 
 
 class Meter:
@@ -44,13 +45,15 @@ class WithFeatures:
         return list(signals.values()), signals["logits"]
 
 
-def reference_steps(pair: Pair, images: PillowImages, device: torch.device) -> Iterator[None]:
+def reference_steps(
+    pair: Pair, images: PillowImages, device: torch.device, batch_size: int = BATCH_SIZE
+) -> Iterator[None]:
     """One training step for each `next`, epoch after epoch."""
     student = create_model(pair.student, 100, 3).to(device).train()
     teacher = create_model(pair.teacher, 100, 3).to(device).eval()
     ask_student, ask_teacher = WithFeatures(student), WithFeatures(teacher)
     optimizer = torch.optim.SGD(student.parameters(), LEARNING_RATE, MOMENTUM, weight_decay=WEIGHT_DECAY)
-    loader = DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=WORKERS)
+    loader = DataLoader(images, batch_size, shuffle=True, num_workers=WORKERS)
     while True:
         data_s, batch_s, losses, top1, top5 = (Meter() for _ in range(5))
         since = time.time()

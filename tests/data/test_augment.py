@@ -136,7 +136,7 @@ def test_a_training_image_is_torchvisions_resized_crop_of_its_box_to_a_rounding(
     assert sides == {True, False}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_gpu_shows_the_same_views_without_waiting():
     images, index = noise(64, 3, 32, 32), torch.arange(64)
     views = view_of(1, 2, index, 162)

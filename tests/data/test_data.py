@@ -228,7 +228,7 @@ def test_images_on_the_gpu_are_not_read_on_the_cpu(options: dict[str, Any]) -> N
         DigitsDataModule(resident=True, **options).check()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_batches_from_the_gpu_are_those_from_the_cpu() -> None:
     def batches(resident: bool) -> list[Any]:
         data = DigitsDataModule(resident=resident)

@@ -255,7 +255,7 @@ def test_ofa_takes_the_largest_of_mixed_labels() -> None:
     assert torch.equal(*values)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @every_loss
 def test_nothing_asks_the_device_for_a_number(name: str) -> None:
     student, teacher = (torch.randn(8, 10, device="cuda", requires_grad=grad) for grad in (True, False))

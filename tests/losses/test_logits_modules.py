@@ -126,7 +126,7 @@ def test_the_student_descends_what_the_temperature_climbs() -> None:
     assert torch.allclose(student.grad, expected)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_epoch_may_stay_on_the_cpu() -> None:
     loss = CurriculumTemperature().cuda()
     student, teacher = (logits.cuda() for logits in LOGITS)

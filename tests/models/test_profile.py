@@ -103,7 +103,7 @@ def test_one_architecture_has_one_latency_wherever_it_stands() -> None:
     assert profiles["scratch"].latency_ms != profiles["teacher"].latency_ms
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_operations_are_the_same_on_a_gpu() -> None:
     layer = nn.TransformerEncoderLayer(64, nhead=2, dim_feedforward=16, batch_first=True)
     example = torch.rand(1, 32, 64)

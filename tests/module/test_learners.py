@@ -423,7 +423,7 @@ def test_a_copy_has_optimizers_and_views_of_its_own() -> None:
     assert twin.objectives["wide"] is twin.get_submodule("objective.wide")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
 def test_learners_draw_on_the_gpu_as_alone_and_nothing_waits_for_it(tmp_path: Path, precision: str) -> None:
     options: dict[str, Any] = {"accelerator": "gpu", "precision": precision, "seeded": True, "max_epochs": 1}

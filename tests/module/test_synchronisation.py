@@ -71,7 +71,7 @@ def test_no_method_needs_a_number_to_go_on(method: str) -> None:
             step(module, data.on_after_batch_transfer(fake))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("method", METHODS)
 def test_no_step_waits_for_the_gpu(method: str) -> None:
     for module, data in modules(method):
