@@ -37,7 +37,7 @@ def main(config: DictConfig) -> None:
         return inspect_model(
             role,
             str(named),
-            lambda example: ready(create_model(named, classes, size[0], key=key), example),
+            lambda example: ready(create_model(named, classes, size[0], stem=config[role].stem, key=key), example),
             torch.zeros(2, *size),
             taps,
             taken=None,

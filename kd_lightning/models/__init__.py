@@ -14,10 +14,12 @@ from kd_lightning.models.normalization import (
     stored_normalization,
     trained_with,
 )
+from kd_lightning.models.stem import check_stem, stem_of
 from kd_lightning.models.weights.weights import load_weights, save_weights, state_sha256
 
 __all__ = [
     "check_model_name",
+    "check_stem",
     "create_model",
     "default_input_size",
     "has_pretrained",
@@ -28,6 +30,7 @@ __all__ = [
     "read_normalization",
     "save_weights",
     "state_sha256",
+    "stem_of",
     "stored_normalization",
     "trained_with",
 ]

@@ -15,22 +15,30 @@ from kd_lightning.models.catalog import (
     torchvision_weights,
 )
 from kd_lightning.models.normalization import note_training
+from kd_lightning.models.stem import check_stem, with_cifar_stem
 from kd_lightning.models.zoo.names import ZOO
 
 DOWNLOADERS = {"huggingface_hub", "httpx", "httpcore", "requests", "urllib3"}
 
 
 def create_model(
-    name: ModelName, num_classes: int, in_channels: int = 3, pretrained: bool = False, *, key: str = "name"
+    name: ModelName,
+    num_classes: int,
+    in_channels: int = 3,
+    pretrained: bool = False,
+    *,
+    stem: str | None = None,
+    key: str = "name",
 ) -> nn.Module:
     """A classifier, images (B, in_channels, H, W) → logits (B, num_classes).
 
     `name`: one of this package's own ("resnet8x4"), "timm/NAME", "torchvision/NAME", or what makes a network of one's
     own, called as it stands. `pretrained` downloads published weights; a classifier of another size starts
     at random. timm's models with a distillation head return (class logits, distillation logits) while they train.
-    `key` is how an error names the setting.
+    `stem="cifar"` gives a model of timm or torchvision a stem for small images, of random weights: its first
+    convolution is 3x3 with stride 1, and no max-pool follows. `key` is how an error names the setting.
 
-    Raises UserError for a model without published weights, or whose channels do not fit.
+    Raises UserError for a model without published weights, whose channels do not fit, or that cannot have the stem.
 
     Examples:
         >>> import torch
@@ -40,7 +48,9 @@ def create_model(
         >>> own = create_model(lambda: torch.nn.Linear(64, 10), num_classes=10)
     """
     check_model_name(name, key)
-    weights_key = f"{key.rpartition('.')[0]}.weights".lstrip(".")
+    owner = key.rpartition(".")[0]
+    weights_key, stem_key = f"{owner}.weights".lstrip("."), f"{owner}.stem".lstrip(".")
+    check_stem(name, stem, stem_key, pretrained=pretrained)
     if pretrained and not has_pretrained(name):
         raise UserError(
             f"{weights_key}=pretrained: {key}={name} has no published weights; give a file path or {weights_key}=train"
@@ -71,7 +81,7 @@ def create_model(
             ) from error
         raise
     note_training(network, pretrained_normalization(name) if pretrained else None)
-    return network
+    return network if stem is None else with_cifar_stem(network, name, stem_key)
 
 
 def _timm(model: str, num_classes: int, in_channels: int, pretrained: bool) -> nn.Module:

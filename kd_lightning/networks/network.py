@@ -18,12 +18,14 @@ from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
 from kd_lightning.finite import refuse_nonfinite
 from kd_lightning.models import (
+    check_stem,
     create_model,
     has_pretrained,
     load_weights,
     normalize_inputs,
 )
 from kd_lightning.models.ready import ready
+from kd_lightning.models.stem import note_stem
 from kd_lightning.models.weights.checkpoint_files import read_metadata
 from kd_lightning.networks.normalization import channels_of, given_normalization, normalization
 from kd_lightning.networks.own_model import OwnModel, check_model
@@ -65,6 +67,7 @@ class Network:
     taps: Any = "auto"
     normalization: Any = "auto"
     trusted: Any = None
+    stem: Any = None
 
     @property
     def name(self) -> str:
@@ -113,6 +116,7 @@ class Network:
         if not (weights is None or (isinstance(weights, str) and weights)):
             raise UserError(f"{self.weights_place}={weights}: must be {self.ways}, the path of a file, or null")
         self.check_training()
+        self.check_stem()
         if weights == "pretrained" and not (isinstance(model, str) and has_pretrained(model)):
             raise UserError(
                 f"{self.weights_place}=pretrained: {self.name} has no published weights here; {self.remedy}"
@@ -130,6 +134,21 @@ class Network:
 
     def check_training(self) -> None:
         """Raise `UserError` where it is to be trained first, and nobody does that."""
+
+    def check_stem(self) -> None:
+        """Raise `UserError` for a stem that the model cannot have, or that its published weights do not fit."""
+        check_stem(self.name, self.stem, f"{self.owner}.stem", pretrained=self.weights == "pretrained")
+
+    def check_stem_of_file(self) -> None:
+        """Raise `UserError` where a file of weights tells of a network with another stem."""
+        if self.file is None or not isinstance(self.model, str):
+            return
+        metadata = read_metadata(self.file, self.weights_place)
+        stored = metadata.get("stem")
+        if stored != self.stem and (stored is not None or metadata.get("model") == self.name):
+            of = "its model's own stem" if stored is None else f"the stem {stored}"
+            remedy = f"give {self.owner}.stem={stored or 'null'}"
+            raise UserError(f"{self.weights_place}={self.weights}: is of a network with {of}; {remedy}")
 
     def check_weights_key(self) -> None:
         """It is a key, and there is a file that it can choose in. Raises UserError."""
@@ -161,11 +180,13 @@ class Network:
         weights from a file.
         """
         pretrained = self.weights == "pretrained"
+        self.check_stem_of_file()
         network = self.like(data, example_input(data), pretrained=pretrained)
         if adapt is not None:
             entries = conversions_of(network)
             network = adapt(network, example_input(data))
             note_conversions(network, entries)
+            note_stem(network, self.stem)
         metadata: dict[str, str] = {}
         if self.file is not None:
             metadata = load_weights(
@@ -209,7 +230,8 @@ class Network:
                 f"{self.model_key}={named}: takes images (C, H, W), and the data {data.name} give "
                 f"{as_text(data.inputs)}; name a class of your own, {self.model_key}={{_target_: …}}"
             )
-        network = create_model(named, data.num_classes, channels, pretrained=pretrained, key=self.model_key)
+        classes, key = data.num_classes, self.model_key
+        network = create_model(named, classes, channels, pretrained=pretrained, stem=self.stem, key=key)
         return ready(network, example)
 
     def named(self, data: DataModule) -> str | OwnModel:
@@ -231,6 +253,10 @@ class Network:
         """`logits_tap` where there is one, for what names a kept result."""
         tap = self.logits_tap()
         return {} if tap == "auto" else {"logits": tap}
+
+    def named_model(self) -> dict[str, Any]:
+        """The model as plain values, with the stem that it got in place of its own, for what names a kept result."""
+        return {"model": self.settings, **({} if self.stem is None else {"stem": self.stem})}
 
     def file_metadata(self, network: nn.Module) -> dict[str, str]:
         """What goes into a weights file beside the weights: the model's name, its normalisation, its conversions."""

@@ -40,10 +40,11 @@ class EnsembleTeacher(FrozenTeacher):
         data: Any = None,
         loss: Any = None,
         trusted: Any = None,
+        stem: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
         self.models, self.weights, self.weights_key = models, weights, weights_key
-        self.taps, self.normalization, self.trusted = taps, normalization, trusted
+        self.taps, self.normalization, self.trusted, self.stem = taps, normalization, trusted, stem
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -63,6 +64,7 @@ class EnsembleTeacher(FrozenTeacher):
                 self.taps_of(place),
                 self.normalization,
                 self.trusted,
+                self.stem,
                 place,
                 seeds_on,
             )

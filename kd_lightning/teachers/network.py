@@ -92,9 +92,10 @@ class NetworkTeacher(FrozenTeacher):
         data: Any = None,
         loss: Any = None,
         trusted: Any = None,
+        stem: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
-        self.network = Member(model, weights, weights_key, taps, normalization, trusted)
+        self.network = Member(model, weights, weights_key, taps, normalization, trusted, stem)
         self.exists = model is not None
 
     @property

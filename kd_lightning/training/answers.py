@@ -19,6 +19,7 @@ from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
 from kd_lightning.models import stored_normalization
+from kd_lightning.models.stem import stored_stem
 from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.store import Answers, TopK, Whole, key_of
 from kd_lightning.store.encoding import MOST_CLASSES, Encoding
@@ -174,6 +175,7 @@ class KeptAnswers:
             "teacher": {
                 **teacher.identity(),
                 **stored_normalization(teacher.network),
+                **stored_stem(teacher.network),
                 **in_key(conversions_of(teacher.network)),
                 "built_from": model,
                 "taps": {tap: teacher.taps[tap] for tap in KEPT[self.cache]},

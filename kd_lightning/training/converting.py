@@ -95,7 +95,7 @@ def key_of_step(step: Convert, context: Context) -> dict[str, Any]:
     assert isinstance(described, Network)
     conversion = {"_target_": name_of(step.conversion), **arguments_of(step.conversion)}
     values = {
-        "model": described.settings,
+        **described.named_model(),
         "data": context.data.fingerprint(),
         "weights": state_sha256(network),
         "conversion": conversion,

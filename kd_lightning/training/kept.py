@@ -94,7 +94,7 @@ def cache_key(training: Training, context: Context) -> dict[str, Any]:
     network = learner.network
     weights = network.weights if network.file is None else hashlib.sha256(network.file.read_bytes()).hexdigest()
     decided_by = {
-        "model": network.settings,
+        **network.named_model(),
         "weights": weights,
         "weights_key": network.weights_key,
         "normalization": network.normalization,

@@ -82,7 +82,7 @@ def key_of_mean(described: Sequence[Network], networks: Sequence[nn.Module], con
 
 def of_network(described: Network, network: nn.Module) -> dict[str, Any]:
     return {
-        "model": described.settings,
+        **described.named_model(),
         "weights": state_sha256(network),
         "normalization": stored_normalization(network),
         **in_key(conversions_of(network)),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.models.normalization import note_training, read_normalization
+from kd_lightning.models.stem import stem_of
 from kd_lightning.models.weights.checkpoint_files import Group, plain_names, read_file
 from kd_lightning.models.weights.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.weights.readings import Reading, readings, usual
@@ -192,6 +193,8 @@ def _refusal(model: nn.Module, chosen: Reading, setting: str, *, of_other_classe
             "all but the classifier fits: give the number of classes that the file was trained with, or train a "
             "student from it first, which gets a new classifier"
         )
+    if stem_of(model) is not None:
+        remedy = f"the model has the stem {stem_of(model)}, and the file may be of its own one; {remedy}"
     if "conversions" in chosen.metadata:
         remedy = (
             "the file is of a converted network: kd_lightning.conversions.load_converted makes the conversions first"
