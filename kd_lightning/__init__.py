@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 from kd_lightning.lazy_names import lazy
 
 if TYPE_CHECKING:
+    from kd_lightning.inference.student import load_student
     from kd_lightning.models import projectors
     from kd_lightning.module import DistillationModule
     from kd_lightning.objective import Objective
     from kd_lightning.term import Term
 
-__all__ = ["DistillationModule", "Objective", "Term", "__version__", "projectors"]
+__all__ = ["DistillationModule", "Objective", "Term", "__version__", "load_student", "projectors"]
 
 try:
     __version__ = version("kd-lightning")
@@ -24,6 +25,7 @@ __getattr__, __dir__ = lazy(
         "DistillationModule": "kd_lightning.module",
         "Objective": "kd_lightning.objective",
         "Term": "kd_lightning.term",
+        "load_student": "kd_lightning.inference.student",
         "projectors": "kd_lightning.models",
     },
 )

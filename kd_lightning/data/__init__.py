@@ -6,6 +6,7 @@ from kd_lightning.data.batches import Batch, Draw, FixedBatches, Images, ImageSe
 from kd_lightning.data.cifar import CIFAR10DataModule, CIFAR100DataModule
 from kd_lightning.data.data import Data, DataModule
 from kd_lightning.data.digits import DigitsDataModule
+from kd_lightning.data.evaluation import EvaluationTransform
 from kd_lightning.data.folders.folder import ImageFolderDataModule
 from kd_lightning.data.folders.small_folder import SmallFolderDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
@@ -22,6 +23,7 @@ __all__ = [
     "DataModule",
     "DigitsDataModule",
     "Draw",
+    "EvaluationTransform",
     "FixedBatches",
     "Identity",
     "ImageDataModule",

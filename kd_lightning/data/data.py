@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from kd_lightning.batch import Batch, Input, as_batch
+from kd_lightning.data.evaluation import EvaluationTransform
 
 Shape = tuple[int, ...]
 
@@ -94,6 +95,11 @@ class DataModule(lightning.LightningDataModule):
     def statistics(self) -> dict[str, list[float]]:
         """`mean` and `std` of images by channel, with which networks normalise them; or nothing."""
         return {}
+
+    @property
+    def evaluation_transform(self) -> EvaluationTransform | None:
+        """What evaluation shows a network of an image file; None where the data do not come from image files."""
+        return None
 
     def training_set(self) -> dict[str, Tensor]:
         """`index` and `target`, both (N,), of all training samples, for losses with a memory of them; or nothing."""

@@ -20,6 +20,7 @@ from kd_lightning.data.augmentation.trial import try_augmentations
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
 from kd_lightning.data.data import DataModule
 from kd_lightning.data.derived.peek import as_example, first_batches
+from kd_lightning.data.evaluation import MODES, EvaluationTransform
 from kd_lightning.data.split import SPLIT_SEED, split_training
 from kd_lightning.data.values import as_folder, check_callable, check_flag, check_numbers, check_whole, is_number
 from kd_lightning.errors import UserError
@@ -130,6 +131,13 @@ class ImageDataModule(DataModule):
     @property
     def input_shape(self) -> tuple[int, int, int]:
         return self.in_channels, self.image_size, self.image_size
+
+    @property
+    def evaluation_transform(self) -> EvaluationTransform | None:
+        """Of images of 1 or 3 channels, which files can hold."""
+        if self.in_channels not in MODES:
+            return None
+        return EvaluationTransform(self.in_channels, self.image_size, getattr(self, "resize_size", self.image_size))
 
     @property
     def validates_on(self) -> str:

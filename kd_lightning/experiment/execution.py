@@ -9,10 +9,12 @@ from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.summary import Compared, summarise
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
+from kd_lightning.networks.description import Description, builds
 from kd_lightning.plans import Convert, Parts, Trained, Training
 from kd_lightning.plans.plan import Step
 from kd_lightning.runs.files import CHECKPOINTS, INITIALIZATION, LAST, weights_of
 from kd_lightning.runs.summary import Part, Role, Summary
+from kd_lightning.store.remembered import remember
 from kd_lightning.teachers import Teacher
 from kd_lightning.terminal import say
 from kd_lightning.tracking.outcome import outcome_of
@@ -97,7 +99,10 @@ class Execution:
             if self.is_first_rank:
                 for name, learner in training.learners.items():
                     network = self.compared[name].tested.network
-                    save_weights(network, folder / weights_of(name), learner.network.file_metadata(network))
+                    described = Description.of(learner.network, training.data, context.task).beside_weights()
+                    metadata = {**learner.network.file_metadata(network), **described}
+                    remember(builds(metadata))
+                    save_weights(network, folder / weights_of(name), metadata)
                 arrays = {**self.compared[result].tested.arrays, **context.task.constants(training.data)}
                 weights = folder / weights_of(result)
                 log_results(done.trainer.loggers, outcome_of(self.summary, arrays, weights))

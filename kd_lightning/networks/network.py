@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard
@@ -43,6 +43,11 @@ def short_name(model: Any) -> str:
     return settings if isinstance(settings, str) else str(settings["_target_"]).rsplit(".", 1)[-1]
 
 
+def is_of_training(name: str) -> bool:
+    """Whether a field of a network says which weights it gets, or how it is trained."""
+    return name.startswith("weights") or name in ("optimizer", "scheduler", "trainer")
+
+
 def is_file(weights: Any) -> TypeGuard[str]:
     """Whether `weights` names a file rather than a way to get them."""
     return weights not in (None, "train", "pretrained")
@@ -77,6 +82,12 @@ class Network:
     def settings(self) -> Any:
         """The model as plain values: its name, or what its class is made with."""
         return self.model.settings if isinstance(self.model, Part) else self.model
+
+    def as_values(self) -> dict[str, Any]:
+        """What builds it, as plain values: its fields but for the weights, and for what a training takes of it."""
+        given = ((one.name, getattr(self, one.name), one.default) for one in fields(self))
+        kept = {name: value for name, value, default in given if value != default and not is_of_training(name)}
+        return {name: value.settings if isinstance(value, Part) else value for name, value in kept.items()}
 
     @property
     def title(self) -> str:

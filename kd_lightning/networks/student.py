@@ -29,6 +29,10 @@ class Student(Network):
     scheduler: Any = None
     trainer: Any = None
 
+    def as_values(self) -> dict[str, Any]:
+        own = {} if type(self) is Student else {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}
+        return {**own, **super().as_values()}
+
     def check(self) -> None:
         super().check()
         adapt = self.adapt.settings if isinstance(self.adapt, Part) else self.adapt

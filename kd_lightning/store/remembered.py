@@ -1,4 +1,6 @@
-"""The configs of runs that began here: what they would build is the user's own, and trusted."""
+"""The configs of runs that began here, and the networks that came of them: what they build is the user's own, and
+trusted.
+"""
 
 import hashlib
 from pathlib import Path

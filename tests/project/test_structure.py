@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "kd_lightning"
 ROWS = (
     ("commands", "cli", "config"),
     ("sweeps",),
+    ("inference",),
     ("experiment",),
     ("reporting",),
     ("plans",),
@@ -35,7 +36,7 @@ ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@
 # has a reason of its own, which are a public default, where files of weights hold them, and the titles of a figure.
 NAMES_ROLES = {"module", "losses.sample_weights", "models.weights.readings", "tasks.regression"}
 NAMES_ROLES |= {"runs.summary", "runs.config"}  # where the roles of networks are defined; the keys of a config
-WITHOUT_ROLES = ("module", "callbacks", "curricula", "learners", *ROWS[9], *ROWS[10], "finite")
+WITHOUT_ROLES = ("module", "callbacks", "curricula", "learners", *ROWS[10], *ROWS[11], "finite")
 WITHOUT_ROLES += ("runs", "reporting", "sweeps", "tracking", "columns")  # which follow a summary's plan
 # What is classification's: its metrics, its classes, its figures; whole words.
 OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccuracy|confusions?|Classification)\b")
@@ -44,7 +45,7 @@ OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccura
 KNOWS_CLASSES = (
     *("tasks", "models", "data", "reporting.figures.classification", "reporting.pages.classification"),
     *("taps", "conversions", "sources", "networks", "teachers", "training.answers", "experiment.parts.own_model"),
-    *("commands.inspect", "module", "learners.sources"),
+    *("commands.inspect", "module", "learners.sources", "inference"),
     *("tracking.confusions", "tracking.outcome", "tracking.tensorboard", "tracking.wandb.results"),
 )
 # Names of a run's files that stand for nothing else, as others do that are keys of configs too.
