@@ -205,6 +205,7 @@ class DistillationModule(TimedModule):
         self.begin_sources()
         signals = {name: source.signals for name, source in self.sources.items()}
         for name, objective in self.objectives.items():
+            objective.see_labels(getattr(self.training_set, "target", None), self.task.width)
             given = {**absent, **self.views[name].given(signals)}
             objective.connect(given, self.training_set.names(), self.views[name].called(taps_keys))
         own = self._observer

@@ -18,6 +18,7 @@ from kd_lightning.term import Evaluated, Term
 
 __all__ = ["Objective", "ObjectiveValue", "Term", "naming"]
 
+OF_TERM = ("sample_weight=", "loss.")  # how a message begins that names an argument of a term, or of its loss
 OUT_OF_BOUNDS = re.compile(r"(Target|index) -?\d+ is out of bounds")  # what PyTorch says of a label on the CPU
 
 
@@ -126,6 +127,22 @@ class Objective(nn.Module):
                 key = f"{self.key}.{name}.{argument}={term.as_typed(signal)}"
                 check_signal(key, signal, available, taps_keys)
 
+    def see_labels(self, labels: Tensor | None, classes: int | None) -> None:
+        """Show the labels of all training samples, (N,), to the losses that are decided by them.
+
+        Raises UserError where they do not go with a loss.
+        """
+        for name, term in self.items():
+            see = getattr(term.loss, "see_labels", None)
+            if see is not None:
+                with naming(f"{self.key}.{name}"):
+                    see(labels, classes)
+
+    @property
+    def needs_training_labels(self) -> bool:
+        """Whether a loss is decided by them."""
+        return any(getattr(term.loss, "needs_training_labels", False) for _, term in self.items())
+
     def refuse_without_length(self) -> None:
         """Raise `UserError` for a term that changes with the share of the training that is over: it has no end."""
         for name, term in self.items():
@@ -226,7 +243,7 @@ def naming(key: str) -> Iterator[None]:
     except UserError as error:
         if str(error).startswith(key):
             raise
-        raise UserError(f"{key}{'.' if str(error).startswith('sample_weight=') else ': '}{error}") from error
+        raise UserError(f"{key}{'.' if str(error).startswith(OF_TERM) else ': '}{error}") from error
 
 
 def _by_stream(main: Signals, streams: Mapping[str, Signals] | None) -> dict[str | None, Signals]:

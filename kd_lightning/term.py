@@ -145,10 +145,11 @@ class Term(nn.Module):
             )
 
     def unbuilt(self) -> "Term":
-        """A term of its own for another pair of networks, with the same loss, or a copy of one that is trained."""
+        """A term of its own for another training: with the same loss, or a copy of one that learns or sees its data."""
         term = copy.copy(self)
         is_trained = isinstance(self.loss, Buildable) or next(self.loss.parameters(), None) is not None
-        loss = copy.deepcopy(self.loss) if is_trained else self.loss
+        is_own = is_trained or getattr(self.loss, "needs_training_labels", False)
+        loss = copy.deepcopy(self.loss) if is_own else self.loss
         term._modules = {**self._modules, "loss": loss, "projections": nn.ModuleList()}
         if isinstance(self.sample_weight, nn.Module):
             term.sample_weight = copy.deepcopy(self.sample_weight)

@@ -46,22 +46,21 @@ class Prefill(Callback):
             lock = lock_beside(source.answers.records.path.parent)  # `kd-cache rm` tries it, too
             with held_by_all_ranks(lock, trainer.strategy, source.role):
                 for epoch, batches in epochs:
-                    self.answer(rows_of(images, sampler, epoch, batches), epoch, images, source, trainer, data)
+                    self.answer(*views_of(images, sampler, epoch, batches), epoch, images, source, trainer, data)
 
     def answer(
         self,
         rows: Tensor,
+        views: Tensor,
         epoch: int,
         images: ImageSet,
         teacher: CachedSource,
         trainer: Trainer,
         data: ImageDataModule,
     ) -> None:
-        """Ask the teacher for what is not kept of its answers to these images (B,) in an epoch."""
-        assert images.num_views is not None
+        """Ask the teacher for what is not kept of its answers to these views (B,) of images (B,) in an epoch."""
         if teacher.answers.disk_is_full:
             return
-        views = view_of(images.seed, epoch, rows, images.num_views)
         missing = ~teacher.answers.has(rows, views)
         if missing.any():
             say(teacher.role, f"answering {int(missing.sum()):,} of {len(rows):,} views of epoch {epoch + 1}")
@@ -104,13 +103,18 @@ def check_length(max_epochs: int | None, max_steps: int, key: str) -> None:
         )
 
 
-def rows_of(images: ImageSet, sampler: ShardedBatches, epoch: int, batches: int) -> Tensor:
-    """The images of this rank's first so many batches of an epoch: int64 (B,), ascending"""
+def views_of(images: ImageSet, sampler: ShardedBatches, epoch: int, batches: int) -> tuple[Tensor, Tensor]:
+    """The images of this rank's first so many batches of an epoch, and their views, each once: both int64 (B,)"""
     sampler = copy.copy(sampler)  # the training's own learns the epoch from the trainer
     sampler.over = 0
     sampler.set_epoch(epoch)
-    positions = [position for draw in islice(sampler, batches) for position in draw.positions]
-    return images.rows[positions].sort().values
+    draws = list(islice(sampler, batches))
+    rows = images.rows[[position for draw in draws for position in draw.positions]]
+    again = [repeat for draw in draws for repeat in draw.repeats or [0] * len(draw.positions)]
+    assert images.num_views is not None
+    views = view_of(images.seed, epoch, rows, images.num_views, torch.tensor(again))
+    both = torch.stack([rows, views]).unique(dim=1)
+    return both[0], both[1]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch.utils.data import (
 )
 
 from kd_lightning.curricula.curriculum import Samples
+from kd_lightning.data.balanced import BalancedBatches
 from kd_lightning.data.batches import ImageSet, ShardedBatches
 from kd_lightning.errors import UserError
 
@@ -81,6 +82,8 @@ def unordered(loader: object) -> str | None:
         return f"come from a {type(loader).__name__}"
     if isinstance(loader.dataset, IterableDataset):
         return f"are a stream, {type(loader.dataset).__name__}"
+    if isinstance(loader.sampler, BalancedBatches):
+        return "have a sampler of their own, data.sampler=balanced"
     if isinstance(loader.sampler, ShardedBatches | DrawnOrder):
         return None
     if type(loader.sampler) not in REPLACED:

@@ -2,6 +2,7 @@
 
 from kd_lightning.data.augmentation.augment import Augmentation, CropFlip, Identity
 from kd_lightning.data.augmentation.strong import RandAugment
+from kd_lightning.data.balanced import BalancedBatches
 from kd_lightning.data.batches import Batch, Draw, FixedBatches, Images, ImageSet, ShardedBatches
 from kd_lightning.data.cifar import CIFAR10DataModule, CIFAR100DataModule
 from kd_lightning.data.data import Data, DataModule
@@ -15,6 +16,7 @@ from kd_lightning.data.views import view_of
 
 __all__ = [
     "Augmentation",
+    "BalancedBatches",
     "Batch",
     "CIFAR10DataModule",
     "CIFAR100DataModule",

@@ -153,9 +153,15 @@ class ShardedBatches(DistributedSampler[Draw]):
             return torch.arange(self.size)
         return torch.randperm(self.size, generator=torch.Generator().manual_seed(fold(self.seed, epoch)))
 
+    @property
+    def repeats(self) -> bool:
+        """Whether an epoch may hold a position several times."""
+        return self.drawn is not None
+
     def __iter__(self) -> Iterator[Draw]:
-        mine: list[int] = self._mine(self.order(self.epoch))
-        repeats = None if self.drawn is None else self._mine(earlier_draws(self.drawn))
+        order = self.order(self.epoch)
+        mine: list[int] = self._mine(order)
+        repeats = self._mine(earlier_draws(order)) if self.repeats else None
         over, self.over = self.over, 0
         for number, batch in enumerate(self._slices(len(mine))):
             if number >= over:

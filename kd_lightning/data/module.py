@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
@@ -17,16 +17,17 @@ from kd_lightning.batch import as_streams
 from kd_lightning.data.augmentation.augment import Augmentation
 from kd_lightning.data.augmentation.strong import StrongAugmentation, StrongView
 from kd_lightning.data.augmentation.trial import try_augmentations
+from kd_lightning.data.balanced import BALANCED, BalancedBatches, balanced_draw, check_labelled
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
 from kd_lightning.data.data import DataModule
 from kd_lightning.data.derived.peek import as_example, first_batches
 from kd_lightning.data.evaluation import MODES, EvaluationTransform
-from kd_lightning.data.split import SPLIT_SEED, split_training
+from kd_lightning.data.split import SPLIT_SEED, Split
 from kd_lightning.data.values import as_folder, check_callable, check_flag, check_numbers, check_whole, is_number
 from kd_lightning.errors import UserError
+from kd_lightning.losses.functional.samples import NO_LABEL
 
 WORKERS_A_CORE = 16  # more only take memory
-NO_LABEL = (-1, -100)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class ImageDataModule(DataModule):
         num_workers: int = 0,
         val_fraction: float = 0.1,
         train_samples: int | None = None,
+        imbalance: float | None = None,
+        sampler: Literal["balanced"] | None = None,
         drop_last: bool = False,
         strong: StrongAugmentation | Callable[..., Any] | None = None,
         seed: int = 0,
@@ -93,6 +96,8 @@ class ImageDataModule(DataModule):
         self.num_workers = num_workers
         self.val_fraction = val_fraction
         self.train_samples = train_samples
+        self.imbalance = imbalance
+        self.sampler = sampler
         self.drop_last = drop_last
         self.strong = strong
         self.seed = seed
@@ -162,6 +167,13 @@ class ImageDataModule(DataModule):
                 f"data.val_fraction={self.val_fraction}: the part of the training images to validate on, from 0 "
                 "(validate on the test set) to below 1"
             )
+        if self.imbalance is not None and not (is_number(self.imbalance) and self.imbalance >= 1):
+            raise UserError(
+                f"data.imbalance={self.imbalance}: how many times as many training images the first class has as the "
+                "last, 1 or more; or null"
+            )
+        if self.sampler not in (None, BALANCED):
+            raise UserError(f"data.sampler={self.sampler}: must be balanced, each class equally likely, or null")
         check_flag("data.drop_last", self.drop_last)
         check_callable("data.strong", self.strong, "an augmentation, such as kd_lightning.data.RandAugment")
         check_numbers("data.mean", self.mean, self.in_channels)
@@ -182,12 +194,11 @@ class ImageDataModule(DataModule):
         for part, images in (("train", sources.train), ("test", sources.test), ("val", sources.val)):
             if images is not None:
                 self.check_images(part, images)
-        used, held_out = split_training(
-            sources.train.targets,
-            val_fraction=self.val_fraction if sources.val is None else 0,
-            train_samples=self.train_samples,
-            seed=self.seed,
-        )
+        val_fraction = self.val_fraction if sources.val is None else 0
+        split = Split(val_fraction, self.num_classes, self.train_samples, self.imbalance, self.seed)
+        used, held_out = split.of(sources.train.targets)
+        if self.sampler is not None:
+            check_labelled(f"data.sampler={self.sampler}", sources.train.targets[used])
         strong = None if self.strong is None else StrongView(self.augment, self.strong)
         self.train_set = ImageSet(sources.train, used, self.seed, self.num_views, strong)
         self.test_set = whole(sources.test)
@@ -228,7 +239,8 @@ class ImageDataModule(DataModule):
         return data
 
     def order(self) -> dict[str, Any]:
-        return {"drop_last": self.drop_last, "seed": self.seed}
+        sampler = {} if self.sampler is None else {"sampler": self.sampler}
+        return {"drop_last": self.drop_last, "seed": self.seed, **sampler}
 
     def statistics(self) -> dict[str, list[float]]:
         return {"mean": list(self.mean), "std": list(self.std)}
@@ -244,6 +256,7 @@ class ImageDataModule(DataModule):
     def fingerprint(self) -> dict[str, Any]:
         """What decides which images a network is trained and tested on, as JSON has it; reads the data if need be."""
         self.setup()
+        imbalance = {} if self.imbalance is None else {"imbalance": self.imbalance, "imbalance_seed": self.seed}
         return {
             "name": self.name,
             "classes": self.class_names,
@@ -255,6 +268,7 @@ class ImageDataModule(DataModule):
             "split_seed": SPLIT_SEED,
             "train_samples": self.train_samples,
             "train_samples_seed": None if self.train_samples is None else self.seed,
+            **imbalance,
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
@@ -293,7 +307,8 @@ class ImageDataModule(DataModule):
         """This rank's part of the images."""
         trainer = self.trainer
         overfits = getattr(trainer, "overfit_batches", 0) > 0  # which Lightning does not declare
-        batches = (ShardedBatches if shuffle and not overfits else FixedBatches)(
+        shuffled = ShardedBatches if self.sampler is None else BalancedBatches
+        batches = (shuffled if shuffle and not overfits else FixedBatches)(
             images,
             batch_size,
             num_replicas=1 if trainer is None else trainer.world_size,
@@ -302,6 +317,8 @@ class ImageDataModule(DataModule):
             seed=self.seed,
             drop_last=drop_last,
         )
+        if shuffle and overfits and self.sampler is not None:
+            batches.take(balanced_draw(images.targets, self.seed, 0))
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return batched_loader(images, batches, self.num_workers, pin_memory=on_gpu and not images.is_on_device)
 

@@ -1,8 +1,11 @@
 """Which rows of the training images are trained on, and which validated on."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from kd_lightning.data.balanced import check_labelled, long_tailed
 from kd_lightning.errors import UserError
 
 SPLIT_SEED = 20_251  # of the validation split, which is the same whatever the run's seed
@@ -39,27 +42,46 @@ def without(rows: Tensor, taken: Tensor) -> Tensor:
     return rows[kept]
 
 
-def split_training(
-    targets: Tensor, *, val_fraction: float, train_samples: int | None, seed: int
-) -> tuple[Tensor, Tensor]:
-    """targets (N,) -> the rows to train on and the rows to validate on: int64, ascending.
+@dataclass(frozen=True)
+class Split:
+    """Which of a data set's training images are trained on, and which validated on.
 
-    Validation is drawn first and does not depend on the seed; of what is left, train_samples are drawn by it.
-    Raises UserError where too few images are there for either.
+    Args:
+        val_fraction: the part to validate on.
+        classes: how many there are.
+        train_samples: train on so many of the others, classes in proportion; on all where None.
+        imbalance: how many times as many images the first class has to train on as the last; None leaves them.
+        seed: decides which images `train_samples` and `imbalance` leave.
     """
-    rows = torch.arange(len(targets))
-    held_out = stratified(targets, round(len(rows) * val_fraction), SPLIT_SEED)
-    if val_fraction > 0 and not 0 < len(held_out) < len(rows):
-        raise UserError(
-            f"data.val_fraction={val_fraction}: takes {len(held_out)} of {len(rows)} training images; "
-            "take another fraction, or 0 to validate on the test set"
-        )
-    used = without(rows, held_out)
-    if train_samples is None:
-        return used, held_out
-    if train_samples > len(used):
-        raise UserError(
-            f"data.train_samples={train_samples}: only {len(used)} images are left to train on; "
-            "take fewer, or null for all"
-        )
-    return used[stratified(targets[used], train_samples, seed)], held_out
+
+    val_fraction: float
+    classes: int
+    train_samples: int | None = None
+    imbalance: float | None = None
+    seed: int = 0
+
+    def of(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """targets (N,) -> the rows to train on and the rows to validate on: int64, ascending.
+
+        Validation is drawn first and depends neither on the seed nor on what is trained on. Raises UserError where too
+        few images are there for either.
+        """
+        rows = torch.arange(len(targets))
+        held_out = stratified(targets, round(len(rows) * self.val_fraction), SPLIT_SEED)
+        if self.val_fraction > 0 and not 0 < len(held_out) < len(rows):
+            raise UserError(
+                f"data.val_fraction={self.val_fraction}: takes {len(held_out)} of {len(rows)} training images; "
+                "take another fraction, or 0 to validate on the test set"
+            )
+        used = without(rows, held_out)
+        if self.imbalance is not None:
+            check_labelled(f"data.imbalance={self.imbalance:g}", targets[used])
+            used = used[long_tailed(targets[used], self.imbalance, self.classes, self.seed)]
+        if self.train_samples is None:
+            return used, held_out
+        if self.train_samples > len(used):
+            raise UserError(
+                f"data.train_samples={self.train_samples}: only {len(used)} images are left to train on; "
+                "take fewer, or null for all"
+            )
+        return used[stratified(targets[used], self.train_samples, self.seed)], held_out

@@ -16,6 +16,7 @@ from kd_lightning.tasks.classes import TaskOfClasses
 from kd_lightning.tasks.labels import check_labels
 from kd_lightning.tasks.metrics import (
     Agreement,
+    BalancedAccuracy,
     ClassAccuracy,
     ExpectedCalibrationError,
     MacroScore,
@@ -28,7 +29,8 @@ from kd_lightning.tasks.metrics import (
 from kd_lightning.tasks.predictions import ARRAYS, Predictions
 from kd_lightning.tasks.task import AGREEMENT, Arrays, Stage
 
-TOP = {"top1": 1, "top5": 5}
+BALANCED_ACCURACY = "balanced_accuracy"
+TOP = {"top1": 1, "top5": 5, BALANCED_ACCURACY: 1}
 
 
 class Classification(TaskOfClasses):
@@ -36,7 +38,8 @@ class Classification(TaskOfClasses):
 
     Args:
         num_classes: C; None takes the data's. Where it stays unknown, cross-entropy alone is measured.
-        selects_on: the column that chooses the best epoch and a sweep's best: `top1`, `top5` or `nll`.
+        selects_on: the column that chooses the best epoch and a sweep's best: `top1`, `balanced_accuracy`, `top5` or
+            `nll`.
 
     A metric of one's own is a subclass with one more column:
 
@@ -55,6 +58,7 @@ class Classification(TaskOfClasses):
     columns: Sequence[Column] = (
         Column("top1", "top-1", ".2%"),
         Column("top5", "top-5", ".2%", in_sweeps=False),
+        Column(BALANCED_ACCURACY, "balanced accuracy", ".2%", in_sweeps=False),
         Column("precision", "precision", ".2%", in_sweeps=False),
         Column("recall", "recall", ".2%", in_sweeps=False),
         Column("f1", "F1", ".2%", in_sweeps=False),
@@ -78,6 +82,8 @@ class Classification(TaskOfClasses):
             "top5": TopKAccuracy(min(5, classes)),
             "nll": NegativeLogLikelihood(),
         }
+        if stage == "test" or self.selects_on.name == BALANCED_ACCURACY:
+            found[BALANCED_ACCURACY] = BalancedAccuracy(classes)
         if stage == "test":
             found |= {
                 "precision": MacroScore(classes, "precision"),
@@ -90,6 +96,8 @@ class Classification(TaskOfClasses):
     def _selecting(self) -> str:
         known = copy.copy(self)
         known.num_classes = self.num_classes or 2  # as the data will tell
+        by_name = {column.name: column for column in self.columns}
+        known.selects_on = by_name.get(BALANCED_ACCURACY, self.selects_on)  # measured in validation where it selects
         return super(Classification, known)._selecting()
 
     @property

@@ -112,6 +112,16 @@ class ClassAccuracy(Metric):
         return {"top1": self.right / self.actual}
 
 
+class BalancedAccuracy(ClassAccuracy):
+    """The mean of the accuracies of the classes that occur (Brodersen et al. 2010, doi:10.1109/ICPR.2010.764).
+
+    Takes logits (B, C) and target (B,). Each class counts alike, however many samples it has.
+    """
+
+    def compute(self) -> Tensor:
+        return torch.nanmean(self.right / self.actual)
+
+
 class MacroScore(Metric):
     """Precision, recall or F1, their mean over the classes that occur. Takes logits (B, C) and target (B,).
 

@@ -72,9 +72,11 @@ def module_around(networks: Mapping[str, nn.Module], training: Training, context
     """The module that trains these networks as a training says."""
     learners, data = training.learners, training.data
     terms = {name: dict(learner.terms()) for name, learner in learners.items()}
-    names = list(dict.fromkeys(signal for own in terms.values() for signal in Objective(own).names()))
+    objectives = [Objective(own) for own in terms.values()]
+    names = list(dict.fromkeys(signal for objective in objectives for signal in objective.names()))
+    knows_data = any(objective.needs_training_labels for objective in objectives)
     recipes = {name: learner.recipe or training.recipe for name, learner in learners.items()}
-    if training.is_kept and set(names) <= {"student.logits", "target"}:
+    if training.is_kept and not knows_data and set(names) <= {"student.logits", "target"}:
         given: dict[str, Any] = {"student_taps": one_or_each(taps_of(learners, logits_alone=True))}
     else:
         sources = sources_of(training, names, context)

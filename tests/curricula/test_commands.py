@@ -89,6 +89,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
             (OWN, "data={_target_: drawn.Loaders, stream: true}", *NO_IMAGES[1:]),
             ("curriculum=Twice", "a stream, Stream"),
         ),
+        ((OWN, "data.sampler=balanced"), ("curriculum=Twice", "data.sampler=balanced")),
         ((OWN, "+trainer.overfit_batches=2"), ("curriculum=Twice", "overfit_batches")),
     ],
     ids=lambda value: value[-1] if isinstance(value[-1], str) else None,

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from lightning import Trainer
 
 from kd_lightning.data import CropFlip, DigitsDataModule, Identity, ImageDataModule, MemoryImages, RandAugment
-from kd_lightning.data.split import split_training, stratified
+from kd_lightning.data.split import Split, stratified
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import conf_dir
 
@@ -49,12 +49,12 @@ def test_a_draw_is_a_function_of_its_seed():
 
 def test_validation_does_not_depend_on_the_seed_and_never_meets_training():
     targets = targets_of(100, 60, 40)
-    whole, held_out = split_training(targets, val_fraction=0.1, train_samples=None, seed=0)
+    whole, held_out = Split(0.1, classes=3).of(targets)
     assert sorted([*whole.tolist(), *held_out.tolist()]) == list(range(200))
     assert targets[held_out].bincount().tolist() == [10, 6, 4]
     draws = []
     for seed in (1, 2):
-        used, again = split_training(targets, val_fraction=0.1, train_samples=50, seed=seed)
+        used, again = Split(0.1, classes=3, train_samples=50, seed=seed).of(targets)
         assert torch.equal(again, held_out)
         assert set(used.tolist()) <= set(whole.tolist())
         assert targets[used].bincount().tolist() == [25, 15, 10]

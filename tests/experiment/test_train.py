@@ -14,7 +14,7 @@ from kd_lightning.models import create_model, load_weights
 from tests.conftest import SHORT, Command
 
 COST = {"params", "flops", "latency_ms", "latency_iqr_ms"}
-METRICS = {"model", *COST, "top1", "top5", "precision", "recall", "f1", "nll", "ece"}
+METRICS = {"model", *COST, "top1", "top5", "balanced_accuracy", "precision", "recall", "f1", "nll", "ece"}
 
 
 def summary(run: Path) -> dict:  # type: ignore[type-arg]
@@ -115,7 +115,7 @@ def test_kd_eval_measures_what_the_run_measured(command: Command, run_folder: Pa
     outcome = command("kd-eval", f"run={run_folder}")
     assert outcome.code == 0, outcome.errors
     rows = [line.split() for line in outcome.output.splitlines() if "%" in line or "NLL" in line]
-    assert len(rows) == 8
+    assert len(rows) == 9
     for row in rows:
         assert row[-1] == row[-2], "now, and in summary.json"
 

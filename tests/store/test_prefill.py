@@ -59,13 +59,13 @@ def answers_in(cache: Path) -> Answers:
     return Answers(folder_of(cache) / "answers.bin", len(data.train_set.images.targets), data.num_views, Whole(10))
 
 
-def train(cache: Path, checkpoint: Path | None = None, **options: Any) -> Asked:
+def train(cache: Path, checkpoint: Path | None = None, sampler: Any = None, **options: Any) -> Asked:
     """A training of a digits network on prefilled answers below `cache`."""
     torch.manual_seed(0)
     seen = Asked()
     teacher = CachedSource(FrozenNetwork(create_model("digits_cnn_4", 10, 1)), answers_in(cache))
     module = DistillationModule(create_model("digits_cnn_4", 10, 1), teacher, KD)
-    data = DigitsDataModule(drop_last=True, val_fraction=0.5)
+    data = DigitsDataModule(drop_last=True, val_fraction=0.5, sampler=sampler)
     fitting = trainer(cache, **{"callbacks": [Prefill(), seen], "limit_val_batches": 0, **options})
     fitting.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if checkpoint is None and options.get("enable_checkpointing"):
@@ -82,6 +82,8 @@ def train(cache: Path, checkpoint: Path | None = None, **options: Any) -> Asked:
         ({"max_epochs": -1, "max_steps": BATCHES + 2}, BATCHES + 2),
         ({"max_epochs": -1, "max_steps": 6, "accumulate_grad_batches": 2}, BATCHES + 4),
         ({"max_epochs": 2, "overfit_batches": 2}, 4),
+        ({"max_epochs": 2, "sampler": "balanced"}, 2 * BATCHES),
+        ({"max_epochs": 2, "overfit_batches": 2, "sampler": "balanced"}, 4),
     ],
 )
 def test_exactly_what_the_training_asks_for(tmp_path: Path, options: dict[str, Any], batches: int) -> None:

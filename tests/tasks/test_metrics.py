@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_support, top_k_accuracy_score
 from torch import Tensor
 
 from kd_lightning.tasks import Classification
 from kd_lightning.tasks.metrics import Agreement
 
 BATCH = 16
-NAMES = {"top1", "top5", "nll", "precision", "recall", "f1", "ece"}
+NAMES = {"top1", "top5", "balanced_accuracy", "nll", "precision", "recall", "f1", "ece"}
 
 
 def softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -37,6 +37,7 @@ def oracle(logits: Tensor, target: Tensor) -> dict[str, float]:
     return {
         "top1": float((predicted == y).mean()),
         "top5": float(five),
+        "balanced_accuracy": float(balanced_accuracy_score(y, predicted)),
         "nll": float((np.logaddexp.reduce(z, axis=1) - z[np.arange(len(y)), y]).mean()),
         "precision": float(precision),
         "recall": float(recall),
@@ -128,6 +129,13 @@ def test_while_training_fewer_are_watched() -> None:
     metrics.reset()
     metrics.update(logits[:9], target[:9])
     assert metrics.compute()["nll"].item() == pytest.approx(oracle(logits[:9], target[:9])["nll"], abs=1e-5)
+
+
+def test_balanced_accuracy_is_watched_where_it_selects() -> None:
+    metrics = Classification(10, selects_on="balanced_accuracy").metrics("val")
+    logits, target = draw(10, 2.0)
+    metrics.update(logits, target)
+    assert metrics.compute()["balanced_accuracy"].item() == pytest.approx(oracle(logits, target)["balanced_accuracy"])
 
 
 def test_agreement() -> None:

@@ -84,7 +84,9 @@ def test_the_number_of_classes_is_the_short_form(tmp_path: Path) -> None:
 def test_a_column_nothing_measures_and_a_selection_without_validation_are_told() -> None:
     with pytest.raises(UserError, match=r"^columns=unmeasured: no metric of the test"):
         Grades().check_columns()
-    with pytest.raises(UserError, match=r"^selects_on=ece: is not measured in validation.* one of top1, top5, nll"):
+    with pytest.raises(
+        UserError, match=r"^selects_on=ece: is not measured in validation.* one of top1, top5, balanced_accuracy, nll"
+    ):
         Classification(3, selects_on="ece").check_columns()
     Classification(3, selects_on="nll").check_columns()
 
@@ -144,8 +146,11 @@ def test_a_summary_tells_the_columns_and_a_damaged_or_older_one_none() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("task.selects_on=accuracy", ["task.selects_on=accuracy", "top1, top5, nll"]),
-        ("task.selects_on=f1", ["task.selects_on=f1", "not measured in validation", "top1, top5, nll"]),
+        ("task.selects_on=accuracy", ["task.selects_on=accuracy", "top1, top5, balanced_accuracy, nll"]),
+        (
+            "task.selects_on=f1",
+            ["task.selects_on=f1", "not measured in validation", "top1, top5, balanced_accuracy, nll"],
+        ),
         ("task={_target_: torch.nn.Identity}", ["task._target_=torch.nn.Identity", "kd_lightning.tasks.Task"]),
         ("task.num_clases=3", ["task.num_clases"]),
         ("task={_target_: nowhere.Task}", ["task._target_=nowhere.Task", "not found"]),

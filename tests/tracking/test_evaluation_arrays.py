@@ -15,7 +15,19 @@ from tests.experiment.test_train import SHORT, summary
 from tests.tasks.test_metrics import softmax
 
 ARRAYS = {"confusions", "bins", "soft_labels", "entropy"}
-TEST_METRICS = ("top1", "top5", "precision", "recall", "f1", "nll", "ece", "agreement", "top1_best", "top1_last")
+TEST_METRICS = (
+    "top1",
+    "top5",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "nll",
+    "ece",
+    "agreement",
+    "top1_best",
+    "top1_last",
+)
 
 
 def computed(logits: Tensor, target: Tensor) -> dict[str, np.ndarray]:

@@ -56,6 +56,8 @@ def check_terms(
     check_weights_of_terms(objective, key)
     check_signals(key, objective, teacher, context)
     task.check_losses({f"{key}.{name}": term.loss for name, term in objective.items()})
+    if not objective.needs_training_labels:  # which are not read yet
+        objective.see_labels(None, task.width)
     names = objective.names()
     taps: dict[str, list[str] | None] = {LEARNER: [], TEACHER: None}
     values: dict[str, Tensor] = {}

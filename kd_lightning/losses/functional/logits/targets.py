@@ -19,12 +19,19 @@ from kd_lightning.losses.functional.samples import (
 
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, label_smoothing: float = 0.0, *, reduction: Reduction = "mean"
+    logits: Tensor,
+    target: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+    *,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Cross-entropy with the labels, mean over the samples that have one; 0 where none has.
 
     With smoothing e the label's distribution is (1-e)·onehot + e/C (Szegedy et al. 2016, arXiv:1512.00567): it has no
     finite value for a class whose logit is -inf. A target of -1 or -100 is no label.
+    Class weights w (C,) weigh each class's part of it: -Σ_c w_c·p_c·log softmax(logits)_c. The mean is over the number
+    of samples, not over the sum of their weights, so that a batch of rare classes counts more than another.
     Shapes: logits (B, C), target (B,) class indices or (B, C) probabilities. Returns a scalar, or (B,) for the
     reduction `none`: 0 for a sample without a label, which the mean leaves out. ValueError for other shapes.
 
@@ -42,10 +49,14 @@ def cross_entropy(
     check_reduction(reduction)
     if target.ndim == 2:
         smoothed = target * (1 - label_smoothing) + label_smoothing / logits.shape[1] if label_smoothing else target
-        return mean_per_sample(cross_entropies(F.log_softmax(logits, dim=1), smoothed), reduction)
+        weighted = smoothed if class_weights is None else smoothed * class_weights.to(smoothed.dtype)
+        return mean_per_sample(cross_entropies(F.log_softmax(logits, dim=1), weighted), reduction)
     label = without_label_as(-100, target)
+    weights = None if class_weights is None else class_weights.to(logits.dtype)
     summed = "sum" if reduction == "mean" else "none"
-    values = F.cross_entropy(logits, label, ignore_index=-100, label_smoothing=label_smoothing, reduction=summed)
+    values = F.cross_entropy(
+        logits, label, weights, ignore_index=-100, label_smoothing=label_smoothing, reduction=summed
+    )
     if reduction == "none":
         return values
     return values / (label != -100).sum().clamp(min=1)  # a mean over no sample would be no number
