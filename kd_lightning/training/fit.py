@@ -24,7 +24,7 @@ from kd_lightning.callbacks import (
     Throughput,
     for_learners,
 )
-from kd_lightning.callbacks.checkpoint_files import usable, warn_of_damage
+from kd_lightning.callbacks.resuming.checkpoint_files import usable, warn_of_damage
 from kd_lightning.data import DataModule
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import NonFinite

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.callbacks.checkpoint_files import usable
+from kd_lightning.callbacks.resuming.checkpoint_files import usable
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.parts.objects import trainer_from

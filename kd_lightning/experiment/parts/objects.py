@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ProgressB
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from kd_lightning.callbacks.checkpoint_files import CheckpointFiles
+from kd_lightning.callbacks.resuming.checkpoint_files import CheckpointFiles
 from kd_lightning.curricula import Curriculum
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain

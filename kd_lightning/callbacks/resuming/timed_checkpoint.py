@@ -6,7 +6,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from kd_lightning.callbacks.interruption import can_be_saved
+from kd_lightning.callbacks.resuming.interruption import can_be_saved
 from kd_lightning.errors import UserError
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from kd_lightning.callbacks.agreement import AgreedSignal
-from kd_lightning.callbacks.resumption import at_first_batch_of_validation
+from kd_lightning.callbacks.resuming.agreement import AgreedSignal
+from kd_lightning.callbacks.resuming.resumption import at_first_batch_of_validation
 from kd_lightning.ranks import hosts, on_any_rank
 from kd_lightning.system.interruption import Interrupted, interruption
 from kd_lightning.system.peers import peers
