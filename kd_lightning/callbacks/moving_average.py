@@ -114,8 +114,8 @@ class EMA(Callback):
             return
         checkpoint[TRAINED] = {name: state_of(network) for name, network in networks.items()}
         for name, average in self._other.items():
-            prefix = "student." if len(networks) == 1 else f"student.{name}."
-            checkpoint["state_dict"].update({f"{prefix}{entry}": value for entry, value in average.items()})
+            place = next(path for path, part in pl_module.named_modules() if part is networks[name])
+            checkpoint["state_dict"].update({f"{place}.{entry}": value for entry, value in average.items()})
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self._trained = checkpoint.get(TRAINED)
