@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 from kd_lightning.config.missing import explain_missing, refuse_swept
 from kd_lightning.config.packaged import defaults_of, holds_parts_by_name, packaged, without_defaults
-from kd_lightning.config.targets import leave_out_replaced, with_new_targets
+from kd_lightning.config.targets import leave_out_replaced, with_lists_as_objects, with_new_targets
 from kd_lightning.config.unread import EXTRA
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.bad_input import raise_missing_key
@@ -49,8 +49,10 @@ def compose_own_configs_first() -> None:
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode, **options: Any
     ) -> DictConfig:
         firsts = first_choices(self, overrides) if run_mode == RunMode.MULTIRUN else overrides
-        parsed = OverridesParser.create(config_loader=self).parse_overrides(firsts)
-        chosen = with_own_keys(with_new_targets(firsts, parsed))
+        parser = OverridesParser.create(config_loader=self)
+        lines = with_lists_as_objects(firsts, parser.parse_overrides(firsts))
+        parsed = parser.parse_overrides(lines)
+        chosen = with_own_keys(with_new_targets(lines, parsed))
         try:
             config = load(self, config_name, chosen, run_mode, **options)
         except HydraException as error:

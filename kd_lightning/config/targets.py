@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kd_lightning.experiment.config import OF_THE_PLACE, TARGET
 
+OF_LISTS = {"data.augment": ("kd_lightning.data.InOrder", "parts")}  # the class that takes a list, and as what
 OF_A_METHOD = ("batch_statistics",)  # switches that a method turns on for whichever class
 
 
@@ -18,6 +19,17 @@ def with_new_targets(lines: Sequence[str], parsed: Sequence[Override]) -> list[s
         f"++{line}" if is_within(override.get_key_element(), new) and not chooses_group(override) else line
         for line, override in zip(lines, parsed, strict=True)
     ]
+
+
+def with_lists_as_objects(lines: Sequence[str], parsed: Sequence[Override]) -> list[str]:
+    """The same overrides, a list in place of an object as that which it makes: Hydra merges none with a mapping."""
+    listed = {one.input_line for one in plain_ones(parsed) if isinstance(one.value(), list)}
+    found = []
+    for line in lines:
+        key, _, value = line.partition("=")
+        kind = OF_LISTS.get(key.lstrip("+")) if line in listed else None
+        found.append(line if kind is None else f"{key}={{{TARGET}: {kind[0]}, {kind[1]}: {value}}}")
+    return found
 
 
 def leave_out_replaced(config: DictConfig, parsed: Sequence[Override]) -> None:

@@ -1,6 +1,8 @@
 """Data sets as LightningDataModules, and the pieces they are made of."""
 
 from kd_lightning.data.augmentation.augment import Augmentation, CropFlip, Identity
+from kd_lightning.data.augmentation.in_order import InOrder
+from kd_lightning.data.augmentation.per_image import PerImage
 from kd_lightning.data.augmentation.strong import RandAugment
 from kd_lightning.data.balanced import BalancedBatches
 from kd_lightning.data.batches import Batch, Draw, FixedBatches, Images, ImageSet, ShardedBatches
@@ -33,7 +35,9 @@ __all__ = [
     "ImageSet",
     "Images",
     "InMemoryDataModule",
+    "InOrder",
     "MemoryImages",
+    "PerImage",
     "RandAugment",
     "ShardedBatches",
     "SmallFolderDataModule",

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
 from kd_lightning.batch import Batch
+from kd_lightning.data.augmentation.augment import Augmentation
 from kd_lightning.data.augmentation.strong import STRONG_VIEWS, StrongView
 from kd_lightning.data.views import view_of
 from kd_lightning.errors import UserError
@@ -60,6 +61,7 @@ class ImageSet(Dataset[Batch]):
     seed: int = 0
     num_views: int | None = None
     strong: StrongView | None = None
+    augment: Augmentation | None = None  # what of it is done here; the rest is left to the device
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,7 +86,12 @@ class ImageSet(Dataset[Batch]):
         if self.num_views is not None and self.strong is not None:
             views = view_of(self.seed, draw.epoch + STRONG_EPOCHS, index, STRONG_VIEWS, repeats)
             batch["input_strong"] = self.strong(self.images.read(index, views % self.num_views), views)
-        return {"input": self.images.read(index, batch.get("view")), **batch}
+        return {"input": self.read(index, batch.get("view")), **batch}
+
+    def read(self, rows: Tensor, views: Tensor | None) -> Tensor:
+        """Images by their row in `images`, as the loader gives them: rows int64 (B,) -> uint8 (B, C, H, W)."""
+        images = self.images.read(rows, views)
+        return images if views is None or self.augment is None else self.augment(images, views)
 
 
 class ShardedBatches(DistributedSampler[Draw]):

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader
 from typing_extensions import Self
 
 from kd_lightning.data.augmentation.augment import Augmentation, CropFlip, Identity
+from kd_lightning.data.augmentation.in_order import Chain, InOrder, as_augmentation, as_order, chained, usual_crop
 from kd_lightning.data.batches import Batch, Images, ImageSet
 from kd_lightning.data.module import ImageDataModule
-from kd_lightning.data.values import MOST_VIEWS, check_callable, check_whole
 from kd_lightning.errors import UserError
 
 SHARE = 0.25  # of a GPU's free memory, which images may take without being told to
@@ -55,8 +55,9 @@ class MemoryImages:
 
 
 class InMemoryDataModule(ImageDataModule):
-    """`read` gives MemoryImages; `augment` says how the training images vary on the device: None not at all, `auto`
-    as is usual for these data.
+    """`read` gives MemoryImages; `augment` says how the training images vary: None not at all, `auto` as is usual for
+    these data, a list or `InOrder` by several augmentations. `views` says how many variants of an image there are;
+    None: as many as the augmentation has.
 
     `resident` says whether the images lie on the GPU, so that a batch is gathered there; `auto`: where they take less
     than a quarter of its free memory.
@@ -82,33 +83,46 @@ class InMemoryDataModule(ImageDataModule):
     def __init__(
         self,
         *,
-        augment: Augmentation | Callable[..., Any] | Literal["auto"] | None = "auto",
+        augment: Augmentation | Callable[..., Any] | InOrder | list[Any] | Literal["auto"] | None = "auto",
+        views: int | None = None,
         resident: bool | str = "auto",
         **common: Any,
     ) -> None:
         super().__init__(**common)
         self.resident = resident
-        self.augment = Identity()
-        if augment is not None:
-            self.augment = self.usual_augmentation if augment == "auto" else cast(Augmentation, augment)
-        check_callable("data.augment", self.augment, "an augmentation, such as kd_lightning.data.CropFlip")
-        views = getattr(self.augment, "num_views", None)
-        check_whole("data.augment.num_views", views, 1, MOST_VIEWS)
+        self.augment = self.augmentation(augment, views)
         self.num_views = self.augment.num_views
+
+    def augmentation(self, given: Any, views: int | None) -> Augmentation:
+        """What a config says of it. Raises UserError for what is none."""
+        if given is None:
+            return chained((), views)
+        if given == "auto":
+            return chained((self.usual_augmentation,), views)
+        order = as_order(given)
+        if order is not None:
+            return chained(order.resolved(usual_crop(self.usual_augmentation), self.image_size), views)
+        return chained((as_augmentation(given),), views)
 
     def check(self) -> None:
         """Raise UserError on values that cannot work, without reading an image."""
         super().check()
-        if isinstance(self.augment, CropFlip) and self.augment.padding > self.image_size:
-            raise UserError(
-                f"data.augment.padding={self.augment.padding}: more than the {self.image_size} pixels of the images, "
-                "of which nothing would be left; take less"
-            )
+        for part in self.augment.parts if isinstance(self.augment, Chain) else (self.augment,):
+            if isinstance(part, CropFlip) and part.padding > self.image_size:
+                raise UserError(
+                    f"data.augment.padding={part.padding}: more than the {self.image_size} pixels of the images, of "
+                    "which nothing would be left; take less"
+                )
         if not (isinstance(self.resident, bool) or self.resident == "auto"):
             raise UserError(f"data.resident={self.resident}: must be auto, true or false")
-        if self.resident is True and (self.strong is not None or self.num_workers > 0):
-            key = "num_workers" if self.strong is None else "strong"
+        if self.resident is True and (key := self.read_on_cpu_by) is not None:
             raise UserError(f"data.resident=true: data.{key} reads the images on the CPU; use data.resident=auto")
+
+    @property
+    def read_on_cpu_by(self) -> str | None:
+        """The key for which images cannot lie on a device; None where there is none."""
+        reasons = {"strong": self.strong is not None, "augment": self.divided[0] is not None}
+        return next((key for key, holds in {**reasons, "num_workers": self.num_workers > 0}.items() if holds), None)
 
     def check_images(self, part: str, images: Images) -> None:
         """Raise UserError where the images are no uint8 (N, C, H, W), or their labels wrong."""
@@ -139,7 +153,7 @@ class InMemoryDataModule(ImageDataModule):
         """Whether these images shall lie on the device."""
         if self.resident != "auto":
             return bool(self.resident)
-        if device.type != "cuda" or self.strong is not None or self.num_workers > 0:
+        if device.type != "cuda" or self.read_on_cpu_by is not None:
             return False
         free, _ = torch.cuda.mem_get_info(device)
         return images.images.nbytes < SHARE * free

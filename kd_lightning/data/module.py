@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from kd_lightning.batch import as_streams
 from kd_lightning.data.augmentation.augment import Augmentation
+from kd_lightning.data.augmentation.in_order import divided
 from kd_lightning.data.augmentation.strong import StrongAugmentation, StrongView
 from kd_lightning.data.augmentation.trial import try_augmentations
 from kd_lightning.data.balanced import BALANCED, BalancedBatches, balanced_draw, check_labelled
@@ -200,12 +201,17 @@ class ImageDataModule(DataModule):
         if self.sampler is not None:
             check_labelled(f"data.sampler={self.sampler}", sources.train.targets[used])
         strong = None if self.strong is None else StrongView(self.augment, self.strong)
-        self.train_set = ImageSet(sources.train, used, self.seed, self.num_views, strong)
+        self.train_set = ImageSet(sources.train, used, self.seed, self.num_views, strong, self.divided[0])
         self.test_set = whole(sources.test)
         if sources.val is not None:
             self.val_set = whole(sources.val)
         else:
             self.val_set = ImageSet(sources.train, held_out) if len(held_out) else self.test_set
+
+    @cached_property
+    def divided(self) -> tuple[Augmentation | None, Augmentation]:
+        """What the loader does of the augmentation, None of nothing, and what the device does."""
+        return divided(self.augment)
 
     def check_images(self, part: str, images: Images) -> None:
         """Raise UserError where what was read of a part has no labels of the classes, or other images than promised."""
@@ -282,7 +288,7 @@ class ImageDataModule(DataModule):
         batch = streams[""]
         images = batch["input"]
         if "view" in batch:
-            images = self.augment(images, batch["view"])
+            images = self.divided[1](images, batch["view"])
         whole_numbers = not batch["input"].is_floating_point()
         strong = {name: in_unit_range(value, whole_numbers) for name, value in batch.items() if name == "input_strong"}
         return {**batch, **strong, "input": in_unit_range(images, whole_numbers)}

@@ -155,6 +155,6 @@ def test_an_augmentation_is_tried_first(key: str, how: str, words: str) -> None:
 
 def test_an_augmentation_says_how_many_views_it_has() -> None:
     with pytest.raises(UserError, match=r"data.augment.num_views=None: must be a whole number, from 1"):
-        Squares(augment=torch.nn.Identity())
+        Squares(augment=lambda images, views: images)
     with pytest.raises(UserError, match=r"data\.strong=CropFlip: does not take"):
         Squares(strong=CropFlip()).check()

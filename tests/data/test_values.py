@@ -75,7 +75,8 @@ def with_value(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def keys(data: dict[str, Any]) -> list[str]:
-    inner = [f"augment.{key}" for key in data.get("augment") or {} if key != "_target_"]
+    augment = data.get("augment")
+    inner = [f"augment.{key}" for key in augment if key != "_target_"] if isinstance(augment, dict) else []
     return [*data, *inner]
 
 

@@ -1,7 +1,8 @@
 """Augmentation of a whole batch, as a pure function of the images and their views.
 
 An augmentation of your own has `num_views` and `__call__(images, views)` as below, and a `repr` that names its
-parameters: the repr goes into the data's fingerprint.
+parameters: the repr goes into the data's fingerprint. With an attribute `in_loader = True` it is called on the CPU, in
+the loader, with uint8 images, and returns such.
 """
 
 from dataclasses import dataclass

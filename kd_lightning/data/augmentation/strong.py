@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -91,6 +91,9 @@ class RandAugment:
 
     operations: int = 2
     largest_square: float = 0.5
+
+    in_loader: ClassVar[bool] = True
+    num_views: ClassVar[int] = STRONG_VIEWS
 
     def __post_init__(self) -> None:
         check_whole("data.strong.operations", self.operations, 0, MOST_OPERATIONS)

@@ -17,18 +17,22 @@ from kd_lightning.errors import UserError
 
 @dataclass
 class FileImages:
-    """Image files, decoded as they are read; with views to random resized crops, mirrored or not, else the centre."""
+    """Image files, decoded as they are read; with views to random resized crops, mirrored or not, else the centre.
+
+    Without `crops` to the centre in any case.
+    """
 
     root: Path
     names: np.ndarray  # bytes (N,): one array, which worker processes share, instead of a million str
     targets: Tensor
     image_size: int
     resize_size: int
+    crops: bool = True
 
     def read(self, rows: Tensor, views: Tensor | None) -> Tensor:
         batch = torch.empty(len(rows), 3, self.image_size, self.image_size, dtype=torch.uint8)
         for i, row in enumerate(rows.tolist()):
-            batch[i] = self.one(row, None if views is None else int(views[i]))
+            batch[i] = self.one(row, None if views is None or not self.crops else int(views[i]))
         return batch
 
     def one(self, row: int, view: int | None) -> Tensor:

@@ -2,14 +2,17 @@
 
 import os
 import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from kd_lightning.data.augmentation.augment import Identity
+from kd_lightning.data.augmentation.augment import Augmentation, Identity
+from kd_lightning.data.augmentation.in_order import CROP_FLIP, Chain, InOrder, as_order, chained
 from kd_lightning.data.batches import Images
 from kd_lightning.data.folders.files import FileImages
 from kd_lightning.data.folders.images import DECODING, SUFFIXES
@@ -25,6 +28,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MOST_PIXELS = 2**13  # a side
 SPLITS = ("train", "val", "test")
 UNREADABLE = ("Cc", "Cs")  # control characters, and the bytes of another encoding
+
+
+@dataclass(frozen=True)
+class DecodedCrop(Identity):
+    """Stands for the random resized crop, mirrored or not, that the file of an image is decoded to."""
+
+
+CENTRE = Chain((), 1)  # images as evaluation shows them
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -57,6 +68,7 @@ class ImageFolderDataModule(ImageDataModule):
         name: str = "folder",
         image_size: int = 224,
         resize_size: int = 256,
+        augment: Callable[..., Any] | InOrder | list[Any] | Literal["auto"] | None = "auto",
         views: int = MOST_VIEWS,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
@@ -66,10 +78,21 @@ class ImageFolderDataModule(ImageDataModule):
         self.name = name
         self.image_size = image_size
         self.resize_size = resize_size
-        self.num_views = views
         self.mean, self.std = as_tuple(mean), as_tuple(std)
         self.trained_on = torch.empty(0, dtype=torch.int64)
-        self.augment = Identity()  # on the device; the worker's part is a function of the view
+        self.augment, self.crops = self.behind_decoding(augment, views)
+        self.num_views = views if self.crops or self.augment != CENTRE else 1
+
+    def behind_decoding(self, given: Any, views: int) -> tuple[Augmentation, bool]:
+        """What varies images once they are decoded, and whether decoding itself cuts a crop. Raises UserError."""
+        order = as_order(given) or InOrder([] if given is None else [CROP_FLIP if given == "auto" else given])
+        parts = order.resolved(DecodedCrop(), self.image_size)
+        crops = [isinstance(part, DecodedCrop) for part in parts]
+        if any(crops[1:]):
+            raise UserError(
+                f"data.augment={list(order.parts)}: crop_flip cuts out of the file as it is decoded; name it first"
+            )
+        return (Identity() if crops == [True] else chained(parts, views) if parts else CENTRE), any(crops)
 
     @cached_property
     def class_names(self) -> list[str]:
@@ -182,7 +205,7 @@ class ImageFolderDataModule(ImageDataModule):
         names = [os.fsencode(name) for name, _ in found]
         labels = torch.tensor(targets)
         self.warn_of_overlaps(split, found, labels)
-        return FileImages(folder, np.array(names), labels, self.image_size, self.resize_size)
+        return FileImages(folder, np.array(names), labels, self.image_size, self.resize_size, self.crops)
 
     @cached_property
     def class_places(self) -> list[str]:

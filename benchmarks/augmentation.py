@@ -1,0 +1,63 @@
+"""Random transforms of a batch by torchvision and by kornia: images a second on the CPU.
+
+`python benchmarks/augmentation.py`, with kornia installed. Both on uint8 images, as they lie in memory: kornia takes
+floats, and the way there and back counts. Batch by batch torchvision draws once for all images, kornia once for each;
+image by image, each from a seed of its own, both draw for each.
+"""
+
+import time
+from collections.abc import Callable
+
+import kornia.augmentation as K
+import torch
+from kornia.augmentation import auto
+from torch import Tensor
+from torchvision.transforms import v2
+
+BATCH, ROUNDS = 64, 20
+PAIRS = {
+    "randaugment": (v2.RandAugment(), auto.RandAugment(n=2, m=9)),
+    "trivialaugment": (v2.TrivialAugmentWide(), auto.TrivialAugment()),
+    "autoaugment": (v2.AutoAugment(), auto.AutoAugment()),
+    "color_jitter": (v2.ColorJitter(0.4, 0.4, 0.4), K.ColorJiggle(0.4, 0.4, 0.4)),
+    "random_erasing": (v2.RandomErasing(), K.RandomErasing(p=0.5)),
+}
+
+
+def image_by_image(transform: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def apply(images: Tensor) -> Tensor:
+        made = []
+        for seed, image in enumerate(images):
+            torch.default_generator.manual_seed(seed)
+            made.append(transform(image[None])[0])
+        return torch.stack(made)
+
+    return apply
+
+
+def of_uint8(transform: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda images: (transform(images / 255) * 255).to(torch.uint8)
+
+
+def images_a_second(transform: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    """Over several rounds, for what is drawn decides how long it takes."""
+    transform(images)
+    start = time.perf_counter()
+    for _ in range(ROUNDS):
+        transform(images)
+    return ROUNDS * len(images) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    for size in (32, 128):
+        images = torch.randint(256, (BATCH, 3, size, size), dtype=torch.uint8)
+        print(f"{size} pixels, batches of {BATCH}, {torch.get_num_threads()} threads")
+        print(f"{'':16}{'torchvision':>14}{'kornia':>10}{'torchvision, each':>20}{'kornia, each':>14}")
+        for name, (ours, theirs) in PAIRS.items():
+            both = (ours, of_uint8(theirs))
+            found = [images_a_second(each, images) for each in (*both, *map(image_by_image, both))]
+            print(f"{name:16}{found[0]:14,.0f}{found[1]:10,.0f}{found[2]:20,.0f}{found[3]:14,.0f}")
+
+
+if __name__ == "__main__":
+    main()
