@@ -69,12 +69,13 @@ class ImageFolderDataModule(ImageDataModule):
         image_size: int = 224,
         resize_size: int = 256,
         augment: Callable[..., Any] | InOrder | list[Any] | Literal["auto"] | None = "auto",
-        views: int = MOST_VIEWS,
+        views: int | None = MOST_VIEWS,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
         **common: Any,
     ) -> None:
         super().__init__(**common)
+        views = MOST_VIEWS if views is None else views
         self.name = name
         self.image_size = image_size
         self.resize_size = resize_size
