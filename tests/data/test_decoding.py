@@ -70,15 +70,6 @@ def test_what_is_not_reduced_differs_by_rounding_alone(name, size, tmp_path):
         assert gap.abs().max() <= 1
 
 
-def test_an_orientation_in_the_file_counts_for_nothing(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    photograph(320, 256).save(tmp_path / "turned.jpg", exif=exif)
-    photograph(320, 256).save(tmp_path / "plain.jpg")
-    for view in range(5):
-        assert torch.equal(as_trained_on(tmp_path / "turned.jpg", view), as_trained_on(tmp_path / "plain.jpg", view))
-
-
 def test_a_file_cut_short_is_named_at_any_scale(tmp_path):
     path = tmp_path / "short.jpg"
     photograph(640, 512).save(path, quality=95)

@@ -1,7 +1,6 @@
 """Random resized crops of image files, each a pure function of (index, view)."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import simplejpeg
@@ -10,7 +9,19 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from kd_lightning.data.folders.images import as_rgb, in_8_bits, jpeg_size, opened
+from kd_lightning.data.folders.images import (
+    File,
+    as_rgb,
+    bytes_of,
+    in_8_bits,
+    is_on_its_side,
+    jpeg_orientation,
+    jpeg_size,
+    opened,
+    orientation_of,
+    upright,
+    upright_pixels,
+)
 from kd_lightning.store.hashing import fold
 
 SCALE = (0.08, 1.0)  # of the image's area
@@ -41,16 +52,16 @@ def crop_box(height: int, width: int, chances: list[float]) -> tuple[int, int, i
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def training_image(path: Path, size: int, index: int, view: int) -> Tensor:
+def training_image(file: File, size: int, index: int, view: int) -> Tensor:
     """Random resized crop and flip of a file: uint8 (3, size, size). Raises UserError naming one that is no image.
 
     libjpeg-turbo by itself, without Pillow around it, gives the same pixels of a JPEG in three quarters of the time.
     """
     chances = draws(index, view)
     try:
-        crop = crop_of_jpeg(path.read_bytes(), chances, size)
+        crop = crop_of_jpeg(bytes_of(file), chances, size)
     except (OSError, ValueError):  # Pillow decodes all else, or says what is wrong
-        with opened(path) as image:
+        with opened(file) as image:
             crop = crop_of_image(image, chances, size)
     return crop.flip(-1) if chances[-1] < 0.5 else crop
 
@@ -61,23 +72,28 @@ def crop_of_jpeg(data: bytes, chances: list[float], size: int) -> Tensor:
     Raises ValueError where the data are no JPEG in grey or colour, or a damaged one.
     """
     image_height, image_width = jpeg_size(data)
-    top, left, height, width = crop_box(image_height, image_width, chances)
+    orientation = jpeg_orientation(data)
+    sides = (image_width, image_height) if is_on_its_side(orientation) else (image_height, image_width)
+    top, left, height, width = crop_box(*sides, chances)
     reduction = next((scale for scale in REDUCTIONS if min(height, width) >= scale * size), 1)
     pixels = simplejpeg.decode_jpeg(
         data, min_height=image_height // reduction, min_width=image_width // reduction, min_factor=reduction
     )
+    pixels = upright_pixels(pixels, orientation)
     if reduction == 1:
         return resized(pixels[top : top + height, left : left + width], size)
     edges = (left / reduction, top / reduction, (left + width) / reduction, (top + height) / reduction)
     # Pillow takes edges between two pixels.
-    crop = Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR, box=edges)
+    crop = Image.fromarray(np.ascontiguousarray(pixels)).resize((size, size), Image.Resampling.BILINEAR, box=edges)
     return torch.from_numpy(np.array(crop)).permute(2, 0, 1)
 
 
 def crop_of_image(image: Image.Image, chances: list[float], size: int) -> Tensor:
     """The same of any image that Pillow has opened, decoded in full: uint8 (3, size, size)"""
-    top, left, height, width = crop_box(image.height, image.width, chances)
-    crop = in_8_bits(image).crop((left, top, left + width, top + height))
+    image.load()
+    whole = upright(in_8_bits(image), orientation_of(image))
+    top, left, height, width = crop_box(whole.height, whole.width, chances)
+    crop = whole.crop((left, top, left + width, top + height))
     return resized(np.array(as_rgb(crop)), size)
 
 

@@ -1,7 +1,9 @@
-"""Image files, decoded to RGB; and what evaluation shows of them."""
+"""Image files, decoded to RGB as they were held before the camera; and what evaluation shows of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,39 @@ from torchvision.transforms import functional as F
 from kd_lightning.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
-DECODING = 3  # raise it where a view's pixels change, so that a teacher is asked anew about them
+DECODING = 4  # raise it where a view's pixels change, so that a teacher is asked anew about them
 BITS_PER_SAMPLE = 258  # a TIFF's tag
+ORIENTATION = 274  # a tag of EXIF, 1 to 8
+TURNED = {  # what makes an image upright, by its orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+EXIF, EXIF_WITHIN = b"Exif\0\0", 2**16  # how it begins in a JPEG, and in how many bytes
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image file's bytes, from wherever they were read, and what messages call it."""
+
+    data: bytes
+    name: str
+
+
+File = Path | Encoded
+
+
+def bytes_of(file: File) -> bytes:
+    """Raises OSError where it cannot be read."""
+    return file.read_bytes() if isinstance(file, Path) else file.data
+
+
+def name_of(file: File) -> str:
+    return str(file) if isinstance(file, Path) else file.name
 
 
 def in_8_bits(image: Image.Image) -> Image.Image:
@@ -44,14 +77,15 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(file: File) -> Iterator[Image.Image]:
     """An image to decode within. Raises UserError naming the file where it is, or proves to be, no readable image."""
+    name = name_of(file)
     try:
-        with Image.open(path) as image:
+        with Image.open(file if isinstance(file, Path) else BytesIO(file.data)) as image:
             yield image
     except Exception as error:  # a damaged file can raise anything
-        reason = " ".join(str(error).replace(f"{str(path)!r}", "it").split()) or type(error).__name__
-        raise UserError(f"data.root: {path} cannot be read as an image ({reason}); replace or remove it") from None
+        reason = " ".join(str(error).replace(repr(name), "it").split()) or type(error).__name__
+        raise UserError(f"data.root: {name} cannot be read as an image ({reason}); replace or remove it") from None
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
@@ -62,16 +96,51 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """Decode one file. Raises UserError naming it where it is no readable image."""
+def jpeg_orientation(data: bytes) -> int:
+    """How a JPEG's pixels lie, 1 to 8 as EXIF counts; 1, upright, where it does not say."""
+    if data.find(EXIF, 0, EXIF_WITHIN) < 0:
+        return 1
+    with Image.open(BytesIO(data)) as image:
+        return orientation_of(image)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The same of any image that Pillow has opened."""
+    if image.format == "TIFF":  # which Pillow turns by itself
+        return 1
     try:
-        data = path.read_bytes()
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged EXIF can raise anything, and the pixels may be whole
+        return 1
+    return found if found in TURNED else 1
+
+
+def is_on_its_side(orientation: int) -> bool:
+    """Whether height and width change places in an upright image."""
+    return orientation >= 5
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(TURNED[orientation]) if orientation in TURNED else image
+
+
+def upright_pixels(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The same of pixels (H, W, C)."""
+    if is_on_its_side(orientation):
+        pixels = pixels.swapaxes(0, 1)
+    return pixels[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+
+
+def open_rgb(file: File) -> Image.Image:
+    """Decode one file, upright. Raises UserError naming it where it is no readable image."""
+    try:
+        data = bytes_of(file)
         jpeg_size(data)
-        return Image.fromarray(simplejpeg.decode_jpeg(data))
+        return upright(Image.fromarray(simplejpeg.decode_jpeg(data)), jpeg_orientation(data))
     except (OSError, ValueError):  # Pillow decodes all else, or says what is wrong
-        with opened(path) as image:
+        with opened(file) as image:
             image.load()
-            return as_rgb(in_8_bits(image))
+            return upright(as_rgb(in_8_bits(image)), orientation_of(image))
 
 
 def evaluation_image(image: Image.Image, size: int, resize: int) -> Tensor:
