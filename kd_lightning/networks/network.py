@@ -27,6 +27,7 @@ from kd_lightning.models import (
 from kd_lightning.models.ready import ready
 from kd_lightning.models.stem import note_stem
 from kd_lightning.models.weights.checkpoint_files import read_metadata
+from kd_lightning.networks.head import with_head_for
 from kd_lightning.networks.normalization import channels_of, given_normalization, normalization
 from kd_lightning.networks.own_model import OwnModel, check_model
 from kd_lightning.networks.settings import given_taps
@@ -62,7 +63,6 @@ class Network:
 
     owner: ClassVar[str]
     alone: ClassVar[str]  # the key of what its training by itself has of its own
-    keeps_classifier: ClassVar[bool] = False  # also where a file of weights has another one
     ways: ClassVar[str] = "pretrained"  # to get weights, besides files
     remedy: ClassVar[str] = "give a file, or null"  # where there are none published
 
@@ -113,6 +113,11 @@ class Network:
     def file(self) -> Path | None:
         """The file of its weights, where they are in one."""
         return Path(self.weights).expanduser() if is_file(self.weights) else None
+
+    @property
+    def renews_head(self) -> bool:
+        """Whether weights of other classes are no obstacle: the network gets a new head, and learns with it."""
+        return False
 
     def at(self, weights: Path) -> Self:
         """The same with the weights in a file."""
@@ -205,7 +210,7 @@ class Network:
                 self.weights,
                 self.weights_place,
                 weights_key=self.weights_key,
-                new_classifier=self.keeps_classifier,
+                new_classifier=self.renews_head,
             )
             refuse_nonfinite(network, f"{self.weights_place}={self.weights}")
         statistics = normalization(
@@ -224,11 +229,15 @@ class Network:
         """The network without its weights, or with published ones, on the device of an example.
 
         One by its name gets the data's classes and channels; raises UserError where they have none. It is converted as
-        the one in its file of weights was.
+        the one in its file of weights was. One of the user's own class that starts from a file gets a new head where
+        its class makes one of other classes.
         """
         network = self.unconverted(data, example, pretrained=pretrained)
         place = f"{self.weights_place}={self.weights}"
-        return replayed(network, self.conversions, trusted=self.trusted or (), key=place)
+        network = replayed(network, self.conversions, trusted=self.trusted or (), key=place)
+        if self.file is None or not self.renews_head or isinstance(self.model, str) or channels_of(data) is None:
+            return network
+        return with_head_for(network, example, data.num_classes, f"{self.model_key}={self.name}")
 
     def unconverted(self, data: DataModule, example: Input, *, pretrained: bool = False) -> nn.Module:
         """The same as its code builds it. Raises UserError."""

@@ -22,12 +22,15 @@ class Student(Network):
 
     owner: ClassVar[str] = "student"
     alone: ClassVar[str] = "scratch"
-    keeps_classifier: ClassVar[bool] = True
 
     adapt: Any = None
     optimizer: Any = None  # this and what follows lies over the run's recipe; see `recipe`
     scheduler: Any = None
     trainer: Any = None
+
+    @property
+    def renews_head(self) -> bool:
+        return True
 
     def as_values(self) -> dict[str, Any]:
         own = {} if type(self) is Student else {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}

@@ -2,6 +2,7 @@
 
 from kd_lightning.models.dry_run import dry_run, evaluating
 from kd_lightning.taps.address import check_taps
+from kd_lightning.taps.depth import by_depth
 from kd_lightning.taps.finding.finding import FOUND, find_taps
 from kd_lightning.taps.finding.inner import find_inner_taps
 from kd_lightning.taps.outputs import logits_of
@@ -11,6 +12,7 @@ from kd_lightning.taps.reader import TapReader, shapes_of, tap_values, taps_of
 __all__ = [
     "FOUND",
     "TapReader",
+    "by_depth",
     "check_taps",
     "dry_run",
     "evaluating",

@@ -41,10 +41,12 @@ class EnsembleTeacher(FrozenTeacher):
         loss: Any = None,
         trusted: Any = None,
         stem: Any = None,
+        finetune: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
         self.models, self.weights, self.weights_key = models, weights, weights_key
-        self.taps, self.normalization, self.trusted, self.stem = taps, normalization, trusted, stem
+        self.taps, self.normalization, self.trusted = taps, normalization, trusted
+        self.stem, self.finetune = stem, finetune
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -56,7 +58,7 @@ class EnsembleTeacher(FrozenTeacher):
         made: dict[str, Member] = {}
         for place, (model, weights) in enumerate(zip(self.models, each, strict=True)):
             equal = [self.models[before] == model and each[before] == weights for before in range(place)]
-            seeds_on = sum(equal) if weights in ("train", None) else 0
+            seeds_on = sum(equal) if weights in ("train", None) or self.finetune is not None else 0
             made[f"{place}."] = Member(
                 model,
                 weights,
@@ -67,6 +69,7 @@ class EnsembleTeacher(FrozenTeacher):
                 self.stem,
                 place,
                 seeds_on,
+                self.finetune,
             )
         return made
 
@@ -87,7 +90,8 @@ class EnsembleTeacher(FrozenTeacher):
             )
         super().check()
         members = list(self.members().values())
-        if not isinstance(weights, list) and members[0].file is not None and len(models) > 1:
+        several = not isinstance(weights, list) and len(models) > 1
+        if several and members[0].file is not None and self.finetune is None:
             raise UserError(f"teacher.weights={weights}: give a list with a file for each of the {len(models)} models")
         for tap in given_taps("teacher", self.taps):
             if not tap.startswith(tuple(self.members())):

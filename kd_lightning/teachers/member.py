@@ -1,11 +1,13 @@
 """A frozen network of a teacher: trained first, once, or with weights from elsewhere."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 from lightning import seed_everything
 from torch import nn
+from typing_extensions import Self
 
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
@@ -16,6 +18,7 @@ from kd_lightning.terminal import say
 from kd_lightning.training import kept
 from kd_lightning.training.answers import KeptAnswers
 from kd_lightning.training.context import Context
+from kd_lightning.training.finetuning.unfreezing import MODES
 from kd_lightning.training.measuring import TestedNetwork
 from kd_lightning.training.steps import Training, by_itself
 
@@ -35,28 +38,59 @@ class Member(Network):
 
     place: int | None = None
     seeds_on: int = 0
+    finetune: Any = None  # how much of it is trained further, first: whole, head, gradual; None: it stays as it is
 
     @property
     def title(self) -> str:
-        return f"{self.name}, seed +{self.seeds_on}" if self.seeds_on else self.name
+        tuned = "" if self.finetune is None else f", fine-tuned ({self.finetune})"
+        seeded = f", seed +{self.seeds_on}" if self.seeds_on else ""
+        return f"{self.name}{tuned}{seeded}"
 
     @property
     def model_key(self) -> str:
         return f"{self.owner}.model" if self.place is None else f"{self.owner}.models.{self.place}"
 
+    @property
+    def is_trained_first(self) -> bool:
+        return super().is_trained_first or self.finetune is not None
+
+    @property
+    def renews_head(self) -> bool:
+        return self.finetune is not None
+
+    def at(self, weights: Path) -> Self:
+        return replace(super().at(weights), finetune=None)
+
+    def check_training(self) -> None:
+        mode, key = self.finetune, f"{self.owner}.finetune"
+        if mode is None:
+            return
+        if mode not in MODES:
+            raise UserError(f"{key}={mode}: must be one of {', '.join(MODES)}, or null")
+        if not (self.weights == "pretrained" or self.file):
+            weights = "null" if self.weights is None else self.weights
+            raise UserError(
+                f"{key}={mode}: trains weights from elsewhere further, and {self.weights_place}={weights} has none; "
+                f"give pretrained or a file, or {key}=null"
+            )
+
     def check_classes(self, data: DataModule) -> None:
-        """Raise `UserError` unless its published weights know the data's classes."""
+        """Raise `UserError` unless its published weights know the data's classes, or it gets a new head for them."""
+        if self.renews_head:
+            return
         classes = pretrained_num_classes(self.settings) if self.weights == "pretrained" else None
         if classes is not None and classes != data.num_classes:
             raise UserError(
                 f"{self.model_key}={self.name}: its pretrained weights know {classes} classes, the data have "
-                f"{data.num_classes}; use teacher.weights=train, or a file of weights for these classes"
+                f"{data.num_classes}; use teacher.finetune=whole, which gives it a new head and trains it "
+                "first, teacher.weights=train, or a file of weights for these classes"
             )
 
     def training(self, context: Context) -> Training:
         """How it is trained first, with the seed of its random weights and its batches; the data stay the run's."""
         name = self.owner if self.place is None else f"{self.owner}_{self.place}"
-        return by_itself(name, self, context, seeds_on=self.seeds_on, title=self.owner, called=f"as {self.owner}")
+        options: dict[str, Any] = {"seeds_on": self.seeds_on, "finetune": self.finetune}
+        return by_itself(name, self, context, title=self.owner, called=f"as {self.owner}", **options)
 
     def built(self, context: Context) -> nn.Module:
         """With its weights, or random ones of its seed."""
@@ -71,10 +105,10 @@ class Member(Network):
 
     def found(self, context: Context) -> nn.Module | None:
         """As an earlier run left it, or None where it is not on this machine."""
-        if self.is_trained_first:
-            return kept.find(self.training(context), context)
         if self.file is not None and not self.file.exists():
             return None
+        if self.is_trained_first:
+            return kept.find(self.training(context), context)
         return self.built(context)
 
     def tell(self) -> None:

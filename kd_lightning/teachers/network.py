@@ -93,9 +93,10 @@ class NetworkTeacher(FrozenTeacher):
         loss: Any = None,
         trusted: Any = None,
         stem: Any = None,
+        finetune: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
-        self.network = Member(model, weights, weights_key, taps, normalization, trusted, stem)
+        self.network = Member(model, weights, weights_key, taps, normalization, trusted, stem, finetune=finetune)
         self.exists = model is not None
 
     @property

@@ -29,6 +29,7 @@ from kd_lightning.tracking.outcome import outcome_alone
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 from kd_lightning.training.context import Context, Recipe, Terms
+from kd_lightning.training.finetuning.unfreezing import unfreezing
 from kd_lightning.training.fit import fit
 from kd_lightning.training.keys import callbacks_shape, data_key, measured_by, trainer_shape
 from kd_lightning.training.measuring import (
@@ -97,6 +98,7 @@ def cache_key(training: Training, context: Context) -> dict[str, Any]:
         **network.named_model(),
         "weights": weights,
         "weights_key": network.weights_key,
+        **({} if training.finetune is None else {"finetune": training.finetune}),
         "normalization": network.normalization,
         **network.named_logits(),
         **in_key(network.conversions),
@@ -231,7 +233,8 @@ def train(training: Training, context: Context, folder: Path, key: dict[str, Any
     data = data_of(training)
     with one_wandb_run():
         description = context.describe(training)
-        done = fit(training.recipe, module, data, folder, context.folder / training.name, description)
+        beside = unfreezing(training, module)
+        done = fit(training.recipe, module, data, folder, context.folder / training.name, description, beside)
         load_selected(module, data, folder)
         metrics, arrays = measure(done.trainer, module, data)
         if not is_sound(metrics):

@@ -119,6 +119,7 @@ class Training(NamedTuple):
         prepares: the training that goes on with its network and the parts of its terms; it is not measured.
         called: what loggers call it behind the networks' names, such as `as teacher`.
         curriculum: makes what decides which samples are seen when.
+        finetune: how much of weights from elsewhere learns, `whole`, `head` or `gradual`; None: all of it.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Training(NamedTuple):
     prepares: "Training | None" = None
     called: str = ""
     curriculum: Part[Any] | None = None
+    finetune: str | None = None
 
     @property
     def first(self) -> Learner:
@@ -191,10 +193,11 @@ def by_itself(
     title: str = "",
     role: Role = Role.STUDENT,
     called: str = "",
+    finetune: str | None = None,
 ) -> Training:
     """The training of a network that learns from nobody, kept for all runs."""
     alone = context.alone[network.alone]
     learner = Learner(network, alone.terms, title, role, is_rebuilt=False)
     recipe = alone.recipe.seeds_on(seeds_on)
     data = context.data if alone.batch_size is None else context.data.in_batches_of(alone.batch_size)
-    return Training(name, {name: learner}, recipe, data, is_kept=True, called=called)
+    return Training(name, {name: learner}, recipe, data, is_kept=True, called=called, finetune=finetune)

@@ -40,6 +40,7 @@ from kd_lightning.terminal import console, is_first_rank
 from kd_lightning.training import converting, kept
 from kd_lightning.training.batches import check_batches
 from kd_lightning.training.context import Recipe
+from kd_lightning.training.finetuning.unfreezing import unfreezing
 from kd_lightning.training.fit import quiet
 from kd_lightning.training.measuring import TestedNetwork
 from kd_lightning.training.memory_format import use_channels_last
@@ -160,6 +161,7 @@ class Rehearsal:
         real = recipe.trainer([], [], enable_checkpointing=False, enable_model_summary=False)
         validates = check_batches(real, data)
         trainer = short_trainer(recipe, tried.callbacks, self.place, first_device(real))
+        trainer.callbacks.extend(unfreezing(training, module))  # type: ignore[attr-defined]
         trainer.limit_val_batches = min(1, trainer.limit_val_batches) if validates else 0
         if recipe.channels_last:
             use_channels_last(module, example_input(data))

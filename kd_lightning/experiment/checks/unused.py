@@ -52,7 +52,7 @@ def unused(key: str, override: str, config: DictConfig) -> UserError:
     weights = plain(config.teacher.get("weights"))
     return UserError(
         f"{override}: no teacher is trained with teacher.weights={'null' if weights is None else weights}; leave it "
-        "out, or give teacher.weights=train"
+        "out, or give teacher.weights=train, or teacher.finetune=whole"
     )
 
 

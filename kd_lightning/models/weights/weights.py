@@ -190,8 +190,8 @@ def _refusal(model: nn.Module, chosen: Reading, setting: str, *, of_other_classe
     remedy = "give the model and the number of classes that the file was trained with"
     if of_other_classes:
         remedy = (
-            "all but the classifier fits: give the number of classes that the file was trained with, or train a "
-            "student from it first, which gets a new classifier"
+            "all but the classifier fits: give the number of classes that the file was trained with, or have it "
+            "trained further with a new classifier, as a student is, and a teacher with finetune=whole"
         )
     if stem_of(model) is not None:
         remedy = f"the model has the stem {stem_of(model)}, and the file may be of its own one; {remedy}"
