@@ -37,7 +37,7 @@ def by_depth(
         >>> network = create_model("resnet8", num_classes=10)
         >>> groups = by_depth(network, torch.rand(1, 3, 32, 32))
         >>> [len(group) for group in groups], groups[-1] == [network.fc]
-        ([13, 11, 11, 1], True)
+        ([11, 10, 11, 1], True)
     """
     taps = find_taps(network, example, logits, num_classes)
     heads = [parse_address(tap, taps[tap]).path for tap in HEADS if tap in taps]
