@@ -28,7 +28,7 @@ from torchvision.transforms import functional as F
 
 from kd_lightning.data import Batch, ImageFolderDataModule
 from kd_lightning.data.folders.crops import crop_box, draws, training_image
-from kd_lightning.data.folders.folder import IMAGENET_MEAN, IMAGENET_STD
+from kd_lightning.data.folders.image_files import IMAGENET_MEAN, IMAGENET_STD
 
 WORKERS, BATCH_SIZE, SIZE = 2, 64, 224
 COPIES = 4  # of each image in an epoch, so that its beginning and end do not count for much

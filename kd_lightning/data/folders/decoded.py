@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from kd_lightning.data.folders.files import FileImages
+from kd_lightning.data.folders.files import EncodedImages
 from kd_lightning.data.folders.images import DECODING
 from kd_lightning.data.memory import MemoryImages
 from kd_lightning.errors import UserError
@@ -23,7 +23,7 @@ PIXELS, DESCRIPTION = "pixels.npy", "images.json"
 DIGEST = "sha256"  # in the description, of pixels and labels
 
 
-def decoded(files: FileImages, cache: Path) -> MemoryImages:
+def decoded(files: EncodedImages, cache: Path) -> MemoryImages:
     """As evaluation shows them, from the store in `cache` once any process was here first; others wait meanwhile.
 
     Raises UserError naming a file that cannot be read, and where the cache's folder takes no more.
@@ -44,14 +44,14 @@ def decoded(files: FileImages, cache: Path) -> MemoryImages:
             by_each_rank=True,
         )
     except OSError as error:
-        size = len(files.names) * 3 * files.image_size**2 / 1e6
+        size = len(files.targets) * 3 * files.image_size**2 / 1e6
         raise UserError(
             f"data.cache={cache}: cannot keep {size:.0f} MB of decoded images there ({error.strerror or error}); "
             "make room or choose another folder"
         ) from error
 
 
-def stored(files: FileImages, home: Path) -> MemoryImages:
+def stored(files: EncodedImages, home: Path) -> MemoryImages:
     """uint8 (N, 3, H, W), mapped. Raises `Damaged` where they are not as they were written.
 
     The checksum costs nothing more: the same digest names whatever is kept of these images.
@@ -72,8 +72,8 @@ def mapped(path: Path) -> np.ndarray:
     return pixels
 
 
-def shape(files: FileImages) -> tuple[int, int, int, int]:
-    return len(files.names), 3, files.image_size, files.image_size
+def shape(files: EncodedImages) -> tuple[int, int, int, int]:
+    return len(files.targets), 3, files.image_size, files.image_size
 
 
 def progress_bar() -> Progress:
@@ -82,19 +82,19 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
-def decode(files: FileImages, folder: Path) -> MemoryImages:
+def decode(files: EncodedImages, folder: Path) -> MemoryImages:
     """Fill an empty folder; through a mapping a full disk would kill the process."""
     with (folder / PIXELS).open("wb") as file, ThreadPoolExecutor() as pool:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape(files)}
         np.lib.format.write_array_header_1_0(file, header)
-        parts = torch.arange(len(files.names)).split(AT_A_TIME)
+        parts = torch.arange(len(files.targets)).split(AT_A_TIME)
         with progress_bar() as bar:
-            for rows in bar.track(parts, description=f"decoding {files.root}"):
+            for rows in bar.track(parts, description=f"decoding {files.place}"):
                 for image in pool.map(files.one, rows.tolist(), [None] * len(rows)):
                     file.write(image.numpy().tobytes())
         file.flush()
         os.fsync(file.fileno())
     images = MemoryImages(torch.from_numpy(mapped(folder / PIXELS)), files.targets)
-    about = {"root": str(files.root), "images": len(files.names), "image_size": files.image_size}
+    about = {"root": files.place, "images": len(files.targets), "image_size": files.image_size}
     write_json(folder / DESCRIPTION, {**about, DIGEST: images.digest})
     return images

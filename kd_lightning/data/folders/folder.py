@@ -2,43 +2,26 @@
 
 import os
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from kd_lightning.data.augmentation.augment import Augmentation, Identity
-from kd_lightning.data.augmentation.in_order import CROP_FLIP, Chain, InOrder, as_order, chained
-from kd_lightning.data.batches import Images
 from kd_lightning.data.folders.files import FileImages
-from kd_lightning.data.folders.images import DECODING, SUFFIXES
+from kd_lightning.data.folders.image_files import ImageFilesDataModule
+from kd_lightning.data.folders.images import SUFFIXES
 from kd_lightning.data.folders.listing import Found, class_folders, entries, image_files, is_empty, is_folder
 from kd_lightning.data.folders.overlaps import numbers, of_two_classes, of_two_splits
-from kd_lightning.data.module import ImageDataModule, Sources
-from kd_lightning.data.values import MOST_VIEWS, as_tuple, check_whole
 from kd_lightning.errors import UserError
 from kd_lightning.terminal import warn
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-MOST_PIXELS = 2**13  # a side
 SPLITS = ("train", "val", "test")
 UNREADABLE = ("Cc", "Cs")  # control characters, and the bytes of another encoding
 
 
-@dataclass(frozen=True)
-class DecodedCrop(Identity):
-    """Stands for the random resized crop, mirrored or not, that the file of an image is decoded to."""
-
-
-CENTRE = Chain((), 1)  # images as evaluation shows them
-
-
-class ImageFolderDataModule(ImageDataModule):
+class ImageFolderDataModule(ImageFilesDataModule):
     """`root`/{train,val,test}/<class>/<image>: classes are the folders, by name.
 
     train/ is needed, and val/ or test/. Where both stand, val/ validates and val_fraction has no effect. Where one
@@ -60,86 +43,34 @@ class ImageFolderDataModule(ImageDataModule):
         (['cat', 'dog'], torch.Size([2, 3, 32, 32]))
     """
 
-    in_channels = 3
-
-    def __init__(
-        self,
-        *,
-        name: str = "folder",
-        image_size: int = 224,
-        resize_size: int = 256,
-        augment: Callable[..., Any] | InOrder | list[Any] | Literal["auto"] | None = "auto",
-        views: int | None = MOST_VIEWS,
-        mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        views = MOST_VIEWS if views is None else views
-        self.name = name
-        self.image_size = image_size
-        self.resize_size = resize_size
-        self.mean, self.std = as_tuple(mean), as_tuple(std)
+    def __init__(self, *, name: str = "folder", **common: Any) -> None:
+        super().__init__(name=name, **common)
         self.trained_on = torch.empty(0, dtype=torch.int64)
-        self.augment, self.crops = self.behind_decoding(augment, views)
-        self.num_views = views if self.crops or self.augment != CENTRE else 1
 
-    def behind_decoding(self, given: Any, views: int) -> tuple[Augmentation, bool]:
-        """What varies images once they are decoded, and whether decoding itself cuts a crop. Raises UserError."""
-        order = as_order(given) or InOrder([] if given is None else [CROP_FLIP if given == "auto" else given])
-        parts = order.resolved(DecodedCrop(), self.image_size)
-        crops = [isinstance(part, DecodedCrop) for part in parts]
-        if any(crops[1:]):
-            raise UserError(
-                f"data.augment={list(order.parts)}: crop_flip cuts out of the file as it is decoded; name it first"
-            )
-        return (Identity() if crops == [True] else chained(parts, views) if parts else CENTRE), any(crops)
-
-    @cached_property
-    def class_names(self) -> list[str]:
-        self.check_folders()
+    def found_classes(self) -> list[str]:
+        self.check_place()
         return class_folders(self.split_folder("train"))
+
+    @property
+    def place(self) -> str:
+        return f"data.root={self.root}"
 
     def split_folder(self, split: str) -> Path:
         assert self.root is not None
         return self.root / split
 
     @property
-    def test_split(self) -> str:
-        return "test" if class_folders(self.split_folder("test")) else "val"
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split in SPLITS if class_folders(self.split_folder(split)))
 
-    @property
-    def has_validation(self) -> bool:
-        """val/ and test/ both stand."""
-        return self.test_split == "test" and bool(class_folders(self.split_folder("val")))
-
-    @property
-    def validates_on(self) -> str:
-        return "validation" if self.has_validation else super().validates_on
-
-    def check(self) -> None:
-        """Raise UserError on values and folders that cannot work."""
-        if not (isinstance(self.name, str) and self.name and self.name.isprintable()):
-            raise UserError(f"data.name={self.name}: what tables call the data, such as folder")
-        for key, most in {"image_size": MOST_PIXELS, "resize_size": MOST_PIXELS, "views": MOST_VIEWS}.items():
-            check_whole(f"data.{key}", self.num_views if key == "views" else getattr(self, key), 1, most)
-        if self.resize_size < self.image_size:
-            raise UserError(
-                f"data.resize_size={self.resize_size}: smaller than data.image_size={self.image_size}, which is cut "
-                "out of it; make it as large at least"
-            )
-        self.check_folders()
-        super().check()
-        self.check_classes()
-
-    def check_folders(self) -> None:
+    def check_place(self) -> None:
         """Raise UserError unless the root and its splits stand."""
         if self.root is None:
             what = "ImageNet's folder" if self.name == "imagenet" else "the folder that holds train/ and val/"
             raise UserError(f"data.root=null: give {what}, data.root=/path")
         if not os.path.isdir(self.root):
             raise UserError(f"data.root={self.root}: no such folder; give the one that holds train/ and val/")
-        for split in ("train", self.test_split):
+        for split in ("train", self.test_split or "val"):
             folder = self.split_folder(split)
             if not os.path.isdir(folder):
                 raise UserError(
@@ -160,41 +91,34 @@ class ImageFolderDataModule(ImageDataModule):
 
     def check_classes(self) -> None:
         """Raise UserError where splits differ in their classes, or a class folder is empty or has no proper name."""
-        splits = SPLITS if self.has_validation else ("train", self.test_split)
+        splits = SPLITS if self.has_validation else ("train", self.test_split or "val")
+        found = class_folders(self.split_folder("train"))
         for split in splits:
             names = set(class_folders(self.split_folder(split)))
-            for name in sorted(names ^ {*self.class_names}):
+            for name in sorted(names ^ {*found}):
                 there, absent = (split, "train") if name in names else ("train", split)
                 raise UserError(
                     f"data.root={self.root}: class {name} stands in {there}/ but not in {absent}/; "
                     "give all splits the same class folders"
                 )
-        for name in self.class_names:
+        for name in found:
             if any(unicodedata.category(sign) in UNREADABLE for sign in name):
                 raise UserError(
                     f"data.root={self.root}: class folder {name!r} has a name that cannot be shown; rename it in UTF-8"
                 )
         for split in splits:
-            for name in self.class_names:
+            for name in found:
                 if is_empty(self.split_folder(split) / name):
                     raise UserError(f"data.root={self.root}: class folder {split}/{name} is empty; fill or remove it")
 
-    def read(self) -> Sources:
-        return Sources(
-            train=self.source("train"),
-            test=self.source(self.test_split),
-            val=self.source("val") if self.has_validation else None,
-        )
-
-    def source(self, split: str) -> Images:
-        """The images of a split. Raises UserError."""
-        return self.list_split(split)
-
-    def list_split(self, split: str) -> FileImages:
+    def listed(self, split: str) -> FileImages:
         """The files of a split, class by class. Raises UserError where a class has no image; warns of overlaps."""
         folder, names, targets = self.split_folder(split), [], []
         found: list[Found] = []
+        present = {*class_folders(folder)}  # of a given order perhaps not all
         for label, class_name in enumerate(self.class_names):
+            if class_name not in present:
+                continue
             files = image_files(folder / class_name, lambda: self.class_places)
             if not files:
                 raise UserError(
@@ -224,10 +148,3 @@ class ImageFolderDataModule(ImageDataModule):
         for fault in faults:
             if fault is not None:
                 warn(f"data.root={self.root}: in {split}/ {fault}")
-
-    def fingerprint(self) -> dict[str, Any]:
-        base = super().fingerprint()
-        sets = (self.train_set, self.val_set, self.test_set)
-        splits = {s.images.root.name: s.images for s in sets if isinstance(s.images, FileImages)}
-        content = {split: images.digest() for split, images in splits.items()}
-        return {**base, "resize_size": self.resize_size, "decoding": DECODING, "content": content}

@@ -1,14 +1,11 @@
 """Image folders whose pixels, at the size that networks see, are decoded once."""
 
-from pathlib import Path
 from typing import Any
 
 from kd_lightning.data.augmentation.augment import CropFlip
 from kd_lightning.data.folders.decoded import decoded
 from kd_lightning.data.folders.folder import ImageFolderDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
-from kd_lightning.data.values import as_folder
-from kd_lightning.store.folders import cache_dir
 
 
 class SmallFolderDataModule(InMemoryDataModule, ImageFolderDataModule):
@@ -27,14 +24,12 @@ class SmallFolderDataModule(InMemoryDataModule, ImageFolderDataModule):
         name: str = "small_folder",
         image_size: int = 64,
         resize_size: int = 64,
-        cache: str | Path | None = None,
         **common: Any,
     ) -> None:
         super().__init__(name=name, image_size=image_size, resize_size=resize_size, **common)
-        self.cache = as_folder("data.cache", cache) or cache_dir()
 
     def source(self, split: str) -> MemoryImages:
-        return decoded(self.list_split(split), self.cache)
+        return decoded(self.usable(split), self.cache)
 
     def fingerprint(self) -> dict[str, Any]:
         base = super().fingerprint()
