@@ -37,6 +37,7 @@ PACKAGES = (  # whose exported names are the Python interface
     "kd_lightning.conversions",
     "kd_lightning.curricula",
     "kd_lightning.plans",
+    "kd_lightning.optimizers",
     "kd_lightning.schedules",
     "kd_lightning.schedules.learning_rate",
     "kd_lightning.tasks",

@@ -27,7 +27,7 @@ from kd_lightning.learners.objectives import (
     synchronized_buffers,
     total_of,
 )
-from kd_lightning.learners.optimizer import MakesOptimizer, Schedule, configured, optimizers_in
+from kd_lightning.learners.optimizer import MakesOptimizer, Schedule, configured, made, optimizers_in
 from kd_lightning.learners.random_state import OwnStreams
 from kd_lightning.learners.sources import (
     Taps,
@@ -60,7 +60,7 @@ class DistillationModule(TimedModule):
             their signals by it, `{"big": net}` gives `big.logits`.
         terms: the objective by name, of all learners or by learner; the task's supervised loss alone where None.
         optimizer: makes the optimizer from the parameters, of each learner or by learner; stochastic gradient descent
-            where None.
+            where None. `kd_lightning.optimizers` has what changes one.
         scheduler: a `LearningRateSchedule`, or what makes a scheduler of torch from the optimizer; see `TorchSchedule`
             for when that one steps, and for one that watches a metric, which is its learner's. Also by learner.
         student_taps: names and addresses of taps, beside or instead of those that `auto` finds.
@@ -369,7 +369,7 @@ class DistillationModule(TimedModule):
         makers = of_each("optimizer", self.optimizer, self.learners)
         names = {name: view.taken(self.objectives[name].names()) for name, view in self.views.items()}
         trained = trained_parameters(self.sources, self.objectives, names)
-        optimizers = {name: make(trained[name]) for name, make in makers.items()}
+        optimizers = {name: made(make, trained[name], self.network_of(name)) for name, make in makers.items()}
         return configured(optimizers, of_each("scheduler", self.scheduler, self.learners), lambda: self.length)
 
     def configure_gradient_clipping(

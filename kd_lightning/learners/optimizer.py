@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from kd_lightning.errors import UserError
 from kd_lightning.learners.names import of_learner
+from kd_lightning.optimizers import LayerDecay
+from kd_lightning.optimizers.layer_decay import is_layered
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import Length
-from kd_lightning.schedules.torch_schedule import TorchSchedule, scheduled
+from kd_lightning.schedules.torch_schedule import TorchSchedule, parts, scheduled
 
 MakesOptimizer = Callable[..., Optimizer]
 Schedule = LearningRateSchedule | TorchSchedule | Callable[[Optimizer], LRScheduler]
@@ -120,9 +122,26 @@ class StateOfAll(dict[Tensor, Any]):
                 state[key] = value
 
 
+def made(make: MakesOptimizer, parameters: list[nn.Parameter], network: nn.Module) -> Optimizer:
+    """The optimizer of a learner, which is told its network where that decides its groups of parameters."""
+    return make(parameters, network) if isinstance(make, LayerDecay) else make(parameters)
+
+
 def optimizers_in(optimizer: Optimizer) -> dict[str, Optimizer]:
     """A fit's optimizers by learner; one alone by the name ""."""
     return optimizer.each if isinstance(optimizer, LearnersOptimizer) else {"": optimizer}
+
+
+def schedule_for(optimizer: Optimizer, schedule: Schedule, length: Length) -> dict[str, Any]:
+    """A schedule for an optimizer, as Lightning takes it. Raises UserError for one that would undo rates by layer."""
+    config = scheduled(schedule, optimizer, length)
+    of_one_rate = [part for part in parts(config["scheduler"]) if isinstance(part, (OneCycleLR, CyclicLR))]
+    if of_one_rate and is_layered(optimizer):
+        raise UserError(
+            f"scheduler={type(of_one_rate[0]).__name__}: sets one rate for all layers, beside optimizer.layer_decay; "
+            "take another, such as kd_lightning.schedules.learning_rate.Cosine with a warm-up"
+        )
+    return config
 
 
 def configured(optimizers: Mapping[str, Optimizer], schedules: Mapping[str, Any], length: Callable[[], Length]) -> Any:
@@ -135,14 +154,14 @@ def configured(optimizers: Mapping[str, Optimizer], schedules: Mapping[str, Any]
         ((learner, optimizer),) = optimizers.items()
         if schedules[learner] is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": scheduled(schedules[learner], optimizer, length())}
+        return {"optimizer": optimizer, "lr_scheduler": schedule_for(optimizer, schedules[learner], length())}
     configs = []
     for learner, optimizer in optimizers.items():
         schedule = schedules[learner]
         if schedule is None:  # a rate that stays, so that it is logged by its learner's name too
             config: dict[str, Any] = {"scheduler": LearningRateSchedule()(optimizer, total=0), "interval": "epoch"}
         else:
-            config = scheduled(schedule, optimizer, length())
+            config = schedule_for(optimizer, schedule, length())
         if config.get("monitor"):
             config["monitor"] = of_learner(config["monitor"], learner)
         configs.append({**config, "name": f"lr-{type(optimizer).__name__}/{learner}"})

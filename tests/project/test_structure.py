@@ -23,7 +23,7 @@ ROWS = (
     ("networks",),
     ("module", "callbacks", "curricula", "learners"),
     ("objective", "term", "sources", "tasks", "data"),
-    ("losses", "conversions", "taps", "models", "schedules", "signals", "batch"),
+    ("losses", "conversions", "optimizers", "taps", "models", "schedules", "signals", "batch"),
     ("store",),
     ("tracking",),
     ("runs",),

@@ -22,6 +22,7 @@ from kd_lightning.experiment.checks.values import check_values
 from kd_lightning.experiment.experiment import Experiment, data_of, plan_of, trained_alone
 from kd_lightning.experiment.parts.described import student_of, teacher_of
 from kd_lightning.experiment.parts.objects import curriculum_from
+from kd_lightning.experiment.parts.optimizer import without_beside
 from kd_lightning.experiment.parts.recipe import BATCH_SIZE, PARTS, in_its_batches, own_batch_size, own_terms, recipe_of
 from kd_lightning.experiment.task import task_of
 from kd_lightning.networks import Student
@@ -85,7 +86,7 @@ def check_recipe(config: DictConfig, loss: DictConfig | None) -> None:
         )
     check_precision(config)
     for group in PARTS:
-        check_arguments(config[group], group)
+        check_arguments(without_beside(config[group]) if group == "optimizer" else config[group], group)
     check_devices(config.trainer)
     check_training(config, loss)
 

@@ -14,6 +14,8 @@ from kd_lightning.experiment.checks.arguments import check_arguments
 from kd_lightning.experiment.checks.values import OF_SOFT_TARGETS
 from kd_lightning.experiment.parts.instantiation import make
 from kd_lightning.experiment.parts.objects import make_callbacks, make_loggers, terms_from, trainer_from
+from kd_lightning.experiment.parts.optimizer import optimizer_from
+from kd_lightning.learners.optimizer import made
 from kd_lightning.objective import Objective
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import is_unlimited, unlimited
@@ -56,7 +58,10 @@ def check_training(config: DictConfig, loss: DictConfig | None) -> None:
     Raises UserError, also where these terms, those of the task where None, do not go with its length.
     """
     quiet()
-    optimizer = make(config.optimizer, "optimizer", lambda part: instantiate(part)([new_weight()]))
+    network = torch.nn.Linear(1, 1)
+    optimizer = make(
+        config.optimizer, "optimizer", lambda part: made(optimizer_from(part), [*network.parameters()], network)
+    )
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise UserError(f"optimizer._target_={config.optimizer._target_}: makes no optimizer; name one of torch.optim")
     if config.scheduler:
@@ -81,10 +86,6 @@ def check_training(config: DictConfig, loss: DictConfig | None) -> None:
         )
     if is_unlimited(trainer):
         check_without_length(config, loss)
-
-
-def new_weight() -> torch.nn.Parameter:
-    return torch.nn.Parameter(torch.zeros(1))
 
 
 def schedule_of(part: DictConfig, optimizer: torch.optim.Optimizer) -> object:

@@ -18,6 +18,7 @@ from kd_lightning.curricula import Curriculum
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.parts.instantiation import make
+from kd_lightning.experiment.parts.optimizer import optimizer_from, without_unset
 from kd_lightning.experiment.task import with_monitors
 from kd_lightning.objective import Term
 from kd_lightning.part import Part
@@ -30,8 +31,7 @@ def recipe_from(config: DictConfig, began: DictConfig | None = None) -> Recipe:
     named = config if began is None else began
     scheduler = instantiate(config.scheduler, _convert_="all") if config.scheduler else None
     return Recipe(
-        # As plain values, for optimizers keep them in checkpoints, which load with `weights_only=True`.
-        optimizer=Part(instantiate(config.optimizer, _convert_="all"), plain(named.optimizer)),
+        optimizer=Part(optimizer_from(config.optimizer), without_unset(plain(named.optimizer))),
         scheduler=None if scheduler is None else Part(scheduler, plain(named.scheduler)),
         trainer=trainer_from(config.trainer, plain(named.trainer)),
         callbacks=Part(partial(make_callbacks, config), plain(with_monitors(at(named, Path())).callbacks) or {}),
