@@ -149,7 +149,7 @@ def needed_in_group(name: str) -> list[str]:
     """
     keys, group = list(without_defaults(packaged(name))), name.partition("/")[0]
     if group in NETWORKS:
-        return [key for key in keys if key not in ("_target_", "trusted", *OWN_PARTS[group])]
+        return [key for key in keys if key not in ("_target_", "trusted", "stem", *OWN_PARTS[group])]
     if "_target_" in keys:
         return ["_target_"]
     return [] if holds_parts_by_name(group) else keys
