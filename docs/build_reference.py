@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import groupby
 from pathlib import Path
+from textwrap import dedent
 from types import ModuleType
 
 import yaml
@@ -130,7 +132,11 @@ def plain(text: str) -> str:
 
 def described(config: Config) -> Iterator[str]:
     """A value of a group: its header, what it builds on, its keys."""
-    yield " ".join(plain(line) for line in config.header) if config.header else ""
+    for is_verbatim, lines in groupby(config.header, key=lambda line: not line or line.startswith(" ")):
+        if not is_verbatim:
+            yield " ".join(plain(line) for line in lines)
+        elif shown := dedent("\n".join(lines)).strip():
+            yield f"\n```sh\n{shown}\n```\n"
     yield ""
     if config.defaults:
         yield f"Composed of {', '.join(code(entry_text(entry)) for entry in config.defaults)}, and of what follows."

@@ -21,7 +21,7 @@ from benchmarks.speed import cuda, decode, overhead, startup, sweep, training
 from benchmarks.speed.cifar import write_noise
 from benchmarks.speed.machine import machine, sentence
 from benchmarks.speed.timing import Row, say
-from kd_lightning.cli.command import prepare_process
+from kd_lightning.cli.composed import prepare_process
 
 PARTS: dict[str, Callable[[Path, Path], list[Row]]] = {
     "training": training.measure,

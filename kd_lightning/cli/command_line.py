@@ -10,11 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from kd_lightning.cli.flags import divided
 from kd_lightning.errors import UserError
 from kd_lightning.runs.values import quoted
 
-WITH_A_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
-OPTIONAL_VALUE = {"--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")}
 SWEEPING = re.compile(r"-m|--multirun|hydra\.mode=MULTIRUN|hparams_search=(?!null).+")
 A_PATH = re.compile(r"(.*\.)?runs?|(.*[._])?ckpt|.*(weights|root|dir|dirpath|path|file|filename|folder)")
 
@@ -26,18 +25,6 @@ def readable(arguments: Sequence[str]) -> list[str]:
     flags, overrides = divided(arguments)
     sweeps = any(SWEEPING.fullmatch(argument) for argument in arguments)
     return [*flags, *(with_quotes(override, sweeps) for override in overrides)]
-
-
-def divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Flags with their values, and overrides: argparse takes no flag between two overrides."""
-    flags: list[str] = []
-    overrides: list[str] = []
-    before = ""
-    for argument in arguments:
-        is_value = before in WITH_A_VALUE or argument in OPTIONAL_VALUE.get(before, ())
-        (flags if is_value or argument.startswith("-") else overrides).append(argument)
-        before = "" if is_value else argument
-    return flags, overrides
 
 
 def with_quotes(override: str, sweeps: bool) -> str:

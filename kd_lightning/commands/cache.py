@@ -83,7 +83,7 @@ def remove_entries(arguments: argparse.Namespace) -> int:
 
 
 def verify_entries(arguments: argparse.Namespace) -> int:
-    from kd_lightning.cli.command import prepare_process
+    from kd_lightning.cli.composed import prepare_process
     from kd_lightning.store.folders import entries, named
 
     prepare_process()  # for the user's own classes, as where the answers were made

@@ -1,18 +1,21 @@
 """kd-eval."""
 
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from kd_lightning.cli.command import command
-from kd_lightning.experiment.folder.stored_config import run_config
-from kd_lightning.runs.folder import checkpoint_name
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @command("eval")
-def main(config: DictConfig) -> None:
+def main(config: "DictConfig") -> None:
     """Test a finished run's student again."""
-    run = run_config(config.run, config.trust)  # torch takes seconds to import
+    from kd_lightning.experiment.folder.stored_config import run_config
+    from kd_lightning.runs.folder import checkpoint_name
+
+    run = run_config(config.run, config.trust)  # first, for torch takes seconds to import
     checkpoint_name(config.checkpoint, Path(run.paths.output_dir))
 
     from kd_lightning.experiment.evaluation import evaluate

@@ -1,13 +1,16 @@
 """kd-inspect."""
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from kd_lightning.cli.command import command
 from kd_lightning.errors import UserError
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 
 @command("inspect")
-def main(config: DictConfig) -> None:
+def main(config: "DictConfig") -> None:
     """Show the taps of a student and a teacher, side by side."""
     roles = networks(config)  # first, for torch takes seconds to import
 
@@ -60,8 +63,10 @@ def main(config: DictConfig) -> None:
         console.print(further(model, student if model.role == "student" else teacher))
 
 
-def networks(config: DictConfig) -> list[str]:
+def networks(config: "DictConfig") -> list[str]:
     """The networks that a config names, the student first. Raises UserError for what names none."""
+    from omegaconf import DictConfig
+
     for role in ("student", "teacher"):
         if not isinstance(config[role], DictConfig):
             raise UserError(f"{role}={config[role]}: must be a mapping; give {role}.model=NAME")

@@ -1,25 +1,30 @@
 """kd-train."""
 
-from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from kd_lightning.cli.command import command
 
-from kd_lightning.cli.command import command, is_sweep_job
-from kd_lightning.experiment.config import as_typed
-from kd_lightning.experiment.folder.run_folder import refuse_folders_of_ranks, run_folder
-from kd_lightning.runs.files import PAGE, RUNNING
-from kd_lightning.runs.folder import goes_on, one_run_in, sweep_of
-from kd_lightning.system.interruption import interruption
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @command("train")
-def main(config: DictConfig) -> float | None:
+def main(config: "DictConfig") -> float | None:
     """Train a teacher, a student alone and a distilled student, and compare them.
 
     Returns what the distilled student reached in the column that its task selects on, on validation data.
     """
+    from contextlib import nullcontext
+
+    from hydra.core.hydra_config import HydraConfig
+
+    from kd_lightning.cli.composed import is_sweep_job
     from kd_lightning.experiment.checks.values import check_values
+    from kd_lightning.experiment.config import as_typed
+    from kd_lightning.experiment.folder.run_folder import refuse_folders_of_ranks, run_folder
+    from kd_lightning.runs.files import PAGE, RUNNING
+    from kd_lightning.runs.folder import goes_on, one_run_in, sweep_of
+    from kd_lightning.system.interruption import interruption
 
     if not is_sweep_job():
         refuse_folders_of_ranks(config)

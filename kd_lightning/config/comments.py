@@ -26,7 +26,7 @@ class Comments:
         self.text = file.read_text(encoding="utf-8")
         self.lines = self.text.splitlines()
         self.header_end = next((n for n, line in enumerate(self.lines) if not line.startswith("#")), len(self.lines))
-        said = [line.lstrip("# ") if line.startswith("# ") else line[1:] for line in self.lines[: self.header_end]]
+        said = [line[1:].removeprefix(" ") for line in self.lines[: self.header_end]]
         self.is_global = "@package _global_" in said
         self.header = [line for line in said if not line.startswith("@package")]
         self.root = yaml.compose(self.text, LOADER)
@@ -35,6 +35,15 @@ class Comments:
         """All keys but the defaults list, each mapping before what stands in it."""
         if isinstance(self.root, yaml.MappingNode):
             yield from self._below(self.root, ())
+
+    def defaults_list(self) -> Iterator[Commented]:
+        """The entries of the defaults list: by what stands before the colon, or the name of another config."""
+        nodes = self.root.value if isinstance(self.root, yaml.MappingNode) else ()
+        for entry in next((value.value for key, value in nodes if key.value == "defaults"), ()):
+            for key, value in entry.value if isinstance(entry, yaml.MappingNode) else ((entry, entry),):
+                above, beside = self._comments(key, value)
+                chosen = "" if value is key else self.text[value.start_mark.index : value.end_mark.index]
+                yield Commented((str(key.value),), chosen, above, beside)
 
     def _below(self, node: yaml.MappingNode, prefix: tuple[str, ...]) -> Iterator[Commented]:
         for key, value in node.value:

@@ -1,9 +1,7 @@
-"""Where conf/ is, what stands in it, and its values in plain Python."""
+"""Where conf/ is, what stands in it, and its values in plain Python; --help gets by without OmegaConf."""
 
 from pathlib import Path
 from typing import Any, TypeGuard
-
-from omegaconf import OmegaConf
 
 import kd_lightning
 
@@ -26,17 +24,23 @@ def options(group: str) -> list[str]:
 
 def plain(value: Any) -> Any:
     """A config's value as plain Python."""
+    from omegaconf import OmegaConf
+
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def arguments(part: Any) -> dict[str, Any]:
     """A part of the config as plain arguments by name, `_target_` among them. Raises for a value that is missing."""
+    from omegaconf import OmegaConf
+
     values: Any = OmegaConf.to_container(part, resolve=True, throw_on_missing=True)
     return {str(name): value for name, value in values.items()}
 
 
 def as_typed(overrides: Any) -> list[str]:
     """The overrides of a command line that Hydra records, with what refers to other keys as it was typed."""
+    from omegaconf import OmegaConf
+
     typed: Any = OmegaConf.to_container(overrides, resolve=False)
     return [str(override) for override in typed]
 

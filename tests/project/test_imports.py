@@ -38,8 +38,9 @@ def run(folder: Path, command: str, forbidden: tuple[str, ...], *arguments: str)
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "inspect", "report", "cache"])
-def test_help_imports_neither_torch_nor_lightning(name: str, tmp_path: Path) -> None:
-    shown = run(tmp_path, name, (*NO_TORCH, "pandas", "scipy", "plotly", "jinja2"), "--help")
+def test_help_imports_neither_torch_nor_lightning_nor_hydra(name: str, tmp_path: Path) -> None:
+    heavy = ("pandas", "scipy", "plotly", "jinja2", "hydra", "omegaconf")
+    shown = run(tmp_path, name, (*NO_TORCH, *heavy), "--help")
     assert shown.returncode == 0, shown.stderr
     assert "kd-" in shown.stdout
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,26 @@
+"""Long text, a screen at a time where somebody reads it."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+
+def show(text: str) -> None:
+    """Print a text; in a terminal that it does not fit, with $PAGER, or less."""
+    pager = shlex.split(os.environ.get("PAGER", "less"))
+    is_long = text.count("\n") + 2 > shutil.get_terminal_size().lines
+    if is_long and is_watched() and pager and shutil.which(pager[0]):
+        environment = {"LESS": "FRX", **os.environ}  # less ends by itself where all is seen, and leaves it there
+        subprocess.run(pager, input=text + "\n", text=True, env=environment, check=False)
+        return
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_watched() -> bool:
+    """Whether somebody reads what is printed, and can turn pages."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
