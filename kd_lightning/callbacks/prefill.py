@@ -65,7 +65,7 @@ class Prefill(Callback):
         if missing.any():
             say(teacher.role, f"answering {int(missing.sum()):,} of {len(rows):,} views of epoch {epoch + 1}")
         for index, view in _batches(rows[missing], views[missing], data.eval_batch_size):
-            batch = {"input": images.read(index, view), "index": index, "view": view}
+            batch = images.batch(index, view)
             # Without the hooks of a transfer, which would augment the images a first time.
             batch = move_data_to_device(teacher.before_transfer(batch), trainer.strategy.root_device)
             with trainer.precision_plugin.forward_context():

@@ -2,6 +2,7 @@
 
 from kd_lightning.data.augmentation.augment import Augmentation, CropFlip, Identity
 from kd_lightning.data.augmentation.in_order import InOrder
+from kd_lightning.data.augmentation.mixing import Mixing
 from kd_lightning.data.augmentation.per_image import PerImage
 from kd_lightning.data.augmentation.strong import RandAugment
 from kd_lightning.data.balanced import BalancedBatches
@@ -37,6 +38,7 @@ __all__ = [
     "InMemoryDataModule",
     "InOrder",
     "MemoryImages",
+    "Mixing",
     "PerImage",
     "RandAugment",
     "ShardedBatches",

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sequential
 
 from kd_lightning.batch import Batch
 from kd_lightning.data.augmentation.augment import Augmentation
+from kd_lightning.data.augmentation.mixing import Drawn, Mixing
 from kd_lightning.data.augmentation.strong import STRONG_VIEWS, StrongView
 from kd_lightning.data.views import view_of
 from kd_lightning.errors import UserError
@@ -44,8 +45,9 @@ class ImageSet(Dataset[Batch]):
     """Some rows of the images, read a batch at a time.
 
     A batch is {"input": uint8 (B, C, H, W), "target", "index": int64 (B,)}, where index is the row in `images`,
-    however few of them are used; for training, where num_views is a number, also "view": int64 (B,), and where there is
-    a strong augmentation "input_strong".
+    however few of them are used; for training, where num_views is a number, also "view": int64 (B,), where there is a
+    strong augmentation "input_strong", and where images are mixed "partner", whose "input", "target" and "view" are the
+    other images' and whose "share" and "box" are `Drawn`'s.
 
     Examples:
         >>> import torch
@@ -62,6 +64,7 @@ class ImageSet(Dataset[Batch]):
     num_views: int | None = None
     strong: StrongView | None = None
     augment: Augmentation | None = None  # what of it is done here; the rest is left to the device
+    mixing: Mixing | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -79,14 +82,33 @@ class ImageSet(Dataset[Batch]):
 
     def __getitem__(self, draw: Draw) -> Batch:
         index = self.rows[draw.positions]
-        batch = {"target": self.images.targets[index], "index": index}
         repeats = None if draw.repeats is None else torch.tensor(draw.repeats)
-        if self.num_views is not None:
-            batch["view"] = view_of(self.seed, draw.epoch, index, self.num_views, repeats)
-        if self.num_views is not None and self.strong is not None:
+        if self.num_views is None:
+            return self.batch(index, None)
+        batch = self.batch(index, view_of(self.seed, draw.epoch, index, self.num_views, repeats))
+        if self.strong is not None:
             views = view_of(self.seed, draw.epoch + STRONG_EPOCHS, index, STRONG_VIEWS, repeats)
             batch["input_strong"] = self.strong(self.images.read(index, views % self.num_views), views)
-        return {"input": self.read(index, batch.get("view")), **batch}
+        return batch
+
+    def batch(self, index: Tensor, views: Tensor | None) -> Batch:
+        """Images by their index, of these views."""
+        images = self.read(index, views)
+        batch: Batch = {"input": images, "target": self.images.targets[index], "index": index}
+        if views is None:
+            return batch
+        batch["view"] = views
+        if self.mixing is not None:
+            height, width = images.shape[-2:]
+            batch["partner"] = self._partners(self.mixing.draw(index, views, len(self.rows), height, width))
+        return batch
+
+    def _partners(self, drawn: Drawn) -> Batch:
+        """What images are mixed with."""
+        assert self.num_views is not None
+        rows, views = self.rows[drawn.partner], drawn.view % self.num_views
+        known = {"target": self.images.targets[rows], "view": views, "share": drawn.share, "box": drawn.box}
+        return {"input": self.read(rows, views), **known}
 
     def read(self, rows: Tensor, views: Tensor | None) -> Tensor:
         """Images by their row in `images`, as the loader gives them: rows int64 (B,) -> uint8 (B, C, H, W)."""

@@ -16,6 +16,7 @@ from kd_lightning.data.augmentation.augment import Augmentation, CropFlip, Ident
 from kd_lightning.data.augmentation.in_order import Chain, InOrder, as_augmentation, as_order, chained, usual_crop
 from kd_lightning.data.batches import Batch, Images, ImageSet
 from kd_lightning.data.module import ImageDataModule
+from kd_lightning.data.values import MOST_VIEWS
 from kd_lightning.errors import UserError
 
 SHARE = 0.25  # of a GPU's free memory, which images may take without being told to
@@ -90,7 +91,7 @@ class InMemoryDataModule(ImageDataModule):
     ) -> None:
         super().__init__(**common)
         self.resident = resident
-        self.augment = self.augmentation(augment, views)
+        self.augment = self.augmentation(augment, MOST_VIEWS if views is None and self.mixing.is_on else views)
         self.num_views = self.augment.num_views
 
     def augmentation(self, given: Any, views: int | None) -> Augmentation:

@@ -16,6 +16,7 @@ from typing_extensions import Self
 from kd_lightning.batch import as_streams
 from kd_lightning.data.augmentation.augment import Augmentation
 from kd_lightning.data.augmentation.in_order import divided
+from kd_lightning.data.augmentation.mixing import Mixing, described, mixed, mixed_labels
 from kd_lightning.data.augmentation.strong import StrongAugmentation, StrongView
 from kd_lightning.data.augmentation.trial import try_augmentations
 from kd_lightning.data.balanced import BALANCED, BalancedBatches, balanced_draw, check_labelled
@@ -58,8 +59,8 @@ class ImageDataModule(DataModule):
     Loaders give `ImageSet`'s uint8 batches; the hook after the transfer makes of them, on the device,
     {"input": float32 (B, C, H, W) in [0, 1], "target", "index": int64 (B,)}. Only the training loader's images are
     augmented, and only its batches have a "view": int64 (B,) and, where `strong` says so, a second image
-    "input_strong". Networks normalise for themselves: `mean` and `std` are
-    the data's.
+    "input_strong". With `mixup` or `cutmix` each is mixed with another one, and "target" is float32 (B, C). Networks
+    normalise for themselves: `mean` and `std` are the data's.
 
     A subclass sets the attributes declared here and implements `read`; it extends `check` and `fingerprint`.
     """
@@ -87,6 +88,8 @@ class ImageDataModule(DataModule):
         imbalance: float | None = None,
         sampler: Literal["balanced"] | None = None,
         drop_last: bool = False,
+        mixup: float | None = None,
+        cutmix: float | None = None,
         strong: StrongAugmentation | Callable[..., Any] | None = None,
         seed: int = 0,
     ) -> None:
@@ -100,6 +103,7 @@ class ImageDataModule(DataModule):
         self.imbalance = imbalance
         self.sampler = sampler
         self.drop_last = drop_last
+        self.mixing = Mixing(mixup, cutmix)
         self.strong = strong
         self.seed = seed
 
@@ -176,6 +180,10 @@ class ImageDataModule(DataModule):
         if self.sampler not in (None, BALANCED):
             raise UserError(f"data.sampler={self.sampler}: must be balanced, each class equally likely, or null")
         check_flag("data.drop_last", self.drop_last)
+        if self.mixing.is_on and self.strong is not None:
+            raise UserError(
+                f"{self.mixing.key}: beside data.strong, whose terms compare two views of one image; leave one out"
+            )
         check_callable("data.strong", self.strong, "an augmentation, such as kd_lightning.data.RandAugment")
         check_numbers("data.mean", self.mean, self.in_channels)
         check_numbers("data.std", self.std, self.in_channels, positive=True)
@@ -200,8 +208,11 @@ class ImageDataModule(DataModule):
         used, held_out = split.of(sources.train.targets)
         if self.sampler is not None:
             check_labelled(f"data.sampler={self.sampler}", sources.train.targets[used])
+        if self.mixing.is_on:
+            check_labelled(self.mixing.key, sources.train.targets[used])
         strong = None if self.strong is None else StrongView(self.augment, self.strong)
-        self.train_set = ImageSet(sources.train, used, self.seed, self.num_views, strong, self.divided[0])
+        mixing = self.mixing if self.mixing.is_on else None
+        self.train_set = ImageSet(sources.train, used, self.seed, self.num_views, strong, self.divided[0], mixing)
         self.test_set = whole(sources.test)
         if sources.val is not None:
             self.val_set = whole(sources.val)
@@ -275,6 +286,7 @@ class ImageDataModule(DataModule):
             "train_samples": self.train_samples,
             "train_samples_seed": None if self.train_samples is None else self.seed,
             **imbalance,
+            **({"mixing": described(self.mixing, self.train_set.rows)} if self.mixing.is_on else {}),
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:
@@ -286,12 +298,25 @@ class ImageDataModule(DataModule):
         if "" not in streams:
             return {name: self.on_after_batch_transfer(one, dataloader_idx) for name, one in streams.items()}
         batch = streams[""]
+        whole_numbers = not batch["input"].is_floating_point()
+        strong = {name: in_unit_range(value, whole_numbers) for name, value in batch.items() if name == "input_strong"}
+        shown = {**batch, **strong, "input": self._shown(batch)}
+        if "partner" not in batch:
+            return shown
+        partner = shown.pop("partner")
+        share = partner["share"]
+        return {
+            **shown,
+            "input": mixed(shown["input"], self._shown(partner), share, partner["box"]),
+            "target": mixed_labels(batch["target"], partner["target"], share, self.num_classes),
+        }
+
+    def _shown(self, batch: Batch) -> torch.Tensor:
+        """The images as networks are shown them, in [0, 1], before they are mixed."""
         images = batch["input"]
         if "view" in batch:
             images = self.divided[1](images, batch["view"])
-        whole_numbers = not batch["input"].is_floating_point()
-        strong = {name: in_unit_range(value, whole_numbers) for name, value in batch.items() if name == "input_strong"}
-        return {**batch, **strong, "input": in_unit_range(images, whole_numbers)}
+        return in_unit_range(images, whole_numbers=not batch["input"].is_floating_point())
 
     def train_dataloader(self) -> DataLoader[Batch]:
         loader = self.loader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last)

@@ -170,7 +170,7 @@ class KeptAnswers:
                 f"teacher.cache={self.cache}: the fingerprint of the data {data.name} does not tell their content; "
                 "let it, or use teacher.cache=off"
             )
-        of_images = ("name", "input_shape", "augmentation", "views")
+        of_images = ("name", "input_shape", "augmentation", "views", *(["mixing"] if "mixing" in seen else []))
         decided_by = {
             "teacher": {
                 **teacher.identity(),

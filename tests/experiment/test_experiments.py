@@ -31,7 +31,8 @@ def recipe(config: DictConfig) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     shown = {key: plain[key] for key in ("optimizer", "scheduler", "trainer")}
     teacher = {**plain["teacher"], "batch_statistics": None}
-    return {**shown, "teacher": teacher, "data": {**plain["data"], "strong": None}, "model": plain["student"]["model"]}
+    data = {**plain["data"], "strong": None, "mixup": None}
+    return {**shown, "teacher": teacher, "data": data, "model": plain["student"]["model"]}
 
 
 @pytest.mark.parametrize(("method", "experiment"), EVERY_METHOD_SOMEWHERE)
@@ -167,6 +168,7 @@ def test_weight_of_reviewkd_by_pair(teacher: str, student: str, weight: float) -
         ("ls", {"ce": 0.1, "ls": 9}),
         ("mlkd", {"ce": 0.1, "mlkd": 0.9, "ce_strong": 0.1}),
         ("dist", {"ce": 1, "dist": 2}),
+        ("funmatch", {"kd": 1}),
         ("wsld", {"ce": 1, "wsld": 2.5}),
         ("fitnet", {"ce": 1, "fitnet": 100}),
         ("attention", {"ce": 1, "attention": 1000}),
@@ -188,6 +190,13 @@ def test_weight_of_reviewkd_by_pair(teacher: str, student: str, weight: float) -
 def test_published_weights(method: str, weights: dict[str, float]) -> None:
     config = of_pair("resnet32x4", "resnet8x4", method)
     assert {name: term.weight for name, term in config.loss.items()} == pytest.approx(weights)
+
+
+def test_funmatch_mixes_uniformly_and_trains_longer() -> None:
+    config = composed("experiment=imagenet/resnet34_resnet18", "method=funmatch", "data.root=somewhere")
+    assert (config.data.mixup, config.data.cutmix, config.loss.kd.loss.temperature) == (1.0, None, 1.0)
+    assert recipe_of("student", config).trainer.max_epochs == 1200  # of ImageNet, as published
+    assert config.trainer.max_epochs == 100
 
 
 def test_warm_up_of_dkd() -> None:

@@ -72,7 +72,7 @@ class ImageFilesDataModule(ImageDataModule):
         self.class_to_idx = class_to_idx
         self.cache = as_folder("data.cache", cache) or cache_dir()
         self.augment, self.crops = self.behind_decoding(augment, views)
-        self.num_views = views if self.crops or self.augment != CENTRE else 1
+        self.num_views = views if self.crops or self.mixing.is_on or self.augment != CENTRE else 1
 
     def behind_decoding(self, given: Any, views: int) -> tuple[Augmentation, bool]:
         """What varies images once they are decoded, and whether decoding itself cuts a crop. Raises UserError."""

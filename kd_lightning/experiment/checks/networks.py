@@ -16,6 +16,7 @@ from kd_lightning.networks import Network
 from kd_lightning.objective import Objective
 from kd_lightning.plans import Parts
 from kd_lightning.signals import DETACHED, Signal, has_rows, read, requested, takes_strong_view, taps_of_source
+from kd_lightning.signals import TRAINING_SET as TRAINING_SET_SIGNALS
 from kd_lightning.taps.inspection import Adapt
 from kd_lightning.teachers import Teacher
 from kd_lightning.training.context import Context, Terms
@@ -99,6 +100,13 @@ def check_signals(key: str, objective: Objective, teacher: Teacher, context: Con
         raise UserError(
             "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd does"
         )
+    if isinstance(data, ImageDataModule) and data.mixing.is_on:
+        for name, term in objective.items():
+            if any(signal == "index" or signal.startswith(f"{TRAINING_SET_SIGNALS}.") for signal in term.names()):
+                raise UserError(
+                    f"{data.mixing.key}: {key}.{name} remembers images by their index, and a mixed image is two; leave "
+                    "the term out, or mix none"
+                )
     if any(term.stream is not None for _, term in objective.items()):
         objective.check_streams(data.streams)
     for name, term in objective.items():

@@ -136,7 +136,7 @@ def compare(
     if not len(index):
         return Verification(0, 0, 0.0, tolerance, None)
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-        batch = {"input": data.train_set.read(index, view), "index": index, "view": view}
+        batch = data.train_set.batch(index, view)
         recomputed = teacher.source(data.on_after_batch_transfer(batch))[teacher.tap].float()
     difference = relative_difference(encoding, answers.read(index, view)[0], recomputed)
     lost = divergence(encoding, recomputed) if encoding.is_partial else None
