@@ -27,6 +27,8 @@ GOOD: dict[str, list[Any]] = {  # of those, what a key takes
     "augment": [None, []],
     "augment.padding": [0, 1],
     "augment.flip": [True],
+    "unreadable": [None],
+    "class_to_idx": [None],
     "imbalance": [1, 2.5, 10**12, None],
     "sampler": [None],
     "mixup": [0, 1, 2.5, None],
