@@ -26,16 +26,20 @@ def main() -> None:
 def parser() -> Parser:
     about = "What runs keep: trained networks, teachers' answers and test results, pixels of small folders."
     whole = Parser("kd-cache", description=about)
-    whole.add_argument("--dir", type=lambda path: Path(path).expanduser(), default=cache_dir())
+    anywhere = Parser(add_help=False, argument_default=argparse.SUPPRESS)  # before the subcommand, or behind it
+    for one in (whole, anywhere):
+        told = "the folder of the cache (default: $KD_LIGHTNING_CACHE, or ~/.cache/kd_lightning)"
+        one.add_argument("--dir", type=lambda path: Path(path).expanduser(), help=told)
+    whole.set_defaults(dir=cache_dir())
     commands = whole.add_subparsers(required=True, metavar="ls|rm|verify")
-    commands.add_parser(
-        "ls", help="names, contents and sizes; removes what killed runs left half written"
-    ).set_defaults(command=list_entries)
-    rm = commands.add_parser("rm", help="remove some, or all")
+    listing = "names, contents and sizes; removes what killed runs left half written"
+    commands.add_parser("ls", help=listing, parents=[anywhere]).set_defaults(command=list_entries)
+    rm = commands.add_parser("rm", help="remove some, or all", parents=[anywhere])
     rm.add_argument("names", nargs="*", help="as ls shows them, or how they begin")
-    rm.add_argument("--all", action="store_true")
+    rm.add_argument("--all", action="store_true", help="all of them")
     rm.set_defaults(command=remove_entries)
-    verify = commands.add_parser("verify", help="ask teachers again for a sample of their answers, and compare")
+    comparing = "ask teachers again for a sample of their answers, and compare"
+    verify = commands.add_parser("verify", help=comparing, parents=[anywhere])
     verify.add_argument("names", nargs="*", help="as ls shows them, or how they begin; without any, all answers")
     verify.add_argument("--trust", action="store_true", help="also build classes that somebody else's runs name")
     verify.set_defaults(command=verify_entries)

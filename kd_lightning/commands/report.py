@@ -18,7 +18,7 @@ def main() -> None:
     """Make a report of a run, of several runs, or of a multirun."""
 
     def task() -> int:
-        arguments = parser().parse_args()
+        arguments = parser().parse_intermixed_args()
         for path in report(arguments.paths, arguments.format, arguments.output):
             print(path)
         return 0

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from kd_lightning.config.missing import explain_missing, refuse_swept
+from kd_lightning.config.missing import explain_missing, refuse_groups, refuse_swept
 from kd_lightning.config.packaged import defaults_of, holds_parts_by_name, packaged, without_defaults
 from kd_lightning.config.targets import leave_out_replaced, with_lists_as_objects, with_new_targets
 from kd_lightning.config.unread import EXTRA
@@ -53,6 +53,7 @@ def compose_own_configs_first() -> None:
         lines = with_lists_as_objects(firsts, parser.parse_overrides(firsts))
         parsed = parser.parse_overrides(lines)
         chosen = with_own_keys(with_new_targets(lines, parsed))
+        refuse_groups(config_name or "", parsed)
         try:
             config = load(self, config_name, chosen, run_mode, **options)
         except HydraException as error:

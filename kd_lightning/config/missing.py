@@ -11,9 +11,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kd_lightning.config.packaged import files_of, groups, holds_parts_by_name, packaged
+from kd_lightning.config.packaged import defaults_of, files_of, groups, holds_parts_by_name, packaged, roots
 from kd_lightning.config.references import Path
-from kd_lightning.config.unread import TARGET, at, keys_of, refuse_unread, shown, similar, values_and_root
+from kd_lightning.config.unread import TARGET, all_keys, at, keys_of, refuse_unread, shown, similar, values_and_root
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.arguments import refuse_further
 
@@ -48,6 +48,17 @@ def explain_missing(
     refuse_unread(config, texts_of_sweep(parsed))
     if not (sweeps_groups and path[0] in {one.key_or_group for one in parsed}):
         raise not_there_yet(str(missing.input_line), path, missing.value(), config) from error
+
+
+def refuse_groups(root: str, parsed: Sequence[Override]) -> None:
+    """Raise `UserError` for a choice from a group where a root config composes none, and for one typed as a path."""
+    composes_none = root in roots() and defaults_of(root).keys() == {"hydra"}
+    for one in parsed:
+        group, _, below = str(one.key_or_group).partition("/")
+        if composes_none and group in groups() and group != "hydra" and not isinstance(one.value(), dict):
+            raise UserError(f"{one.input_line}: kd-{root} chooses no {group}; there are {', '.join(all_keys(root))}")
+        if below and f"{group}/{below}/{one.value()}" in files_of(group):
+            raise UserError(f"{one.input_line}: {group}={below}/{one.value()} chooses it")
 
 
 def refuse_second_choice(error: HydraException, parsed: Sequence[Override]) -> None:

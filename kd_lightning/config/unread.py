@@ -152,7 +152,13 @@ def remedy(path: Path, wrong: int, values: Mapping[str, Any], root: str) -> str:
     own = f"a key of your own goes under {EXTRA}, as {EXTRA}.{path[-1]}" if EXTRA in packaged(root) else ""
     if meant:
         return f"did you mean {' or '.join(meant)}?" + (f" {own[0].upper()}{own[1:]}" if own else "")
-    return own or f"there are {', '.join(sorted(names_at_root(root)))}"
+    return own or f"there are {', '.join(all_keys(root))}"
+
+
+def all_keys(root: str) -> list[str]:
+    """The keys of a root config that composes no groups, as they are typed."""
+    values = without_defaults(packaged(root))
+    return [".".join(key) for key in keys_of(values) if not isinstance(at(key, values), dict)]
 
 
 def similar(path: Path, wrong: int, values: Mapping[str, Any], root: str) -> list[str]:

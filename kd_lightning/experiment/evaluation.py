@@ -183,8 +183,10 @@ class Lookup:
 
 
 def one_device(run: DictConfig, options: Mapping[str, Any]) -> Trainer:
-    """The run's trainer on one device, silent."""
+    """The run's trainer on one device, silent. Raises UserError for options that this decides."""
     quiet()
     fixed = {"devices": 1, "strategy": "auto", "logger": False, "enable_checkpointing": False}
+    if name := next((name for name in options if name in fixed), None):
+        raise UserError(f"trainer.{name}={options[name]}: a test runs on one device and writes nothing; leave it away")
     trainer: Trainer = instantiate(recipe_of(Student.owner, run).trainer, **{**options, **fixed})
     return trainer

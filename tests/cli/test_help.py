@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,7 +134,7 @@ def test_other_commands_list_only_what_they_read(command: Command, name: str) ->
     assert shown.code == 0
     keys = [entry for entry in Comments(conf_dir() / f"{name}.yaml").entries() if entry.value]
     lines = shown.output.partition("Options")[0].splitlines()
-    listed = [line for line in lines if line.startswith("  ") and "=" in line.split()[0]]
+    listed = [line for line in lines if re.match(r"  \S+=", line)]
     assert [line.split()[0] for line in listed] == [f"{'.'.join(key.path)}={key.value}" for key in keys]
     assert all(words(key.beside) in words(shown.output) for key in keys)
     assert "GROUP" not in shown.output
