@@ -41,9 +41,8 @@ def compare(pair: Pair, size: int, root: Path, folder: Path, images: PillowImage
     say(f"on the GPU: {pair}, batch {size}")
     torch.compiler.reset()  # else the networks of one pair count as recompilations of those of another
     common = ["trainer.accelerator=gpu", f"data.batch_size={size}", f"paths.cache_dir={folder}"]
-    ours = {name: Ours(composed(pair, root, [*common, *variant]), folder) for name, variant in VARIANTS.items()}
-    for contestant in ours.values():  # which fills the caches
-        contestant(effort.warm_up, effort.steps)
+    made = {name: Ours(composed(pair, root, [*common, *variant]), folder) for name, variant in VARIANTS.items()}
+    ours = {name: contestant for name, contestant in made.items() if is_running(name, contestant, effort)}
     plain: Contestant = stepwise(reference_steps(pair, images, torch.device("cuda"), size))
     seconds = alternate({"plain loop": plain, **ours}, effort)
     rates = {name: [size / value for value in values] for name, values in seconds.items()}
@@ -52,6 +51,19 @@ def compare(pair: Pair, size: int, root: Path, folder: Path, images: PillowImage
         *(row(pair, size, name, rates) for name in ours),
         *shares(pair, own, torch.device("cuda"), f", batch {size}"),
     ]
+
+
+def is_running(name: str, contestant: Contestant, effort: Effort) -> bool:
+    """Make all steps that will be measured once, which fills the caches; False where PyTorch fails at them.
+
+    PyTorch 2.11 cannot always record CUDA graphs of several trainings in one process.
+    """
+    try:
+        contestant(effort.warm_up, effort.steps)
+    except RuntimeError as error:
+        say(f"  {name}: not measured, {str(error).splitlines()[0]}")
+        return False
+    return True
 
 
 def row(pair: Pair, size: int, name: str, rates: dict[str, list[float]]) -> Row:

@@ -38,7 +38,8 @@ class WithFeatures:
     """A network that returns the maps of its stages beside its logits, as published models do for feature losses."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.reader = TapReader(network, {**find_taps(network, torch.zeros(2, 3, 32, 32)), "logits": ""})
+        example = torch.zeros(2, 3, 32, 32, device=next(network.parameters()).device)
+        self.reader = TapReader(network, {**find_taps(network, example), "logits": ""})
 
     def __call__(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         signals = self.reader(images)

@@ -84,6 +84,7 @@ def test_no_step_waits_for_the_gpu(method: str) -> None:
             step(module, data.on_after_batch_transfer(batch))
         finally:
             torch.cuda.set_sync_debug_mode("default")
+            module.cpu()  # its teacher is also that of the other phase
 
 
 def step(module: DistillationModule, batch: dict[str, torch.Tensor]) -> None:

@@ -20,7 +20,19 @@ class SeededBatches(Callback):
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(fold(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank))
+        seed_generators(fold(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank), pl_module.device)
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """What `torch.manual_seed` does to the generators of the CPU and of this device.
+
+    It seeds all devices, and for each kind that is not in use it notes a traceback; a step has no time for that.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(seed)
+    elif device.type != "cpu":
+        torch.manual_seed(seed)
 
 
 class MidEpoch(Callback):
