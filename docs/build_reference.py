@@ -26,7 +26,12 @@ ADDITIONS = ROOT / "tests" / "additions"
 FOLDER = ROOT / "docs" / "reference"
 SEVERAL = ("loss", "logger")  # groups of which several values are chosen
 MOST_SHOWN = 100  # signs of a value
-COMMANDS = {"train": "kd-train", "eval": "kd-eval", "inspect": "kd-inspect"}  # by the name of the root config
+COMMANDS = {
+    "train": "kd-train",
+    "eval": "kd-eval",
+    "inspect": "kd-inspect",
+    "export": "kd-export",
+}  # by the name of the root config
 PACKAGES = (  # whose exported names are the Python interface
     "kd_lightning",
     "kd_lightning.losses",
@@ -45,6 +50,7 @@ PACKAGES = (  # whose exported names are the Python interface
     "kd_lightning.tasks",
     "kd_lightning.taps",
     "kd_lightning.callbacks",
+    "kd_lightning.exporting",
     "kd_lightning.errors",
 )
 

@@ -15,7 +15,10 @@ from kd_lightning.errors import UserError
 from kd_lightning.runs.values import quoted
 
 SWEEPING = re.compile(r"-m|--multirun|hydra\.mode=MULTIRUN|hparams_search=(?!null).+")
-A_PATH = re.compile(r"(.*\.)?runs?|(.*[._])?ckpt|.*(weights|root|dir|dirpath|path|file|filename|folder)")
+A_PATH = re.compile(
+    r"(.*\.)?runs?|(.*[._])?ckpt|.*(weights|root|dir|dirpath|path|file|filename|folder)|input|output|images"
+)
+WITH_COMMAS = "format"  # of several formats
 
 READ = re.compile(r".*(weights|ckpt|ckpt_path)")  # keys of files that have to be there
 
@@ -34,7 +37,7 @@ def with_quotes(override: str, sweeps: bool) -> str:
     """
     key, sign, value = override.partition("=")
     sweeps = sweeps and not key.startswith("hydra.")  # which cannot be swept over
-    names_a_file = A_PATH.fullmatch(key.lstrip("+")) is not None
+    names_a_file = A_PATH.fullmatch(key.lstrip("+")) is not None or key == WITH_COMMAS
     parsed = parse(override)
     if parsed is not None:
         return f"{key}={quoted(value)}" if names_a_file and is_misread(parsed, sweeps) else override

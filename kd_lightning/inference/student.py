@@ -47,6 +47,7 @@ class Trained:
     network: nn.Module
     place: Place
     description: Description
+    model: str
 
 
 def load_student(path: str | Path, *, trust: bool = False) -> LoadedStudent:
@@ -91,7 +92,7 @@ def trained(path: str | Path, key: str, *, trust: bool = False) -> Trained:
             network = student.build(data, around_its_teacher(student, place, data, key, trust=trust))
     except UserError as error:
         raise UserError(str(error).replace(f"{student.weights_place}={student.weights}", where)) from error
-    return Trained(network.eval(), place, description)
+    return Trained(network.eval(), place, description, student.name)
 
 
 def described(given: Mapping[str, Any], weights: Path, normalization: Normalization | None) -> Student:

@@ -23,6 +23,7 @@ RUN_OF_WANDB = f"{WANDB}/run.json"  # what its run is called there
 STATUS, LOG = "status.json", "log.txt"
 MULTIRUN, PLANNED, SELECTION = "multirun.yaml", "planned.json", "sweep.json"
 LOCK = ".lock"  # of a sweep's folder, and of a job's
+EXPORTS, CARD = "export", "README.md"  # the folder of its exports, and their card
 
 
 def checkpoint(name: str) -> str:

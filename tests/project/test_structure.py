@@ -16,7 +16,7 @@ ROWS = (
     ("sweeps",),
     ("inference",),
     ("experiment",),
-    ("reporting",),
+    ("reporting", "exporting"),
     ("plans",),
     ("teachers",),
     ("training",),
@@ -45,7 +45,7 @@ OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccura
 KNOWS_CLASSES = (
     *("tasks", "models", "data", "reporting.figures.classification", "reporting.pages.classification"),
     *("taps", "conversions", "sources", "networks", "teachers", "training.answers", "experiment.parts.own_model"),
-    *("commands.inspect", "module", "learners.sources", "inference"),
+    *("commands.inspect", "module", "learners.sources", "inference", "exporting"),
     *("tracking.confusions", "tracking.outcome", "tracking.tensorboard", "tracking.wandb.results"),
 )
 # Names of a run's files that stand for nothing else, as others do that are keys of configs too.
