@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 
 from kd_lightning.batch import INPUT, Batch, Constants, Input, as_batch, as_streams, main_stream, size_of
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
+from kd_lightning.callbacks.sharpness import second_passes
 from kd_lightning.conversions import stored_beside
 from kd_lightning.curricula.curriculum import Curriculum
 from kd_lightning.curricula.following import FollowedCurriculum
@@ -280,8 +281,7 @@ class DistillationModule(TimedModule):
         with self.random.step(self.device):
             signals = self._with_training_set(*self._signals.of_streams(streams, self.training))
             for name in self.learners:
-                logits = signals[0].get(f"{name}.logits")
-                if logits is not None:
+                if (logits := signals[0].get(f"{name}.logits")) is not None:
                     self.task.check_step(name, logits, signals[0].get("target"), training=True)
             values = self.losses(signals, progress)
         self.finite.losses(values)
@@ -358,7 +358,7 @@ class DistillationModule(TimedModule):
         return super().to_torchscript(file_path, method, example, **options)
 
     def configure_callbacks(self) -> list[Callback]:
-        own = [self.finite, *([] if self.followed is None else [self.followed])]
+        own = [self.finite, *([self.followed] if self.followed else []), *second_passes(self.optimizer, self.learners)]
         return [one for one in own if one not in self.trainer.callbacks]  # type: ignore[attr-defined]
 
     def teardown(self, stage: str) -> None:

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from kd_lightning.errors import UserError
 from kd_lightning.learners.names import of_learner
-from kd_lightning.optimizers import LayerDecay
+from kd_lightning.optimizers import SAM, LayerDecay
 from kd_lightning.optimizers.layer_decay import is_layered
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import Length
@@ -124,7 +124,7 @@ class StateOfAll(dict[Tensor, Any]):
 
 def made(make: MakesOptimizer, parameters: list[nn.Parameter], network: nn.Module) -> Optimizer:
     """The optimizer of a learner, which is told its network where that decides its groups of parameters."""
-    return make(parameters, network) if isinstance(make, LayerDecay) else make(parameters)
+    return make(parameters, network) if isinstance(make, (LayerDecay, SAM)) else make(parameters)
 
 
 def optimizers_in(optimizer: Optimizer) -> dict[str, Optimizer]:

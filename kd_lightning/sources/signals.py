@@ -39,6 +39,7 @@ class StepSignals:
         self.ask_sources()
         self.detached = [name for name in names if name.endswith(DETACHED)]
         self.names_of = names_of
+        self.answered: dict[tuple[str, str, str], dict[str, Tensor]] | None = None  # which are not asked for again
         self._of_stream: dict[tuple[str, bool], list[str]] = {}
 
     def ask_sources(self) -> None:
@@ -53,7 +54,7 @@ class StepSignals:
             if self.switch is not None:
                 self.switch(name)
             for input in self._inputs(name, source, training, stream, is_main):
-                given = source(batch, input, training=training)
+                given = self._given(name, source, batch, input, training, stream)
                 signals |= {str(Signal(name, tap, input)): value for tap, value in given.items()}
         if type(self.task).rows is not Task.rows:
             outputs = {name: value for name, value in signals.items() if name not in batch and has_rows(name)}
@@ -61,6 +62,16 @@ class StepSignals:
             signals |= {**rows, **{name: changed[name] for name in OF_ROWS if name in changed}}
         detached = {name: name.removesuffix(DETACHED) for name in self.detached}
         return signals | {name: signals[taken].detach() for name, taken in detached.items() if taken in signals}
+
+    def _given(
+        self, name: str, source: Source, batch: Batch, input: str, training: bool, stream: str
+    ) -> dict[str, Tensor]:
+        """What a source gives; one that learns nothing is not asked again where its answers are held."""
+        if self.answered is None or source.trained:
+            return source(batch, input, training=training)
+        if (name, stream, input) not in self.answered:
+            self.answered[name, stream, input] = source(batch, input, training=training)
+        return self.answered[name, stream, input]
 
     def of_streams(self, streams: Mapping[str, Batch], training: bool) -> OfStreams:
         """The signals of the main stream, and of all streams that have a name."""

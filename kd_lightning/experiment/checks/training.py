@@ -17,6 +17,7 @@ from kd_lightning.experiment.parts.objects import make_callbacks, make_loggers, 
 from kd_lightning.experiment.parts.optimizer import optimizer_from
 from kd_lightning.learners.optimizer import made
 from kd_lightning.objective import Objective
+from kd_lightning.optimizers import SAM
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import is_unlimited, unlimited
 from kd_lightning.schedules.progress import BEGIN, END, Schedule
@@ -75,6 +76,11 @@ def check_training(config: DictConfig, loss: DictConfig | None) -> None:
                 "learning rate is optimizer.lr; sweep over that"
             )
     trainer = trainer_from(config.trainer)(list(callbacks.values()), make_loggers(config, folder))
+    if isinstance(maker := optimizer_from(config.optimizer), SAM):
+        try:
+            maker.check(trainer)
+        except UserError as error:
+            raise UserError(f"optimizer.{error}") from error
     if getattr(trainer.strategy, "_start_method", "popen") != "popen":
         raise UserError(
             f"trainer.strategy={config.trainer.strategy}: trains in forked processes, from which nothing comes back to "

@@ -9,10 +9,10 @@ from torch.optim import Optimizer
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.config import plain
-from kd_lightning.optimizers import LayerDecay
+from kd_lightning.optimizers import SAM, LayerDecay
 
-LAYER_DECAY = "layer_decay"
-BESIDE = (LAYER_DECAY,)  # keys of the group that are no arguments of an optimizer's class
+LAYER_DECAY, SHARPNESS = "layer_decay", "sam"
+BESIDE = (LAYER_DECAY, SHARPNESS)  # keys of the group that are no arguments of an optimizer's class
 
 
 def optimizer_from(config: DictConfig) -> Callable[..., Optimizer]:
@@ -21,7 +21,9 @@ def optimizer_from(config: DictConfig) -> Callable[..., Optimizer]:
     make: Callable[..., Optimizer] = instantiate(without_beside(config), _convert_="all")
     beside = {key: plain(config.get(key)) for key in BESIDE}
     try:
-        return make if beside[LAYER_DECAY] is None else LayerDecay(make, beside[LAYER_DECAY])
+        if beside[LAYER_DECAY] is not None:
+            make = LayerDecay(make, beside[LAYER_DECAY])
+        return make if beside[SHARPNESS] is None else SAM(make, beside[SHARPNESS])
     except UserError as error:
         raise UserError(f"optimizer.{error}") from error
 
