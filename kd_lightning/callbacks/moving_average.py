@@ -37,8 +37,8 @@ class EMA(Callback):
         >>> from kd_lightning.callbacks import EMA
         >>> module = DistillationModule(student=torch.nn.Linear(16, 3), num_classes=3)
         >>> loader = DataLoader(TensorDataset(torch.rand(64, 16), torch.arange(64) % 3), batch_size=32)
-        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-        >>> lightning.Trainer(max_epochs=1, callbacks=[EMA(decay=0.99)], **quiet).fit(module, loader)
+        >>> quiet = {"fast_dev_run": True, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> lightning.Trainer(callbacks=[EMA(decay=0.99)], **quiet).fit(module, loader)
     """
 
     def __init__(self, decay: float = 0.999, warmup: bool = True) -> None:
