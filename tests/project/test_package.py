@@ -46,6 +46,13 @@ def configs(names: list[str]) -> set[str]:
 
 
 @pytest.mark.slow
+def test_wheel_and_sdist_have_the_version_of_the_clone(distributions: Path) -> None:
+    told = python("-m", "hatchling", "version", cwd=ROOT).stdout.strip()
+    assert [file.name.split("-")[1] for file in distributions.glob("*.whl")] == [told]
+    assert [file.name for file in distributions.glob("*.tar.gz")] == [f"kd_lightning-{told}.tar.gz"]
+
+
+@pytest.mark.slow
 def test_wheel_and_sdist_hold_every_config(distributions: Path) -> None:
     expected = {str(path.relative_to(ROOT / "conf")) for path in (ROOT / "conf").rglob("*.yaml")}
     with zipfile.ZipFile(next(distributions.glob("*.whl"))) as wheel:
