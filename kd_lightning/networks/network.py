@@ -179,6 +179,10 @@ class Network:
                 "give a file, or leave the key null"
             )
 
+    def other_classes(self, data: DataModule) -> int | None:
+        """Of how many classes its weights are, 0 for no head at all, where that are not the data's; else None."""
+        return None
+
     def check_classes(self, data: DataModule) -> None:
         """Raise `UserError` unless its published weights know the data's classes, or it may get another classifier."""
 
@@ -210,7 +214,7 @@ class Network:
                 self.weights,
                 self.weights_place,
                 weights_key=self.weights_key,
-                new_classifier=self.renews_head,
+                new_classifier=self.renews_head or self.other_classes(data) == 0,
             )
             refuse_nonfinite(network, f"{self.weights_place}={self.weights}")
         statistics = normalization(
@@ -250,7 +254,7 @@ class Network:
                 f"{self.model_key}={named}: takes images (C, H, W), and the data {data.name} give "
                 f"{as_text(data.inputs)}; name a class of your own, {self.model_key}={{_target_: …}}"
             )
-        classes, key = data.num_classes, self.model_key
+        classes, key = self.other_classes(data) or data.num_classes, self.model_key
         network = create_model(named, classes, channels, pretrained=pretrained, stem=self.stem, key=key)
         return ready(network, example)
 
@@ -298,7 +302,16 @@ class Network:
 
     def inspect(self, data: DataModule, task: Task, taken: set[str], adapt: Adapt | None = None) -> Inspection:
         """Its taps and examples of them, seen without weights. Raises `UserError` where it does not run on the data."""
-        seen = inspect_model(
+        seen = self.seen(data, task.width, taken, adapt)
+        try:
+            task.check(seen.shapes, data)
+        except UserError as error:
+            raise UserError(f"{self.model_key}={seen.model}: {error}") from error
+        return seen
+
+    def seen(self, data: DataModule, width: int | None, taken: set[str], adapt: Adapt | None = None) -> Inspection:
+        """The same without the task, which would know whether its logits serve; `width` is how many these are."""
+        return inspect_model(
             self.owner,
             str(self.named(data)),
             lambda example: self.like(data, example),
@@ -306,14 +319,9 @@ class Network:
             self.given_taps(),
             taken,
             adapt,
-            num_classes=task.width,
+            num_classes=width,
             key=self.model_key,
         )
-        try:
-            task.check(seen.shapes, data)
-        except UserError as error:
-            raise UserError(f"{self.model_key}={seen.model}: {error}") from error
-        return seen
 
     def cost(self, data: DataModule, adapt: Adapt | None = None) -> Cost:
         """What one of the data's samples costs it."""

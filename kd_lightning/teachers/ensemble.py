@@ -112,7 +112,7 @@ class EnsembleTeacher(FrozenTeacher):
     def obtained(self, member: Member, context: Context) -> nn.Module:
         if member.is_trained_first:
             return member.obtained(context).network
-        member.tell()
+        member.tell(context.data)
         return member.built(context)
 
     def build(self, context: Context) -> nn.Module:

@@ -14,6 +14,9 @@ from kd_lightning.errors import UserError
 from kd_lightning.models import pretrained_num_classes
 from kd_lightning.networks import Network
 from kd_lightning.sources import CachedSource, FrozenNetwork
+from kd_lightning.taps.inspection import Adapt, Inspection
+from kd_lightning.tasks import Task
+from kd_lightning.teachers.classes import OF_ITS_CLASSES, classes_of
 from kd_lightning.terminal import say
 from kd_lightning.training import kept
 from kd_lightning.training.answers import KeptAnswers
@@ -75,16 +78,54 @@ class Member(Network):
             )
 
     def check_classes(self, data: DataModule) -> None:
-        """Raise `UserError` unless its published weights know the data's classes, or it gets a new head for them."""
-        if self.renews_head:
+        """Raise `UserError` for one of several whose weights know other classes, and which gets no new head."""
+        if self.place is None or self.renews_head:
             return
         classes = pretrained_num_classes(self.settings) if self.weights == "pretrained" else None
         if classes is not None and classes != data.num_classes:
             raise UserError(
                 f"{self.model_key}={self.name}: its pretrained weights know {classes} classes, the data have "
-                f"{data.num_classes}; use teacher.finetune=whole, which gives it a new head and trains it "
-                "first, teacher.weights=train, or a file of weights for these classes"
+                f"{data.num_classes}; {self.remedy_of_classes}, or use teacher.weights=train, or files of weights for "
+                "these classes"
             )
+
+    @property
+    def remedy_of_classes(self) -> str:
+        """What makes weights of other classes serve where classes count."""
+        return f"{self.owner}.finetune=whole, head or gradual gives it a head for them, and trains it first"
+
+    def other_classes(self, data: DataModule) -> int | None:
+        if self.place is not None or self.finetune is not None:
+            return None
+        known: dict[int, int | None] = self.__dict__.setdefault("_classes", {})  # no file is read twice
+        if id(data) not in known:
+            known[id(data)] = None  # what it is built with meanwhile
+            known[id(data)] = classes_of(self, data)
+        return known[id(data)]
+
+    def inspect(self, data: DataModule, task: Task, taken: set[str], adapt: Adapt | None = None) -> Inspection:
+        others = self.other_classes(data)
+        if others is None:
+            return super().inspect(data, task, taken, adapt)
+        seen = self.seen(data, others or task.width, taken, adapt)
+        return replace(seen, taps={tap: where for tap, where in seen.taps.items() if tap not in OF_ITS_CLASSES})
+
+    def frozen(
+        self,
+        network: nn.Module,
+        role: str,
+        names: Iterable[str],
+        data: DataModule,
+        width: int | None,
+        *,
+        batch_statistics: bool = False,
+    ) -> FrozenNetwork:
+        """As a source; one of other classes gives no logits."""
+        others = self.other_classes(data)
+        source = super().frozen(network, role, names, data, others or width, batch_statistics=batch_statistics)
+        if others is not None:
+            source.signals = [tap for tap in source.signals if tap not in OF_ITS_CLASSES]
+        return source
 
     def training(self, context: Context) -> Training:
         """How it is trained first, with the seed of its random weights and its batches; the data stay the run's."""
@@ -111,9 +152,11 @@ class Member(Network):
             return kept.find(self.training(context), context)
         return self.built(context)
 
-    def tell(self) -> None:
-        """Say where its weights are from, where these are not trained."""
-        say(self.owner, f"{self.title}, weights: {self.weights or 'random'}")
+    def tell(self, data: DataModule) -> None:
+        """Say where its weights are from, where these are not trained, and of how many other classes."""
+        others = self.other_classes(data)
+        of = "" if others is None else ", without a head" if others == 0 else f", of {others} other classes"
+        say(self.owner, f"{self.title}, weights: {self.weights or 'random'}{of}")
 
     def source(
         self,

@@ -11,8 +11,10 @@ from typing_extensions import Self
 from kd_lightning.batch import Input
 from kd_lightning.callbacks import Prefill
 from kd_lightning.data import DataModule
+from kd_lightning.errors import UserError
 from kd_lightning.networks import Network
 from kd_lightning.sources import CachedSource, FrozenNetwork
+from kd_lightning.teachers.classes import unmeasured
 from kd_lightning.teachers.member import Member
 from kd_lightning.teachers.teacher import Teacher
 from kd_lightning.terminal import say
@@ -49,6 +51,12 @@ class FrozenTeacher(Teacher):
             network.check()
 
     def check_with(self, context: Context, taken: set[str]) -> None:
+        for network in self.members().values():
+            if self.answers.is_on and network.other_classes(context.data) is not None:
+                raise UserError(
+                    f"teacher.cache={self.answers.cache}: keeps what gives logits of the data's classes, and "
+                    f"{network.name} knows others; use teacher.cache=off"
+                )
         self.answers.check(context.data, context.recipe, batch_statistics=self.batch_statistics)
         for prefix in self.members():
             own = {tap.removeprefix(prefix) for tap in taken if tap.startswith(prefix)}
@@ -112,8 +120,10 @@ class NetworkTeacher(FrozenTeacher):
     def obtain(self, context: Context) -> TestedNetwork:
         if self.network.is_trained_first:
             return self.network.obtained(context)
-        self.network.tell()
+        self.network.tell(context.data)
         network = self.network.built(context)
+        if self.network.other_classes(context.data) is not None:
+            return TestedNetwork(network, unmeasured(context.task))
         key = measurement_key(self.network, network, context)
         return measure_cached(network, key, self.network.logits_tap(), context, self.network.owner)
 

@@ -251,8 +251,8 @@ def test_a_run_takes_the_student_from_a_file_with_another_head(command: Command,
     assert again.code == 0, again.errors
     refused = command("kd-train", "teacher.model=digits_cnn_4", "teacher.weights=w.pth", *SHORT)
     assert refused.code == 2
-    assert "teacher.weights=w.pth" in refused.error_lines[0]
-    assert "classifier" in refused.error_lines[0]
+    assert "knows 100 other classes" in refused.error_lines[0]
+    assert "teacher.finetune=whole" in refused.error_lines[0]
 
 
 @pytest.mark.parametrize(

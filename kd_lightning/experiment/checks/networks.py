@@ -7,7 +7,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from kd_lightning.batch import Batch, as_streams, example_of, main_stream
-from kd_lightning.data import ImageDataModule
+from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.training import check_weights_of_terms
 from kd_lightning.experiment.experiment import Experiment
@@ -19,6 +19,8 @@ from kd_lightning.signals import DETACHED, Signal, has_rows, read, requested, ta
 from kd_lightning.signals import TRAINING_SET as TRAINING_SET_SIGNALS
 from kd_lightning.taps.inspection import Adapt
 from kd_lightning.teachers import Teacher
+from kd_lightning.teachers.classes import OF_ITS_CLASSES
+from kd_lightning.teachers.member import Member
 from kd_lightning.training.context import Context, Terms
 
 LEARNER, TEACHER = "student", "teacher"  # in the names of signals
@@ -56,6 +58,7 @@ def check_terms(
     objective, data, task = Objective(terms), context.data, context.task
     check_weights_of_terms(objective, key)
     check_signals(key, objective, teacher, context)
+    check_known_classes(key, objective, teacher, data)
     task.check_losses({f"{key}.{name}": term.loss for name, term in objective.items()})
     if not objective.needs_training_labels:  # which are not read yet
         objective.see_labels(None, task.width)
@@ -71,7 +74,11 @@ def check_terms(
         wanted = requested(source, names)
         named = set().union(*wanted.values())
         taken = {tap.removeprefix(prefix) for tap in named if tap.startswith(prefix) or "." not in tap}
-        seen = network.inspect(data, task, taken, adapted)
+        try:
+            seen = network.inspect(data, task, taken, adapted)
+        except UserError as error:
+            remedy = None if adapted is None else remedy_of_classes(teacher, data)
+            raise error if remedy is None else UserError(f"{error}; {remedy}") from error
         given = {"logits": seen.values["logits"]} if prefix else {}
         given |= {f"{prefix}{tap}": seen.values[tap] for tap in seen.taps}
         taps[source] = list(dict.fromkeys([*(taps[source] or []), *given]))
@@ -91,6 +98,25 @@ def check_terms(
         tensors = {name: {**only_tensors(batch), **values} for name, batch in streams.items()}
         with torch.device("meta"):
             objective.build(tensors[main_stream(streams)], tensors)
+
+
+def check_known_classes(key: str, objective: Objective, teacher: Teacher, data: DataModule) -> None:
+    """The terms take nothing that is of other classes than the data's. Raises UserError."""
+    remedy = remedy_of_classes(teacher, data)
+    for name, term in objective.items() if remedy is not None else ():
+        taken = taps_of_source(TEACHER, term.names()) & {*OF_ITS_CLASSES}
+        if taken:
+            raise UserError(f"{key}.{name}: takes {TEACHER}.{min(taken)}; {remedy}, or take terms on features")
+
+
+def remedy_of_classes(teacher: Teacher, data: DataModule) -> str | None:
+    """What helps where a network of the teacher knows other classes than the data's; None where none does."""
+    for network in teacher.networks().values():
+        others = network.other_classes(data)
+        if isinstance(network, Member) and others is not None:
+            head = "has no head" if others == 0 else f"knows {others} other classes"
+            return f"{network.name} {head}, and the data have {data.num_classes}; {network.remedy_of_classes}"
+    return None
 
 
 def check_signals(key: str, objective: Objective, teacher: Teacher, context: Context) -> None:

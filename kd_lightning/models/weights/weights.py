@@ -91,6 +91,27 @@ def load_weights(
     return chosen.metadata
 
 
+def classes_in(model: nn.Module, path: str | Path, key: str = "path", *, weights_key: str | None = None) -> int | None:
+    """How many classes the classifier of a file has, 0 for none at all, where the file fits but for that; else None.
+
+    Raises UserError as `load_weights` does for what cannot be read.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from kd_lightning.models import create_model, save_weights
+        >>> from kd_lightning.models.weights.weights import classes_in
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_weights(create_model("resnet8", num_classes=100), Path(folder) / "hundred.safetensors")
+        ...     classes_in(create_model("resnet8", num_classes=10), Path(folder) / "hundred.safetensors")
+        100
+    """
+    chosen, _ = _choose(readings(read_file(Path(path), key), model), path, key, weights_key)
+    left_out = [] if chosen.fits else fits_but_for_classifier(chosen, model)
+    weights = [chosen.entries.get(f"{name}.weight") for name in left_out]
+    return next((0 if weight is None else len(weight) for weight in weights), None)
+
+
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, object] | None = None) -> None:
     """Write the model's state dict as safetensors, in one rename: a half-written file never bears the name.
 
