@@ -183,6 +183,10 @@ class Network:
         """Of how many classes its weights are, 0 for no head at all, where that are not the data's; else None."""
         return None
 
+    def told_of_classes(self, data: DataModule) -> str | None:
+        """What is to be done where it knows other classes than the data and stays as it is; else None."""
+        return None
+
     def check_classes(self, data: DataModule) -> None:
         """Raise `UserError` unless its published weights know the data's classes, or it may get another classifier."""
 

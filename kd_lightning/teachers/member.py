@@ -103,6 +103,13 @@ class Member(Network):
             known[id(data)] = classes_of(self, data)
         return known[id(data)]
 
+    def told_of_classes(self, data: DataModule) -> str | None:
+        others = self.other_classes(data)
+        if others is None:
+            return None
+        head = "has no head" if others == 0 else f"knows {others} other classes"
+        return f"{self.name} {head}, and the data have {data.num_classes}; {self.remedy_of_classes}"
+
     def inspect(self, data: DataModule, task: Task, taken: set[str], adapt: Adapt | None = None) -> Inspection:
         others = self.other_classes(data)
         if others is None:

@@ -20,7 +20,6 @@ from kd_lightning.signals import TRAINING_SET as TRAINING_SET_SIGNALS
 from kd_lightning.taps.inspection import Adapt
 from kd_lightning.teachers import Teacher
 from kd_lightning.teachers.classes import OF_ITS_CLASSES
-from kd_lightning.teachers.member import Member
 from kd_lightning.training.context import Context, Terms
 
 LEARNER, TEACHER = "student", "teacher"  # in the names of signals
@@ -111,12 +110,8 @@ def check_known_classes(key: str, objective: Objective, teacher: Teacher, data: 
 
 def remedy_of_classes(teacher: Teacher, data: DataModule) -> str | None:
     """What helps where a network of the teacher knows other classes than the data's; None where none does."""
-    for network in teacher.networks().values():
-        others = network.other_classes(data)
-        if isinstance(network, Member) and others is not None:
-            head = "has no head" if others == 0 else f"knows {others} other classes"
-            return f"{network.name} {head}, and the data have {data.num_classes}; {network.remedy_of_classes}"
-    return None
+    found = (network.told_of_classes(data) for network in teacher.networks().values())
+    return next((told for told in found if told is not None), None)
 
 
 def check_signals(key: str, objective: Objective, teacher: Teacher, context: Context) -> None:
