@@ -10,18 +10,24 @@ if TYPE_CHECKING:
 
 
 def command(config_name: str) -> "Callable[[Callable[[DictConfig], object]], Callable[[], None]]":
-    """Make `main(config)` a command: composed by Hydra from conf/<config_name>.yaml, but for --help."""
+    """Make `main(config)` a command: composed by Hydra from conf/<config_name>.yaml, but for --help and tab keys."""
 
     def decorate(task: "Callable[[DictConfig], object]") -> Callable[[], None]:
         @functools.wraps(task)
         def main() -> None:
-            if {"--help", "-h"} & {*sys.argv[1:]}:
+            asked = {*sys.argv[1:]}
+            if asked & {"--help", "-h"}:
                 from kd_lightning.cli.help import show_help
 
                 sys.exit(show_help(config_name, sys.argv[1:]))
-            from kd_lightning.cli.composed import run_to_the_end  # which imports Hydra
+            if asked & {"-sc", "--shell-completion"} and (shells := [one for one in asked if one[:6] == "query="]):
+                from kd_lightning.cli.completion import complete
 
-            run_to_the_end(task, config_name)
+                complete(config_name, shells[0].partition("=")[2])
+            else:
+                from kd_lightning.cli.composed import run_to_the_end  # which imports Hydra
+
+                run_to_the_end(task, config_name)
 
         return main
 

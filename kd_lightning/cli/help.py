@@ -75,7 +75,7 @@ def own_folders(flags: Sequence[str], overrides: Sequence[str]) -> Iterator[Path
     paths: Any = yaml.load(searched[-1], LOADER) if searched else []
     for path in [given, *(paths if isinstance(paths, list) else [paths])]:
         if path and "pkg://" not in path:
-            yield Path(str(path).removeprefix("file://"))
+            yield Path(str(path).removeprefix("file://")).absolute()
 
 
 def options(shown: Help, width: int) -> Iterator[str]:
