@@ -12,7 +12,12 @@ from kd_lightning.data.data import Data, DataModule
 from kd_lightning.data.digits import DigitsDataModule
 from kd_lightning.data.evaluation import EvaluationTransform
 from kd_lightning.data.folders.folder import ImageFolderDataModule
+from kd_lightning.data.folders.image_files import ImageFilesDataModule
 from kd_lightning.data.folders.small_folder import SmallFolderDataModule
+from kd_lightning.data.layouts.arrow import HFDatasetDataModule
+from kd_lightning.data.layouts.flat_folder import FlatFolderDataModule
+from kd_lightning.data.layouts.shards import WebDatasetDataModule
+from kd_lightning.data.layouts.tables import ImageTableDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import ImageDataModule, Sources
 from kd_lightning.data.views import view_of
@@ -30,10 +35,14 @@ __all__ = [
     "Draw",
     "EvaluationTransform",
     "FixedBatches",
+    "FlatFolderDataModule",
+    "HFDatasetDataModule",
     "Identity",
     "ImageDataModule",
+    "ImageFilesDataModule",
     "ImageFolderDataModule",
     "ImageSet",
+    "ImageTableDataModule",
     "Images",
     "InMemoryDataModule",
     "InOrder",
@@ -44,5 +53,6 @@ __all__ = [
     "ShardedBatches",
     "SmallFolderDataModule",
     "Sources",
+    "WebDatasetDataModule",
     "view_of",
 ]

@@ -42,6 +42,12 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def check_text(key: str, value: Any, what: str) -> None:
+    """Raise UserError for anything but a text that is not empty, and null."""
+    if value is not None and not (isinstance(value, str) and value and "\0" not in value):
+        raise UserError(f"{key}={value!r}: must be {what}, or null")
+
+
 def as_folder(key: str, value: Any) -> Path | None:
     """A folder's path, `~` and all; null is none. Raises UserError for what cannot be one."""
     if value is None:

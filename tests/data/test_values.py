@@ -12,7 +12,9 @@ from kd_lightning.experiment.bad_input import BAD_INPUT, one_line
 from kd_lightning.experiment.checks.config import check_data
 from kd_lightning.experiment.config import conf_dir
 from tests.data.test_folder import tree
+from tests.data.test_layouts import as_arrow, as_shards
 
+LAYOUTS = ("flat_folder", "table", "webdataset", "hf_dataset")
 BAD: list[Any] = [-1, 0, 1, 2.5, 10**12, float("nan"), "a", "", True, None, [], [1], {}, {"a": 1}]
 BAD += ["x" * 300, "~nobody?", "a\0b"]
 GOOD: dict[str, list[Any]] = {  # of those, what a key takes
@@ -47,6 +49,17 @@ GOOD: dict[str, list[Any]] = {  # of those, what a key takes
     "mean": [],
     "std": [],
     "cache": ["a", None],
+    "test_fraction": [],
+    "class_pattern": [None],
+    "file": [],
+    "val_file": [None],
+    "test_file": [None],
+    "image_column": [None],
+    "label_column": [None],
+    "split_column": [None],
+    "train_shards": [None],
+    "val_shards": [None],
+    "test_shards": [None],
     "_target_": [],
 }
 
@@ -56,9 +69,14 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[s
     """The data configs as composed, with an image folder where one is needed."""
     monkeypatch.chdir(tmp_path)
     root = tree(tmp_path / "pets", "train", "val", each=1)
+    as_shards(root / "train", tmp_path / "shards", ("ant", "bee"), each=1)
+    as_arrow(root / "train", tmp_path / "arrow", ("ant", "bee"), each=1)
+    (tmp_path / "labels.csv").write_text(f"file,label\n{root}/train/ant/0.png,ant\n{root}/train/bee/0.png,bee")
+    places = {"flat_folder": root / "train", "webdataset": "shards", "hf_dataset": "arrow"}
     made = {}
     for name in sorted(path.stem for path in (conf_dir() / "data").glob("*.yaml")):
-        more = [f"data.root={root}"] if name.endswith(("folder", "imagenet")) else []
+        place = places.get(name, root if name.endswith(("folder", "imagenet")) else None)
+        more = ["data.file=labels.csv"] if name == "table" else [] if place is None else [f"data.root={place}"]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config = compose("train", [f"data={name}", f"paths.output_dir={tmp_path}", *more])
         made[name] = OmegaConf.to_container(config.data, resolve=True)
@@ -97,10 +115,13 @@ def test_every_key_of_every_data_config(configs: dict[str, dict[str, Any]]) -> N
         for key in keys(data):
             if (data["_target_"], key) in seen and key != "name":  # imagenet's are folder's
                 continue
+            if name in LAYOUTS and key in configs["folder"] and key != "root":  # which these take as that does
+                continue
             seen.add((data["_target_"], key))
             for value in BAD:
                 takes = any(value is good or (value == good and type(value) is type(good)) for good in GOOD[key])
                 takes |= key == "root" and value == "a" and name.startswith("cifar")  # made for the download
+                takes |= (name, key) == ("table", "root") and value is None  # the table's own folder
                 takes &= (name, key) != ("small_folder", "image_size")  # less than the padding, 8
                 said = refusal(with_value(data, key, value))
                 if (said is None) != takes or (said is not None and not names(said, key)):
