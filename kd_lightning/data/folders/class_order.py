@@ -43,6 +43,7 @@ def class_order(given: Any) -> list[str] | None:
 
 
 def of_file(given: str | Path, key: str) -> Any:
+    """What a file holds, as its suffix says. Raises UserError for one that cannot be read."""
     path = as_folder(KEY, given)
     assert path is not None
     try:
@@ -60,7 +61,7 @@ def of_file(given: str | Path, key: str) -> Any:
 
 
 def of_mapping(values: Mapping[str, Any], key: str) -> list[str]:
-    """Names by index, or indices by name."""
+    """Names in order, of names by index or indices by name. Raises UserError unless the indices are 0 to C - 1."""
     by_name = values
     if not all(is_index(value) for value in values.values()):
         if not all(name.isdecimal() for name in values):

@@ -71,6 +71,12 @@ class HFDatasetDataModule(PartedDataModule):
             that is called `label` or the like.
 
     Raises UserError where `datasets` is not installed, and for columns that are not there.
+
+    Examples:
+        >>> from kd_lightning.data import HFDatasetDataModule
+        >>> data = HFDatasetDataModule(root="beans", image_size=64, resize_size=72)  # from save_to_disk("beans")
+        >>> data.name, data.input_shape
+        ('hf_dataset', (3, 64, 64))
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class ShardImages(EncodedImages):
         return replace(self, keys=self.keys[picked], places=self.places[picked], targets=self.targets[rows])
 
     def digest(self, *, empty: bool = False) -> str:
-        """SHA-256 of the shards' names, sizes and times, and of what is used of them."""
+        """SHA-256 of the shards' names, sizes and times, and of what is used of them. Raises UserError for one gone."""
         listing = hashlib.sha256()
         for shard in self.shards:
             try:
@@ -94,7 +94,25 @@ class WebDatasetDataModule(PartedDataModule):
             takes those whose names, or whose folders' names, begin with train, val and test, and all for train where
             none does.
 
-    Raises UserError for shards that are compressed, and for samples without an image or, but for training, a label.
+    Raises UserError for shards that are compressed, and for a sample whose file tells no label.
+
+    Examples:
+        >>> import io, tarfile, tempfile
+        >>> from PIL import Image
+        >>> from kd_lightning.data import WebDatasetDataModule
+        >>> photo = io.BytesIO()
+        >>> Image.new("RGB", (40, 40)).save(photo, "PNG")
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     with tarfile.open(f"{root}/all-000.tar", "w") as tar:
+        ...         for i in range(8):
+        ...             for name, data in ((f"{i}.png", photo.getvalue()), (f"{i}.cls", str(i % 2).encode())):
+        ...                 file = tarfile.TarInfo(name)
+        ...                 file.size = len(data)
+        ...                 tar.addfile(file, io.BytesIO(data))
+        ...     data = WebDatasetDataModule(root=root, image_size=32, resize_size=36, test_fraction=0.5, val_fraction=0)
+        ...     data.setup("fit")
+        ...     data.class_names, len(data.train_set), len(data.test_set)
+        (['0', '1'], 4, 4)
     """
 
     def __init__(

@@ -104,7 +104,7 @@ class ImageTableDataModule(PartedDataModule):
 
     @cached_property
     def rows(self) -> dict[str, list[tuple[str, Any]]]:
-        """File and label of each row, by split."""
+        """File and label of each row, by split. Raises UserError for a row that names no file."""
         found: dict[str, list[tuple[str, Any]]] = {}
         for split, (key, path) in self.files.items():
             if path is None:
@@ -206,6 +206,7 @@ def _columns(table: Any) -> list[tuple[str, Any]]:
 
 
 def of_csv(path: Path) -> Table:
+    """Raises ValueError where a row has more or fewer columns than the first line."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         head = file.readline()
         file.seek(0)
