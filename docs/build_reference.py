@@ -31,6 +31,7 @@ COMMANDS = {
     "eval": "kd-eval",
     "inspect": "kd-inspect",
     "export": "kd-export",
+    "predict": "kd-predict",
 }  # by the name of the root config
 PACKAGES = (  # whose exported names are the Python interface
     "kd_lightning",

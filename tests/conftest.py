@@ -14,7 +14,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from kd_lightning.commands import cache, evaluate, export, inspect, report, train
+from kd_lightning.commands import cache, evaluate, export, inspect, predict, report, train
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 COMMANDS = {
@@ -23,6 +23,7 @@ COMMANDS = {
     "kd-inspect": inspect.main,
     "kd-report": report.main,
     "kd-export": export.main,
+    "kd-predict": predict.main,
     "kd-cache": cache.main,
 }
 

@@ -43,6 +43,7 @@ class Format:
     needed: tuple[str, ...]  # to load it
     write: Callable[[ExportedProgram, Alone, Path, Mapping[str, str], str], None]
     load: Callable[[Path], Loaded]
+    runs_code: bool = False  # whether a file of others may have any code run as it is loaded
 
     def check(self, key: str, *, to_load: bool = False) -> None:
         """Raise UserError where a package is missing."""
@@ -156,7 +157,7 @@ FORMATS = {
             write_onnx,
             load_onnx,
         ),
-        Format("torch_export", "pt2", "torch.export.load", (), (), write_program, load_program),
+        Format("torch_export", "pt2", "torch.export.load", (), (), write_program, load_program, runs_code=True),
     )
 }
 

@@ -21,6 +21,7 @@ from kd_lightning.inference.student import Trained, trained
 from kd_lightning.networks.description import DescribedData, Description
 from kd_lightning.runs.files import CARD, EXPORTS
 from kd_lightning.runs.folder import read_summary
+from kd_lightning.store.remembered import remember
 from kd_lightning.terminal import warn
 
 GIVES, CLASSES = "gives", "classes"  # in the metadata of an export: logits or probabilities; the classes as JSON
@@ -47,7 +48,7 @@ def export_run(config: DictConfig) -> list[Exported]:
     if told.classes:
         metadata[CLASSES] = json.dumps(told.classes, ensure_ascii=False)
     about = about_of(student, told, alone, example, compared_on)
-    return write(
+    files = write(
         alone,
         tensors_of(example),
         samples,
@@ -57,6 +58,9 @@ def export_run(config: DictConfig) -> list[Exported]:
         key="format={format}",
         beside=lambda files: {folder / CARD: card(about, files)},
     )
+    for file in files:
+        remember(file.sha256)
+    return files
 
 
 def check_options(config: DictConfig) -> None:

@@ -12,6 +12,7 @@ from kd_lightning.data.folders.images import SUFFIXES
 from kd_lightning.data.folders.listing import image_files
 from kd_lightning.errors import UserError
 
+OF_DATA = "data.root: "  # with which the data's decoder begins what is wrong with a file
 AT_A_TIME = 64  # files in memory while they are decoded
 
 

@@ -13,7 +13,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.experiment import data_of
 from kd_lightning.exporting.alone import tensors_of
 from kd_lightning.exporting.export import Samples
-from kd_lightning.inference.files import files_of, images_of
+from kd_lightning.inference.files import OF_DATA, files_of, images_of
 from kd_lightning.networks.description import DescribedData, Description
 
 BATCH = 64
@@ -55,7 +55,7 @@ def of_files(given: str, description: Description, most: int) -> Samples:
     images = []
     for _, image in images_of(files_of(given, "images")[:most], description.transform):
         if isinstance(image, UserError):
-            raise image
+            raise UserError(str(image).replace(OF_DATA, f"images={given}: ")) from image
         images.append(image)
     return [(part,) for part in torch.stack(images).split(BATCH)]
 

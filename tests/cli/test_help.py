@@ -128,7 +128,7 @@ def test_a_users_own_values_are_among_them(command: Command) -> None:
     assert "seed=3                          governs" in root
 
 
-@pytest.mark.parametrize("name", ["eval", "inspect", "export"])
+@pytest.mark.parametrize("name", ["eval", "inspect", "export", "predict"])
 def test_other_commands_list_only_what_they_read(command: Command, name: str) -> None:
     shown = command(f"kd-{name}", "--help")
     assert shown.code == 0

@@ -63,7 +63,7 @@ def test_a_command_composes(line: str, page: Page, command: Command, readers_fol
     name, *arguments = words
     if name in PARSERS:
         PARSERS[name]().parse_args(arguments)
-    elif name in ("kd-train", "kd-eval", "kd-inspect", "kd-export"):
+    elif name in ("kd-train", "kd-eval", "kd-inspect", "kd-export", "kd-predict"):
         for one in single_runs(arguments):
             compose(line, name, one, command)
     elif name == "make":

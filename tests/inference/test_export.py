@@ -1,5 +1,6 @@
 """kd-export: a run's student as files that other programs run, checked before they are there."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ import kd_lightning.exporting.formats as formats
 from kd_lightning import load_student
 from kd_lightning.models import save_weights
 from kd_lightning.networks.description import KEY
+from tests.additions.addition import Addition
 from tests.conftest import Command
 from tests.inference.test_student import SHORT, digits
 
@@ -59,8 +61,6 @@ def card_is_whole(text: str, run: Path) -> None:
     for word in ("digits_cnn_8", "256 of 256", "SHA-256", "onnxruntime", "898 test samples"):
         assert word in body, word
     for name in ("student.onnx", "student.pt2", "student.safetensors"):
-        import hashlib
-
         file = run / name if name.endswith("safetensors") else run / "export" / name
         assert hashlib.sha256(file.read_bytes()).hexdigest() in body
 
@@ -121,9 +121,8 @@ def test_a_missing_engine_is_told_with_the_extra(
     assert command("kd-export", "run=run", "format=torch_export").code == 0
 
 
+@pytest.mark.slow
 def test_a_regression_is_exported_without_a_softmax(command: Command) -> None:
-    from tests.additions.addition import Addition
-
     addition = Addition("regression")
     addition.copy_to(Path())
     assert command("kd-train", *addition.arguments, *SHORT[:3], "scratch=false", "hydra.run.dir=run").code == 0
@@ -137,8 +136,6 @@ def test_a_regression_is_exported_without_a_softmax(command: Command) -> None:
 @pytest.mark.slow
 def test_texts_are_exported_by_the_names_of_their_tensors(command: Command) -> None:
     pytest.importorskip("transformers")
-    from tests.additions.addition import Addition
-
     addition = Addition("text")
     addition.copy_to(Path())
     assert command("kd-train", *addition.arguments, *SHORT[:3], "scratch=false", "hydra.run.dir=run").code == 0
@@ -170,4 +167,4 @@ def test_photographs_are_compared_on(command: Command, run_folder: Path, tmp_pat
     Path("photos/9.jpg").write_text("none")
     refused: Any = command("kd-export", "run=run", "format=torch_export", "images=photos/*")
     assert refused.code == 2
-    assert "9.jpg cannot be read as an image" in refused.error_lines[0]
+    assert "error: images=photos/*: photos/9.jpg cannot be read as an image" in refused.error_lines[0]

@@ -111,6 +111,7 @@ def test_a_converted_student_is_converted_again(command: Command, pruned: str, m
     assert load_student("run", trust=True).network.get_parameter("fc.weight").shape == (10, 5)
 
 
+@pytest.mark.slow
 def test_a_student_with_parts_of_its_teacher_needs_its_run(command: Command, tmp_path: Path) -> None:
     assert command("kd-train", *SHORT, "method=simkd", "teacher.model=digits_cnn_8").code == 0
     network, _, _ = load_student("run")

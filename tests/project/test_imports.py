@@ -37,7 +37,7 @@ def run(folder: Path, command: str, forbidden: tuple[str, ...], *arguments: str)
     )
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "inspect", "export", "report", "cache"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "inspect", "export", "predict", "report", "cache"])
 def test_help_imports_neither_torch_nor_lightning_nor_hydra(name: str, tmp_path: Path) -> None:
     heavy = ("pandas", "scipy", "plotly", "jinja2", "hydra", "omegaconf")
     shown = run(tmp_path, name, (*NO_TORCH, *heavy), "--help")
@@ -55,6 +55,7 @@ def test_help_imports_neither_torch_nor_lightning_nor_hydra(name: str, tmp_path:
         ("train", ["seed=-1"]),
         ("evaluate", ["run=nowhere"]),
         ("export", ["run=nowhere"]),
+        ("predict", ["run=nowhere", "input=x"]),
         ("inspect", []),
         ("inspect", ["student.model=null"]),
         ("report", ["nowhere"]),
