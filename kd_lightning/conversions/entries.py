@@ -15,6 +15,7 @@ from kd_lightning.conversions.making import Entry, arguments_of, made, name_of, 
 from kd_lightning.errors import UserError
 from kd_lightning.models import load_weights
 from kd_lightning.models.normalization import carry_normalization, stored_normalization
+from kd_lightning.models.resolution import carry_image_size, stored_image_size
 from kd_lightning.models.stem import note_stem, stem_of, stored_stem
 from kd_lightning.models.weights.checkpoint_files import read_metadata
 
@@ -140,7 +141,7 @@ def in_key(entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def stored_beside(network: nn.Module) -> dict[str, str]:
-    """All that lies beside a network's weights: how it normalises, its stem, and what it has been through.
+    """All that lies beside a network's weights: how it resizes and normalises, its stem, what it has been through.
 
     Examples:
         >>> import torch
@@ -149,7 +150,8 @@ def stored_beside(network: nn.Module) -> dict[str, str]:
         >>> stored_beside(normalize_inputs(torch.nn.Identity(), mean=[0.5], std=[0.25]))
         {'mean': '[0.5]', 'std': '[0.25]'}
     """
-    return {**stored_normalization(network), **stored_stem(network), **stored_conversions(network)}
+    of_inputs = {**stored_image_size(network), **stored_normalization(network)}
+    return {**of_inputs, **stored_stem(network), **stored_conversions(network)}
 
 
 def read_conversions(metadata: Mapping[str, str], key: str = "metadata") -> list[Entry]:
@@ -185,6 +187,7 @@ def applied(conversion: Conversion, network: nn.Module, entry: Entry) -> nn.Modu
             f"{entry['conversion']}: its apply gave {type(changed).__name__}, no torch.nn.Module; return the network"
         )
     carry_normalization(network, changed)
+    carry_image_size(network, changed)
     note_stem(changed, stem_of(network))
     note_conversions(changed, [*before, entry])
     return changed.train(mode)

@@ -14,6 +14,7 @@ from kd_lightning.models.normalization import (
     stored_normalization,
     trained_with,
 )
+from kd_lightning.models.resolution import image_size_of, resize_inputs
 from kd_lightning.models.stem import check_stem, stem_of
 from kd_lightning.models.weights.weights import load_weights, save_weights, state_sha256
 
@@ -23,11 +24,13 @@ __all__ = [
     "create_model",
     "default_input_size",
     "has_pretrained",
+    "image_size_of",
     "load_weights",
     "normalize_inputs",
     "pretrained_normalization",
     "pretrained_num_classes",
     "read_normalization",
+    "resize_inputs",
     "save_weights",
     "state_sha256",
     "stem_of",

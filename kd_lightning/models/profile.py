@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kd_lightning.batch import Input, call, first_tensor_of
 from kd_lightning.models.dry_run import evaluating
+from kd_lightning.models.resolution import as_seen
 
 WARM_UP = 3
 
@@ -63,10 +64,10 @@ def profile_models(models: Mapping[str, nn.Module], example: Input, repeats: int
 
 
 def first_sample(example: Input, model: nn.Module) -> Input:
-    """The first sample of a batch, where a model lies."""
+    """The first sample of a batch, where a model lies, at the size that it sees."""
     device = next(model.parameters(), first_tensor_of(example)).device
     if isinstance(example, Tensor):
-        return example[:1].to(device)
+        return as_seen(model, example[:1].to(device))  # what another program would resize is none of its cost
     return {name: value[:1].to(device) for name, value in example.items()}
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard
 
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from kd_lightning.batch import Input, as_text
@@ -25,6 +25,7 @@ from kd_lightning.models import (
     normalize_inputs,
 )
 from kd_lightning.models.ready import ready
+from kd_lightning.models.resolution import at_size, check_image_size, resize_inputs
 from kd_lightning.models.stem import note_stem
 from kd_lightning.models.weights.checkpoint_files import read_metadata
 from kd_lightning.networks.head import with_head_for
@@ -73,6 +74,7 @@ class Network:
     normalization: Any = "auto"
     trusted: Any = None
     stem: Any = None
+    image_size: Any = None
 
     @property
     def name(self) -> str:
@@ -133,6 +135,7 @@ class Network:
             raise UserError(f"{self.weights_place}={weights}: must be {self.ways}, the path of a file, or null")
         self.check_training()
         self.check_stem()
+        check_image_size(self.image_size, f"{self.owner}.image_size")
         if weights == "pretrained" and not (isinstance(model, str) and has_pretrained(model)):
             raise UserError(
                 f"{self.weights_place}=pretrained: {self.name} has no published weights here; {self.remedy}"
@@ -211,6 +214,7 @@ class Network:
             network = adapt(network, example_input(data))
             note_conversions(network, entries)
             note_stem(network, self.stem)
+            network = self.resized(network)
         metadata: dict[str, str] = {}
         if self.file is not None:
             metadata = load_weights(
@@ -240,12 +244,27 @@ class Network:
         the one in its file of weights was. One of the user's own class that starts from a file gets a new head where
         its class makes one of other classes.
         """
+        if self.image_size is not None:
+            example = at_size(self.images(data, example), self.image_size)
         network = self.unconverted(data, example, pretrained=pretrained)
         place = f"{self.weights_place}={self.weights}"
         network = replayed(network, self.conversions, trusted=self.trusted or (), key=place)
         if self.file is None or not self.renews_head or isinstance(self.model, str) or channels_of(data) is None:
-            return network
-        return with_head_for(network, example, data.num_classes, f"{self.model_key}={self.name}")
+            return self.resized(network)
+        return self.resized(with_head_for(network, example, data.num_classes, f"{self.model_key}={self.name}"))
+
+    def resized(self, network: nn.Module) -> nn.Module:
+        """The network, which sees images at its own size where it has one."""
+        return network if self.image_size is None else resize_inputs(network, self.image_size)
+
+    def images(self, data: DataModule, example: Input) -> Tensor:
+        """An example of the data as images (B, C, H, W). Raises UserError where they are none."""
+        if channels_of(data) is None or not isinstance(example, Tensor):
+            raise UserError(
+                f"{self.owner}.image_size={self.image_size}: resizes images (C, H, W), and the data {data.name} give "
+                f"{as_text(data.inputs)}; leave it null"
+            )
+        return example
 
     def unconverted(self, data: DataModule, example: Input, *, pretrained: bool = False) -> nn.Module:
         """The same as its code builds it. Raises UserError."""
@@ -283,8 +302,9 @@ class Network:
         return {} if tap == "auto" else {"logits": tap}
 
     def named_model(self) -> dict[str, Any]:
-        """The model as plain values, with the stem that it got in place of its own, for what names a kept result."""
-        return {"model": self.settings, **({} if self.stem is None else {"stem": self.stem})}
+        """The model as plain values, with the stem that it got and the size that it sees, for what names a result."""
+        given = {"stem": self.stem, "image_size": self.image_size}
+        return {"model": self.settings, **{name: value for name, value in given.items() if value is not None}}
 
     def file_metadata(self, network: nn.Module) -> dict[str, str]:
         """What goes into a weights file beside the weights: the model's name, its normalisation, its conversions."""

@@ -11,6 +11,7 @@ from kd_lightning.batch import Input, as_text, moved_to, shape_of
 from kd_lightning.errors import UserError
 from kd_lightning.models.profile import count_flops, first_sample
 from kd_lightning.models.ready import Scripted
+from kd_lightning.models.resolution import as_seen
 from kd_lightning.taps import dry_run, shapes_of, tap_values
 from kd_lightning.taps.resolving import find_all
 
@@ -115,11 +116,12 @@ def cost_of(make: Make, example: Input, adapt: Adapt | None = None) -> Cost:
 
 
 def _build(device: str, make: Make, example: Input, adapt: Adapt | None) -> tuple[nn.Module, Input]:
-    """The network, adapted, and the example, both on a device."""
+    """The network, adapted, and the example as it sees it, both on a device."""
     with torch.device(device):
         there = moved_to(example, torch.device(device))
         network = make(there)
-        return (network if adapt is None else adapt(network, there)), there
+        seen = as_seen(network, there)
+        return (network if adapt is None else adapt(network, there)), seen
 
 
 def _on_meta_or_cpu(run: Callable[[str], Result]) -> Result:

@@ -41,12 +41,13 @@ class EnsembleTeacher(FrozenTeacher):
         loss: Any = None,
         trusted: Any = None,
         stem: Any = None,
+        image_size: Any = None,
         finetune: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
         self.models, self.weights, self.weights_key = models, weights, weights_key
         self.taps, self.normalization, self.trusted = taps, normalization, trusted
-        self.stem, self.finetune = stem, finetune
+        self.stem, self.image_size, self.finetune = stem, image_size, finetune
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -67,6 +68,7 @@ class EnsembleTeacher(FrozenTeacher):
                 self.normalization,
                 self.trusted,
                 self.stem,
+                self.image_size,
                 place,
                 seeds_on,
                 self.finetune,

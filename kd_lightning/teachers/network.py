@@ -101,10 +101,13 @@ class NetworkTeacher(FrozenTeacher):
         loss: Any = None,
         trusted: Any = None,
         stem: Any = None,
+        image_size: Any = None,
         finetune: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
-        self.network = Member(model, weights, weights_key, taps, normalization, trusted, stem, finetune=finetune)
+        self.network = Member(
+            model, weights, weights_key, taps, normalization, trusted, stem, image_size, finetune=finetune
+        )
         self.exists = model is not None
 
     @property

@@ -19,6 +19,7 @@ from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
 from kd_lightning.models import stored_normalization
+from kd_lightning.models.resolution import stored_image_size
 from kd_lightning.models.stem import stored_stem
 from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.store import Answers, TopK, Whole, key_of
@@ -176,6 +177,7 @@ class KeptAnswers:
                 **teacher.identity(),
                 **stored_normalization(teacher.network),
                 **stored_stem(teacher.network),
+                **stored_image_size(teacher.network),
                 **in_key(conversions_of(teacher.network)),
                 "built_from": model,
                 "taps": {tap: teacher.taps[tap] for tap in KEPT[self.cache]},

@@ -6,6 +6,7 @@ from torch import nn
 
 from kd_lightning.batch import Input
 from kd_lightning.models.dry_run import dry_run
+from kd_lightning.models.resolution import as_seen
 from kd_lightning.taps.finding.classifier import find_classifier, find_distillation_head, pooled_address
 from kd_lightning.taps.finding.feature_info import stages_by_feature_info
 from kd_lightning.taps.finding.stages import find_stages
@@ -47,8 +48,9 @@ def find_taps(model: nn.Module, example: Input, logits: str = "", num_classes: i
 
 def traced(model: nn.Module, example: Input, logits: str = "", num_classes: int | None = None) -> Trace | None:
     """One recorded run, from which all taps are found; see `record`."""
-    with dry_run(model, example):
-        return record(model, example, logits, num_classes)
+    seen = as_seen(model, example)
+    with dry_run(model, seen):
+        return record(model, seen, logits, num_classes)
 
 
 def taps_in(trace: Trace | None, model: nn.Module, logits: str = "") -> dict[str, str]:
