@@ -6,6 +6,7 @@ from kd_lightning.callbacks.measurements import DeviceMemory, GradientNorm, Thro
 from kd_lightning.callbacks.moving_average import EMA
 from kd_lightning.callbacks.prefill import Prefill
 from kd_lightning.callbacks.progress import EpochLines, TermsProgressBar
+from kd_lightning.callbacks.rate_finder import LRFinder
 from kd_lightning.callbacks.resuming.interruption import SavedWhenInterrupted
 from kd_lightning.callbacks.resuming.resumption import MetricsRows, MidEpoch, MovedFolder, SeededBatches
 from kd_lightning.callbacks.resuming.timed_checkpoint import TimedCheckpoint
@@ -18,6 +19,7 @@ __all__ = [
     "DeviceMemory",
     "EpochLines",
     "GradientNorm",
+    "LRFinder",
     "MeasuredPart",
     "MetricsRows",
     "MidEpoch",

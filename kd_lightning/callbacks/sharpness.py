@@ -8,8 +8,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from kd_lightning.batch import as_streams
 from kd_lightning.callbacks.nonfinite import changing_buffers
+from kd_lightning.callbacks.passes import losses_of
 from kd_lightning.errors import UserError
 from kd_lightning.learners.names import of_each
 from kd_lightning.learners.objectives import total_of
@@ -58,9 +58,7 @@ class SecondPass(Callback):
         after = [generator.get_state() for generator in generators]
         for generator, state in zip(generators, self._drawn, strict=True):
             generator.set_state(state)
-        with trainer.precision_plugin.train_step_context(), torch.enable_grad():
-            signals = module._with_training_set(*module._signals.of_streams(as_streams(self._batch), training=True))
-            total = total_of(module.losses(signals, module.progress()))
+        total = total_of(losses_of(trainer, module, self._batch))
         for generator, state in zip(generators, after, strict=True):
             generator.set_state(state)
         return total

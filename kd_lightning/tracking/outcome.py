@@ -11,6 +11,7 @@ from kd_lightning.columns import VALIDATED, Compared
 from kd_lightning.runs.summary import Role, Summary
 from kd_lightning.tracking.confusions import Confusions
 
+FOUND_LR = "found_lr"  # in a network's record: the learning rate that was found for it
 COST = ("params", "flops", "latency_ms", "latency_iqr_ms")
 
 
@@ -96,8 +97,9 @@ def outcome_alone(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -
 def tested_and_validated(record: Mapping[str, Any]) -> dict[str, float]:
     """A network's metrics by the data that they come from."""
     validated = {name.removesuffix(VALIDATED): value for name, value in record.items() if name.endswith(VALIDATED)}
-    tested = {name: value for name, value in record.items() if not name.endswith(VALIDATED)}
-    return numbers(tested, "test/") | numbers(validated, "validation/")
+    tested = {name: value for name, value in record.items() if not name.endswith(VALIDATED) and name != FOUND_LR}
+    found = {FOUND_LR: record[FOUND_LR]} if FOUND_LR in record else {}
+    return numbers(tested, "test/") | numbers(validated, "validation/") | numbers(found, "train/")
 
 
 def numbers(record: Mapping[str, Any], prefix: str) -> dict[str, float]:

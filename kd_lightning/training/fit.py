@@ -15,6 +15,7 @@ from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from kd_lightning.callbacks import (
     Compilation,
     EpochLines,
+    LRFinder,
     MetricsRows,
     MidEpoch,
     MovedFolder,
@@ -35,6 +36,7 @@ from kd_lightning.system.interruption import Interrupted, interruption
 from kd_lightning.terminal import say, show
 from kd_lightning.tracking.description import Description
 from kd_lightning.tracking.loggers import describe_training, of_this_training
+from kd_lightning.tracking.outcome import FOUND_LR
 from kd_lightning.training.context import Recipe
 from kd_lightning.training.memory_format import use_channels_last
 from kd_lightning.training.ranks.launcher import launch_with_peers
@@ -64,6 +66,13 @@ class Fit:
 
     trainer: Trainer
     time: dict[str, float]
+
+    def found(self, learner: str) -> dict[str, float | None]:
+        """The learning rate that was found for a learner; empty where none was looked for."""
+        for one in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(one, LRFinder) and learner in one.found:
+                return {FOUND_LR: one.found[learner]}
+        return {}
 
 
 def quiet() -> None:

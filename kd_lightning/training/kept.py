@@ -237,6 +237,7 @@ def train(training: Training, context: Context, folder: Path, key: dict[str, Any
         done = fit(training.recipe, module, data, folder, context.folder / training.name, description, beside)
         load_selected(module, data, folder)
         metrics, arrays = measure(done.trainer, module, data)
+        metrics |= done.found(module.learner)
         if not is_sound(metrics):
             raise NonFinite(f"{network.owner}: its logits on the test set are not finite, so it is not kept")
         trained = TestedNetwork(module.student, metrics, done.time, arrays)

@@ -261,7 +261,7 @@ def measure_learners(
     load_weights_of(module, weights, selected)
     validated = validate_each(done.trainer, module, data)
     networks = {
-        name: TestedNetwork(module.network_of(name), metrics | validated[name], done.time, arrays)
+        name: TestedNetwork(module.network_of(name), metrics | validated[name] | done.found(name), done.time, arrays)
         for name, (metrics, arrays) in tested.items()
     }
     return networks, selected

@@ -111,6 +111,11 @@ def check_curriculum(config: DictConfig) -> None:
             f"teacher.cache=prefill: asks the teacher beforehand, and what {type(made).__name__} draws is not known; "
             "use teacher.cache=logits, or curriculum=null"
         )
+    if made is not None and "lr_finder" in (config.callbacks or {}):
+        raise UserError(
+            f"callbacks.lr_finder: tries the first batches, and {type(made).__name__} decides later which these are; "
+            "give optimizer.lr, or curriculum=null"
+        )
 
 
 def check_data(config: DictConfig, owners: Iterable[str] = ()) -> DataModule:

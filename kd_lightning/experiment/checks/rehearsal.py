@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.callbacks import SeededBatches, for_learners
+from kd_lightning.callbacks import LRFinder, SeededBatches, for_learners
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment import os_errors
@@ -49,7 +49,7 @@ from kd_lightning.training.modules import build_module
 FOLLOWED = "plan: a step follows the training that the run is about; keep that one, with is_kept=True"
 WITHOUT_RESULT = "plan: none of its trainings is the run's own; let the last one be, with is_kept=False"
 TAKEN = {*KEYS, CHECKPOINTS, INITIALIZATION, WANDB, TENSORBOARD}  # in a summary, or in a run's folder
-APART = (ProgressBar, LearningRateFinder, BatchSizeFinder)  # callbacks that show, or that train by themselves
+APART = (ProgressBar, LearningRateFinder, BatchSizeFinder, LRFinder)  # callbacks that show, or that train by themselves
 
 
 def rehearse(experiment: Experiment, folder: Path) -> None:

@@ -1,14 +1,17 @@
 """Checking how a run is trained: devices, precision, optimizer, and the schedules of its and the terms' numbers."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import LearningRateFinder
 from omegaconf import DictConfig
 
+from kd_lightning.callbacks import LRFinder
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.arguments import check_arguments
 from kd_lightning.experiment.checks.values import OF_SOFT_TARGETS
@@ -73,7 +76,7 @@ def check_training(config: DictConfig, loss: DictConfig | None) -> None:
         if isinstance(callback, LearningRateFinder):
             raise UserError(
                 f"callbacks.{name}={type(callback).__name__}: changes an attribute `lr` of the module, and here the "
-                "learning rate is optimizer.lr; sweep over that"
+                "learning rate is optimizer.lr; use kd_lightning.callbacks.LRFinder, as callbacks=lr_finder does"
             )
     trainer = trainer_from(config.trainer)(list(callbacks.values()), make_loggers(config, folder))
     if isinstance(maker := optimizer_from(config.optimizer), SAM):
@@ -81,6 +84,10 @@ def check_training(config: DictConfig, loss: DictConfig | None) -> None:
             maker.check(trainer)
         except UserError as error:
             raise UserError(f"optimizer.{error}") from error
+    for finder in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(finder, LRFinder):
+            finder.check(trainer)
+            refuse_given_rate()
     if getattr(trainer.strategy, "_start_method", "popen") != "popen":
         raise UserError(
             f"trainer.strategy={config.trainer.strategy}: trains in forked processes, from which nothing comes back to "
@@ -92,6 +99,15 @@ def check_training(config: DictConfig, loss: DictConfig | None) -> None:
         )
     if is_unlimited(trainer):
         check_without_length(config, loss)
+
+
+def refuse_given_rate() -> None:
+    """Raise UserError for a learning rate that is typed where one is to be found, in a sweep too."""
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+    for override in typed:
+        key = override.partition("=")[0].lstrip("+")
+        if re.fullmatch(r"(\w+\.)?optimizer\.lr", key):
+            raise UserError(f"{override}: callbacks.lr_finder finds the rate in its place; leave out one of the two")
 
 
 def schedule_of(part: DictConfig, optimizer: torch.optim.Optimizer) -> object:
