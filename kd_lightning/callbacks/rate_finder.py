@@ -45,15 +45,9 @@ class LRFinder(Callback):
     Raises UserError for a range that does not rise, or of less than 20 steps.
 
     Examples:
-        >>> import lightning, torch
-        >>> from torch.utils.data import DataLoader, TensorDataset
-        >>> from kd_lightning import DistillationModule
+        >>> import lightning
         >>> from kd_lightning.callbacks import LRFinder
-        >>> module = DistillationModule(student=torch.nn.Linear(16, 3), num_classes=3)
-        >>> loader = DataLoader(TensorDataset(torch.rand(64, 16), torch.arange(64) % 3), batch_size=32)
-        >>> quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-        >>> trainer = lightning.Trainer(max_steps=1, callbacks=[LRFinder()], enable_checkpointing=False, **quiet)
-        >>> trainer.fit(module, loader)
+        >>> trainer = lightning.Trainer(callbacks=[LRFinder(highest=0.5)], accelerator="cpu", logger=False)
     """
 
     def __init__(self, lowest: float = 1e-5, highest: float = 1.0, steps: int = 100) -> None:
