@@ -15,9 +15,9 @@ PAPERS = {r"arXiv:(\d{4}\.\d{4,5})": "https://arxiv.org/abs/", r"doi:(10\.[^\s;,
 
 def rows(keys: Iterable[Commented], width: int) -> Iterator[str]:
     """Keys as they are typed, with what is said of each; what is said of several stands above them."""
-    for one in keys:
+    for n, one in enumerate(keys):
         if one.above and one.beside:
-            yield ""
+            yield from [""] * bool(n)
             yield from filled(one.above, width)
         if one.value or one.beside or one.above:
             yield from beside(typed(one, width), one.beside or one.above, width)

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.config.comments import Comments
+from kd_lightning.config.files import ConfigFiles
+from kd_lightning.config.help import MADE, shared_comment
 from kd_lightning.config.lines import links, paragraphs
 from kd_lightning.experiment.config import conf_dir, options
 from tests.conftest import Command
 
+FILES = ConfigFiles([conf_dir()])
+OF_PAPERS = ("method", "experiment", "recipe", "debug")  # whose headers tell of their values
 BY_DEFAULT = ("train", "data/digits", "student/default", "trainer/default", "loss/kd", "paths/default")
 
 
@@ -36,6 +40,15 @@ def test_each_key_has_the_comment_beside_it(command: Command) -> None:
     assert "loss=kd: Soft targets (Hinton, Vinyals, Dean 2015, arXiv:1503.02531)." in shown.output
     assert max(map(len, shown.output.splitlines())) <= 100
     assert shown.output.endswith("composes the config\n")
+
+
+@pytest.mark.parametrize("group", ["", *(name for name in FILES.groups if name not in OF_PAPERS)])
+def test_every_key_is_explained(group: str) -> None:
+    for name in [f"{group}/{value}" for value in FILES.groups[group]] if group else ["train", "eval", "inspect"]:
+        keys = FILES.keys(name)
+        for path, key in keys.items():
+            is_told = key.above or key.beside or shared_comment(keys, path)
+            assert is_told or not key.value or path[-1] in MADE, f"{name}: {'.'.join(path)} has no comment"
 
 
 def test_it_shows_the_values_of_each_group(command: Command) -> None:
