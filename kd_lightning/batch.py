@@ -13,41 +13,58 @@ Batch = dict[str, Any]
 INPUT = "input"
 KNOWN = "known."  # begins what sources know of a batch beforehand
 TARGETS = ("target", "label", "labels")
-OTHERS = ("index", "view")
+OTHERS = {"index": "index", "idx": "index", "view": "view"}
 
 
 def as_batch(batch: Any) -> Batch:
-    """`input`, and `target` where there is one, from a mapping, an `(input, target)` pair or a lone input.
+    """`input`, and `target` and `index` where they are there, from a mapping, a pair, a triple or a lone input.
 
     A mapping has an `input`, a tensor or itself a mapping of tensors; or, as of Hugging Face's data sets, it has none:
-    then all tensors but `label` or `labels`, `index` and `view` are the input. Raises `UserError`.
+    then all tensors but `label` or `labels`, `index` or `idx`, and `view` are the input, and texts beside them, such as
+    file names, are left out. A pair is (input, target), a triple (input, target, index), the index whole numbers (B,).
+    Raises `UserError`.
     """
     if isinstance(batch, Tensor):
         return {INPUT: batch}
     named: Mapping[str, Any] = {}
     if isinstance(batch, Mapping):
         named = batch if INPUT in batch else gathered(batch)
-    elif isinstance(batch, (tuple, list)) and 1 <= len(batch) <= 2:
-        named = dict(zip((INPUT, "target"), batch, strict=False))
+    elif isinstance(batch, (tuple, list)) and (1 <= len(batch) <= 2 or is_indexed(batch)):
+        named = dict(zip((INPUT, "target", "index"), batch, strict=False))
     if isinstance(named.get(INPUT), (Tensor, Mapping)):
         return {name: value for name, value in named.items() if value is not None}
     found = named.get(INPUT)
     held = "" if found is None else f", its input of type {type(found).__name__}"
     raise UserError(
-        f"batch of type {type(batch).__name__}{held}: give (input, target), a lone input, or a mapping with the key "
-        "'input', of tensors and from one loader"
+        f"batch of type {type(batch).__name__}{held}: give (input, target), (input, target, index), a lone input, or a "
+        "mapping with the key 'input', of tensors and from one loader"
     )
+
+
+def is_indexed(batch: Any) -> bool:
+    """Whether these are (input, target, index): a whole number for each sample stands last, and no second input."""
+    if len(batch) != 3 or not isinstance(batch[0], (Tensor, Mapping)):
+        return False
+    first, target, index = first_tensor_of(batch[0]), batch[1], batch[2]
+    if not isinstance(index, Tensor) or index.is_floating_point() or index.shape != first.shape[:1]:
+        return False
+    return target is None or (isinstance(target, Tensor) and (target.shape != first.shape or first.ndim < 2))
 
 
 def gathered(batch: Mapping[str, Any]) -> dict[str, Any]:
     """A batch without `input`: its tensors as one, named as a network takes them, or where there is one that itself."""
     target = next((batch[name] for name in TARGETS if name in batch), None)
-    others = {name: batch[name] for name in OTHERS if name in batch}
-    tensors = {name: value for name, value in batch.items() if name not in (*TARGETS, *OTHERS)}
+    others = {known: batch[name] for name, known in OTHERS.items() if name in batch}
+    tensors = {name: value for name, value in batch.items() if name not in (*TARGETS, *OTHERS) and not is_text(value)}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         return {}
     input = next(iter(tensors.values())) if len(tensors) == 1 else tensors
     return {INPUT: input, "target": target, **others}
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value of a batch is a list of texts, one for each sample."""
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(one, str) for one in value)
 
 
 def as_streams(batch: Any) -> dict[str, Batch]:
