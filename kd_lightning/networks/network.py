@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeGuard
@@ -28,6 +28,7 @@ from kd_lightning.models.ready import ready
 from kd_lightning.models.resolution import at_size, check_image_size, resize_inputs
 from kd_lightning.models.stem import note_stem
 from kd_lightning.models.weights.checkpoint_files import read_metadata
+from kd_lightning.models.weights.renaming import check_names
 from kd_lightning.networks.head import with_head_for
 from kd_lightning.networks.normalization import channels_of, given_normalization, normalization
 from kd_lightning.networks.own_model import OwnModel, check_model
@@ -70,6 +71,7 @@ class Network:
     model: Any
     weights: Any = None
     weights_key: Any = None
+    weights_map: Any = field(default=None, kw_only=True)
     taps: Any = "auto"
     normalization: Any = "auto"
     trusted: Any = None
@@ -123,7 +125,7 @@ class Network:
 
     def at(self, weights: Path) -> Self:
         """The same with the weights in a file."""
-        return replace(self, weights=str(weights), weights_key=None)
+        return replace(self, weights=str(weights), weights_key=None, weights_map=None)
 
     def check(self) -> None:
         """Raise `UserError` unless the model exists, and so do its weights."""
@@ -143,6 +145,7 @@ class Network:
         if is_file(weights) and not os.path.isfile(Path(weights).expanduser()):  # False for a name that is too long
             raise UserError(f"{self.weights_place}={weights}: no such file; give a file, pretrained or null")
         self.check_weights_key()
+        self.check_weights_map()
         self.check_trusted()
 
     def check_trusted(self) -> None:
@@ -180,6 +183,18 @@ class Network:
             raise UserError(
                 f"{place}={key}: chooses in a file, and {self.weights_place}={self.weights or 'null'} is none; "
                 "give a file, or leave the key null"
+            )
+
+    def check_weights_map(self) -> None:
+        """It maps names to names, and there is a file that has some. Raises UserError."""
+        place, names = f"{self.owner}.weights_map", self.weights_map
+        if names is None:
+            return
+        check_names(names, place)
+        if not is_file(self.weights):
+            raise UserError(
+                f"{place}={names}: renames what is in a file, and {self.weights_place}={self.weights or 'null'} is "
+                "none; give a file, or leave it null"
             )
 
     def other_classes(self, data: DataModule) -> int | None:
@@ -222,6 +237,7 @@ class Network:
                 self.weights,
                 self.weights_place,
                 weights_key=self.weights_key,
+                weights_map=self.weights_map,
                 new_classifier=self.renews_head or self.other_classes(data) == 0,
             )
             refuse_nonfinite(network, f"{self.weights_place}={self.weights}")

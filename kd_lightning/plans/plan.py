@@ -50,7 +50,14 @@ class Parts:
     def network(self, model: Any) -> Student:
         """Another network, by the name of a model: random, and with taps and normalisation that are found."""
         return replace(
-            self.student, model=model, weights=None, weights_key=None, taps="auto", normalization="auto", adapt=None
+            self.student,
+            model=model,
+            weights=None,
+            weights_key=None,
+            weights_map=None,
+            taps="auto",
+            normalization="auto",
+            adapt=None,
         )
 
     def by_itself(self, name: str, network: Network, **options: Any) -> Training:

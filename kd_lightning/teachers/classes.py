@@ -36,7 +36,8 @@ def classes_of(network: Network, data: DataModule) -> int | None:
             built = create_model(network.model, data.num_classes, channels, stem=network.stem, key=network.model_key)
         place = f"{network.weights_place}={network.weights}"
         built = replayed(built, network.conversions, trusted=network.trusted or (), key=place)
-        known = classes_in(built, network.file, network.weights_place, weights_key=network.weights_key)
+        where = {"weights_key": network.weights_key, "weights_map": network.weights_map}
+        known = classes_in(built, network.file, network.weights_place, **where)
     else:
         known = outputs_of(network, data)
     return None if known == data.num_classes else known

@@ -43,11 +43,12 @@ class EnsembleTeacher(FrozenTeacher):
         stem: Any = None,
         image_size: Any = None,
         finetune: Any = None,
+        weights_map: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
         self.models, self.weights, self.weights_key = models, weights, weights_key
         self.taps, self.normalization, self.trusted = taps, normalization, trusted
-        self.stem, self.image_size, self.finetune = stem, image_size, finetune
+        self.stem, self.image_size, self.finetune, self.weights_map = stem, image_size, finetune, weights_map
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -72,6 +73,7 @@ class EnsembleTeacher(FrozenTeacher):
                 place,
                 seeds_on,
                 self.finetune,
+                weights_map=self.weights_map,
             )
         return made
 

@@ -103,11 +103,11 @@ class NetworkTeacher(FrozenTeacher):
         stem: Any = None,
         image_size: Any = None,
         finetune: Any = None,
+        weights_map: Any = None,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
-        self.network = Member(
-            model, weights, weights_key, taps, normalization, trusted, stem, image_size, finetune=finetune
-        )
+        own = {"finetune": finetune, "weights_map": weights_map}
+        self.network = Member(model, weights, weights_key, taps, normalization, trusted, stem, image_size, **own)
         self.exists = model is not None
 
     @property

@@ -98,6 +98,7 @@ def cache_key(training: Training, context: Context) -> dict[str, Any]:
         **network.named_model(),
         "weights": weights,
         "weights_key": network.weights_key,
+        **({} if network.weights_map is None else {"weights_map": network.weights_map}),
         **({} if training.finetune is None else {"finetune": training.finetune}),
         "normalization": network.normalization,
         **network.named_logits(),

@@ -111,7 +111,8 @@ def _parts(address: str, tensors: dict[str, Tensor], depth: int) -> Iterator[tup
     largest = max(map(len, inner.values()), default=0)
     for owner, part in inner.items():
         if depth and (owner in USUAL or AVERAGED & _words(owner) or len(part) == largest):
-            yield from _parts(f"{address}.{owner}".lstrip("."), part, depth - 1)
+            is_of_all = len(part) == len(tensors)  # then it tells nothing, however many there are
+            yield from _parts(f"{address}.{owner}".lstrip("."), part, depth if is_of_all else depth - 1)
 
 
 def _named_as_now(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

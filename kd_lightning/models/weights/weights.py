@@ -19,6 +19,7 @@ from kd_lightning.models.stem import stem_of
 from kd_lightning.models.weights.checkpoint_files import Group, plain_names, read_file
 from kd_lightning.models.weights.classifiers import absent_bias, fits_but_for_classifier
 from kd_lightning.models.weights.readings import Reading, readings, usual
+from kd_lightning.models.weights.renaming import Names, renamed
 from kd_lightning.system.checksums import with_checksum
 from kd_lightning.system.files import replacing, set_aside_folder, synced
 from kd_lightning.terminal import say_once
@@ -33,6 +34,7 @@ def load_weights(
     key: str = "path",
     *,
     weights_key: str | None = None,
+    weights_map: Names | None = None,
     new_classifier: bool = False,
 ) -> dict[str, str]:
     """Load the file's weights into `model`, strictly and all or nothing; returns the file's metadata.
@@ -46,6 +48,8 @@ def load_weights(
         key: how an error names the setting.
         weights_key: where in the file they are, such as "state_dict_ema"; None: in the usual place, and not averaged
             where both kinds are there.
+        weights_map: what is called otherwise in the file, `{"backbone": "", "head": "fc"}`; see `renamed`. A prefix
+            that all names have, or a whole model's, needs none.
         new_classifier: whether a classifier of other classes in the file is left out, and the model's stays as it is.
 
     Raises a UserError, with the model untouched, unless every entry of the model's state dict is in the file with its
@@ -64,7 +68,7 @@ def load_weights(
         >>> torch.equal(other.weight, one.weight)
         True
     """
-    groups = read_file(Path(path), key)
+    groups = read_groups(path, key, weights_map)
     found = readings(groups, model)
     for reading in found:
         _refuse_other_kinds(reading, model, f"{key}={path}")
@@ -75,7 +79,7 @@ def load_weights(
         chosen = replace(chosen, entries={**chosen.entries, bias: weight.new_zeros(chosen.own[bias])})
     kept = [] if chosen.fits else fits_but_for_classifier(chosen, model)
     if not chosen.fits and not (kept and new_classifier):
-        refused = _refusal(model, chosen, f"{key}={path}", of_other_classes=bool(kept))
+        refused = _refusal(model, chosen, f"{key}={path}", f"{key}_map", of_other_classes=bool(kept))
         raise UserError(refused if len(groups) == 1 else f"{refused}; tensors are under {_addresses(groups)}")
     role = key.partition(".")[0]
     if others:
@@ -91,7 +95,20 @@ def load_weights(
     return chosen.metadata
 
 
-def classes_in(model: nn.Module, path: str | Path, key: str = "path", *, weights_key: str | None = None) -> int | None:
+def read_groups(path: str | Path, key: str, weights_map: Names | None) -> list[Group]:
+    """All tensors of a file, by other names where some are given. Raises UserError as `read_file` and `renamed`."""
+    groups = read_file(Path(path), key)
+    return groups if weights_map is None else renamed(groups, weights_map, f"{key}_map")
+
+
+def classes_in(
+    model: nn.Module,
+    path: str | Path,
+    key: str = "path",
+    *,
+    weights_key: str | None = None,
+    weights_map: Names | None = None,
+) -> int | None:
     """How many classes the classifier of a file has, 0 for none at all, where the file fits but for that; else None.
 
     Raises UserError as `load_weights` does for what cannot be read.
@@ -106,7 +123,7 @@ def classes_in(model: nn.Module, path: str | Path, key: str = "path", *, weights
         ...     classes_in(create_model("resnet8", num_classes=10), Path(folder) / "hundred.safetensors")
         100
     """
-    chosen, _ = _choose(readings(read_file(Path(path), key), model), path, key, weights_key)
+    chosen, _ = _choose(readings(read_groups(path, key, weights_map), model), path, key, weights_key)
     left_out = [] if chosen.fits else fits_but_for_classifier(chosen, model)
     weights = [chosen.entries.get(f"{name}.weight") for name in left_out]
     return next((0 if weight is None else len(weight) for weight in weights), None)
@@ -195,7 +212,7 @@ def _belongs(name: str, value: Tensor, chosen: Reading) -> bool:
     return name in chosen.own and value.shape == chosen.own[name]
 
 
-def _refusal(model: nn.Module, chosen: Reading, setting: str, *, of_other_classes: bool) -> str:
+def _refusal(model: nn.Module, chosen: Reading, setting: str, names: str, *, of_other_classes: bool) -> str:
     """Why these are not the weights of a model."""
     own, held = chosen.own, chosen.entries
     misshapen = [f"{name} {tuple(held[name].shape)} for {own[name]}" for name in chosen.misshapen]
@@ -209,6 +226,8 @@ def _refusal(model: nn.Module, chosen: Reading, setting: str, *, of_other_classe
         if found
     ]
     remedy = "give the model and the number of classes that the file was trained with"
+    if chosen.missing and chosen.unexpected:
+        remedy = f"{remedy}, or {names}={{old: new}} for what is called otherwise"
     if of_other_classes:
         remedy = (
             "all but the classifier fits: give the number of classes that the file was trained with, or have it "
