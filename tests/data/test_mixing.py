@@ -1,8 +1,10 @@
 """Mixup and CutMix: against a computation of their own, and as functions of an image's index and view."""
 
 import math
+from pathlib import Path
 from typing import Any
 
+import lightning
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from kd_lightning import DistillationModule, Term
 from kd_lightning.batch import Batch
+from kd_lightning.callbacks import MidEpoch
 from kd_lightning.data import DigitsDataModule, MemoryImages, Mixing
 from kd_lightning.data.augmentation.mixing import mixed_labels
 from kd_lightning.errors import UserError
@@ -186,6 +189,48 @@ def test_student_and_teacher_see_the_same_mixed_images() -> None:
     assert values.total.isfinite()
     log_p = signals["student.logits"].log_softmax(1)
     torch.testing.assert_close(values.raw["ce"], -(signals["target"] * log_p).sum(1).mean())
+
+
+def test_each_of_several_streams_is_mixed_by_itself() -> None:
+    data = digits(mixup=0.8, cutmix=1.0)
+    first, second = first_batch(data), first_batch(data, epoch=1)
+    plain = {name: value for name, value in second.items() if name != "partner"}
+    both = data.on_after_batch_transfer({"labelled": first, "unlabelled": plain})
+    alone = data.on_after_batch_transfer(first)
+    assert torch.equal(both["labelled"]["input"], alone["input"])
+    assert torch.equal(both["labelled"]["target"], alone["target"])
+    assert both["unlabelled"]["target"].ndim == 1  # a loader that gives no partners
+
+
+def test_a_training_that_is_taken_up_within_an_epoch_sees_the_same_images(tmp_path: Path) -> None:
+    class Saves(lightning.Callback):
+        def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+            if trainer.global_step == 9 and not (tmp_path / "last.ckpt").exists():  # of 13 an epoch, after a step
+                trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    def trained(callback: lightning.Callback, checkpoint: Path | None = None) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        data = DigitsDataModule(batch_size=32, mixup=0.8, cutmix=1.0, augment=["crop_flip", "color_jitter"], seed=3)
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        terms = {"ce": Term(CrossEntropy(), ["student.logits", "target"])}
+        module = DistillationModule(network, terms=terms, num_classes=10)
+        trainer = lightning.Trainer(
+            max_epochs=2,
+            callbacks=[MidEpoch(), callback],
+            accelerator="cpu",
+            accumulate_grad_batches=2,
+            limit_val_batches=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            logger=False,
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
+        return module.student.state_dict()
+
+    whole = trained(Saves())
+    went_on = trained(lightning.Callback(), tmp_path / "last.ckpt")
+    assert all(torch.equal(went_on[name], value) for name, value in whole.items())
 
 
 @pytest.mark.parametrize("key", ["mixup", "cutmix"])

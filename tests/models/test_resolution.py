@@ -129,6 +129,8 @@ def test_teacher_and_student_see_the_same_crop_at_their_sizes(
     assert command("kd-cache", "verify").code == 0
     again = command("kd-eval", "run=run")
     assert again.code == 0, again.errors
+    exported = command("kd-export", "run=run", "format=torch_export")  # of images as the data have them
+    assert exported.code == 0, exported.errors
     network, _, _ = load_student(tmp_path / "run", trust=True)
     data.setup("test")
     test = torch.cat(
