@@ -25,7 +25,7 @@ OF_GROUPS = {  # flags of commands that choose from groups
 }
 OPTIONS = {
     "--cfg job": "print the composed config and run nothing; with --resolve, references are filled in",
-    "-sc install=bash": 'print what makes the tab key complete, as in eval "$(kd-train -sc install=bash)"',
+    "-sc install=bash": 'print what makes the tab key complete; for ~/.bashrc: eval "$({command} -sc install=bash)"',
     "--hydra-help": "further flags, of Hydra, which composes the config",
 }
 
@@ -43,12 +43,12 @@ def show_help(root: str, arguments: Sequence[str]) -> int:
 def asked_for(root: str, arguments: Sequence[str], width: int) -> str:
     """The help of a command with this root config. Raises UserError for a topic that there is none of."""
     flags, overrides = divided(arguments)
-    root = (value_of(ROOT, flags) or root).removesuffix(".yaml")
+    command, root = f"kd-{root}", (value_of(ROOT, flags) or root).removesuffix(".yaml")
     shown = Help(ConfigFiles([*own_folders(flags, overrides), conf_dir()]), root, width)
     topics = [topic for topic in overrides if not topic.startswith("hydra")]
     if topics:
         return "\n\n".join("\n".join(shown.of(topic)) for topic in topics)
-    return "\n".join([*shown.overview(), "", *options(shown, width)])
+    return "\n".join([*shown.overview(), "", *options(shown, command, width)])
 
 
 def width() -> int:
@@ -78,11 +78,11 @@ def own_folders(flags: Sequence[str], overrides: Sequence[str]) -> Iterator[Path
             yield Path(str(path).removeprefix("file://")).absolute()
 
 
-def options(shown: Help, width: int) -> Iterator[str]:
+def options(shown: Help, command: str, width: int) -> Iterator[str]:
     """The flags."""
     yield "Options, before what is set or behind it:"
     yield ""
     topics = {"--help GROUP": "the values of a group", "--help GROUP=VALUE": "one of them, with its keys and its paper"}
     flags = {**topics, "--help KEY": "one key"} if shown.groups else {}
     for flag, said in {"--help": "this", **flags, **(OF_GROUPS if shown.groups else {}), **OPTIONS}.items():
-        yield from beside(flag, said, width)
+        yield from beside(flag, said.format(command=command), width)

@@ -10,6 +10,9 @@ import yaml
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML was built with it: ten times as fast
 
 
+SIGN = re.compile(r"(?<!\S)#\s*(.*)")  # of a comment, and what it says
+
+
 class Commented(NamedTuple):
     """A key of a file: its path from the file's root, its value as it is written, and what is said of it."""
 
@@ -60,10 +63,19 @@ class Comments:
                 yield Commented(path, self.text[value.start_mark.index : value.end_mark.index], above, beside)
 
     def _comments(self, key: yaml.Node, end: yaml.Node) -> tuple[str, str]:
-        """What stands in the lines above the key, and in the line where it ends."""
-        above = key.start_mark.line
-        while above > self.header_end and self.lines[above - 1].lstrip().startswith("#"):
+        """What stands in the lines above the key, and from the line where it ends on, below the same sign."""
+        above, line = key.start_mark.line, end.end_mark.line
+        while above > self.header_end and self.is_comment(above - 1, key.start_mark.column):
             above -= 1
-        said = [line.strip().lstrip("# ") for line in self.lines[above : key.start_mark.line]]
-        beside = re.search(r"(?:^|\s)#\s*(.*)", self.lines[end.end_mark.line][end.end_mark.column :])
-        return " ".join(said), beside[1] if beside else ""
+        said = [text.strip().lstrip("# ") for text in self.lines[above : key.start_mark.line]]
+        beside = SIGN.search(self.lines[line], end.end_mark.column)
+        told = [] if beside is None else [beside[1]]
+        while beside is not None and self.is_comment(line + 1, beside.start()):
+            line += 1
+            told.append(self.lines[line].strip().lstrip("# "))
+        return " ".join(said), " ".join(told)
+
+    def is_comment(self, line: int, column: int) -> bool:
+        """Whether a line is a comment alone, whose sign stands in this column."""
+        text = self.lines[line] if line < len(self.lines) else ""
+        return text.lstrip().startswith("#") and text.index("#") == column

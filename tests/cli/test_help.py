@@ -44,7 +44,11 @@ def test_each_key_has_the_comment_beside_it(command: Command) -> None:
 
 @pytest.mark.parametrize("group", ["", *(name for name in FILES.groups if name not in OF_PAPERS)])
 def test_every_key_is_explained(group: str) -> None:
-    for name in [f"{group}/{value}" for value in FILES.groups[group]] if group else ["train", "eval", "inspect"]:
+    for name in (
+        [f"{group}/{value}" for value in FILES.groups[group]]
+        if group
+        else ["train", "eval", "inspect", "export", "predict"]
+    ):
         keys = FILES.keys(name)
         for path, key in keys.items():
             is_told = key.above or key.beside or shared_comment(keys, path)
@@ -193,3 +197,18 @@ def test_what_is_longer_than_the_terminal_goes_to_the_pager(tmp_path: Path) -> N
     assert "loss=kd: Soft targets" in long
     assert max(map(len, long.splitlines())) <= 80
     assert "Soft targets" in in_a_terminal("--help", lines=40, PAGER="no-such-pager"), "printed where there is none"
+
+
+def test_a_comment_goes_on_below_its_own_sign(tmp_path: Path) -> None:
+    file = tmp_path / "some.yaml"
+    file.write_text(
+        "# Header.\na: 1  # one\n      # two\n# Of b.\nb: x#y # three\n"
+        "# Of c.\nc:\n  # Of d.\n  d: 2 # four\n       # five\n"
+    )
+    told = {".".join(key.path): (key.above, key.beside) for key in Comments(file).entries()}
+    assert told == {
+        "a": ("", "one two"),
+        "b": ("Of b.", "three"),
+        "c": ("Of c.", ""),
+        "c.d": ("Of d.", "four five"),
+    }
