@@ -1,5 +1,5 @@
 """What a cache's folder holds, each in a folder of its own: trained networks, answers and test results of teachers,
-decoded images, and which images cannot be.
+decoded images, which images cannot be, and where they lie in shards.
 """
 
 import os
@@ -25,6 +25,7 @@ KINDS: dict[str, tuple[str, Any, str]] = {  # the file that describes each, its 
     ),
     "measurements": ("record.json", {"cache_key": NETWORK}, EVALUATION),
     "conversions": ("record.json", {"cache_key": NETWORK, "entry": {"conversion": str}}, "record.json"),
+    "shards": ("index.json", {"place": str, "shards": int, "images": int}, "index.npz"),
     "readable": ("readable.json", {"place": str, "images": int, "faults": Each(str)}, "readable.json"),
     "images": ("images.json", {"images": int, "root": str, "image_size": int}, "pixels.npy"),
 }
@@ -72,6 +73,8 @@ class Entry:
     def _described(self, stored: dict[str, Any]) -> str:
         if self.kind == "images":
             return f"{stored['images']} images of {stored['root']}, {stored['image_size']} pixels"
+        if self.kind == "shards":
+            return f"where {stored['images']} images lie in {stored['shards']} shards of {stored['place']}"
         if self.kind == "readable":
             return f"{len(stored['faults'])} of {stored['images']} images of {stored['place']} cannot be read"
         if self.kind == "answers":

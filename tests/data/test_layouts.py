@@ -289,6 +289,31 @@ def test_shards_by_ranges_with_labels_of_every_kind(photos: Path, tmp_path: Path
     assert message(alone.check).startswith("data.train_shards=part-2*.tar: no such file")
 
 
+def test_shards_are_read_once_unless_one_changes(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, cache = tmp_path / "shards", tmp_path / "cache"
+    as_shards(photos, place)
+    opened: list[str] = []
+    once = tarfile.open
+    monkeypatch.setattr(tarfile, "open", lambda name, *mode: (opened.append(str(name)), once(name, *mode))[1])
+
+    def found() -> WebDatasetDataModule:
+        data = WebDatasetDataModule(root=place, cache=cache, **SIZES)
+        data.setup()
+        return data
+
+    first, second = found(), found()
+    assert len(opened) == 4
+    assert pixels_by_class(first.train_set) == pixels_by_class(second.train_set)
+    [kept] = [file for file in (cache / "shards").glob("*/index.npz") if b"ant_9" in file.read_bytes()]
+    kept.write_bytes(kept.read_bytes()[:100])
+    found()
+    assert len(opened) == 6  # those of the test, anew
+    shard = place / "train-000.tar"
+    tar_of(shard, {"a.png": (photos / "ant" / "0.png").read_bytes(), "a.cls": b"0"})
+    assert found().sizes()["train"] < first.sizes()["train"]
+    assert len(opened) == 9  # it was opened to be written, too
+
+
 def test_damaged_shards_and_images_are_named(photos: Path, tmp_path: Path) -> None:
     good = {f"{name}{i}.png": file.read_bytes() for file, name, i in files_of(photos)}
     labels = {f"{name}{i}.cls": name.encode() for _, name, i in files_of(photos)}

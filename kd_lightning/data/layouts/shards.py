@@ -2,16 +2,14 @@
 
 import glob
 import hashlib
-import json
 import os
 import re
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,25 +17,14 @@ from torch import Tensor
 from typing_extensions import Self
 
 from kd_lightning.data.folders.files import EncodedImages
-from kd_lightning.data.folders.images import SUFFIXES, Encoded
+from kd_lightning.data.folders.images import Encoded
+from kd_lightning.data.layouts.index import Index, index_of, state_of
 from kd_lightning.data.layouts.parted import SHOWN, PartedDataModule
 from kd_lightning.data.values import check_text
 from kd_lightning.errors import UserError
 
-LABELS = ("cls", "label", "txt", "json")  # of files that hold a label, the first that a sample has
-IN_JSON = ("label", "cls", "class", "class_id", "target")
 BY_NAME = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}  # how a shard's name begins
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-
-
-class Sample(NamedTuple):
-    """An image in a shard: the sample's key, where its bytes lie, and its label."""
-
-    key: str
-    shard: int
-    offset: int
-    size: int
-    label: Any
 
 
 @dataclass
@@ -72,13 +59,7 @@ class ShardImages(EncodedImages):
 
     def digest(self, *, empty: bool = False) -> str:
         """SHA-256 of the shards' names, sizes and times, and of what is used of them. Raises UserError for one gone."""
-        listing = hashlib.sha256()
-        for shard in self.shards:
-            try:
-                state = os.stat(shard)
-            except OSError as error:
-                raise UserError(f"data.root: {shard} cannot be read ({error.strerror or error}); mend it") from None
-            listing.update(f"{os.path.basename(shard)} {state.st_size} {state.st_mtime_ns}\n".encode())
+        listing = hashlib.sha256("\n".join(map(state_of, self.shards)).encode())
         listing.update(self.places.tobytes())
         return listing.hexdigest()
 
@@ -167,77 +148,24 @@ class WebDatasetDataModule(PartedDataModule):
         return tuple(self.shards)
 
     @cached_property
-    def samples(self) -> dict[str, list[Sample]]:
+    def samples(self) -> dict[str, Index]:
         """All samples by split. Raises UserError for a shard that cannot be read, and where there is no image."""
         found = {}
         for split, shards in self.shards.items():
-            found[split] = [sample for number, shard in enumerate(shards) for sample in samples_in(shard, number)]
-            if not found[split]:
+            found[split] = index_of(shards, self.cache)
+            if not len(found[split].keys):
                 raise UserError(f"{self.place}: no image in {', '.join(shards[:SHOWN])}; give shards with KEY.jpg")
         return found
 
     def found_classes(self) -> list[str]:
         self.check_place()
-        return self.classes_of([sample.label for sample in self.samples["train"]])
+        return self.classes_of(self.samples["train"].names())
 
     def listed(self, split: str) -> ShardImages:
-        samples = self.samples[split]
-        keys = np.array([os.fsencode(sample.key) for sample in samples])
-        places = np.array([sample[1:4] for sample in samples], dtype=np.int64)
-        targets = self.of_labels([sample.label for sample in samples]).to(torch.int64)
+        index = self.samples[split]
+        targets = self.of_labels(index.names()).to(torch.int64)
         sizes = self.image_size, self.resize_size
-        return ShardImages(self.shards[split], keys, places, targets, *sizes, self.crops)
-
-
-def samples_in(shard: str, number: int) -> Iterator[Sample]:
-    """The samples with an image, in the order of a shard. Raises UserError where it is no tar file as it has to be."""
-    try:
-        with tarfile.open(shard, "r:") as tar, open(shard, "rb") as file:
-            key: str | None = None
-            image: tuple[int, int] | None = None
-            labels: dict[str, bytes] = {}
-            for member in tar:
-                if not member.isfile():
-                    continue
-                own, extension = key_of(member.name)
-                if own != key:
-                    if image is not None:
-                        yield Sample(str(key), number, *image, label_of(labels, shard, str(key)))
-                    key, image, labels = own, None, {}
-                if f".{extension}" in SUFFIXES and image is None:
-                    image = (member.offset_data, member.size)
-                elif extension in LABELS:
-                    file.seek(member.offset_data)
-                    labels[extension] = file.read(member.size)
-            if image is not None:
-                yield Sample(str(key), number, *image, label_of(labels, shard, str(key)))
-    except (tarfile.TarError, OSError) as error:
-        raise UserError(
-            f"data.root: {shard} cannot be read as a tar file ({error}); give plain tar files, whole and not compressed"
-        ) from None
-
-
-def key_of(name: str) -> tuple[str, str]:
-    """The key of a file's sample, and its extension, which begins at the first dot of the file's own name."""
-    folder, _, own = name.rpartition("/")
-    stem, _, extension = own.partition(".")
-    return (f"{folder}/{stem}" if folder else stem), extension.lower()
-
-
-def label_of(labels: dict[str, bytes], shard: str, key: str) -> str | None:
-    """What a sample's files say of its label. Raises UserError for one that says nothing."""
-    kind = next((kind for kind in LABELS if kind in labels), None)
-    if kind is None:
-        return None
-    try:
-        text = labels[kind].decode().strip()
-        if kind != "json":
-            return text
-        values = json.loads(text)
-        found = values if not isinstance(values, dict) else next(values[name] for name in IN_JSON if name in values)
-        return str(found)
-    except (ValueError, StopIteration):
-        raise UserError(f"data.root: {shard}: {key}.{kind} tells no label; give a number or a name") from None
+        return ShardImages(self.shards[split], index.keys, index.places, targets, *sizes, self.crops)
 
 
 def expanded(pattern: str) -> list[str]:
