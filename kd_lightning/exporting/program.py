@@ -25,11 +25,12 @@ def traced(alone: Alone, inputs: Sequence[Tensor], key: str) -> ExportedProgram:
     One sample alone would be taken for a constant.
     """
     assert all(len(one) > 1 for one in inputs)
-    batch = Dim(BATCH, min=1)
     with quiet(), inside(alone) as path:
         try:
-            shapes = {"inputs": tuple({0: batch, **length_of(alone, one)} for one in inputs)}
+            shapes = {"inputs": shapes_of(alone, inputs)}
             return torch.export.export(alone, tuple(inputs), dynamic_shapes=shapes, strict=False)
+        except UserError:
+            raise
         except Exception as error:  # whatever a network of the user's own does
             reason = first_line(error)
             if FIXED.search(str(error)):
@@ -42,10 +43,16 @@ def traced(alone: Alone, inputs: Sequence[Tensor], key: str) -> ExportedProgram:
             raise UserError(f"{key}: {described(alone, path)} cannot be traced ({reason}); {REMEDY}") from error
 
 
-def length_of(alone: Alone, one: Tensor) -> dict[int, Any]:
-    """The dimension of a text's length, for tokens (B, T), which any network may fix."""
-    is_text = alone.names is not None and one.ndim == 2 and not one.is_floating_point()
-    return {1: Dim.AUTO} if is_text else {}
+def shapes_of(alone: Alone, inputs: Sequence[Tensor]) -> tuple[dict[int, Any], ...]:
+    """The dimensions that may have any size: that of the samples has to, the length of a text (B, T) may be fixed.
+
+    A dimension by its name stands beside no others in older versions of torch.
+    """
+    if alone.names is None:
+        batch = Dim(BATCH, min=1)
+        return tuple({0: batch} for _ in inputs)
+    is_text = [one.ndim == 2 and not one.is_floating_point() for one in inputs]
+    return tuple({0: Dim.DYNAMIC, **({1: Dim.AUTO} if text else {})} for text in is_text)
 
 
 def dimensions(program: ExportedProgram) -> list[list[int | None]]:

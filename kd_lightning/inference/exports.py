@@ -103,7 +103,10 @@ def samples_of(student: Trained, config: DictConfig) -> tuple[Samples, str]:
     run = run_config(student.place.run, config.trust)
     if config.data.root is not None:
         run.data.root = config.data.root
-    samples = of_run(run, config.compared)
+    try:
+        samples = of_run(run, config.compared)
+    except UserError as error:
+        raise UserError(f"{error}; images=FOLDER compares on other images") from error
     return samples, f"{count(samples)} test samples"
 
 

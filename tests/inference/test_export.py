@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 
 import kd_lightning.exporting.formats as formats
 from kd_lightning import load_student
@@ -51,6 +52,9 @@ def test_a_run_is_exported_in_both_formats_with_a_card(command: Command, run_fol
 
 def card_is_whole(text: str, run: Path) -> None:
     """The front matter is what the hub reads, and the numbers are the run's."""
+    card = ModelCard(text)
+    assert card.data.model_name == "digits_cnn_4"
+    assert {one.metric_type for one in card.data.eval_results or ()} >= {"accuracy", "nll"}
     _, front, body = text.split("---\n", 2)
     about, summary = yaml.safe_load(front), json.loads((run / "summary.json").read_text())
     assert about["pipeline_tag"] == "image-classification"

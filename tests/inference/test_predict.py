@@ -192,3 +192,7 @@ def test_a_folder_of_photographs_is_told_as_the_run_measured_them(command: Comma
     assert right == pytest.approx(json.loads(Path("run/summary.json").read_text())["student"]["top1"])
     shutil.rmtree(photographs / "train")
     assert command("kd-predict", "run=run", f"input={photographs}/val").code == 0, "the data of the run may be gone"
+    refused = command("kd-export", "run=run", "format=torch_export")
+    assert refused.code == 2
+    assert refused.error_lines[0].startswith(f"error: data.root={photographs}: ")
+    assert refused.error_lines[0].endswith("; images=FOLDER compares on other images")
