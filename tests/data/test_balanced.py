@@ -1,5 +1,6 @@
 """Balanced sampling and long-tailed splits: what is drawn, by whom, in which view."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -161,6 +162,8 @@ def test_a_run_of_it_keeps_the_teachers_answers(command: Command, tmp_path: Path
     outcome = command("kd-train", *SMALL, *balanced, *selecting, "hydra.run.dir=run")
     assert outcome.code == 0, outcome.errors
     assert "balanced accuracy" in outcome.output
+    objective = json.loads((tmp_path / "run" / "summary.json").read_text())["objective"]
+    assert objective["ce"]["class_weights"] == "balanced"
     header = (tmp_path / "run" / "metrics.csv").read_text().partition("\n")[0]
     assert "val/balanced_accuracy" in header
     off = command("kd-train", *SMALL, *balanced, selecting[0], "hydra.run.dir=off")

@@ -96,6 +96,7 @@ def test_a_class_of_none_but_them_is_refused(tmp_path: Path) -> None:
         ({"0": "dog", "1": "cat"}, ["dog", "cat"]),
         ({0: "dog", 1: "cat"}, ["dog", "cat"]),
         (["dog", "cat"], ["dog", "cat"]),
+        ({"model_type": "vit", "id2label": {"0": "dog", "1": "cat"}}, ["dog", "cat"]),
         (None, None),
     ],
 )

@@ -11,13 +11,15 @@ from kd_lightning.data.values import as_folder
 from kd_lightning.errors import UserError
 
 KEY = "data.class_to_idx"
+INNER = ("id2label", "label2id", "class_to_idx")  # where a file of more has it, such as a model's config.json
 FORMS = 'a mapping such as {"cat": 0, "dog": 1} or {"0": "cat", "1": "dog"}, or a list of names in order'
 
 
 def class_order(given: Any) -> list[str] | None:
     """The names of classes by their index, from a mapping of either direction, a list, or a file of one; None of none.
 
-    A file is JSON or YAML, or text with a name on each line. Raises UserError for anything else, and unless the
+    A file is JSON or YAML, perhaps with more in it, as the config.json of a model of Hugging Face, or text with a name
+    on each line. Raises UserError for anything else, and unless the
     indices are 0 to C - 1.
 
     Examples:
@@ -32,6 +34,7 @@ def class_order(given: Any) -> list[str] | None:
     key = f"{KEY}={given}" if isinstance(given, (str, Path)) else KEY
     values = of_file(given, key) if isinstance(given, (str, Path)) else given
     if isinstance(values, Mapping):
+        values = next((values[name] for name in INNER if isinstance(values.get(name), Mapping)), values)
         order = of_mapping({str(name): value for name, value in values.items()}, key)
     elif isinstance(values, Sequence) and not isinstance(values, str):
         order = [str(name) for name in values]

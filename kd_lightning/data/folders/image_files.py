@@ -157,6 +157,8 @@ class ImageFilesDataModule(ImageDataModule):
         """Those of a split that can be decoded. Raises UserError where a class has none left to train on."""
         images = self.listed(split)
         found = readable(images, self.unreadable, self.cache)
+        if found is images:
+            return images
         lost = {*images.targets.tolist()} - {*found.targets.tolist()}
         if split == "train" and lost:
             names = ", ".join(self.class_names[label] for label in sorted(lost) if label >= 0)
