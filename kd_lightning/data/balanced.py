@@ -31,6 +31,20 @@ def balanced_draw(targets: Tensor, seed: int, epoch: int) -> Tensor:
     return by_class[(sizes.cumsum(0) - sizes)[drawn] + places.long()]
 
 
+def equally_often(targets: Tensor) -> Tensor:
+    """Positions in targets (N,) that hold each class as often as the most frequent one has samples: int64 (M,)
+
+    >>> import torch
+    >>> from kd_lightning.data.balanced import equally_often
+    >>> equally_often(torch.tensor([0, 0, 0, 1]))
+    tensor([0, 1, 2, 3, 3, 3])
+    """
+    by_class = torch.argsort(targets, stable=True)
+    _, sizes = targets.unique(return_counts=True)
+    turns = torch.arange(int(sizes.max())) % sizes[:, None]
+    return by_class[((sizes.cumsum(0) - sizes)[:, None] + turns).flatten()]
+
+
 class BalancedBatches(ShardedBatches):
     """Batches in which each class is equally likely, however many samples it has: an epoch draws with replacement.
 

@@ -65,6 +65,7 @@ class ImageSet(Dataset[Batch]):
     strong: StrongView | None = None
     augment: Augmentation | None = None  # what of it is done here; the rest is left to the device
     mixing: Mixing | None = None
+    partners: Tensor | None = None  # the rows that images are mixed with, some repeatedly perhaps; all where None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,13 +101,18 @@ class ImageSet(Dataset[Batch]):
         batch["view"] = views
         if self.mixing is not None:
             height, width = images.shape[-2:]
-            batch["partner"] = self._partners(self.mixing.draw(index, views, len(self.rows), height, width))
+            batch["partner"] = self._partners(self.mixing.draw(index, views, len(self.mixed_with), height, width))
         return batch
+
+    @property
+    def mixed_with(self) -> Tensor:
+        """The rows of images to be mixed with: int64 (M,)"""
+        return self.rows if self.partners is None else self.partners
 
     def _partners(self, drawn: Drawn) -> Batch:
         """What images are mixed with."""
         assert self.num_views is not None
-        rows, views = self.rows[drawn.partner], drawn.view % self.num_views
+        rows, views = self.mixed_with[drawn.partner], drawn.view % self.num_views
         known = {"target": self.images.targets[rows], "view": views, "share": drawn.share, "box": drawn.box}
         return {"input": self.read(rows, views), **known}
 

@@ -19,7 +19,7 @@ from kd_lightning.data.augmentation.in_order import divided
 from kd_lightning.data.augmentation.mixing import Mixing, described, mixed, mixed_labels
 from kd_lightning.data.augmentation.strong import StrongAugmentation, StrongView
 from kd_lightning.data.augmentation.trial import try_augmentations
-from kd_lightning.data.balanced import BALANCED, BalancedBatches, balanced_draw, check_labelled
+from kd_lightning.data.balanced import BALANCED, BalancedBatches, balanced_draw, check_labelled, equally_often
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
 from kd_lightning.data.data import DataModule
 from kd_lightning.data.derived.peek import as_example, first_batches
@@ -213,6 +213,8 @@ class ImageDataModule(DataModule):
         strong = None if self.strong is None else StrongView(self.augment, self.strong)
         mixing = self.mixing if self.mixing.is_on else None
         self.train_set = ImageSet(sources.train, used, self.seed, self.num_views, strong, self.divided[0], mixing)
+        if self.sampler is not None:  # what images are mixed with, too
+            self.train_set.partners = used[equally_often(self.train_set.targets)]
         self.test_set = whole(sources.test)
         if sources.val is not None:
             self.val_set = whole(sources.val)
@@ -286,7 +288,7 @@ class ImageDataModule(DataModule):
             "train_samples": self.train_samples,
             "train_samples_seed": None if self.train_samples is None else self.seed,
             **imbalance,
-            **({"mixing": described(self.mixing, self.train_set.rows)} if self.mixing.is_on else {}),
+            **({"mixing": described(self.mixing, self.train_set.mixed_with)} if self.mixing.is_on else {}),
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int = 0) -> Batch:

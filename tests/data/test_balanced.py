@@ -109,6 +109,24 @@ def test_a_training_killed_within_an_epoch_goes_on_with_its_draw(tmp_path: Path,
     assert second.batches == {number: batch for number, batch in first.batches.items() if number >= step}
 
 
+def test_mixed_images_have_partners_of_each_class_equally_often() -> None:
+    shares = []
+    for sampler in (None, "balanced"):
+        data = DigitsDataModule(mixup=1.0, sampler=sampler, imbalance=20, batch_size=64)
+        data.setup()
+        partners = []
+        for epoch in range(30):
+            loader = data.train_dataloader()
+            loader.sampler.set_epoch(epoch)
+            partners += [batch["partner"]["target"] for batch in loader]
+        counts = torch.cat(partners).bincount(minlength=10)
+        shares.append(counts / counts.sum())
+    assert shares[0][0] > 4 * shares[0][-1]
+    assert (shares[1] - 0.1).abs().max() < 0.03
+    kept = [DigitsDataModule(mixup=1.0, sampler=sampler).fingerprint()["mixing"] for sampler in (None, "balanced")]
+    assert kept[0] != kept[1]  # which answers are kept by
+
+
 def test_overfitting_takes_the_same_balanced_batches() -> None:
     data = DigitsDataModule(batch_size=64, sampler="balanced", imbalance=50)
     data.trainer = lightning.Trainer(overfit_batches=2, logger=False, accelerator="cpu", enable_checkpointing=False)
