@@ -116,13 +116,15 @@ class Help:
                 above=shared_comment(self.files.keys(name.replace("=", "/", 1) or self.root), path)
             )
         yield from rows(keys, self.width)
-        also = [(name, one) for name, keys in others for one in keys if one.path == path and one.value]
+        known = (keys[0].value, keys[0].beside)
+        also = [(name, one) for name, theirs in others for one in theirs if one.path == path and one.value]
+        also = [(name, one) for name, one in also if (one.value, one.beside) != known]
         if also:
             yield ""
             yield "As other configs have it:"
             yield ""
             for name, one in also:
-                yield from beside(name, "; ".join(part for part in (one.value, one.beside) if part), self.width)
+                yield from beside(name, told(one, known[1]), self.width)
 
     def places(self, path: Key) -> list[tuple[str, list[Commented]]]:
         """The configs that set a key or what stands below it, those chosen by default first, with what they set."""
@@ -151,6 +153,11 @@ class Help:
     def rows(self, keys: Iterable[Commented]) -> Iterator[str]:
         """The keys of the overview."""
         return rows((one for one in keys if one.path[-1] not in MADE or one.beside), self.width)
+
+
+def told(one: Commented, known: str) -> str:
+    """The value of a key elsewhere, with what is said of it there and not here."""
+    return f"{one.value}; {one.beside}" if one.beside and one.beside != known else one.value
 
 
 def shared_comment(keys: Mapping[Key, Commented], path: Key) -> str:

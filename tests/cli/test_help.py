@@ -106,9 +106,12 @@ def test_a_key_is_told_with_what_others_have_there(command: Command) -> None:
     assert shown.startswith("optimizer.lr, of optimizer=sgd optimizer.lr=0.05")
     assert "optimizer=adamw 1.0e-3" in shown
     assert "recipe=imagenet 0.2" in shown
-    assert "What differs from the groups" in command("kd-train", "--help", "teacher.scheduler").output, (
-        "said above both"
-    )
+    shared = command("kd-train", "--help", "teacher.scheduler").output
+    assert "What differs from the groups" in shared, "said above several keys"
+    assert "data=imagenet 0.02;" in words(command("kd-train", "--help", "data.val_fraction").output)
+    mixup = command("kd-train", "--help", "data.mixup").output
+    assert "method=funmatch" in mixup
+    assert "data=cifar100" not in mixup, "which has the same there"
     assert "data.augment.padding=1" in command("kd-train", "--help", "data.augment").output
     assert command("kd-train", "--help", "temperature=2").output.startswith("temperature\n\n")
 
