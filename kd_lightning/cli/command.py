@@ -20,7 +20,11 @@ def command(config_name: str) -> "Callable[[Callable[[DictConfig], object]], Cal
                 from kd_lightning.cli.help import show_help
 
                 sys.exit(show_help(config_name, sys.argv[1:]))
-            if asked & {"-sc", "--shell-completion"} and (shells := [one for one in asked if one[:6] == "query="]):
+            if "--version" in asked:
+                from kd_lightning.system.version import __version__
+
+                print(f"KD Lightning {__version__}")
+            elif asked & {"-sc", "--shell-completion"} and (shells := [one for one in asked if one[:6] == "query="]):
                 from kd_lightning.cli.completion import complete
 
                 complete(config_name, shells[0].partition("=")[2])

@@ -7,12 +7,11 @@ from glob import glob
 from pathlib import Path
 
 from kd_lightning.cli.flags import divided
-from kd_lightning.cli.help import ROOT, own_folders, value_of
+from kd_lightning.cli.searched import seen
 from kd_lightning.config.files import ConfigFiles, Key, chosen
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import conf_dir
 
-FLAGS = ("--help", "--cfg", "--resolve", "--multirun", "--config-dir", "--config-name", "--hydra-help")
+FLAGS = ("--help", "--cfg", "--resolve", "--multirun", "--config-dir", "--config-name", "--version", "--hydra-help")
 WITH_A_VALUE = {"--cfg": ("job", "hydra", "all"), "-c": ("job", "hydra", "all")}
 PLAIN = re.compile(r"[\w./@-]+")  # a value that a shell takes without quotes
 A_PATH = re.compile(r"~?[\w.-]*/.*|\.+")
@@ -35,10 +34,9 @@ def candidates(root: str, line: str) -> list[str]:
         return starting(word, FLAGS)
     flags, overrides = divided(words)
     try:
-        files = ConfigFiles([*own_folders(flags, overrides), conf_dir()])
+        files, root = seen(root, flags, overrides)
     except UserError:  # told of when the command is run
         return []
-    root = (value_of(ROOT, flags) or root).removesuffix(".yaml")
     sign = word[: len(word) - len(word.lstrip("+~"))]
     return [f"{sign}{one}" for one in of_configs(files, root, overrides, word[len(sign) :])]
 

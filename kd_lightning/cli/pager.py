@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 
 def show(text: str) -> None:
@@ -13,7 +14,12 @@ def show(text: str) -> None:
     is_long = text.count("\n") + 2 > shutil.get_terminal_size().lines
     if is_long and is_watched() and pager and shutil.which(pager[0]):
         environment = {"LESS": "FRX", **os.environ}  # less ends by itself where all is seen, and leaves it there
-        subprocess.run(pager, input=text + "\n", text=True, env=environment, check=False)
+        with subprocess.Popen(pager, stdin=subprocess.PIPE, text=True, env=environment) as process:
+            with suppress(BrokenPipeError, KeyboardInterrupt):
+                process.communicate(f"{text}\n")
+            while process.poll() is None:
+                with suppress(KeyboardInterrupt):  # which the pager takes for its own
+                    process.wait()
         return
     try:
         print(text, flush=True)

@@ -18,6 +18,16 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{self.prog}: {message}; {self.prog} --help lists what it takes")
 
 
+class Version(argparse.Action):
+    """Prints the version and ends the command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from kd_lightning.system.version import __version__  # which takes a while to look up
+
+        print(f"KD Lightning {__version__}")
+        parser.exit()
+
+
 def run(task: Callable[[], int]) -> NoReturn:
     """End the process with the task's exit code; with one line and 2 for bad input, 1 where a disk takes no more."""
     try:

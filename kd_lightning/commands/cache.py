@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kd_lightning.cli.plain_command import Parser, run
+from kd_lightning.cli.plain_command import Parser, Version, run
 from kd_lightning.errors import UserError
 from kd_lightning.store.folders import cache_dir
 
@@ -30,6 +30,7 @@ def parser() -> Parser:
     for one in (whole, anywhere):
         told = "the folder of the cache (default: $KD_LIGHTNING_CACHE, or ~/.cache/kd_lightning)"
         one.add_argument("--dir", type=lambda path: Path(path).expanduser(), help=told)
+    whole.add_argument("--version", action=Version, nargs=0, help="the version of KD Lightning")
     whole.set_defaults(dir=cache_dir())
     commands = whole.add_subparsers(required=True, metavar="ls|rm|verify")
     listing = "names, contents and sizes; removes what killed runs left half written"

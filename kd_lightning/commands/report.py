@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kd_lightning.cli.plain_command import Parser, run
+from kd_lightning.cli.plain_command import Parser, Version, run
 from kd_lightning.errors import UserError
 from kd_lightning.system.files import write_text
 
@@ -33,6 +33,7 @@ def parser() -> Parser:
         "its numbers as CSV or Markdown.",
         epilog="kd-report multirun/2026-11-20/12-00-00; kd-report outputs/*/* --format html,csv --output report",
     )
+    found.add_argument("--version", action=Version, nargs=0, help="the version of KD Lightning")
     found.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a folder that kd-train printed")
     found.add_argument("--format", default="html", help="html, csv, markdown, or several with commas (default: html)")
     found.add_argument(

@@ -22,7 +22,7 @@ from tests.conftest import Command
         ("kd-train -m method=wsl", ["method=wsld"]),
         ("kd-train seed=1 -m optimizer=s", ["optimizer=sgd"]),
         ("kd-train experiment=cifar100/resnet5", ["experiment=cifar100/resnet56_resnet20"]),
-        ("kd-train teacher.weights", ["teacher.weights=", "teacher.weights_key="]),
+        ("kd-train teacher.weights_k", ["teacher.weights_key="]),
         ("kd-train teacher.weights=tr", ["teacher.weights=train"]),
         ("kd-train +optimizer.lr=0", ["+optimizer.lr=0.05"]),
         ("kd-train nesterov=f", []),

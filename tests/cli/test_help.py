@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import kd_lightning
 from kd_lightning.config.comments import Comments
 from kd_lightning.config.files import ConfigFiles
 from kd_lightning.config.help import MADE, shared_comment
@@ -124,6 +125,7 @@ def test_a_key_is_told_with_what_others_have_there(command: Command) -> None:
         ("method/nowhere", "method/nowhere: no such group"),
         ("trainer.benchmark", "+trainer.benchmark=VALUE adds it where it is an argument of lightning.Trainer"),
         ("--config-dir=nowhere", "--config-dir nowhere: no such folder"),
+        ("--config-name=nowhere", "--config-name nowhere: no such config"),
     ],
 )
 def test_what_there_is_none_of_is_refused(topic: str, told: str, command: Command) -> None:
@@ -136,7 +138,12 @@ def test_what_there_is_none_of_is_refused(topic: str, told: str, command: Comman
 def test_a_users_own_values_are_among_them(command: Command) -> None:
     Path("own/optimizer").mkdir(parents=True)
     Path("own/optimizer/slow.yaml").write_text("# As sgd, slower.\ndefaults: [sgd, _self_]\nlr: 0.001 # not more\n")
-    Path("own/mine.yaml").write_text("# Mine.\ndefaults: [train, override optimizer: slow, _self_]\nseed: 3\n")
+    Path("elsewhere/scheduler").mkdir(parents=True)
+    Path("elsewhere/scheduler/odd.yaml").write_text("# Odd.\ndefaults: [step, _self_]\n")
+    Path("own/mine.yaml").write_text(
+        "# Mine.\ndefaults: [train, override optimizer: slow, _self_]\nseed: 3\n"
+        "hydra:\n  searchpath: [file://elsewhere]\n"
+    )
     shown = command("kd-train", "--config-dir", "own", "optimizer=slow", "--help").output
     assert "As sgd, slower." in shown
     assert "optimizer.lr=0.001              not more" in shown
@@ -144,6 +151,7 @@ def test_a_users_own_values_are_among_them(command: Command) -> None:
     assert "slow" in command("kd-train", "hydra.searchpath=[file://own]", "--help", "optimizer").output
     root = command("kd-train", "--config-dir", "own", "--config-name=mine", "--help").output
     assert root.startswith("Mine.\n")
+    assert "odd, step" in root
     assert "optimizer=slow: As sgd, slower." in root
     assert "seed=3                          governs" in root
 
@@ -166,6 +174,11 @@ def test_paragraphs_are_filled_and_commands_stay_as_they_are() -> None:
     text = [*paragraphs(header, 20)]
     assert text[:4] == ["  One two three.", "", "    a   b", "  Four (Hinton 2015,"]
     assert links(header) == ["https://arxiv.org/abs/1503.02531", "https://doi.org/10.1109/18.61115"]
+
+
+@pytest.mark.parametrize("name", ["kd-train", "kd-eval", "kd-report", "kd-cache"])
+def test_the_version_is_the_packages(name: str, command: Command) -> None:
+    assert command(name, "--version").output == f"KD Lightning {kd_lightning.__version__}\n"
 
 
 def in_a_terminal(*arguments: str, lines: int, **environment: str) -> str:
