@@ -10,15 +10,20 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
 import kd_lightning
+from kd_lightning.callbacks.moving_average import copied, move
 from kd_lightning.data import CropFlip
 from kd_lightning.module import DistillationModule
+from kd_lightning.optimizers import SAM
 from kd_lightning.schedules.length import Length
 from tests.experiment.test_methods import METHODS, modules
 
 PACKAGE = Path(kd_lightning.__file__).parent
-FOLDERS = ("learners", "losses", "models/projectors", "sources")
+FOLDERS = ("learners", "losses", "models/projectors", "optimizers", "sources")
 STEP = (
     "batch.py",
+    "callbacks/moving_average.py",
+    "callbacks/passes.py",
+    "callbacks/sharpness.py",
     "curricula/following.py",
     "finite.py",
     "module.py",
@@ -89,6 +94,17 @@ def test_no_step_waits_for_the_gpu(method: str) -> None:
 
 def step(module: DistillationModule, batch: dict[str, torch.Tensor]) -> None:
     module.objective(module.signals(batch), module.progress()).total.backward()
+
+
+def test_a_moving_average_and_a_look_nearby_need_none() -> None:
+    with FakeTensorMode():
+        weights = [torch.nn.Parameter(torch.rand(4, 3)), torch.nn.Parameter(torch.rand(4))]
+        for weight in weights:
+            weight.grad = torch.rand_like(weight)
+        before = SAM(torch.optim.SGD, rho=0.05).climb(weights)
+        assert [value.shape for value in before] == [(4, 3), (4,)]
+        counted = {"weight": weights[0].detach(), "count": torch.tensor(3)}
+        move(copied(counted), counted, decay=0.9)
 
 
 def test_a_number_would_be_noticed() -> None:

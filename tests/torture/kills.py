@@ -59,6 +59,8 @@ SCENARIOS = (
     Scenario("a memory bank: crd", (*STUDENT, *BY_TIME, *CRD)),
     Scenario("a first stage: ft", (*STUDENT, "method=ft", *FIRST)),
     Scenario("a first stage: ab", (*STUDENT, *BY_TIME, "method=ab", *FIRST)),
+    Scenario("a moving average", (*ALONE, *BY_TIME, "callbacks=ema", DROPOUT)),
+    Scenario("two passes, at a rate that was found", (*ALONE, *BY_TIME, "callbacks=lr_finder", "optimizer.sam=0.05")),
     Scenario("data workers outlive it", (*ALONE, "data.num_workers=1"), kills_all=False),
     Scenario("a sweep of 2 x 2", ("-m", *STUDENT, "temperature=1,4", "seed=0,1"), place="hydra.sweep.dir=run"),
     Scenario("from the first import on", ALONE, imports=True),
