@@ -162,6 +162,19 @@ def test_a_flat_folder_is_divided_in_proportion_and_in_every_run_alike(photos: P
     assert first.validates_on == "validation"
 
 
+def test_a_class_of_few_images_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label, (name, count) in enumerate({"ant": 12, "bee": 1, "cat": 2}.items()):
+        for i in range(count):
+            picture(tmp_path / name / f"{i}.png", seed=20 * label + i)
+    data = flat(tmp_path, test_fraction=0.2, val_fraction=0)
+    data.setup()
+    assert {*data.train_set.targets.tolist()} == {0, 1, 2}
+    assert 1 not in data.test_set.targets
+    assert "too few images of bee, cat to test on any" in " ".join(capsys.readouterr().err.split())
+    said = message(flat(tmp_path, test_fraction=0.9, val_fraction=0).setup)
+    assert said.startswith("data.test_fraction=0.9: leaves no image of")
+
+
 @pytest.mark.parametrize(
     ("names", "pattern", "classes"),
     [

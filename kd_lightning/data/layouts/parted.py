@@ -13,6 +13,7 @@ from kd_lightning.data.split import stratified, without
 from kd_lightning.data.values import is_number
 from kd_lightning.errors import UserError
 from kd_lightning.losses.functional.samples import has_label
+from kd_lightning.terminal import warn
 
 TEST_SEED = 1797  # of the test set, which is the same whatever the run's seed
 NO_LABEL = -1
@@ -42,14 +43,39 @@ class PartedDataModule(ImageFilesDataModule):
         if self.test_split is not None:
             return super().read()
         images = self.usable("train")
-        labelled = has_label(images.targets).nonzero().flatten()
-        test = labelled[stratified(images.targets[labelled], round(len(labelled) * self.test_fraction), TEST_SEED)]
-        if not 0 < len(test) < len(labelled):
-            raise UserError(
-                f"data.test_fraction={self.test_fraction}: takes {len(test)} of {len(labelled)} labelled images; take "
-                "another fraction, or more images"
-            )
+        test = self.set_apart(images.targets)
         return Sources(images.only(without(torch.arange(len(images.targets)), test)), images.only(test))
+
+    def set_apart(self, targets: Tensor) -> Tensor:
+        """The rows to test on, of labels (N,): int64 (M,). A class with a single image is trained on.
+
+        Raises UserError where too few are left for either; says which classes have none to test on.
+        """
+        _, classes, sizes = targets.unique(return_inverse=True, return_counts=True)
+        labelled = has_label(targets)
+        several = (labelled & (sizes[classes] > 1)).nonzero().flatten()
+        count = min(round(int(labelled.sum()) * self.test_fraction), len(several))
+        test = several[stratified(targets[several], count, TEST_SEED)]
+        rest = without(targets, test)
+        if not len(test) or not bool(has_label(rest).any()):
+            raise UserError(
+                f"data.test_fraction={self.test_fraction}: takes {len(test)} of {int(labelled.sum())} labelled images; "
+                "take another fraction, or more images"
+            )
+        all_of = {*targets[labelled].tolist()}
+        if untrained := all_of - {*rest.tolist()}:
+            raise UserError(
+                f"data.test_fraction={self.test_fraction}: leaves no image of {self.named(untrained)} to train on; "
+                "take less"
+            )
+        if untested := all_of - {*targets[test].tolist()}:
+            names = self.named(untested)
+            warn(f"data.test_fraction={self.test_fraction}: there are too few images of {names} to test on any")
+        return test
+
+    def named(self, labels: set[int]) -> str:
+        names = [self.class_names[label] for label in sorted(labels)]
+        return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more classes" if len(names) > SHOWN else "")
 
     def of_labels(self, labels: Sequence[Any]) -> Tensor:
         """Labels as numbers: int64 (N,), -1 of None. Raises UserError for one that is no class.
