@@ -77,10 +77,10 @@ class EMA(Callback):
             return
         self._step = trainer.global_step
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
-        self.updates += 1
-        for name, network in networks_of(pl_module).items():
-            if name not in pl_module.finite.left_out:
-                move(self._other[name], state_of(network), decay)
+        stepped = {name: one for name, one in networks_of(pl_module).items() if name not in pl_module.finite.left_out}
+        self.updates += bool(stepped)
+        for name, network in stepped.items():
+            move(self._other[name], state_of(network), decay)
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn == TrainerFn.FITTING:

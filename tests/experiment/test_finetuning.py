@@ -200,6 +200,7 @@ def test_pretrained_weights_of_a_thousand_classes(
         (SHORT, ["teacher.finetune=head", "teacher.weights=train"], "teacher.finetune=head: trains weights from else"),
         (SHORT, ["teacher.finetune=head", "teacher.weights=null"], "teacher.weights=null has none; give pretrained or"),
         (SHORT, ["teacher.weights=null", "teacher.optimizer.lr=0.1"], "or teacher.finetune=whole"),
+        (TEACHER, ["teacher.finetune=gradual", "optimizer.sam=0.1"], "gradual: optimizer.sam looks nearby with all"),
         (
             ["teacher=ensemble", "teacher.finetune=head"],
             ["teacher.models=[digits_cnn_8,digits_cnn_4]", "teacher.weights=w.pth"],

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
 from kd_lightning.module import DistillationModule
+from kd_lightning.optimizers import SAM
 from kd_lightning.schedules.length import is_unlimited, unlimited
 from kd_lightning.schedules.progress import ROUNDING
 from kd_lightning.taps import by_depth
@@ -102,16 +103,21 @@ def parameters(modules: Iterable[nn.Module]) -> Iterable[nn.Parameter]:
 def unfreezing(training: Training, module: DistillationModule) -> list[Callback]:
     """What stands beside the fit of a training, in which not all of a network learns all the time.
 
-    Raises UserError for a network of which nothing tells the head.
+    Raises UserError for a network of which nothing tells the head, and where an optimizer looks nearby with all of it.
     """
-    mode = training.finetune
+    mode, owner = training.finetune, training.first.network.owner
     if mode in (None, WHOLE):
         return []
+    if mode == GRADUAL and isinstance(training.recipe.optimizer.make, SAM):
+        raise UserError(
+            f"{owner}.finetune={mode}: optimizer.sam looks nearby with all weights, also those that do not learn yet; "
+            f"use {owner}.finetune={WHOLE}, or give sam in the optimizer of the others alone"
+        )
     learner, tap = module.network_of(module.learner), training.first.network.logits_tap()
     logits = tap["logits"] if isinstance(tap, dict) else ""
     try:
         groups = by_depth(learner, example_input(training.data), logits, module.task.width)
     except UserError as error:
-        key = f"{training.first.network.owner}.finetune"
+        key = f"{owner}.finetune"
         raise UserError(f"{key}={mode}: {error}; use {key}={WHOLE}") from error
     return [Unfreezing(groups, gradual=mode == GRADUAL)]
