@@ -18,6 +18,15 @@ def main(config: "DictConfig") -> None:
     run = run_config(config.run, config.trust)  # first, for torch takes seconds to import
     checkpoint_name(config.checkpoint, Path(run.paths.output_dir))
 
+    if config.probe.data is not None:
+        from kd_lightning.experiment.probe import probe
+        from kd_lightning.reporting.tables.terminal_tables import metrics_table
+        from kd_lightning.terminal import show
+
+        networks, compared = probe(config)
+        show(metrics_table(networks, compared))
+        return
+
     from kd_lightning.experiment.evaluation import evaluate
     from kd_lightning.reporting.tables.terminal_tables import metrics_table
     from kd_lightning.terminal import say, show

@@ -25,6 +25,7 @@ from kd_lightning.experiment.config import as_typed, conf_dir
 from kd_lightning.experiment.parts.recipe import OWN_PARTS
 
 NETWORKS = ("student", "teacher")
+PROBE, OF_PROBE = re.compile(r"probe=(?!\{|null$)"), re.compile(r"\+*probe\.(?!data=)")  # data, and their own keys
 OWN = ("command-line", "hydra.searchpath in command-line", "hydra.searchpath in main")  # what Hydra calls these sources
 OWN_KEY = re.compile(rf"\+*{EXTRA}[.=]")
 OWN_RECIPE = re.compile("|".join(rf"{owner}\.({'|'.join(parts)})[.=]" for owner, parts in OWN_PARTS.items()))
@@ -81,8 +82,9 @@ def compose_own_configs_first() -> None:
 
 def with_own_keys(lines: Sequence[str]) -> list[str]:
     """The same overrides, those of a user's own keys, and of a network's own recipe, as ones that add the key."""
-    added = (OWN_KEY, OWN_RECIPE)
-    return [f"++{line.lstrip('+')}" if any(key.match(line) for key in added) else line for line in lines]
+    added = (OWN_KEY, OWN_RECIPE, OF_PROBE)
+    named = [PROBE.sub(r"probe.data=", line) for line in lines]
+    return [f"++{line.lstrip('+')}" if any(key.match(line) for key in added) else line for line in named]
 
 
 def first_choices(loader: ConfigLoaderImpl, overrides: list[str]) -> list[str]:

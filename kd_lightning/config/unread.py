@@ -27,6 +27,7 @@ from kd_lightning.experiment.checks.arguments import refuse_further, takes
 from kd_lightning.experiment.config import as_typed
 
 EXTRA = "extra"  # a user's own keys
+OF_OTHER_DATA = ("probe",)  # whose keys are arguments of the data that it names, and are checked with these
 TARGET = "_target_"
 
 
@@ -71,7 +72,7 @@ def names_at_root(root: str) -> set[str]:
 
 def unknown(values: Mapping[Any, Any], path: Path, root: str) -> Iterator[Path]:
     """The keys below a path that no packaged config has, outside of what is made by its `_target_`."""
-    if TARGET in values:
+    if TARGET in values or path == OF_OTHER_DATA:
         return
     names = [str(name) for name in values]
     by_name = bool(path) and path[-1] in groups() and holds_parts_by_name(path[-1])

@@ -19,7 +19,7 @@ from kd_lightning.experiment.parts.recipe import recipe_of
 from kd_lightning.experiment.storage.late_results import log_later
 from kd_lightning.experiment.task import drawn
 from kd_lightning.module import DistillationModule
-from kd_lightning.networks import Student
+from kd_lightning.networks import Network, Student
 from kd_lightning.plans import Convert, Learner, Parts, Trained, Training
 from kd_lightning.plans.follow import follow
 from kd_lightning.plans.plan import Step
@@ -159,21 +159,30 @@ def adapted_around(learner: Learner, training: Training, data: DataModule) -> Ad
 
 
 class Lookup:
-    """Finds what the steps of a plan gave in an earlier run, and trains nothing."""
+    """Finds what the steps of a plan gave in an earlier run, and trains nothing.
 
-    def __init__(self, parts: Parts) -> None:
-        self.context = parts.context
+    `baselines` says whether those are looked for that nothing takes up. `networks` are those that were found, by name.
+    """
+
+    def __init__(self, parts: Parts, baselines: bool = False) -> None:
+        self.context, self.baselines = parts.context, baselines
+        self.networks: dict[str, tuple[Network, nn.Module]] = {}
         self._last: Training | None = None
 
     def look(self, step: Step) -> Trained:
         if isinstance(step, Teacher):
             network = step.find(self.context)
+            members = [*step.networks().values()]
+            if network is not None and len(members) == 1:
+                self.networks[step.role] = members[0], network
             return Trained(step.role, step, None if network is None else TestedNetwork(network, {}))
         if isinstance(step, Convert):
             return converting.looked_up(step)
         self._last = step
-        wanted = step.is_kept and step.first.role is not Role.BASELINE  # which nothing takes up
+        wanted = step.is_kept and (self.baselines or step.first.role is not Role.BASELINE)  # which nothing takes up
         network = kept.find(step, self.context) if wanted else None
+        if network is not None:
+            self.networks[step.name] = step.first.network, network
         return Trained(step.name, step.first.network, None if network is None else TestedNetwork(network, {}))
 
     def result(self) -> Training:
