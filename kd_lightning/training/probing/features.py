@@ -21,7 +21,7 @@ def pooled_reader(network: nn.Module, example: Tensor, logits: str, width: int |
     tap = find_taps(network, example, logits, width).get(POOLED)
     if tap is None:
         raise UserError("its logits are not given by one linear layer, so nothing tells its features")
-    return TapReader(network, {POOLED: tap}, num_classes=width)
+    return TapReader(network, {POOLED: tap}, "", width)
 
 
 def as_images_of(images: Tensor, shape: Sequence[int]) -> Tensor:
