@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.exporting import export
+from kd_lightning.exporting.alone import Alone
 from kd_lightning.exporting.comparison import Comparison
 from kd_lightning.exporting.formats import FORMATS, formats_of, load_program
+from kd_lightning.exporting.program import traced
 from tests.exporting.odd_networks import odd_network
 
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -67,6 +69,25 @@ def test_a_mapping_goes_in_and_its_logits_come_out_for_texts_of_any_length(tmp_p
     longer = {"tokens": torch.randint(20, (1, 9)), "mask": torch.ones(1, 9, dtype=torch.int64)}
     given = loaded.run(tuple(longer.values()))
     torch.testing.assert_close(given, network(**longer)["logits"].softmax(1).detach())
+
+
+class TwoHeads(nn.Module):
+    """Gives the logits of two heads, and does not say which are its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 3), nn.Linear(64, 3)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.first(images.flatten(1)), self.second(images.flatten(1))
+
+
+def test_of_several_outputs_the_named_one_is_exported(tmp_path: Path) -> None:
+    network = TwoHeads().eval()
+    program = traced(Alone(network, tap="second"), [IMAGES], "format=onnx").module()
+    torch.testing.assert_close(program(IMAGES[:1]), network(IMAGES[:1])[1])
+    with pytest.raises(UserError, match="gives several outputs"):
+        export(network, IMAGES, tmp_path / "network.pt2")
 
 
 def test_outputs_are_compared_by_their_difference_and_by_class() -> None:

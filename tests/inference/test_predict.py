@@ -15,7 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kd_lightning import load_student
 from kd_lightning.data import EvaluationTransform
+from kd_lightning.errors import UserError
 from kd_lightning.inference.files import files_of
+from kd_lightning.inference.predictions import rows
+from kd_lightning.inference.predictor import Predictor
 from tests.conftest import Command
 from tests.inference.test_student import SHORT, digits
 
@@ -167,6 +170,21 @@ def test_numbers_are_told_by_their_place(command: Command, photos: torch.Tensor)
     lines = done.output.splitlines()
     assert lines[0] == "file,output_0,output_1"
     assert len(lines) == 7
+
+
+def test_labels_have_probabilities_of_their_own_and_maps_are_refused(photos: torch.Tensor, tmp_path: Path) -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.5]]).repeat(6, 1)
+    transform = EvaluationTransform(channels=1, size=8, resize=8)
+    student = Predictor(lambda images: logits[: len(images)], transform, ["a", "b", "c"], "labels", False)
+    files = files_of(str(tmp_path / "photos"), "input")
+    found = [*rows(student, files, size=6, top=2, unreadable=[])]
+    assert [row.file for row in found] == files
+    for row in found:
+        assert [name for name, _ in row.said] == ["a", "c"]
+        assert [value for _, value in row.said] == pytest.approx(torch.tensor([2.0, 0.5]).sigmoid().tolist())
+    maps = Predictor(lambda images: torch.zeros(len(images), 3, 4, 4), transform, None, "classes", False)
+    with pytest.raises(UserError, match="gives 3x4x4 for an image"):
+        [*rows(maps, files, size=6, top=2, unreadable=[])]
 
 
 def test_patterns_and_folders_are_read_in_order(tmp_path: Path) -> None:
