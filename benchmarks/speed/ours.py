@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.speed.settings import ALPHA, BATCH_SIZE, LEARNING_RATE, MOMENTUM, TEMPERATURE, WEIGHT_DECAY, Pair
 from benchmarks.speed.timing import now
+from kd_lightning.config.conf import conf_dir
+from kd_lightning.config.parts.objects import recipe_from
 from kd_lightning.config.resolvers import register_resolvers
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.config import conf_dir
-from kd_lightning.experiment.parts.objects import recipe_from
 from kd_lightning.plans import Trained
 from kd_lightning.training.fit import fit, quiet
 from kd_lightning.training.measuring import TestedNetwork

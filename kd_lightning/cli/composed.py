@@ -12,12 +12,12 @@ from omegaconf import DictConfig
 
 from kd_lightning.cli.command_line import readable
 from kd_lightning.config.composition import compose_own_configs_first
+from kd_lightning.config.conf import conf_dir
+from kd_lightning.config.folder.run_folder import discard_empty_run
+from kd_lightning.config.refusals.bad_input import BAD_INPUT, of_command_line, one_line
+from kd_lightning.config.refusals.os_errors import current_folder, disk_failure, refusal
 from kd_lightning.config.resolvers import register_resolvers
 from kd_lightning.errors import DiskFailure, NonFinite, UserError
-from kd_lightning.experiment.bad_input import BAD_INPUT, of_command_line, one_line
-from kd_lightning.experiment.config import conf_dir
-from kd_lightning.experiment.folder.run_folder import discard_empty_run
-from kd_lightning.experiment.os_errors import current_folder, disk_failure, refusal
 from kd_lightning.runs.folder import sweep_goes_on
 from kd_lightning.system.cpu import set_wait_policy
 from kd_lightning.system.disk import is_of_the_disk, thread_disk_errors

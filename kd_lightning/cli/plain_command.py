@@ -40,7 +40,7 @@ def run(task: Callable[[], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        from kd_lightning.experiment.os_errors import current_folder, disk_failure, refusal  # which imports Hydra
+        from kd_lightning.config.refusals.os_errors import current_folder, disk_failure, refusal  # which imports Hydra
 
         try:
             current_folder()

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from kd_lightning.config.comments import LOADER
+from kd_lightning.config.conf import conf_dir
 from kd_lightning.config.files import ConfigFiles
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import conf_dir
 
 FOLDER, ROOT = ("--config-dir", "-cd"), ("--config-name", "-cn")
 SEARCHED = "hydra.searchpath"

@@ -99,7 +99,7 @@ def verify_entries(arguments: argparse.Namespace) -> int:
 
 def is_right(entry: "Entry", trust: bool) -> bool:
     """Verify some answers and say what came of it; those that cannot be verified are not right."""
-    from kd_lightning.experiment.storage.verification import verify
+    from kd_lightning.inference.verification import verify
 
     try:
         result = verify(entry.path, trust=trust)
@@ -118,7 +118,7 @@ def is_right(entry: "Entry", trust: bool) -> bool:
 
 def reason(error: Exception) -> str:
     """An error on one line; its kind too, unless it is one that this package words for users."""
-    from kd_lightning.experiment.bad_input import BAD_INPUT, one_line
+    from kd_lightning.config.refusals.bad_input import BAD_INPUT, one_line
 
     return one_line(error) if isinstance(error, BAD_INPUT) else f"{type(error).__name__}: {one_line(error)}"
 

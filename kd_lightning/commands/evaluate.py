@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 @command("eval")
 def main(config: "DictConfig") -> None:
     """Test a finished run's student again."""
-    from kd_lightning.experiment.folder.stored_config import run_config
+    from kd_lightning.config.folder.stored_config import run_config
     from kd_lightning.runs.folder import checkpoint_name
 
     run = run_config(config.run, config.trust)  # first, for torch takes seconds to import
@@ -27,7 +27,7 @@ def main(config: "DictConfig") -> None:
         show(metrics_table(networks, compared))
         return
 
-    from kd_lightning.experiment.evaluation import evaluate
+    from kd_lightning.inference.evaluation import evaluate
     from kd_lightning.reporting.tables.terminal_tables import metrics_table
     from kd_lightning.terminal import say, show
 

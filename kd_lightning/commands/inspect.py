@@ -17,8 +17,8 @@ def main(config: "DictConfig") -> None:
     import torch
     from rich.console import Console
 
-    from kd_lightning.experiment.config import plain
-    from kd_lightning.experiment.parts.own_model import own_model
+    from kd_lightning.config.conf import plain
+    from kd_lightning.config.parts.own_model import own_model
     from kd_lightning.models import create_model
     from kd_lightning.models.ready import ready
     from kd_lightning.networks.own_model import OwnModel, check_model

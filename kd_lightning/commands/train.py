@@ -19,9 +19,9 @@ def main(config: "DictConfig") -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     from kd_lightning.cli.composed import is_sweep_job
-    from kd_lightning.experiment.checks.values import check_values
-    from kd_lightning.experiment.config import as_typed
-    from kd_lightning.experiment.folder.run_folder import refuse_folders_of_ranks, run_folder
+    from kd_lightning.config.checks.values import check_values
+    from kd_lightning.config.conf import as_typed
+    from kd_lightning.config.folder.run_folder import refuse_folders_of_ranks, run_folder
     from kd_lightning.runs.files import PAGE, RUNNING
     from kd_lightning.runs.folder import goes_on, one_run_in, sweep_of
     from kd_lightning.system.interruption import interruption
@@ -30,8 +30,8 @@ def main(config: "DictConfig") -> float | None:
         refuse_folders_of_ranks(config)
         check_values(config)  # first, for torch takes seconds to import
 
+    from kd_lightning.config.checks.unused import refuse_unused, set_for_nothing
     from kd_lightning.experiment.checks.config import check
-    from kd_lightning.experiment.checks.unused import refuse_unused, set_for_nothing
     from kd_lightning.experiment.folder.introduction import introduce
     from kd_lightning.experiment.folder.resume import finished
     from kd_lightning.experiment.run import run

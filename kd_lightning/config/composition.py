@@ -15,14 +15,14 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from kd_lightning.config.conf import as_typed, conf_dir
 from kd_lightning.config.missing import explain_missing, refuse_groups, refuse_swept
 from kd_lightning.config.packaged import defaults_of, holds_parts_by_name, packaged, without_defaults
+from kd_lightning.config.parts.recipe import OWN_PARTS
+from kd_lightning.config.refusals.bad_input import raise_missing_key
 from kd_lightning.config.targets import leave_out_replaced, with_lists_as_objects, with_new_targets
 from kd_lightning.config.unread import EXTRA
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import raise_missing_key
-from kd_lightning.experiment.config import as_typed, conf_dir
-from kd_lightning.experiment.parts.recipe import OWN_PARTS
 
 NETWORKS = ("student", "teacher")
 PROBE, OF_PROBE = re.compile(r"probe=(?!\{|null$)"), re.compile(r"\+*probe\.(?!data=)")  # data, and their own keys

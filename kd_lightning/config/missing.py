@@ -11,11 +11,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kd_lightning.config.checks.arguments import refuse_further
 from kd_lightning.config.packaged import defaults_of, files_of, groups, holds_parts_by_name, packaged, roots
 from kd_lightning.config.references import Path
 from kd_lightning.config.unread import TARGET, all_keys, at, keys_of, refuse_unread, shown, similar, values_and_root
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.arguments import refuse_further
 
 REFUSED = re.compile(r"Could not (?:override|delete from config\.) '([^']+)'")
 TWICE = re.compile(

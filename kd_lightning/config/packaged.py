@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from kd_lightning.config.comments import LOADER
-from kd_lightning.experiment.config import conf_dir
+from kd_lightning.config.conf import conf_dir
 
 GLOBAL = "_global_"
 HEADER = re.compile(r"# @package (\S+)")

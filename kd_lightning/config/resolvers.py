@@ -53,8 +53,8 @@ def for_pair(name: str, default: float, *, _root_: DictConfig) -> float:
 
 def search_direction(*, _root_: DictConfig) -> str:
     """`minimize` where the task selects what is lowest, else `maximize`; one that cannot be made is told of later."""
-    from kd_lightning.experiment.bad_input import BAD_INPUT
-    from kd_lightning.experiment.task import make_task
+    from kd_lightning.config.parts.task import make_task
+    from kd_lightning.config.refusals.bad_input import BAD_INPUT
 
     try:
         return "maximize" if make_task(_root_).selects_on.higher_is_better else "minimize"

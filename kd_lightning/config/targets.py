@@ -6,7 +6,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kd_lightning.experiment.config import OF_THE_PLACE, TARGET
+from kd_lightning.config.conf import OF_THE_PLACE, TARGET
 
 OF_LISTS = {"data.augment": ("kd_lightning.data.InOrder", "parts")}  # the class that takes a list, and as what
 OF_A_METHOD = ("batch_statistics",)  # switches that a method turns on for whichever class

@@ -10,6 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config.checks.arguments import refuse_further, takes
+from kd_lightning.config.conf import as_typed
 from kd_lightning.config.packaged import (
     defaults_of,
     files_of,
@@ -23,8 +25,6 @@ from kd_lightning.config.packaged import (
 )
 from kd_lightning.config.references import Path, references
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.arguments import refuse_further, takes
-from kd_lightning.experiment.config import as_typed
 
 EXTRA = "extra"  # a user's own keys
 OF_OTHER_DATA = ("probe",)  # whose keys are arguments of the data that it names, and are checked with these

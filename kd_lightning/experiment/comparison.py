@@ -6,14 +6,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from kd_lightning.config.parts.task import drawn
+from kd_lightning.config.refusals.bad_input import BAD_INPUT
+from kd_lightning.config.refusals.blame import SEE_ALL, reason_of, setting
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import BAD_INPUT
-from kd_lightning.experiment.checks.blame import SEE_ALL, reason_of, setting
 from kd_lightning.experiment.checks.rehearsal import WITHOUT_RESULT, rehearse
 from kd_lightning.experiment.execution import Execution
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.experiment.task import drawn
 from kd_lightning.plans.follow import follow
 from kd_lightning.reporting.figures.stored import write_figures
 from kd_lightning.reporting.pages.page import write_run_page

@@ -3,25 +3,19 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning import LightningDataModule
 from omegaconf import DictConfig
 
+from kd_lightning.config.conf import plain
+from kd_lightning.config.folder.description import describe
+from kd_lightning.config.parts.described import data_of, plan_of, store_of, student_of, teacher_of, trained_alone
+from kd_lightning.config.parts.initialization import as_training
+from kd_lightning.config.parts.objects import curriculum_from, recipe_from, supervised_terms, terms_from
+from kd_lightning.config.parts.recipe import OWN_PARTS, has_scratch, own_batch_size, own_terms, recipe_of
+from kd_lightning.config.parts.task import task_of
 from kd_lightning.data import DataModule
-from kd_lightning.data.derived.module import as_data_module
-from kd_lightning.data.values import as_folder
-from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.folder.description import describe
-from kd_lightning.experiment.parts.described import student_of, teacher_of
-from kd_lightning.experiment.parts.initialization import as_training
-from kd_lightning.experiment.parts.instantiation import make
-from kd_lightning.experiment.parts.objects import curriculum_from, recipe_from, supervised_terms, terms_from
-from kd_lightning.experiment.parts.recipe import OWN_PARTS, has_scratch, own_batch_size, own_terms, recipe_of
-from kd_lightning.experiment.task import task_of
 from kd_lightning.networks import Network, Student
 from kd_lightning.plans import Parts, Plan, Training
 from kd_lightning.plans.plan import Pretraining
-from kd_lightning.store import Store
 from kd_lightning.system.secrets import without_secrets
 from kd_lightning.tasks import Task
 from kd_lightning.teachers import Teacher
@@ -85,41 +79,6 @@ class Experiment(NamedTuple):
 def of_training(training: Training, config: DictConfig) -> DictConfig:
     """The config by which a training is done."""
     return config if training.owner is None else recipe_of(training.owner, config)
-
-
-def trained_alone(config: DictConfig, student: Student, teacher: Teacher) -> list[Network]:
-    """The networks that are trained by themselves, once for all runs: the teacher's, and the student for comparison."""
-    learned_from = [network for network in teacher.networks().values() if network.is_trained_first]
-    return [*learned_from, student] if teacher.exists and has_scratch(config) else learned_from
-
-
-def data_of(config: DictConfig) -> DataModule:
-    """The data module of a config, which has read nothing yet. Raises `UserError` for what is none."""
-    made: object = make(config.data, "data")
-    if not isinstance(made, LightningDataModule):
-        raise UserError(
-            f"data._target_={config.data.get('_target_')}: makes {type(made).__name__}, no data module; make it a "
-            "subclass of lightning.LightningDataModule"
-        )
-    return as_data_module(made, plain(config.data))
-
-
-def plan_of(config: DictConfig) -> Plan:
-    """The plan of a config. Raises `UserError` for what is none."""
-    made: object = make(config.plan, "plan")
-    if not callable(getattr(made, "steps", None)):
-        raise UserError(
-            f"plan._target_={config.plan.get('_target_')}: has no method steps(parts); see kd_lightning.plans.Plan"
-        )
-    return made  # type: ignore[return-value]
-
-
-def store_of(config: DictConfig) -> Store:
-    """Where runs keep things for one another. Raises UserError where there is no folder for it."""
-    cache = as_folder("paths.cache_dir", config.paths.cache_dir)
-    if cache is None:
-        raise UserError("paths.cache_dir=null: give a folder for what runs keep for one another")
-    return Store(cache)
 
 
 def experiment_of(config: DictConfig, data: DataModule | None = None) -> Experiment:

@@ -12,17 +12,17 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from kd_lightning.columns import Compared
+from kd_lightning.config.checks.arguments import check_arguments
+from kd_lightning.config.conf import plain
+from kd_lightning.config.folder.stored_config import run_config
+from kd_lightning.config.parts.task import task_of
+from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.data import ImageDataModule
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import one_line
-from kd_lightning.experiment.checks.arguments import check_arguments
 from kd_lightning.experiment.comparison import read
-from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.evaluation import Lookup, network_in, one_device
 from kd_lightning.experiment.experiment import data_of, experiment_of
-from kd_lightning.experiment.folder.stored_config import run_config
-from kd_lightning.experiment.task import task_of
+from kd_lightning.inference.evaluation import Lookup, network_in, one_device
 from kd_lightning.networks import Network
 from kd_lightning.plans.follow import follow
 from kd_lightning.runs.files import PROBES

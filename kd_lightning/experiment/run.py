@@ -4,10 +4,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from kd_lightning.config.folder.stored_config import is_stored, save_config
 from kd_lightning.experiment.comparison import compare
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import finished, same_config
-from kd_lightning.experiment.folder.stored_config import is_stored, save_config
 from kd_lightning.reporting.pages.page import write_run_page
 from kd_lightning.runs.files import PAGE
 from kd_lightning.runs.summary import Summary

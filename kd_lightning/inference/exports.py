@@ -8,10 +8,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kd_lightning.batch import INPUT, Input, as_text, shape_of
+from kd_lightning.config.conf import plain
+from kd_lightning.config.folder.stored_config import run_config
 from kd_lightning.data.values import check_flag, check_whole
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.folder.stored_config import run_config
 from kd_lightning.exporting.alone import Alone, answer, names_of, tensors_of
 from kd_lightning.exporting.card import About, card
 from kd_lightning.exporting.export import Exported, Samples, write

@@ -10,10 +10,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from kd_lightning.config.conf import plain
 from kd_lightning.data.folders.decoded import progress_bar
 from kd_lightning.data.values import check_flag, check_whole
 from kd_lightning.errors import UserError, did_you_mean
-from kd_lightning.experiment.config import plain
 from kd_lightning.inference.files import OF_DATA, files_of, images_of
 from kd_lightning.inference.predictor import Predictor, predictor
 from kd_lightning.inference.rows import WRITERS, Row

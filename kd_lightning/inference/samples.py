@@ -8,9 +8,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from kd_lightning.batch import INPUT, main_batch
+from kd_lightning.config.parts.described import data_of
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.experiment import data_of
 from kd_lightning.exporting.alone import tensors_of
 from kd_lightning.exporting.export import Samples
 from kd_lightning.inference.files import OF_DATA, files_of, images_of

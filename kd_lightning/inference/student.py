@@ -9,14 +9,14 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from kd_lightning.config.folder.foreign import check_foreign
+from kd_lightning.config.folder.stored_config import run_config
+from kd_lightning.config.parts.described import student_of
 from kd_lightning.conversions import read_conversions
 from kd_lightning.data.evaluation import EvaluationTransform
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.evaluation import adapted_around
 from kd_lightning.experiment.experiment import experiment_of
-from kd_lightning.experiment.folder.foreign import check_foreign
-from kd_lightning.experiment.folder.stored_config import run_config
-from kd_lightning.experiment.parts.described import student_of
+from kd_lightning.inference.evaluation import adapted_around
 from kd_lightning.inference.place import Place, find
 from kd_lightning.models import read_normalization
 from kd_lightning.models.weights.checkpoint_files import read_metadata

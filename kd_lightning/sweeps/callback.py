@@ -12,8 +12,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from kd_lightning.experiment.bad_input import BAD_INPUT, one_line
-from kd_lightning.experiment.os_errors import disk_failure, refusal
+from kd_lightning.config.refusals.bad_input import BAD_INPUT, one_line
+from kd_lightning.config.refusals.os_errors import disk_failure, refusal
 from kd_lightning.runs.files import MULTIRUN
 from kd_lightning.runs.folder import sweep_goes_on
 from kd_lightning.runs.planned import write_planned

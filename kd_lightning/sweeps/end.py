@@ -48,7 +48,7 @@ def conclude(plan: Plan, console: Console) -> bool:
 
 def test_selected(folder: Path, selected: Configuration) -> bool:
     """Test each run of the selected configuration, unless it was tested before; False where one cannot be tested."""
-    from kd_lightning.experiment.evaluation import test_run
+    from kd_lightning.inference.evaluation import test_run
 
     done = True
     for name in selected.finished:

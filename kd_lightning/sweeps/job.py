@@ -12,13 +12,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kd_lightning.columns import Column, Measure
+from kd_lightning.config.conf import as_typed
+from kd_lightning.config.folder.run_folder import run_folder
+from kd_lightning.config.parts.task import make_task
+from kd_lightning.config.refusals.bad_input import BAD_INPUT, one_line
 from kd_lightning.errors import NonFinite, UserError
-from kd_lightning.experiment.bad_input import BAD_INPUT, one_line
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.config import as_typed
-from kd_lightning.experiment.folder.run_folder import run_folder
 from kd_lightning.experiment.run import run
-from kd_lightning.experiment.task import make_task
 from kd_lightning.runs.files import LOG
 from kd_lightning.runs.folder import finished, one_run_in
 from kd_lightning.runs.status import FAILED, FINISHED, RUNNING, Status, read_status

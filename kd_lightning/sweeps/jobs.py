@@ -12,12 +12,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from kd_lightning.config.checks.unused import given, is_taken, unused
+from kd_lightning.config.checks.values import check_values
+from kd_lightning.config.conf import as_typed
+from kd_lightning.config.refusals.bad_input import BAD_INPUT, one_line, raise_missing_key
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import BAD_INPUT, one_line, raise_missing_key
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.checks.unused import given, is_taken, unused
-from kd_lightning.experiment.checks.values import check_values
-from kd_lightning.experiment.config import as_typed
 from kd_lightning.runs.status import read_status
 
 LONGEST = 255  # bytes of a name in most file systems

@@ -10,8 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config.conf import as_typed
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import as_typed
 from kd_lightning.runs.collections.grouping import is_compared
 from kd_lightning.runs.files import LOCK, MULTIRUN, PLANNED
 from kd_lightning.runs.folder import remove_folder

@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from kd_lightning.config.conf import as_typed
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import as_typed
 from kd_lightning.experiment.folder.resume import finished
 from kd_lightning.runs.files import LOG
 from kd_lightning.runs.summary import Summary

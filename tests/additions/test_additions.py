@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kd_lightning.experiment.config import conf_dir
+from kd_lightning.config.conf import conf_dir
 from tests.additions.addition import ADDITIONS, ALL, HERE, Addition
 from tests.conftest import Command
 

@@ -6,9 +6,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from kd_lightning.config.checks.arguments import check_arguments
+from kd_lightning.config.parts.instantiation import make
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.arguments import check_arguments
-from kd_lightning.experiment.parts.instantiation import make
 
 SGD = {"_target_": "torch.optim.SGD", "_partial_": True}
 

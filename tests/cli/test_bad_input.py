@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import one_line
 from kd_lightning.models import create_model, save_weights
 from tests.conftest import Command, Outcome
 

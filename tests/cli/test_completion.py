@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kd_lightning.cli.completion import candidates
-from kd_lightning.experiment.config import options
+from kd_lightning.config.conf import options
 from tests.conftest import Command
 
 

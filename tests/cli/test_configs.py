@@ -14,10 +14,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config.conf import conf_dir
+from kd_lightning.config.parts.objects import make_callbacks
+from kd_lightning.config.parts.optimizer import optimizer_from
 from kd_lightning.config.resolvers import register_resolvers
-from kd_lightning.experiment.config import conf_dir
-from kd_lightning.experiment.parts.objects import make_callbacks
-from kd_lightning.experiment.parts.optimizer import optimizer_from
 from kd_lightning.objective import Term
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir() and path.name != "hydra")

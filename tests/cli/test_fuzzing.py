@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from kd_lightning.experiment.config import options
+from kd_lightning.config.conf import options
 from tests.cli.test_configs import composed
 from tests.conftest import Command, Outcome
 

@@ -11,10 +11,10 @@ import pytest
 
 import kd_lightning
 from kd_lightning.config.comments import Comments
+from kd_lightning.config.conf import conf_dir, options
 from kd_lightning.config.files import ConfigFiles
 from kd_lightning.config.help import MADE, shared_comment
 from kd_lightning.config.lines import links, paragraphs
-from kd_lightning.experiment.config import conf_dir, options
 from tests.conftest import Command
 
 FILES = ConfigFiles([conf_dir()])

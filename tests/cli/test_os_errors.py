@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kd_lightning.config.refusals.os_errors import refusal
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.os_errors import refusal
 from tests.conftest import Command, Outcome
 
 LONG = "n" * 300

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from kd_lightning.experiment.config import conf_dir
+from kd_lightning.config.conf import conf_dir
 from tests.conftest import Command
 from tests.sweeps.test_sweep import FOLDER, SMALL
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from kd_lightning.experiment.config import plain
+from kd_lightning.config.conf import plain
 from tests.cli.test_configs import composed
 from tests.conftest import Command
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from kd_lightning.experiment.folder.foreign import check_foreign
-from kd_lightning.experiment.folder.stored_config import stored_values
+from kd_lightning.config.folder.foreign import check_foreign
+from kd_lightning.config.folder.stored_config import stored_values
 from kd_lightning.runs.metrics_rows import read_rows
 from tests.conftest import Command
 

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from kd_lightning.callbacks import TermsProgressBar
-from kd_lightning.experiment.config import plain
+from kd_lightning.config.conf import plain
 from kd_lightning.experiment.folder.introduction import GROUPS
 from kd_lightning.models import create_model
 from kd_lightning.models.profile import profile_models

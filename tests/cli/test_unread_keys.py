@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from kd_lightning.config.conf import conf_dir
 from kd_lightning.config.packaged import groups, values_at
 from kd_lightning.config.references import absolute, keys_in, references
-from kd_lightning.experiment.config import conf_dir
 from tests.conftest import Command
 from tests.sweeps.test_sweep import FOLDER
 

@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning import Trainer
 
+from kd_lightning.config.conf import conf_dir
 from kd_lightning.data import CropFlip, DigitsDataModule, Identity, ImageDataModule, MemoryImages, RandAugment
 from kd_lightning.data.split import Split, stratified
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import conf_dir
 
 
 def digits(**options) -> DigitsDataModule:

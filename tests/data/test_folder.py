@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.data import ImageFolderDataModule
 from kd_lightning.data.folders.images import open_rgb
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import one_line
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (40, 30)) -> Path:

@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
+from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.data import CropFlip, ImageFolderDataModule, SmallFolderDataModule, view_of
 from kd_lightning.data.folders.decoded import decoded
 from kd_lightning.data.folders.files import FileImages
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import one_line
 
 
 def picture(path: Path, seed: int) -> None:

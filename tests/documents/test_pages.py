@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kd_lightning.commands import cache, report
-from kd_lightning.experiment.config import conf_dir
+from kd_lightning.config.conf import conf_dir
 from kd_lightning.models import check_model_name
 from tests.conftest import Command
 from tests.documents.page import PAGES, PLACEHOLDER, README, ROOT, Page

@@ -9,7 +9,7 @@ import lightning
 import pytest
 
 from docs import build_reference
-from kd_lightning.experiment.parts.recipe import OWN_PARTS
+from kd_lightning.config.parts.recipe import OWN_PARTS
 from tests.conftest import Command
 from tests.documents.page import PAGES, PLACEHOLDER, ROOT, Page
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from docs import build_reference
-from kd_lightning.experiment.config import conf_dir
+from kd_lightning.config.conf import conf_dir
 from tests.additions.addition import ALL
 from tests.documents.page import MADE, PAGES, ROOT, Page
 

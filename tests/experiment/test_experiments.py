@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from kd_lightning.experiment.config import conf_dir, options
-from kd_lightning.experiment.parts.recipe import recipe_of
+from kd_lightning.config.conf import conf_dir, options
+from kd_lightning.config.parts.recipe import recipe_of
 from kd_lightning.models import check_model_name
 from tests.cli.test_configs import composed
 

@@ -103,7 +103,7 @@ def test_its_loss_falls_and_is_recorded_apart(command: Command) -> None:
 def test_an_interrupted_run_goes_on_where_it_stopped(
     command: Command, factor_transfer: Path, during: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kd_lightning.experiment.parts import initialization
+    from kd_lightning.config.parts import initialization
 
     monkeypatch.setattr(initialization, "KEPT_CALLBACKS", (*initialization.KEPT_CALLBACKS, "power_cut"))
     crash = f"+callbacks.power_cut={{_target_: tests.experiment.test_initialization.PowerCut, during: {during}}}"

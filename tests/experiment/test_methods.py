@@ -12,9 +12,9 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from kd_lightning.config.conf import conf_dir, options
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.config import conf_dir, options
 from kd_lightning.module import DistillationModule
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.training.ranks.unreached import without_unreached

@@ -3,9 +3,9 @@
 import pytest
 from torch import nn
 
+from kd_lightning.config.parts.own_model import own_model
+from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import one_line
-from kd_lightning.experiment.parts.own_model import own_model
 from kd_lightning.networks.own_model import OwnModel, check_model
 
 

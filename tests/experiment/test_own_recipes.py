@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from kd_lightning.config.parts.recipe import recipe_of
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.parts.recipe import recipe_of
 from kd_lightning.training.kept import cache_key, data_of
 from kd_lightning.training.modules import build_module
 from tests.cli.test_configs import composed

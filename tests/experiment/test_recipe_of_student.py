@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from kd_lightning.config.parts.initialization import as_training
+from kd_lightning.config.parts.recipe import recipe_of
 from kd_lightning.config.resolvers import times
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
-from kd_lightning.experiment.parts.initialization import as_training
-from kd_lightning.experiment.parts.recipe import recipe_of
 from kd_lightning.training.kept import cache_key
 from tests.cli.test_configs import composed
 from tests.conftest import Command

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kd_lightning import losses
+from kd_lightning.config.conf import conf_dir, options
 from kd_lightning.config.resolvers import register_resolvers
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import conf_dir, options
 from kd_lightning.losses import functional
 from kd_lightning.losses.per_sample import counted, has_values, values
 from kd_lightning.losses.sample_weights import Confidence, Entropy

@@ -18,9 +18,9 @@ from torch.utils._pytree import tree_leaves
 from torchmetrics import MetricCollection
 
 from kd_lightning import losses
+from kd_lightning.config.parts.objects import recipe_from
 from kd_lightning.data import DigitsDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.parts.objects import recipe_from
 from kd_lightning.reporting.pages.content import Content, Table
 from kd_lightning.reporting.pages.run_page import run_page
 from kd_lightning.runs.arrays import write_evaluation

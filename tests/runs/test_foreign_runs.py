@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from kd_lightning.config.folder.foreign import check_foreign
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.folder.foreign import check_foreign
 from kd_lightning.system.secrets import without_secrets
 from tests.conftest import Command
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from kd_lightning.experiment.os_errors import disk_failure
+from kd_lightning.config.refusals.os_errors import disk_failure
 from kd_lightning.models import save_weights
 from kd_lightning.runs.arrays import write_arrays
 from kd_lightning.store import RecordFile

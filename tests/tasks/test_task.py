@@ -167,7 +167,7 @@ def test_a_task_that_cannot_be_is_one_line(command: Command, given: str, words: 
 
 
 def test_monitors_follow_the_task_and_what_is_typed(command: Command) -> None:
-    from kd_lightning.experiment.parts.objects import make_callbacks
+    from kd_lightning.config.parts.objects import make_callbacks
     from tests.cli.test_configs import composed
 
     def watched(*overrides: str) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.experiment.evaluation import test_run as run_test
+from kd_lightning.inference.evaluation import test_run as run_test
 from kd_lightning.tasks.predictions import Predictions
 from tests.conftest import Command
 from tests.experiment.test_train import SHORT, summary

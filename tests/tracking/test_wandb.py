@@ -15,7 +15,7 @@ import yaml
 from safetensors import safe_open
 
 from kd_lightning.commands.train import main
-from kd_lightning.experiment.config import conf_dir
+from kd_lightning.config.conf import conf_dir
 from tests.conftest import Command
 from tests.experiment.test_train import SHORT
 from tests.tracking.wandb_file import WandbFile, read_runs

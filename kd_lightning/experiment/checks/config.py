@@ -4,27 +4,27 @@ from collections.abc import Iterable
 
 from omegaconf import DictConfig
 
-from kd_lightning.data import DataModule
-from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import BAD_INPUT
-from kd_lightning.experiment.checks.arguments import check_arguments
-from kd_lightning.experiment.checks.blame import SEE_ALL, reason_of
-from kd_lightning.experiment.checks.networks import check_classes, check_models, check_weights
-from kd_lightning.experiment.checks.overrides import culprit_override
-from kd_lightning.experiment.checks.training import (
+from kd_lightning.config.checks.arguments import check_arguments
+from kd_lightning.config.checks.overrides import culprit_override
+from kd_lightning.config.checks.training import (
     check_compilation,
     check_devices,
     check_precision,
     check_root_schedules,
     check_training,
 )
-from kd_lightning.experiment.checks.values import check_values
-from kd_lightning.experiment.experiment import Experiment, data_of, plan_of, trained_alone
-from kd_lightning.experiment.parts.described import student_of, teacher_of
-from kd_lightning.experiment.parts.objects import curriculum_from
-from kd_lightning.experiment.parts.optimizer import without_beside
-from kd_lightning.experiment.parts.recipe import BATCH_SIZE, PARTS, in_its_batches, own_batch_size, own_terms, recipe_of
-from kd_lightning.experiment.task import task_of
+from kd_lightning.config.checks.values import check_values
+from kd_lightning.config.parts.described import data_of, plan_of, student_of, teacher_of, trained_alone
+from kd_lightning.config.parts.objects import curriculum_from
+from kd_lightning.config.parts.optimizer import without_beside
+from kd_lightning.config.parts.recipe import BATCH_SIZE, PARTS, in_its_batches, own_batch_size, own_terms, recipe_of
+from kd_lightning.config.parts.task import task_of
+from kd_lightning.config.refusals.bad_input import BAD_INPUT
+from kd_lightning.config.refusals.blame import SEE_ALL, reason_of
+from kd_lightning.data import DataModule
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.checks.networks import check_classes, check_models, check_weights
+from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.networks import Student
 from kd_lightning.teachers import Teacher
 

@@ -7,11 +7,11 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from kd_lightning.batch import Batch, as_streams, example_of, main_stream
+from kd_lightning.config.checks.training import check_weights_of_terms
+from kd_lightning.config.parts.recipe import own_terms
 from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.training import check_weights_of_terms
 from kd_lightning.experiment.experiment import Experiment
-from kd_lightning.experiment.parts.recipe import own_terms
 from kd_lightning.networks import Network
 from kd_lightning.objective import Objective
 from kd_lightning.plans import Parts

@@ -17,16 +17,16 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.callbacks import LRFinder, SeededBatches, for_learners
+from kd_lightning.config.conf import plain
+from kd_lightning.config.parts.objects import trainer_from
+from kd_lightning.config.parts.recipe import own_key
+from kd_lightning.config.refusals import os_errors
+from kd_lightning.config.refusals.bad_input import BAD_INPUT
+from kd_lightning.config.refusals.blame import Tried, refusal, setting
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import NonFinite, UserError
-from kd_lightning.experiment import os_errors
-from kd_lightning.experiment.bad_input import BAD_INPUT
-from kd_lightning.experiment.checks.blame import Tried, refusal, setting
-from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import began_with
-from kd_lightning.experiment.parts.objects import trainer_from
-from kd_lightning.experiment.parts.recipe import own_key
 from kd_lightning.plans import Convert, Trained, Training
 from kd_lightning.plans.follow import follow
 from kd_lightning.plans.plan import Step

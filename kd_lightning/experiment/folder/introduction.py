@@ -2,7 +2,7 @@
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from kd_lightning.experiment.config import plain
+from kd_lightning.config.conf import plain
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.reporting.tables.config_tree import config_tree
 from kd_lightning.reporting.tables.model_summary import model_summary

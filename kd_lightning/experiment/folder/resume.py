@@ -9,10 +9,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.callbacks.resuming.checkpoint_files import usable
+from kd_lightning.config.conf import plain
+from kd_lightning.config.parts.objects import trainer_from
+from kd_lightning.config.parts.recipe import OWN_PARTS
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.parts.objects import trainer_from
-from kd_lightning.experiment.parts.recipe import OWN_PARTS
 from kd_lightning.runs.config import stored_values
 from kd_lightning.runs.files import CHECKPOINTS, INITIALIZATION, RESOLVED
 from kd_lightning.runs.folder import finished

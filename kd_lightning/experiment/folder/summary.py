@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from kd_lightning.config.conf import plain
 from kd_lightning.data import DataModule
-from kd_lightning.experiment.config import plain
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.losses.arguments import plain_attributes
 from kd_lightning.losses.sample_weights import named

@@ -4,9 +4,9 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
+from kd_lightning.config.conf import options
+from kd_lightning.config.parts.recipe import ALONE, OWN_PARTS
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import options
-from kd_lightning.experiment.parts.recipe import ALONE, OWN_PARTS
 
 DESCRIBED = ("kd_lightning.networks.", "kd_lightning.teachers.")
 

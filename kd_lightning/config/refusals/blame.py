@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kd_lightning.config.parts.instantiation import culprit
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.parts.instantiation import culprit
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective
 

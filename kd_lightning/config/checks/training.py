@@ -12,12 +12,12 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from omegaconf import DictConfig
 
 from kd_lightning.callbacks import LRFinder
+from kd_lightning.config.checks.arguments import check_arguments
+from kd_lightning.config.checks.values import OF_SOFT_TARGETS
+from kd_lightning.config.parts.instantiation import make
+from kd_lightning.config.parts.objects import make_callbacks, make_loggers, terms_from, trainer_from
+from kd_lightning.config.parts.optimizer import optimizer_from
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.arguments import check_arguments
-from kd_lightning.experiment.checks.values import OF_SOFT_TARGETS
-from kd_lightning.experiment.parts.instantiation import make
-from kd_lightning.experiment.parts.objects import make_callbacks, make_loggers, terms_from, trainer_from
-from kd_lightning.experiment.parts.optimizer import optimizer_from
 from kd_lightning.learners.optimizer import made
 from kd_lightning.objective import Objective
 from kd_lightning.optimizers import SAM

@@ -14,12 +14,12 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from kd_lightning.callbacks.resuming.checkpoint_files import CheckpointFiles
+from kd_lightning.config.conf import plain
+from kd_lightning.config.parts.instantiation import make
+from kd_lightning.config.parts.optimizer import optimizer_from, without_unset
+from kd_lightning.config.parts.task import with_monitors
 from kd_lightning.curricula import Curriculum
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.parts.instantiation import make
-from kd_lightning.experiment.parts.optimizer import optimizer_from, without_unset
-from kd_lightning.experiment.task import with_monitors
 from kd_lightning.objective import Term
 from kd_lightning.part import Part
 from kd_lightning.tasks import Task

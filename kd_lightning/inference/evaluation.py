@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kd_lightning.columns import VALIDATED, Compared
+from kd_lightning.config.folder.stored_config import run_config
+from kd_lightning.config.parts.recipe import recipe_of
+from kd_lightning.config.parts.task import drawn
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.experiment import experiment_of
-from kd_lightning.experiment.folder.stored_config import run_config
-from kd_lightning.experiment.parts.recipe import recipe_of
-from kd_lightning.experiment.storage.late_results import log_later
-from kd_lightning.experiment.task import drawn
+from kd_lightning.inference.late_results import log_later
 from kd_lightning.module import DistillationModule
 from kd_lightning.networks import Network, Student
 from kd_lightning.plans import Convert, Learner, Parts, Trained, Training

@@ -15,9 +15,9 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from kd_lightning.config.conf import options
+from kd_lightning.config.refusals.os_errors import setting
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import options
-from kd_lightning.experiment.os_errors import setting
 
 BAD_INPUT = (UserError, HydraException, OmegaConfBaseException)
 PLUGINS = {  # configs that an extra of this package brings

@@ -8,8 +8,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config.conf import plain
 from kd_lightning.data import DataModule
-from kd_lightning.experiment.config import plain
 from kd_lightning.networks import Student, short_name
 from kd_lightning.reporting.tables.config_tree import call
 from kd_lightning.runs.folder import sweep_of

@@ -10,13 +10,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kd_lightning.config.checks.groups import is_described
+from kd_lightning.config.conf import conf_dir, plain
+from kd_lightning.config.parts.described import student_of, teacher_of, trained_alone
+from kd_lightning.config.parts.recipe import ALONE, OWN_PARTS, has_scratch, own_values
+from kd_lightning.config.refusals.bad_input import BAD_INPUT
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import BAD_INPUT
-from kd_lightning.experiment.checks.groups import is_described
-from kd_lightning.experiment.config import conf_dir, plain
-from kd_lightning.experiment.experiment import trained_alone
-from kd_lightning.experiment.parts.described import student_of, teacher_of
-from kd_lightning.experiment.parts.recipe import ALONE, OWN_PARTS, has_scratch, own_values
 
 KEYS = ("temperature", "alpha")  # of the soft targets; a method may have its own instead
 PLACES = ("paths", "logger", *KEYS)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from kd_lightning.config.conf import OF_THE_PLACE, TARGET, plain
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import OF_THE_PLACE, TARGET, plain
 
 if TYPE_CHECKING:
     from kd_lightning.data import DataModule

@@ -7,8 +7,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 
+from kd_lightning.config.conf import plain
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import plain
 from kd_lightning.optimizers import SAM, LayerDecay
 
 LAYER_DECAY, SHARPNESS = "layer_decay", "sam"

@@ -9,8 +9,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import one_line
 
 Made = TypeVar("Made")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from kd_lightning.experiment.parts.objects import make_loggers
+from kd_lightning.config.parts.objects import make_loggers
 from kd_lightning.runs.summary import Summary
 from kd_lightning.tracking.loggers import resumed
 from kd_lightning.tracking.outcome import outcome_of

@@ -11,9 +11,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
 
+from kd_lightning.config.conf import plain
+from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import one_line
-from kd_lightning.experiment.config import plain
 from kd_lightning.store.source_code import RELEASED
 
 LISTS, MAPPINGS = (list, tuple, Sequence), (dict, Mapping)

@@ -7,11 +7,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning import losses
+from kd_lightning.config.conf import plain
+from kd_lightning.config.parts.instantiation import explained, make
+from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.bad_input import one_line
-from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.parts.instantiation import explained, make
 from kd_lightning.store.source_code import own_code
 from kd_lightning.tasks import Task
 from kd_lightning.tasks.task import Arrays

@@ -14,10 +14,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
+from kd_lightning.config.folder.foreign import check_foreign
 from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.experiment import experiment_of
-from kd_lightning.experiment.folder.foreign import check_foreign
 from kd_lightning.sources import CachedSource
 from kd_lightning.store import Answers, Store, TopK, Whole
 from kd_lightning.store.encoding import Encoding, divergence

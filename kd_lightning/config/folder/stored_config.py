@@ -6,8 +6,8 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from kd_lightning.config.conf import plain
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.config import plain
 from kd_lightning.runs.config import moved, stored_values
 from kd_lightning.runs.files import AS_COMPOSED, HYDRA, OF_HYDRA, OVERRIDES, RESOLVED
 from kd_lightning.store.remembered import is_remembered, remember
@@ -51,7 +51,7 @@ def run_config(run: str | Path, trust: bool = False) -> DictConfig:
     Raises `UserError` where the folder holds no run, and unless `trust`, or the run began in this user's store, where
     something foreign would be built from it; see `check_foreign`.
     """
-    from kd_lightning.experiment.folder.foreign import check_foreign
+    from kd_lightning.config.folder.foreign import check_foreign
 
     if not isinstance(run, (str, Path)):
         raise UserError(f"run={run}: must be the path of a run's folder, such as run=outputs/DATE/TIME")

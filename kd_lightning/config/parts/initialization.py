@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from kd_lightning.experiment.parts.recipe import without_own
+from kd_lightning.config.parts.recipe import without_own
 from kd_lightning.networks import Student
 
 KEPT_CALLBACKS = ("checkpoint_last", "checkpoint_timed", "progress_bar")

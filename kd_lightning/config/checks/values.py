@@ -6,10 +6,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from kd_lightning.config.checks.groups import check_groups, check_members, is_described
+from kd_lightning.config.conf import plain
+from kd_lightning.config.parts.recipe import BATCH_SIZE, OWN_PARTS, PARTS, own_part, own_terms, own_values
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.groups import check_groups, check_members, is_described
-from kd_lightning.experiment.config import plain
-from kd_lightning.experiment.parts.recipe import BATCH_SIZE, OWN_PARTS, PARTS, own_part, own_terms, own_values
 
 OF_SOFT_TARGETS: dict[str, tuple[Callable[[float], bool], str]] = {  # the root keys, each a number or a schedule
     "temperature": (lambda number: number > 0, "must be a number above 0; 4 is usual"),

@@ -1,0 +1,1 @@
+"""What is found wrong with a config before anything is trained."""

@@ -1,0 +1,98 @@
+"""What a config describes: student, teacher, data, plan, store."""
+
+import inspect
+from typing import Any
+
+from hydra.utils import get_object, instantiate
+from lightning import LightningDataModule
+from omegaconf import DictConfig
+
+from kd_lightning.config.conf import arguments, plain
+from kd_lightning.config.parts.instantiation import make
+from kd_lightning.config.parts.own_model import as_model
+from kd_lightning.config.parts.recipe import has_scratch
+from kd_lightning.data import DataModule
+from kd_lightning.data.derived.module import as_data_module
+from kd_lightning.data.values import as_folder
+from kd_lightning.errors import UserError
+from kd_lightning.networks import Network, Student
+from kd_lightning.part import Part
+from kd_lightning.plans import Plan
+from kd_lightning.store import Store
+from kd_lightning.teachers import NetworkTeacher, OwnTeacher, Teacher
+from kd_lightning.teachers.own import STATISTICS
+
+MODELS = ("model", "models")
+
+
+def student_of(config: DictConfig) -> Student:
+    """What the config's `student` describes. Raises UserError for a class of another kind."""
+    values = arguments(config.student)
+    target = values.pop("_target_", None)
+    kind: Any = Student if target is None else get_object(target)
+    if not (inspect.isclass(kind) and issubclass(kind, Student)):
+        raise UserError(
+            f"student._target_={target}: a student is a network with its weights and its taps; give "
+            f"student.model={{_target_: {target}}}"
+        )
+    adapt = values.get("adapt")
+    if isinstance(adapt, dict) and isinstance(adapt.get("_target_"), str):
+        values["adapt"] = Part(lambda *given: instantiate(adapt)(*given), adapt)
+    return kind(**{"model": None, **with_models(values)})
+
+
+def teacher_of(config: DictConfig) -> Teacher:
+    """What the config's `teacher` describes: one of this package's kinds, else a source of the user's own.
+
+    A part without a `_target_` is a network, and one of a network without a model is none.
+    """
+    values = arguments(config.teacher)
+    target = values.pop("_target_", None)
+    kind: Any = NetworkTeacher if target is None else get_object(target)
+    if inspect.isclass(kind) and issubclass(kind, Teacher):
+        described = kind(**with_models(values))
+        return described if described.exists else Teacher()
+    takes = inspect.signature(kind).parameters
+    takes_statistics = STATISTICS in takes or any(one.kind is one.VAR_KEYWORD for one in takes.values())
+    given = {name: value for name, value in values.items() if name != STATISTICS or takes_statistics}
+    part = Part(lambda: instantiate({"_target_": target, **given}), {"_target_": target, **values})
+    return OwnTeacher(part, takes_statistics)
+
+
+def with_models(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: as_model(value) if name in MODELS else value for name, value in values.items()}
+
+
+def trained_alone(config: DictConfig, student: Student, teacher: Teacher) -> list[Network]:
+    """The networks that are trained by themselves, once for all runs: the teacher's, and the student for comparison."""
+    learned_from = [network for network in teacher.networks().values() if network.is_trained_first]
+    return [*learned_from, student] if teacher.exists and has_scratch(config) else learned_from
+
+
+def data_of(config: DictConfig) -> DataModule:
+    """The data module of a config, which has read nothing yet. Raises `UserError` for what is none."""
+    made: object = make(config.data, "data")
+    if not isinstance(made, LightningDataModule):
+        raise UserError(
+            f"data._target_={config.data.get('_target_')}: makes {type(made).__name__}, no data module; make it a "
+            "subclass of lightning.LightningDataModule"
+        )
+    return as_data_module(made, plain(config.data))
+
+
+def plan_of(config: DictConfig) -> Plan:
+    """The plan of a config. Raises `UserError` for what is none."""
+    made: object = make(config.plan, "plan")
+    if not callable(getattr(made, "steps", None)):
+        raise UserError(
+            f"plan._target_={config.plan.get('_target_')}: has no method steps(parts); see kd_lightning.plans.Plan"
+        )
+    return made  # type: ignore[return-value]
+
+
+def store_of(config: DictConfig) -> Store:
+    """Where runs keep things for one another. Raises UserError where there is no folder for it."""
+    cache = as_folder("paths.cache_dir", config.paths.cache_dir)
+    if cache is None:
+        raise UserError("paths.cache_dir=null: give a folder for what runs keep for one another")
+    return Store(cache)

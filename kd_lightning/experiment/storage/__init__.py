@@ -1,1 +1,0 @@
-"""What an experiment takes from the store, or puts there."""
