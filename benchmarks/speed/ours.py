@@ -74,7 +74,7 @@ class Ours:
         self.experiment = check(config)
         self.data = self.experiment.data
         seed_everything(config.seed, workers=True, verbose=False)
-        self.parts, teacher = self.experiment.parts(), self.experiment.teacher
+        self.parts, teacher = self.experiment.parts, self.experiment.teacher
         built = teacher.build(self.parts.context)
         assert built is not None
         learned_from = Trained(teacher.role, teacher, TestedNetwork(built, {}))

@@ -37,7 +37,7 @@ def compare(experiment: Experiment, folder: Path, began: DictConfig) -> Summary:
     read(experiment.data, experiment.config)
     rehearse(experiment, folder)
     forget_peaks()  # those of a sweep's earlier jobs
-    parts = experiment.parts(began)
+    parts = experiment.parts if began is experiment.config else experiment.parts_as(began)
     done = Execution(experiment, parts, folder)
     follow(experiment.plan.steps(parts), done.carry_out)
     if done.summary is None:

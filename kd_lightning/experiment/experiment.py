@@ -1,7 +1,8 @@
 """An experiment: a checked config with the objects that it describes, made once."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from omegaconf import DictConfig
 
@@ -22,7 +23,8 @@ from kd_lightning.teachers import Teacher
 from kd_lightning.training.context import Alone, Context
 
 
-class Experiment(NamedTuple):
+@dataclass(frozen=True)
+class Experiment:
     """A config, and what it says of data, task, student, teacher and plan."""
 
     config: DictConfig
@@ -32,11 +34,16 @@ class Experiment(NamedTuple):
     teacher: Teacher
     plan: Plan
 
-    def parts(self, began: DictConfig | None = None) -> Parts:
-        """What a plan is made of; `began` is the config that the run began with, on other devices perhaps."""
+    @cached_property
+    def parts(self) -> Parts:
+        """What its plan is made of."""
+        return self.parts_as(self.config)
+
+    def parts_as(self, began: DictConfig) -> Parts:
+        """The same by the names that they have in the config that the run began with, on other devices perhaps."""
         config, context = self.config, self.context(began)
         student = self.student.owner
-        recipe = recipe_from(recipe_of(student, config), recipe_of(student, began or config))
+        recipe = recipe_from(recipe_of(student, config), recipe_of(student, began))
         prepared = config.initialization
         return Parts(
             student=self.student,
@@ -54,15 +61,15 @@ class Experiment(NamedTuple):
     def trained_alone(self) -> list[Network]:
         return trained_alone(self.config, self.student, self.teacher)
 
-    def context(self, began: DictConfig | None = None) -> Context:
+    def context(self, began: DictConfig) -> Context:
         """What all of its trainings have in common."""
-        config, named = self.config, began or self.config
+        config = self.config
         return Context(
             data=self.data,
             task=self.task,
-            recipe=recipe_from(config, named),
-            alone={key: self.alone(key, named) for key, parts in OWN_PARTS.items() if "loss" in parts},
-            settings=without_secrets(plain(named)),
+            recipe=recipe_from(config, began),
+            alone={key: self.alone(key, began) for key, parts in OWN_PARTS.items() if "loss" in parts},
+            settings=without_secrets(plain(began)),
             folder=Path(config.paths.output_dir),
             store=store_of(config),
             describe=lambda training: describe(training, of_training(training, config), self.data, self.task),

@@ -113,7 +113,7 @@ def rebuilt(run: DictConfig, folder: Path, which: str) -> tuple[DistillationModu
     Raises Damaged.
     """
     experiment = experiment_of(run)
-    data, parts = experiment.data, experiment.parts()
+    data, parts = experiment.data, experiment.parts
     data.check()
     data.prepare_data()
     found = Lookup(parts)

@@ -123,7 +123,7 @@ def around_its_teacher(student: Student, place: Place, data: DescribedData, key:
             return Given(step.name, step.first.network, None)
         return converting.looked_up(step) if isinstance(step, Convert) else Given(step.role, step, None)
 
-    follow(experiment.plan.steps(experiment.parts()), look)
+    follow(experiment.plan.steps(experiment.parts), look)
     learners = last[-1].learners
     learner = learners.get(place.weights.stem, last[-1].first)
     return adapted_around(learner, last[-1], data)

@@ -99,7 +99,7 @@ def rebuilt(folder: Path, config: DictConfig, data: DataModule, kept: str) -> tu
     Raises UserError where it is not there, or not what it was.
     """
     experiment = experiment_of(config, data)
-    teacher, parts = experiment.teacher, experiment.parts()
+    teacher, parts = experiment.teacher, experiment.parts
     assert isinstance(teacher, FrozenTeacher)  # no other's answers are kept
     context = replace(parts.context, recipe=parts.recipe)
     found = 0

@@ -12,7 +12,7 @@ from kd_lightning.training.modules import build_module
 
 def trainings(experiment: Experiment) -> dict[str, tuple[Training, DistillationModule]]:
     """By name, each with its module; those of the teacher's networks are not among them."""
-    parts = experiment.parts()
+    parts = experiment.parts
     found: dict[str, tuple[Training, DistillationModule]] = {}
 
     def give(step: Step) -> Trained:
@@ -30,6 +30,6 @@ def trainings(experiment: Experiment) -> dict[str, tuple[Training, DistillationM
 
 def trained_alone(experiment: Experiment) -> list[Training]:
     """The trainings of networks by themselves: those of the teacher's, and of the student alone."""
-    parts = experiment.parts()
+    parts = experiment.parts
     alone = [training for name, (training, _) in trainings(experiment).items() if training.is_kept]
     return [*experiment.teacher.trainings(parts.context), *alone]

@@ -63,7 +63,7 @@ def test_terms_of_its_own(command: Command) -> None:
 def keys(*overrides: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the kept teacher and the kept student alone are found by."""
     experiment = check(composed("student.model=digits_cnn_4", *overrides))
-    teacher, scratch = (cache_key(one, experiment.context()) for one in trained_alone(experiment))
+    teacher, scratch = (cache_key(one, experiment.parts.context) for one in trained_alone(experiment))
     return teacher, scratch
 
 
@@ -100,7 +100,7 @@ def test_what_it_has_of_its_own_is_in_its_key_as_if_the_run_had_it() -> None:
 def test_loggers_are_told_what_it_is_trained_by() -> None:
     config = composed("teacher.optimizer={lr: 0.2}", "++scratch.optimizer={lr: 0.3}")
     experiment = check(config)
-    describe = experiment.context().describe
+    describe = experiment.parts.context.describe
     told = {one.name: describe(one).config["optimizer.lr"] for one in trained_alone(experiment)}
     assert told == {"teacher": 0.2, "scratch": 0.3}
     whole = describe(trainings(experiment)["student"][0]).config
@@ -110,7 +110,7 @@ def test_loggers_are_told_what_it_is_trained_by() -> None:
 def test_each_network_of_an_ensemble_has_it() -> None:
     ensemble = ("teacher=ensemble", "teacher.models=[digits_cnn_4,digits_cnn_4]", "scratch=false")
     experiment = check(composed(*ensemble, "teacher.optimizer={lr: 0.1}"))
-    found = [cache_key(one, experiment.context()) for one in trained_alone(experiment)]
+    found = [cache_key(one, experiment.parts.context) for one in trained_alone(experiment)]
     assert [(key["optimizer"]["lr"], key["seed"]) for key in found] == [(0.1, 0), (0.1, 1)]
 
 
@@ -144,7 +144,7 @@ def test_strong_views_and_batches_are_those_of_its_terms() -> None:
     batch = next(iter(alone.train_dataloader()))
     assert len(batch["input"]) == 64
     assert "input_strong" not in batch
-    assert list(build_module(teacher, experiment.context()).objective.terms) == ["ce"]
+    assert list(build_module(teacher, experiment.parts.context).objective.terms) == ["ce"]
 
 
 PAIRS = (

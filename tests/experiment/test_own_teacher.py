@@ -75,7 +75,7 @@ def test_an_ensemble_is_as_good_as_its_members(command: Command, tmp_path: Path)
             f"{{_target_: tests.experiment.test_own_teacher.Mean, files: [{files[name]}], hidden: {hidden}}}"
         )
         experiment = experiment_of(config, data)
-        context = experiment.context()
+        context = experiment.parts.context
         measured = measure_alone(experiment.teacher.build(context), context).test
         assert measured["top1"] == alone[name]["top1"]
         assert measured["nll"] == pytest.approx(alone[name]["nll"], rel=1e-3)
@@ -161,7 +161,7 @@ WAYS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 def test_only_what_gets_images_as_they_are_is_normalised(way: str, normalised: dict[str, tuple[float, float]]) -> None:
     config, data = with_teacher(f"{{_target_: tests.experiment.test_own_teacher.Given, way: {way}}}")
     experiment = experiment_of(config, data)
-    teacher = experiment.teacher.build(experiment.context())
+    teacher = experiment.teacher.build(experiment.parts.context)
     stored = {name: stored_normalization(module) for name, module in teacher.named_children()}
     expected = {name: {"mean": [mean], "std": [std]} for name, (mean, std) in normalised.items()}
     found = {
@@ -202,7 +202,7 @@ def test_what_is_no_teacher_is_told(target: str, words: str) -> None:
     config, data = with_teacher(target)
     experiment = experiment_of(config, data)
     with pytest.raises(UserError) as error:
-        experiment.teacher.build(experiment.context())
+        experiment.teacher.build(experiment.parts.context)
     assert str(error.value).startswith("teacher._target_=")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
@@ -228,7 +228,7 @@ def test_the_statistics_that_a_method_sets_reach_a_teacher_that_has_them(kind: t
     for method, expected in (("ofd", True), ("kd", False)):
         config = composed(f"method={method}", f"teacher={target}")
         experiment = experiment_of(config)
-        teacher = experiment.teacher.build(experiment.context())
+        teacher = experiment.teacher.build(experiment.parts.context)
         assert isinstance(teacher, kind)
         assert teacher.batch_statistics is expected  # type: ignore[attr-defined]
 
@@ -240,7 +240,7 @@ def test_a_teacher_that_has_none_is_refused_and_told_how_to_be_taken(command: Co
     assert line.startswith("error: teacher.batch_statistics=true: Given takes no such argument; ~teacher.batch_stat")
     config = composed("method=ofd", teacher, "~teacher.batch_statistics")
     experiment = experiment_of(config)
-    assert experiment.teacher.build(experiment.context()) is not None
+    assert experiment.teacher.build(experiment.parts.context) is not None
 
 
 def test_a_student_is_a_network(command: Command) -> None:

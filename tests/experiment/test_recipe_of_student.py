@@ -51,7 +51,7 @@ def test_the_distilled_student_alone_is_trained_by_it(command: Command) -> None:
 def fingerprint(*overrides: str) -> tuple[dict[str, object], dict[str, object]]:
     config = composed(*overrides)
     experiment = check(config)
-    context = experiment.context()
+    context = experiment.parts.context
     teacher, student = (cache_key(training, context) for training in trained_alone(experiment))
     return teacher, student
 

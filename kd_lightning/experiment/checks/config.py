@@ -59,7 +59,7 @@ def check_all(config: DictConfig) -> Experiment:
     data = check_data(config, trainings)
     experiment = Experiment(config, data, task_of(config, data), student, teacher, plan_of(config))
     check_classes(experiment)
-    check_models(experiment, experiment.parts())
+    check_models(experiment, experiment.parts)
     check_weights(experiment)
     return experiment
 

@@ -78,7 +78,7 @@ class Rehearsal:
     def __init__(self, experiment: Experiment, place: Path) -> None:
         self.experiment, self.place, self.has_result = experiment, place, False
         self.names: set[str] = set()
-        parts = experiment.parts()
+        parts = experiment.parts
         self.context = parts.context  # whose store holds what earlier runs have done
         here = replace(self.context, folder=place, store=Store(place / "cache"))
         self.parts = replace(parts, context=here, teacher=parts.teacher.asked_as_the_training_goes())
