@@ -19,7 +19,7 @@ def main(config: "DictConfig") -> None:
     checkpoint_name(config.checkpoint, Path(run.paths.output_dir))
 
     if config.probe.data is not None:
-        from kd_lightning.experiment.probe import probe
+        from kd_lightning.inference.probe import probe
         from kd_lightning.reporting.tables.terminal_tables import metrics_table
         from kd_lightning.terminal import show
 

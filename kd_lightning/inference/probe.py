@@ -100,7 +100,7 @@ def data_of_probe(config: DictConfig, run: DictConfig) -> tuple[ImageDataModule,
 def networks_of(run: DictConfig, folder: Path, checkpoint: str) -> dict[str, tuple[Network, nn.Module]]:
     """The networks of a run that are one network each and on this machine, by name, and as an experiment names them."""
     experiment = experiment_of(run)
-    data, parts = experiment.data, experiment.parts()
+    data, parts = experiment.data, experiment.parts
     data.check()
     data.prepare_data()
     found = Lookup(parts, baselines=True)
