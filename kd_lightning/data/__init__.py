@@ -17,6 +17,7 @@ from kd_lightning.data.folders.small_folder import SmallFolderDataModule
 from kd_lightning.data.layouts.arrow import HFDatasetDataModule
 from kd_lightning.data.layouts.flat_folder import FlatFolderDataModule
 from kd_lightning.data.layouts.shards import WebDatasetDataModule
+from kd_lightning.data.layouts.stl10 import STL10DataModule
 from kd_lightning.data.layouts.tables import ImageTableDataModule
 from kd_lightning.data.memory import InMemoryDataModule, MemoryImages
 from kd_lightning.data.module import ImageDataModule, Sources
@@ -50,6 +51,7 @@ __all__ = [
     "Mixing",
     "PerImage",
     "RandAugment",
+    "STL10DataModule",
     "ShardedBatches",
     "SmallFolderDataModule",
     "Sources",
