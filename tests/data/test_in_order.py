@@ -18,7 +18,7 @@ from kd_lightning.data import (
     RandAugment,
     SmallFolderDataModule,
 )
-from kd_lightning.data.augmentation.in_order import TRANSFORMS, Chain, divided
+from kd_lightning.data.augmentation.in_order import NAMED, Chain, divided
 from kd_lightning.errors import UserError
 from tests.conftest import Command
 
@@ -38,7 +38,7 @@ class Halved:
         return "Halved()"
 
 
-@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("name", NAMED)
 def test_an_image_depends_on_its_view_alone(name: str) -> None:
     (augment,) = InOrder([name]).resolved(CropFlip(), 16)
     torch.manual_seed(5)
@@ -51,9 +51,15 @@ def test_an_image_depends_on_its_view_alone(name: str) -> None:
     assert torch.equal(augment(IMAGES[order], VIEWS[order]), made[order])
     same = augment(IMAGES[:1].expand(40, -1, -1, -1), torch.arange(40))
     assert len(same.flatten(1).unique(dim=0)) > 10  # each view is another variant
-    assert isinstance(augment, PerImage)
-    torch.manual_seed(3)
-    assert torch.equal(augment.transform(IMAGES[3]), made[3])
+    assert augment(IMAGES[:, :1], VIEWS).shape == (6, 1, 16, 16)
+
+
+def test_a_transform_of_torchvision_draws_from_the_view() -> None:
+    transform = v2.RandAugment()
+    made = PerImage(transform)(IMAGES, VIEWS)
+    for image, view, found in zip(IMAGES, VIEWS.tolist(), made, strict=True):
+        torch.manual_seed(view)
+        assert torch.equal(transform(image), found)
 
 
 def test_they_are_applied_in_order_and_divided_where_the_loader_ends() -> None:
@@ -165,13 +171,14 @@ def test_what_cannot_be_is_refused(augment: list[Any], said: str) -> None:
 
 def test_images_that_are_varied_on_the_cpu_do_not_lie_on_a_device() -> None:
     with pytest.raises(UserError, match=r"data\.resident=true: data\.augment reads the images on the CPU"):
-        DigitsDataModule(augment=["randaugment"], resident=True).check()
-    DigitsDataModule(augment=["crop_flip"], resident=True).check()
+        DigitsDataModule(augment=["autoaugment"], resident=True).check()
+    DigitsDataModule(augment=["crop_flip", "randaugment"], resident=True).check()
 
 
 def test_a_run_keeps_the_answers_to_them(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
-    augment = "data.augment=[crop_flip,randaugment,{_target_: torchvision.transforms.v2.RandomRotation, degrees: 15}]"
+    rotation = "{_target_: torchvision.transforms.v2.RandomRotation, degrees: 15}"
+    augment = f"data.augment=[randaugment,{rotation},random_erasing]"
     short = ("trainer.max_epochs=2", "scratch=false", "teacher.weights=null")
     refused = command("kd-train", augment, *short, "teacher.cache=logits")
     assert refused.code == 2

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from kd_lightning.data.augmentation.augment import Augmentation, CropFlip, Identity
+from kd_lightning.data.augmentation.batched import ColorJitter, RandomErasing, rand_augment, trivial_augment
 from kd_lightning.data.augmentation.per_image import PerImage
 from kd_lightning.data.values import MOST_VIEWS, check_callable, check_whole
 from kd_lightning.errors import UserError, did_you_mean
@@ -17,28 +18,20 @@ CROP_FLIP = "crop_flip"
 SMALL = 64  # pixels of a side, up to which AutoAugment's policy is CIFAR-10's
 
 
-def _autoaugment(image_size: int) -> Any:
+def _autoaugment(image_size: int) -> Augmentation:
+    """Cubuk et al. 2019, arXiv:1805.09501, as torchvision has it."""
     from torchvision.transforms import v2
 
     policies = v2.AutoAugmentPolicy
-    return v2.AutoAugment(policies.CIFAR10 if image_size <= SMALL else policies.IMAGENET)
+    return PerImage(v2.AutoAugment(policies.CIFAR10 if image_size <= SMALL else policies.IMAGENET))
 
 
-def _of_torchvision(name: str, *arguments: Any) -> Callable[[int], Any]:
-    def make(_: int) -> Any:
-        from torchvision.transforms import v2
-
-        return getattr(v2, name)(*arguments)
-
-    return make
-
-
-TRANSFORMS: dict[str, Callable[[int], Any]] = {
-    "randaugment": _of_torchvision("RandAugment"),  # Cubuk et al. 2020, arXiv:1909.13719
-    "trivialaugment": _of_torchvision("TrivialAugmentWide"),  # Müller, Hutter 2021, arXiv:2103.10158
-    "autoaugment": _autoaugment,  # Cubuk et al. 2019, arXiv:1805.09501
-    "color_jitter": _of_torchvision("ColorJitter", 0.4, 0.4, 0.4),
-    "random_erasing": _of_torchvision("RandomErasing"),  # Zhong et al. 2020, arXiv:1708.04896
+NAMED: dict[str, Callable[[int], Augmentation]] = {
+    "randaugment": lambda _: rand_augment(),
+    "trivialaugment": lambda _: trivial_augment(),
+    "autoaugment": _autoaugment,
+    "color_jitter": lambda _: ColorJitter(),
+    "random_erasing": lambda _: RandomErasing(),
 }
 
 
@@ -47,7 +40,7 @@ class InOrder:
     """Augmentations, each by its name or as an object: one of (images, views), or a transform of one image.
 
     Names are `crop_flip`, which is the data's usual augmentation, `randaugment`, `trivialaugment`, `autoaugment`,
-    `color_jitter` and `random_erasing`, which are torchvision's.
+    `color_jitter` and `random_erasing`, as torchvision has them.
 
     Examples:
         >>> from torchvision.transforms import v2
@@ -69,10 +62,10 @@ class InOrder:
     def _resolved(self, part: Any, crop_flip: Augmentation, image_size: int) -> Augmentation:
         if part == CROP_FLIP:
             return crop_flip
-        if isinstance(part, str) and part in TRANSFORMS:
-            return PerImage(TRANSFORMS[part](image_size))
+        if isinstance(part, str) and part in NAMED:
+            return NAMED[part](image_size)
         if not callable(part):
-            names = (CROP_FLIP, *TRANSFORMS)
+            names = (CROP_FLIP, *NAMED)
             raise UserError(
                 f"data.augment=[{part}]: no such augmentation; {did_you_mean(str(part), names)}there are "
                 f"{', '.join(names)}, and transforms of torchvision as mappings with _target_"
