@@ -139,6 +139,9 @@ def refuse_incomplete(name: str, needed: Callable[[str], list[str]], part: DictC
         )
 
 
+NOT_NEEDED = ("_target_", "trusted", "stem", "weights_map", "image_size", "finetune")  # of a network: null without them
+
+
 def needed_at_root(name: str) -> list[str]:
     """The keys of a root config, and the groups that it composes by default."""
     chosen = [group for group, choice in defaults_of(name).items() if choice and group != "hydra"]
@@ -152,7 +155,11 @@ def needed_in_group(name: str) -> list[str]:
     """
     keys, group = list(without_defaults(packaged(name))), name.partition("/")[0]
     if group in NETWORKS:
-        return [key for key in keys if key not in ("_target_", "trusted", "stem", *OWN_PARTS[group])]
+        return [
+            key
+            for key in keys
+            if key not in ("_target_", "trusted", "stem", "weights_map", "image_size", "finetune", *OWN_PARTS[group])
+        ]
     if "_target_" in keys:
         return ["_target_"]
     return [] if holds_parts_by_name(group) else keys
