@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from kd_lightning.lazy_names import lazy
 
 if TYPE_CHECKING:
-    from kd_lightning.exporting.export import Exported, export
+    from kd_lightning.exporting.writing import Exported, export
 
 __all__ = ["Exported", "export"]
 
 # Lazy, for a command checks what it was given before torch comes in.
 __getattr__, __dir__ = lazy(
-    __name__, {"Exported": "kd_lightning.exporting.export", "export": "kd_lightning.exporting.export"}
+    __name__, {"Exported": "kd_lightning.exporting.writing", "export": "kd_lightning.exporting.writing"}
 )

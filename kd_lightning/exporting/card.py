@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kd_lightning.exporting.export import SIZES, Exported
+from kd_lightning.exporting.writing import SIZES, Exported
 from kd_lightning.runs.summary import Role, Summary
 
 PACKAGES = ("kd-lightning", "torch", "onnx", "onnxscript", "onnxruntime")

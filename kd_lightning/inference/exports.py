@@ -14,8 +14,8 @@ from kd_lightning.data.values import check_flag, check_whole
 from kd_lightning.errors import UserError
 from kd_lightning.exporting.alone import Alone, answer, names_of, tensors_of
 from kd_lightning.exporting.card import About, card
-from kd_lightning.exporting.export import Exported, Samples, write
 from kd_lightning.exporting.formats import formats_of
+from kd_lightning.exporting.writing import Exported, Samples, write
 from kd_lightning.inference.samples import noise, of_files, of_run
 from kd_lightning.inference.student import Trained, trained
 from kd_lightning.networks.description import DescribedData, Description

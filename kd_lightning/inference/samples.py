@@ -12,7 +12,7 @@ from kd_lightning.config.parts.described import data_of
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.exporting.alone import tensors_of
-from kd_lightning.exporting.export import Samples
+from kd_lightning.exporting.writing import Samples
 from kd_lightning.inference.files import OF_DATA, files_of, images_of
 from kd_lightning.networks.description import DescribedData, Description
 

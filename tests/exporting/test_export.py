@@ -103,3 +103,11 @@ def test_outputs_are_compared_by_their_difference_and_by_class() -> None:
     for wrong in (given + 0.001, given * math.nan):
         with pytest.raises(UserError, match=r"^format=onnx: its outputs differ .* nothing was written"):
             Comparison.of(expected, wrong, of_classes=True).check("format=onnx")
+
+
+def test_the_function_is_found_whatever_was_imported_before() -> None:
+    import kd_lightning.exporting.writing
+    import kd_lightning.inference.exports
+
+    assert kd_lightning.exporting.export is kd_lightning.exporting.writing.export
+    assert callable(kd_lightning.exporting.export)

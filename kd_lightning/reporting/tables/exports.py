@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.filesize import decimal
 from rich.table import Table
 
-from kd_lightning.exporting.export import SIZES, Exported
+from kd_lightning.exporting.writing import SIZES, Exported
 
 
 def exports_table(files: Sequence[Exported]) -> Table:
