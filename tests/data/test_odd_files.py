@@ -41,6 +41,8 @@ def test_all_are_named_in_one_line(photos: Path, tmp_path: Path) -> None:
     text = message(folder(photos, tmp_path, unreadable="fail").setup)
     assert text.startswith(f"data.unreadable=fail: 3 images of 9 in {photos}/train cannot be read: ")
     assert all(name in text for name in ODD)
+    assert "bee/0.png (it is in no format of images that is known)" in text
+    assert "bee/1.png (it is empty)" in text
     assert text.endswith("data.unreadable=skip")
 
 

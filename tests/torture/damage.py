@@ -100,6 +100,7 @@ FILES: dict[str, tuple[Reading, ...]] = {
     "cache/measurements/*/record.json": (ANOTHER_TAUGHT, LS),
     "cache/measurements/*/evaluation.npz": (ANOTHER_TAUGHT, LS),
     "cache/images/*/images.json": (ANOTHER_OF_PHOTOS, LS),
+    "cache/readable/*/readable.json": (ANOTHER_OF_PHOTOS, LS),
     "cache/images/*/pixels.npy": (ANOTHER_OF_PHOTOS, LS),
 }
 

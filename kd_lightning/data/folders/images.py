@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import functional as F
 
@@ -44,6 +44,10 @@ File = Path | Encoded
 def bytes_of(file: File) -> bytes:
     """Raises OSError where it cannot be read."""
     return file.read_bytes() if isinstance(file, Path) else file.data
+
+
+def has_content(file: File) -> bool:
+    return file.stat().st_size > 0 if isinstance(file, Path) else len(file.data) > 0
 
 
 def name_of(file: File) -> str:
@@ -83,6 +87,9 @@ def opened(file: File) -> Iterator[Image.Image]:
     try:
         with Image.open(file if isinstance(file, Path) else BytesIO(file.data)) as image:
             yield image
+    except UnidentifiedImageError:
+        reason = "it is in no format of images that is known" if has_content(file) else "it is empty"
+        raise UserError(f"data.root: {name} cannot be read as an image ({reason}); replace or remove it") from None
     except Exception as error:  # a damaged file can raise anything
         reason = " ".join(str(error).replace(repr(name), "it").split()) or type(error).__name__
         raise UserError(f"data.root: {name} cannot be read as an image ({reason}); replace or remove it") from None
