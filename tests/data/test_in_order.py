@@ -175,6 +175,7 @@ def test_images_that_are_varied_on_the_cpu_do_not_lie_on_a_device() -> None:
     DigitsDataModule(augment=["crop_flip", "randaugment"], resident=True).check()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_answers_to_them(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
     rotation = "{_target_: torchvision.transforms.v2.RandomRotation, degrees: 15}"
