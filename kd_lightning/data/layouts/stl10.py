@@ -22,6 +22,12 @@ class STL10DataModule(InMemoryDataModule):
 
     `root` may be that folder itself. The images without labels are not read. Mean and standard deviation are those of
     ImageNet, from which the images are.
+
+    Examples:
+        >>> from kd_lightning.data import STL10DataModule
+        >>> data = STL10DataModule(root="data")
+        >>> data.class_names[:3], data.input_shape
+        (['airplane', 'bird', 'car'], (3, 96, 96))
     """
 
     name = "stl10"
