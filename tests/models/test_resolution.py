@@ -116,7 +116,7 @@ def test_teacher_and_student_see_the_same_crop_at_their_sizes(
     monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
     arguments = (
         *("trainer.max_epochs=1", "teacher.model=digits_cnn_8", "teacher.cache=prefill", "loss=[ce,kd]"),
-        *("student.image_size=6", "hydra.run.dir=run"),
+        *("student.image_size=6", "scratch=false", "hydra.run.dir=run"),
     )
     made = command("kd-train", *arguments, "teacher.image_size=16")
     assert made.code == 0, made.errors
@@ -139,7 +139,7 @@ def test_teacher_and_student_see_the_same_crop_at_their_sizes(
     accuracy = (test == data.test_set.targets).double().mean()
     assert float(accuracy) == pytest.approx(summary["student"]["top1"], abs=1e-6)
     folders = set((tmp_path / "cache" / "answers").iterdir())
-    other = command("kd-train", *arguments[:-1], "teacher.image_size=8", "scratch=false", "hydra.run.dir=other")
+    other = command("kd-train", *arguments[:-1], "teacher.image_size=8", "hydra.run.dir=other")
     assert other.code == 0, other.errors
     kept = {path for path in (tmp_path / "cache" / "answers").iterdir() if path.is_dir()} - folders
     assert len(kept) == 1  # by another key
