@@ -68,7 +68,11 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[s
     as_shards(root / "train", tmp_path / "shards", ("ant", "bee"), each=1)
     as_arrow(root / "train", tmp_path / "arrow", ("ant", "bee"), each=1)
     (tmp_path / "labels.csv").write_text(f"file,label\n{root}/train/ant/0.png,ant\n{root}/train/bee/0.png,bee")
-    places = {"flat_folder": root / "train", "webdataset": "shards", "hf_dataset": "arrow"}
+    (tmp_path / "stl10").mkdir()
+    for part in ("train", "test"):
+        for kind in "Xy":
+            (tmp_path / "stl10" / f"{part}_{kind}.bin").touch()
+    places = {"flat_folder": root / "train", "webdataset": "shards", "hf_dataset": "arrow", "stl10": "stl10"}
     made = {}
     for name in sorted(path.stem for path in (conf_dir() / "data").glob("*.yaml")):
         place = places.get(name, root if name.endswith(("folder", "imagenet")) else None)
