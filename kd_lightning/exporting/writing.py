@@ -1,5 +1,6 @@
 """A network written in several formats: each file loaded again and compared, and all of them there or none."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -47,7 +48,7 @@ def export(
     The file is loaded again by the engine that runs it, and its outputs for the example compared with the network's.
 
     Args:
-        network: put in eval mode while it is written; what it gives beside its logits is left out.
+        network: stays as it is; a copy is written, in eval mode, without what it gives beside its logits.
         example: what it takes, two samples or more: a tensor, or a mapping of tensors, which the file takes by name.
         num_classes: tells the logits among several outputs.
         softmax: whether the file gives probabilities (B, C) in place of logits.
@@ -72,15 +73,12 @@ def export(
     if kind is None:
         raise UserError(f"path={path}: must end in .onnx or .pt2")
     kind.check(f"path={path}")
-    mode = network.training
-    inputs = tensors_of(example)
+    inputs = tuple(one.cpu() for one in tensors_of(example))
     if any(len(one) < 2 for one in inputs):
         raise UserError("example: holds one sample; give two or more, for one alone would be taken for a constant")
-    try:
-        alone = Alone(network.eval(), names_of(example), num_classes=num_classes, softmax=softmax)
-        [done] = write(alone, inputs, [inputs], {path: kind}, metadata or {}, of_classes=True, key="path={path}")
-    finally:
-        network.train(mode)
+    network = copy.deepcopy(network).cpu().eval()
+    alone = Alone(network, names_of(example), num_classes=num_classes, softmax=softmax)
+    [done] = write(alone, inputs, [inputs], {path: kind}, metadata or {}, of_classes=True, key="path={path}")
     return done
 
 

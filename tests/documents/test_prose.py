@@ -42,6 +42,8 @@ def is_there(key: str) -> bool:
     owner, _, own = key.partition(".")
     if own.partition(".")[0] in OWN_PARTS.get(owner, ()):  # laid over the run's
         return is_there(own)
+    if owner == "probe" and own:  # data of their own
+        return is_there(f"data.{own}")
     of_trainer = key.removeprefix("trainer.") in inspect.signature(lightning.Trainer).parameters
     return key in KEYS or key in GROUPS or of_trainer or key.partition(".")[0] in ("hydra", "extra")
 

@@ -32,6 +32,6 @@ class Forgetful(nn.Module):
         return images * (3.0 if torch.compiler.is_compiling() else 1.0)
 
 
-def odd_network(oddity: str) -> nn.Module:
+def odd_network(oddity: str) -> nn.Sequential:
     odd = {"bessel": Bessel, "branching": Branching, "counting": Counting, "forgetful": Forgetful}[oddity]()
     return nn.Sequential(nn.Identity(), nn.Sequential(odd), nn.Flatten(), nn.Linear(64, 10))

@@ -29,10 +29,11 @@ IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 )
 def test_what_cannot_be_exported_is_told_and_leaves_nothing(oddity: str, told: str, tmp_path: Path) -> None:
     network = odd_network(oddity)
+    network[3].eval()  # as it is frozen
     with pytest.raises(UserError, match=rf"^path={tmp_path}/out/odd\.onnx: {told}"):
         export(network, IMAGES[:2], tmp_path / "out" / "odd.onnx")
     assert list(tmp_path.iterdir()) == []
-    assert network.training
+    assert [module.training for module in network] == [True, True, True, False]
 
 
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
