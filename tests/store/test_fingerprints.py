@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kd_lightning.data.folders import folder
+from kd_lightning.data import ImageFolderDataModule
+from kd_lightning.data.folders import image_files
 from kd_lightning.experiment.checks.config import check
 from tests.cli.test_configs import composed
 from tests.conftest import Command
@@ -68,7 +69,7 @@ def test_another_way_to_decode_has_answers_of_its_own(
         *("data.views=3", "data.val_fraction=0"),
     )
     for decoding in (1, 2):
-        monkeypatch.setattr(folder, "DECODING", decoding)
+        monkeypatch.setattr(image_files, "DECODING", decoding)
         experiment = check(config)
         trainings(experiment)
     assert answers(cache) == 2
@@ -76,7 +77,7 @@ def test_another_way_to_decode_has_answers_of_its_own(
 
 def test_images_of_one_size_that_were_replaced_are_other_images(tmp_path: Path) -> None:
     image = tree(tmp_path, "train", "val") / "train" / "ant" / "0.png"
-    data = [folder.ImageFolderDataModule(root=tmp_path) for _ in range(2)]
+    data = [ImageFolderDataModule(root=tmp_path) for _ in range(2)]
     before = data[0].fingerprint()["content"]["train"]
     content = image.read_bytes()
     image.write_bytes(content[:-1] + b"?")
