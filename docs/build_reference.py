@@ -82,7 +82,7 @@ class Config(Comments):
 
     def rows(self) -> Iterator[Key]:
         """Its keys as a table shows them."""
-        prefix = "" if self.is_global or not self.value else f"{self.group}."
+        prefix = "" if self.is_global or not self.value else f"{'.'.join(Path(self.name).parent.parts)}."
         for key in self.entries():
             if key.above and key.beside:  # about more than this key
                 yield Key("", "", key.above)

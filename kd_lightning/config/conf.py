@@ -1,5 +1,7 @@
 """Where conf/ is, what stands in it, and its values in plain Python; --help gets by without OmegaConf."""
 
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -17,9 +19,19 @@ def conf_dir() -> Path:
 
 
 def options(group: str) -> list[str]:
-    """The values of a config group."""
+    """The values of a config group, without those of groups inside of it."""
     folder = conf_dir() / group
-    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.yaml"))
+    inside = groups_inside(folder)
+    files = [file.relative_to(folder).with_suffix("") for file in folder.rglob("*.yaml")]
+    return sorted(str(file) for file in files if file.parts[0] not in inside)
+
+
+@cache
+def groups_inside(folder: Path) -> frozenset[str]:
+    """The folders in a group's folder that are groups themselves: configs beside them choose one of their values."""
+    below = [one.name for one in folder.iterdir() if one.is_dir()] if folder.is_dir() else []
+    texts = [file.read_text(encoding="utf-8") for file in folder.glob("*.yaml")] if below else []
+    return frozenset(name for name in below if any(re.search(rf"^ +- {name}: ", text, re.MULTILINE) for text in texts))
 
 
 def plain(value: Any) -> Any:

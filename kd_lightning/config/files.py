@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from kd_lightning.config.comments import LOADER, Commented, Comments
+from kd_lightning.config.conf import groups_inside
 
 Key = tuple[str, ...]
 OVERRIDE = re.compile(r"override\s+")
@@ -31,7 +32,9 @@ class ConfigFiles:
         names = {file.relative_to(folder).with_suffix("") for folder in folders for file in folder.rglob("*.yaml")}
         for name in sorted(names, key=lambda name: (name.parts[0], len(name.parts), name)):
             if len(name.parts) > 1 and name.parts[0] != "hydra":
-                self.groups.setdefault(name.parts[0], []).append("/".join(name.parts[1:]))
+                inside = any(name.parts[1] in groups_inside(folder / name.parts[0]) for folder in folders)
+                group = "/".join(name.parts[: 2 if inside else 1])
+                self.groups.setdefault(group, []).append(name.relative_to(group).as_posix())
 
     def read(self, name: str) -> Comments | None:
         """The file of this name, such as loss/kd; None where it lies elsewhere, or is none."""
@@ -56,11 +59,27 @@ class ConfigFiles:
         found: dict[str, Choice] = {}
         for file in self.built_on(name):
             for entry in file.defaults_list():
-                group = OVERRIDE.sub("", entry.path[0]).lstrip("/")
+                group = self.group_of(name, OVERRIDE.sub("", entry.path[0]))
                 if entry.value and not group.startswith("hydra"):
                     before = found[group].said if group in found else ""
                     found[group] = Choice(group, chosen(entry.value), entry.beside or entry.above or before)
         return found
+
+    def group_of(self, name: str, given: str) -> str:
+        """The group that an entry of a file's defaults list names: one inside of the file's own, or from the top."""
+        inside = f"{Path(name).parent.as_posix()}/{given}"
+        return inside if inside in self.groups else given.lstrip("/")
+
+    def choice_inside(self, group: str) -> Choice:
+        """What the configs of a group choose of one inside of it by default."""
+        outer = group.partition("/")[0]
+        names = [f"{outer}/{value}" for value in self.groups[outer]]
+        return next(choices[group] for name in names if group in (choices := self.choices(name)))
+
+    def typed(self, name: str) -> str:
+        """How a group's config is chosen on a command line, as loss=kd or curriculum/pace=root."""
+        group = next(one for one in sorted(self.groups, key=len, reverse=True) if name.startswith(f"{one}/"))
+        return f"{group}={name.removeprefix(f'{group}/')}"
 
     def keys(self, name: str) -> dict[Key, Commented]:
         """The keys that a file, with what it builds on, gives a config: by their places in it, as last said."""

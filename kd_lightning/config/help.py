@@ -42,8 +42,8 @@ class Help:
     def of(self, topic: str) -> Iterator[str]:
         """What is said of GROUP, GROUP=VALUE or KEY; raises `UserError` where there is none of this name."""
         name, _, value = topic.lstrip("+~").partition("=")
-        group, _, below = name.partition("/")
-        if group in self.groups:
+        group, _, below = (name, "", "") if name in self.files.groups else name.partition("/")
+        if group in self.groups or group == name and name in self.files.groups:
             prefix = f"{below.rstrip('/')}/" if below else ""
             values = [] if value[:1] in ("", "{", "$") else [f"{prefix}{one}" for one in chosen(value)]
             return self.values(group, values) if values else self.group(group, prefix)
@@ -63,7 +63,7 @@ class Help:
         names = [name for name in self.files.groups[group] if name.startswith(prefix)]
         if not names:
             raise UserError(f"{group}/{prefix.rstrip('/')}: no such group; --help {group} lists its values")
-        choice = self.choices[group]
+        choice = self.choices.get(group) or self.files.choice_inside(group)
         yield f"{typed_choice(choice)}: {choice.said}" if choice.said else typed_choice(choice)
         yield ""
         column = min(max(map(len, names)) + 2 * len(INDENT), COLUMN)
@@ -133,7 +133,7 @@ class Help:
         for name in dict.fromkeys([*self.named(), *others]):
             keys = [key for key in self.files.keys(name).values() if key.path[: len(path)] == path]
             if keys:
-                found.append((name.replace("/", "=", 1) if "/" in name else "", keys))
+                found.append((self.files.typed(name) if "/" in name else "", keys))
         return found
 
     def unknown(self, path: Key) -> str:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kd_lightning.config.checks.arguments import refuse_further
+from kd_lightning.config.conf import conf_dir, groups_inside
 from kd_lightning.config.packaged import defaults_of, files_of, groups, holds_parts_by_name, packaged, roots
 from kd_lightning.config.references import Path
 from kd_lightning.config.unread import TARGET, all_keys, at, keys_of, refuse_unread, shown, similar, values_and_root
@@ -57,7 +58,8 @@ def refuse_groups(root: str, parsed: Sequence[Override]) -> None:
         group, _, below = str(one.key_or_group).partition("/")
         if composes_none and group in groups() and group != "hydra" and not isinstance(one.value(), dict):
             raise UserError(f"{one.input_line}: kd-{root} chooses no {group}; there are {', '.join(all_keys(root))}")
-        if below and f"{group}/{below}/{one.value()}" in files_of(group):
+        inside = below in groups_inside(conf_dir() / group)
+        if below and not inside and f"{group}/{below}/{one.value()}" in files_of(group):
             raise UserError(f"{one.input_line}: {group}={below}/{one.value()} chooses it")
 
 

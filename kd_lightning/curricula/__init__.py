@@ -1,6 +1,42 @@
-"""Curricula: which samples a training sees when. The base class, and how a training follows one."""
+"""Curricula: which samples a training sees when. The base class, the one of an order and a pace, and its parts."""
 
 from kd_lightning.curricula.curriculum import Curriculum, Samples
+from kd_lightning.curricula.difficulties import (
+    Difficulty,
+    Disagreement,
+    Flips,
+    FromData,
+    FromFile,
+    Running,
+    StudentLoss,
+)
+from kd_lightning.curricula.orders import EasyFirst, HardFirst, RandomOrder, SampleOrder
+from kd_lightning.curricula.paced import Paced
+from kd_lightning.curricula.paces import BabySteps, Exponential, Linear, Logarithmic, Pace, Quadratic, Root, Step
 from kd_lightning.schedules.progress import Assessment
 
-__all__ = ["Assessment", "Curriculum", "Samples"]
+__all__ = [
+    "Assessment",
+    "BabySteps",
+    "Curriculum",
+    "Difficulty",
+    "Disagreement",
+    "EasyFirst",
+    "Exponential",
+    "Flips",
+    "FromData",
+    "FromFile",
+    "HardFirst",
+    "Linear",
+    "Logarithmic",
+    "Pace",
+    "Paced",
+    "Quadratic",
+    "RandomOrder",
+    "Root",
+    "Running",
+    "SampleOrder",
+    "Samples",
+    "Step",
+    "StudentLoss",
+]

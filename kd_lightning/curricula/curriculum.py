@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from kd_lightning.schedules.progress import Assessment
+from kd_lightning.schedules.progress import BEGIN, Assessment, Progress
 
 
 class Samples(NamedTuple):
@@ -51,6 +51,9 @@ class Curriculum:
 
     observes: tuple[str, ...] = ()
     """The signals that `observe` gets, such as `student.logits` and `target`."""
+
+    progress: Progress = BEGIN
+    """How far the training is as an epoch is drawn."""
 
     def begin(self, samples: Samples) -> None:
         """Forget everything: a training of these samples begins."""

@@ -198,6 +198,7 @@ class FollowedCurriculum(Callback):
     def _follow(self, trainer: Trainer, module: LightningModule, epoch: int) -> None:
         """Have an epoch hold what is drawn for it, once."""
         if self.drawn is None or self.drawn[0] != epoch:
+            self.curriculum.progress = timed(module).progress()
             with self._called("draw", epoch):
                 drawn = self.curriculum.draw(epoch, self._count)
             self.drawn = epoch, trainer.strategy.broadcast(self._checked(drawn, epoch))

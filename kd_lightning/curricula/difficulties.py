@@ -1,0 +1,206 @@
+"""Difficulties: a number for each training sample, given, or learned from the student's and the teacher's answers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kd_lightning.curricula.curriculum import Samples
+from kd_lightning.errors import UserError
+
+
+class Difficulty:
+    """How hard each sample is, larger for harder ones, known from the start. One of your own is a subclass.
+
+    Where `observes` names signals it learns from each batch, in train mode and through augmentation, as the training
+    has them; its state is then `values` and what a subclass adds to `state_dict`.
+    """
+
+    observes: tuple[str, ...] = ()
+    values: Tensor  # (N,)
+
+    def begin(self, samples: Samples) -> None:
+        """Forget everything: a training of these samples begins, about which nothing is known."""
+        self.values = torch.zeros(len(samples.index), device=samples.index.device)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is worth asking: before a whole epoch was seen, one that learns knows nothing."""
+        return True
+
+    def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
+        """See a batch after its step: positions int64 (B,), and the signals that `observes` names."""
+
+    def end_epoch(self) -> None:
+        """An epoch was seen."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, after `begin`."""
+
+
+class FromData(Difficulty):
+    """What the data set has as `difficulty`, a value for each sample. Raises UserError where it has none.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import FromData, Samples
+        >>> given = FromData()
+        >>> given.begin(Samples(torch.arange(3), difficulty=torch.tensor([0.2, 0.9, 0.1])))
+        >>> given.values.argsort().tolist()
+        [2, 0, 1]
+    """
+
+    def begin(self, samples: Samples) -> None:
+        if samples.difficulty is None:
+            raise UserError("curriculum.difficulty: the data set has no attribute difficulty; give one, or a file")
+        self.values = samples.difficulty.float()
+
+
+class FromFile(Difficulty):
+    """The numbers of a file: NPY of (N,), or text with one to a line, in the order of the whole training set.
+
+    A sample's number is the one at its `index`, which a split of the set does not change. Raises UserError for a file
+    that cannot be read, holds too few numbers, or one that is not finite.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.numbers = numbers_in(Path(path))
+
+    def begin(self, samples: Samples) -> None:
+        last = int(samples.index.max())
+        if last >= len(self.numbers):
+            raise UserError(
+                f"curriculum.difficulty.path={self.path}: holds {len(self.numbers)} numbers, and the training set has "
+                f"an image {last}; give one for each"
+            )
+        self.values = self.numbers.to(samples.index.device)[samples.index]
+
+
+def numbers_in(path: Path) -> Tensor:
+    """float32 (N,) of a file. Raises UserError."""
+    key = f"curriculum.difficulty.path={path}"
+    try:
+        read = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=1)
+        numbers = torch.as_tensor(np.asarray(read, dtype=np.float32))
+    except OSError as error:
+        raise UserError(f"{key}: {error.strerror or error}; give a file that can be read") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{key}: {error}; give NPY of (N,), or a number to a line") from error
+    if numbers.ndim != 1 or not len(numbers):
+        raise UserError(f"{key}: has shape {tuple(numbers.shape)}; give one number for each training sample")
+    if not bool(numbers.isfinite().all()):
+        wrong = int((~numbers.isfinite()).nonzero()[0])
+        raise UserError(f"{key}: number {wrong} is {float(numbers[wrong])}; give finite ones")
+    return numbers
+
+
+class Running(Difficulty):
+    """A running mean of each sample's own value: d ← decay·d + (1 - decay)·value; its first value as it is.
+
+    Raises UserError for a decay outside of [0, 1).
+    """
+
+    def __init__(self, decay: float = 0.9) -> None:
+        if not 0 <= decay < 1:
+            raise UserError(f"decay={decay}: must be from 0 to below 1; 0 keeps the latest value alone")
+        self.decay = decay
+
+    def begin(self, samples: Samples) -> None:
+        super().begin(samples)
+        self.seen = torch.zeros(len(samples.index), dtype=torch.bool, device=samples.index.device)
+        self.epochs = 0
+
+    @property
+    def is_known(self) -> bool:
+        return self.epochs > 0
+
+    def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
+        value = self.value(signals)
+        before = torch.where(self.seen[positions], self.values[positions], value)
+        self.values[positions] = self.decay * before + (1 - self.decay) * value
+        self.seen[positions] = True
+
+    def value(self, signals: Mapping[str, Tensor]) -> Tensor:
+        """Of a batch's samples, (B,)."""
+        raise NotImplementedError
+
+    def end_epoch(self) -> None:
+        self.epochs += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"values": self.values, "seen": self.seen, "epochs": self.epochs}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.values, self.seen, self.epochs = state["values"], state["seen"], state["epochs"]
+
+
+class StudentLoss(Running):
+    """A running mean of the student's cross-entropy, as it trains.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Samples, StudentLoss
+        >>> loss = StudentLoss(decay=0.5)
+        >>> loss.begin(Samples(torch.arange(2)))
+        >>> answers = {"student.logits": torch.zeros(1, 2), "target": torch.tensor([0])}
+        >>> loss.observe(torch.tensor([1]), answers)
+        >>> round(float(loss.values[1]), 4)  # log 2
+        0.6931
+    """
+
+    observes = ("student.logits", "target")
+
+    def value(self, signals: Mapping[str, Tensor]) -> Tensor:
+        return F.cross_entropy(signals["student.logits"], signals["target"], reduction="none")
+
+
+class Disagreement(Running):
+    """A running mean of KL(teacher ‖ student) of the probabilities, as the student trains."""
+
+    observes = ("student.logits", "teacher.logits")
+
+    def value(self, signals: Mapping[str, Tensor]) -> Tensor:
+        student, teacher = (F.log_softmax(signals[name], dim=1) for name in self.observes)
+        return F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+
+
+class Flips(Running):
+    """How often the student forgot a sample: was right, and wrong the next time (Toneva et al. 2019, arXiv:1812.05159).
+
+    A sample that was never right counts as forgotten more often than any other, as in the paper.
+    """
+
+    observes = ("student.logits", "target")
+
+    def __init__(self) -> None:
+        super().__init__(decay=0.0)
+
+    def begin(self, samples: Samples) -> None:
+        super().begin(samples)
+        self.was_right = torch.zeros_like(self.seen)
+        self.learned = torch.zeros_like(self.seen)
+        self.counts = torch.zeros_like(self.values)
+
+    def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
+        is_right = signals["student.logits"].argmax(dim=1) == signals["target"]
+        forgotten = (self.was_right[positions] & ~is_right).to(self.counts.dtype)
+        self.counts.index_put_((positions,), forgotten, accumulate=True)
+        self.was_right[positions] = is_right
+        self.learned[positions] |= is_right
+        self.values = torch.where(self.learned, self.counts, self.counts.max() + 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {"was_right": self.was_right, "learned": self.learned, "counts": self.counts}
+        return {**super().state_dict(), **own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.was_right, self.learned, self.counts = state["was_right"], state["learned"], state["counts"]

@@ -1,0 +1,87 @@
+"""Orders: which samples come first, by their difficulty or against it."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from kd_lightning.curricula.curriculum import Samples
+from kd_lightning.errors import UserError
+
+
+class SampleOrder(ABC):
+    """Ranks samples, and gives their positions from first to last. One of your own is a subclass with `rank`.
+
+    `stratified` takes the first ones of each class in turn, so that a share of the data has all classes in their
+    proportions. Raises UserError where the data tell no classes.
+    """
+
+    def __init__(self, stratified: bool = False) -> None:
+        self.stratified = stratified
+
+    def __call__(self, difficulty: Tensor, samples: Samples) -> Tensor:
+        """difficulty (N,) -> positions int64 (N,), those that come first in front."""
+        rank = self.rank(difficulty)
+        if not self.stratified:
+            return rank.argsort(stable=True)
+        if samples.target is None or samples.target.ndim != 1 or samples.target.is_floating_point():
+            raise UserError("stratified=true: the data tell no classes; give stratified=false")
+        return (place_within(rank, samples.target)).argsort(stable=True)
+
+    @abstractmethod
+    def rank(self, difficulty: Tensor) -> Tensor:
+        """difficulty (N,) -> (N,), where the smallest come first."""
+
+
+class EasyFirst(SampleOrder):
+    """The least difficult samples first.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import EasyFirst, Samples
+        >>> EasyFirst()(torch.tensor([0.5, 0.1, 0.9]), Samples(torch.arange(3))).tolist()
+        [1, 0, 2]
+        >>> EasyFirst(stratified=True)(torch.tensor([1.0, 2.0, 3.0]), Samples(torch.arange(3), torch.tensor([0, 0, 1])))
+        tensor([0, 2, 1])
+    """
+
+    def rank(self, difficulty: Tensor) -> Tensor:
+        return difficulty
+
+
+class HardFirst(SampleOrder):
+    """The most difficult samples first: what an order from easy to hard is to be compared with."""
+
+    def rank(self, difficulty: Tensor) -> Tensor:
+        return -difficulty
+
+
+class RandomOrder(SampleOrder):
+    """A fixed random order, of which the difficulty decides nothing: the control at the same pace.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import RandomOrder, Samples
+        >>> order, samples = RandomOrder(seed=1), Samples(torch.arange(4))
+        >>> torch.equal(order(torch.rand(4), samples), order(torch.rand(4), samples))
+        True
+    """
+
+    def __init__(self, stratified: bool = False, seed: int = 0) -> None:
+        super().__init__(stratified)
+        self.seed = seed
+
+    def rank(self, difficulty: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randperm(len(difficulty), generator=generator).to(difficulty.device)
+
+
+def place_within(rank: Tensor, classes: Tensor) -> Tensor:
+    """Each sample's place among those of its class as a share of it, (N,): (k + 1/2) / n for the k-th of n."""
+    order = rank.argsort(stable=True)
+    of_class = order[classes[order].argsort(stable=True)]  # class by class, in order within each
+    counts = torch.bincount(classes)
+    first = counts.cumsum(0) - counts
+    sizes = counts[classes[of_class]]
+    places = torch.arange(len(rank), device=rank.device) - first[classes[of_class]]
+    return torch.empty(len(rank), device=rank.device).scatter_(0, of_class, (places + 0.5) / sizes)

@@ -1,0 +1,61 @@
+"""A curriculum of a difficulty, an order and a pace."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kd_lightning.curricula.curriculum import Curriculum, Samples
+from kd_lightning.curricula.difficulties import Difficulty
+from kd_lightning.curricula.orders import SampleOrder
+from kd_lightning.curricula.paces import Pace
+
+
+class Paced(Curriculum):
+    """Each epoch holds the first samples of an order by difficulty, as many as the pace has in use by then.
+
+    An epoch is as long as without a curriculum, so that trainings compare at equal steps: the share in use is gone
+    through in random order again and again, and a sample that comes again in an epoch has another view. The share is
+    that at the epoch's beginning. A difficulty that learns is asked from the second epoch on; the first holds as many
+    samples, chosen at random.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import EasyFirst, FromData, Linear, Paced, Samples
+        >>> curriculum = Paced(FromData(), EasyFirst(), Linear(start=0.5))
+        >>> curriculum.begin(Samples(torch.arange(4), difficulty=torch.tensor([3.0, 1.0, 2.0, 0.0])))
+        >>> sorted(curriculum.draw(epoch=0, count=4).tolist())
+        [1, 1, 3, 3]
+    """
+
+    def __init__(self, difficulty: Difficulty, order: SampleOrder, pace: Pace) -> None:
+        self.difficulty, self.order, self.pace = difficulty, order, pace
+        self.observes = difficulty.observes
+
+    def begin(self, samples: Samples) -> None:
+        self.samples = samples
+        self.epoch = -1
+        self.difficulty.begin(samples)
+
+    def draw(self, epoch: int, count: int) -> Tensor:
+        if self.epoch >= 0:
+            self.difficulty.end_epoch()
+        self.epoch = epoch
+        total = len(self.samples.index)
+        in_use = max(1, round(self.pace(self.progress.fraction) * total))
+        known = self.difficulty.is_known
+        first = self.order(self.difficulty.values, self.samples)[:in_use] if known else torch.randperm(total)[:in_use]
+        first = first.cpu()
+        rounds = -(-count // in_use)
+        return torch.cat([first[torch.randperm(in_use)] for _ in range(rounds)])[:count]
+
+    def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
+        self.difficulty.observe(positions, signals)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "difficulty": self.difficulty.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.epoch = state["epoch"]
+        self.difficulty.load_state_dict(state["difficulty"])
