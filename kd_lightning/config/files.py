@@ -78,8 +78,9 @@ class ConfigFiles:
 
     def typed(self, name: str) -> str:
         """How a group's config is chosen on a command line, as loss=kd or curriculum/pace=root."""
-        group = next(one for one in sorted(self.groups, key=len, reverse=True) if name.startswith(f"{one}/"))
-        return f"{group}={name.removeprefix(f'{group}/')}"
+        outer, _, value = name.partition("/")
+        inner, _, below = value.partition("/")
+        return f"{outer}/{inner}={below}" if f"{outer}/{inner}" in self.groups else f"{outer}={value}"
 
     def keys(self, name: str) -> dict[Key, Commented]:
         """The keys that a file, with what it builds on, gives a config: by their places in it, as last said."""
