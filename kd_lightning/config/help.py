@@ -42,8 +42,9 @@ class Help:
     def of(self, topic: str) -> Iterator[str]:
         """What is said of GROUP, GROUP=VALUE or KEY; raises `UserError` where there is none of this name."""
         name, _, value = topic.lstrip("+~").partition("=")
-        group, _, below = (name, "", "") if name in self.files.groups else name.partition("/")
-        if group in self.groups or group == name and name in self.files.groups:
+        outer, _, below = name.partition("/")
+        group, below = (name, "") if name in self.files.groups else (outer, below)
+        if outer in self.groups:
             prefix = f"{below.rstrip('/')}/" if below else ""
             values = [] if value[:1] in ("", "{", "$") else [f"{prefix}{one}" for one in chosen(value)]
             return self.values(group, values) if values else self.group(group, prefix)
