@@ -3,6 +3,7 @@
 A function names the signals that it takes in `signals`, is called with the mapping of them, and returns (B,).
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from kd_lightning.losses.functional.divergence import cross_entropies
 from kd_lightning.schedules.progress import Number
 from kd_lightning.signals import has_rows
 
-__all__ = ["Confidence", "Entropy"]
+__all__ = ["Confidence", "Entropy", "EntropyOfBoth", "SelfPaced", "TeacherCorrect"]
 
 Signals = Mapping[str, Tensor]
 SampleWeight = str | Callable[[Signals], Tensor]
@@ -78,6 +79,112 @@ class Entropy:
     def __call__(self, signals: Mapping[str, Tensor]) -> Tensor:
         log_p = F.log_softmax(signals[self.logits] / as_number(self.temperature), dim=1)
         return cross_entropies(log_p, log_p.exp())
+
+
+@dataclass(frozen=True)
+class EntropyOfBoth:
+    """½·H_T·(1 + H_S/log C): what the teacher, and what the student is unsure of counts more (EA-KD).
+
+    Su et al. 2023, arXiv:2311.13621 (ICCV 2025): H_T and H_S are the entropies in nats of softmax(z/T) of teacher and
+    student at T = 3, on ImageNet 2, without gradient. The authors' code for KD and DKD on CIFAR-100 divides H_S by 100 instead of
+    log 100, to which their numbers of these belong: `divisor=100`. Raises UserError for a number that is not positive.
+
+    Args:
+        temperature: T.
+        divisor: of the student's entropy; None: log C, its largest value.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.sample_weights import EntropyOfBoth
+        >>> logits = {"student.logits": torch.zeros(1, 4), "teacher.logits": torch.zeros(1, 4)}
+        >>> round(float(EntropyOfBoth()(logits)), 4)  # of both at their largest: log 4
+        1.3863
+    """
+
+    temperature: Number = 3.0
+    divisor: float | None = None
+    student: str = "student.logits"
+    teacher: str = "teacher.logits"
+
+    def __post_init__(self) -> None:
+        check_positive(temperature=self.temperature)
+        if self.divisor is not None:
+            check_positive(divisor=self.divisor)
+
+    @property
+    def signals(self) -> list[str]:
+        return [self.student, self.teacher]
+
+    def __call__(self, signals: Mapping[str, Tensor]) -> Tensor:
+        student, teacher = (Entropy(name, self.temperature)(signals) for name in self.signals)
+        largest = math.log(signals[self.student].shape[1]) if self.divisor is None else self.divisor
+        return 0.5 * teacher * (1 + student / largest)
+
+
+@dataclass(frozen=True)
+class TeacherCorrect:
+    """1 where the teacher's likeliest class is the label, else 0: what it gets wrong is not handed on.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.sample_weights import TeacherCorrect
+        >>> logits = torch.tensor([[2.0, 1.0], [2.0, 1.0]])
+        >>> TeacherCorrect()({"teacher.logits": logits, "target": torch.tensor([0, 1])})
+        tensor([1., 0.])
+    """
+
+    logits: str = "teacher.logits"
+    target: str = "target"
+
+    @property
+    def signals(self) -> list[str]:
+        return [self.logits, self.target]
+
+    def __call__(self, signals: Mapping[str, Tensor]) -> Tensor:
+        logits = signals[self.logits]
+        return (logits.argmax(dim=1) == signals[self.target]).to(logits.dtype)
+
+
+@dataclass(frozen=True)
+class SelfPaced:
+    """Samples on which the student's cross-entropy l is below a threshold λ, which a schedule may raise.
+
+    hard: 1 where l < λ, else 0 (Kumar, Packer, Koller 2010, NeurIPS, "Self-Paced Learning for Latent Variable Models");
+    linear: max(0, 1 - l/λ) (Jiang et al. 2014, ACM Multimedia, "Easy Samples First: Self-paced Reranking for
+    Zero-Example Multimedia Search"). A sample without a label counts 0. Raises UserError for another kind, and for a
+    threshold that is not positive.
+
+    Args:
+        threshold: λ in nats, a number or a schedule.
+        kind: hard or linear.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.losses.sample_weights import SelfPaced
+        >>> signals = {"student.logits": torch.tensor([[3.0, 0.0], [0.0, 3.0]]), "target": torch.tensor([0, 0])}
+        >>> SelfPaced(threshold=1.0)(signals)
+        tensor([1., 0.])
+    """
+
+    threshold: Number = 1.0
+    kind: str = "hard"
+    logits: str = "student.logits"
+    target: str = "target"
+
+    def __post_init__(self) -> None:
+        check_positive(threshold=self.threshold)
+        if self.kind not in ("hard", "linear"):
+            raise UserError(f"kind={self.kind}: must be hard or linear")
+
+    @property
+    def signals(self) -> list[str]:
+        return [self.logits, self.target]
+
+    def __call__(self, signals: Mapping[str, Tensor]) -> Tensor:
+        target = signals[self.target]
+        losses = F.cross_entropy(signals[self.logits], target.clamp_min(0), reduction="none")
+        left = torch.where(target < 0, 0, 1 - losses / as_number(self.threshold))
+        return left.clamp_min(0) if self.kind == "linear" else (left > 0).to(losses.dtype)
 
 
 def unknown(name: str, signals: Signals, key: str) -> UserError:
