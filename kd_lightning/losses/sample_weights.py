@@ -86,8 +86,9 @@ class EntropyOfBoth:
     """½·H_T·(1 + H_S/log C): what the teacher, and what the student is unsure of counts more (EA-KD).
 
     Su et al. 2023, arXiv:2311.13621 (ICCV 2025): H_T and H_S are the entropies in nats of softmax(z/T) of teacher and
-    student at T = 3, on ImageNet 2, without gradient. The authors' code for KD and DKD on CIFAR-100 divides H_S by 100 instead of
-    log 100, to which their numbers of these belong: `divisor=100`. Raises UserError for a number that is not positive.
+    student at T = 3, on ImageNet 2, without gradient. The authors' code for KD and DKD on CIFAR-100 divides H_S by
+    100 instead of log 100, to which their numbers of these belong: `divisor=100`. Raises UserError for a number that is
+    not positive.
 
     Args:
         temperature: T.
