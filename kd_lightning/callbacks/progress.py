@@ -2,11 +2,13 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
+from torch import Tensor
 
 from kd_lightning.learners.names import of_learner
 from kd_lightning.tasks import Task
@@ -68,13 +70,17 @@ class EpochLines(Callback):
 
     def __init__(self) -> None:
         self._told = 0.0
+        self._loss: Tensor | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._told = time.monotonic()
+        self._told, self._loss = time.monotonic(), None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """See the step's loss: that which was logged last is older where an epoch has few steps."""
+        if isinstance(outputs, Mapping) and trainer.world_size == 1:  # of several ranks the mean is logged
+            self._loss = outputs["loss"]
         if time.monotonic() - self._told > WAIT:
             self._tell(trainer, (LOSS,))
 
@@ -82,12 +88,14 @@ class EpochLines(Callback):
         self._tell(trainer, (LOSS, *of_validation(pl_module)))
 
     def _tell(self, trainer: Trainer, names: tuple[str, ...]) -> None:
-        """The last values that were logged, which waits for the device; so does a checkpoint."""
+        """The last loss, and what else was logged last, which waits for the device; so does a checkpoint."""
         self._told = time.monotonic()
         if sys.stdout.isatty():
             return
         last = "" if trainer.max_epochs in (None, -1) else f"/{trainer.max_epochs}"
         parts = [f"{trainer.current_epoch + 1}{last}", f"step {trainer.global_step}"]
-        logged = trainer.callback_metrics
+        logged = dict(trainer.callback_metrics)
+        if self._loss is not None:
+            logged[LOSS] = self._loss * trainer.accumulate_grad_batches  # Lightning has divided it
         parts += [f"{name.removeprefix('train/')} {float(logged[name]):.4g}" for name in names if name in logged]
         say("epoch", ", ".join(parts))

@@ -1,5 +1,6 @@
 """One run at a time in a folder, one folder for all ranks, and what a run says of both in a file."""
 
+import csv
 import re
 import threading
 import time
@@ -40,6 +41,26 @@ def test_a_run_in_a_file_says_a_line_an_epoch_and_leaves_no_lock(command: Comman
     for epoch, line in enumerate(told, start=1):
         assert re.fullmatch(rf"{epoch}/2, step {7 * epoch}, loss \S+, val/top1 0\.\d+, val/nll \S+", line), line
     assert [path.name for path in Path("run").glob(".*") if path.is_file()] == [".mine"]
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_the_loss_of_an_epochs_line_is_that_of_its_last_batch(command: Command, accumulated: int) -> None:
+    plain = (*SHORT[:2], "teacher=none", "test=false", f"trainer.accumulate_grad_batches={accumulated}")
+    outcome = command("kd-train", *plain, "hydra.run.dir=run", "trainer.log_every_n_steps=100")
+    found = [float(loss) for loss in re.findall(r"^epoch .* loss ([\d.]+),", outcome.output, re.MULTILINE)]
+    assert command("kd-train", *plain, "hydra.run.dir=all", "trainer.log_every_n_steps=1").code == 0
+    rows = rows_of_losses(Path("all", "metrics.csv"))
+    assert found == [pytest.approx(rows[epoch][-1], rel=1e-3) for epoch in ("0", "1")]
+
+
+def rows_of_losses(file: Path) -> dict[str, list[float]]:
+    """The logged losses of each epoch."""
+    found: dict[str, list[float]] = {}
+    with file.open(newline="") as table:
+        for row in csv.DictReader(table):
+            if row["train/loss"]:
+                found.setdefault(row["epoch"], []).append(float(row["train/loss"]))
+    return found
 
 
 def test_what_a_kill_left_behind_a_finished_run_is_removed(command: Command, run_folder: Path) -> None:
