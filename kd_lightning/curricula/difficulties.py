@@ -143,7 +143,7 @@ class Running(Difficulty):
 
 
 class StudentLoss(Running):
-    """A running mean of the student's cross-entropy, as it trains.
+    """A running mean of the student's cross-entropy, as it trains; `logits` and `target` name its signals.
 
     Examples:
         >>> import torch
@@ -156,16 +156,21 @@ class StudentLoss(Running):
         0.6931
     """
 
-    observes = ("student.logits", "target")
+    def __init__(self, decay: float = 0.9, logits: str = "student.logits", target: str = "target") -> None:
+        super().__init__(decay)
+        self.observes = logits, target
 
     def value(self, signals: Mapping[str, Tensor]) -> Tensor:
-        return F.cross_entropy(signals["student.logits"], signals["target"], reduction="none")
+        logits, target = (signals[name] for name in self.observes)
+        return F.cross_entropy(logits, target, reduction="none")
 
 
 class Disagreement(Running):
     """A running mean of KL(teacher ‖ student) of the probabilities, as the student trains."""
 
-    observes = ("student.logits", "teacher.logits")
+    def __init__(self, decay: float = 0.9, student: str = "student.logits", teacher: str = "teacher.logits") -> None:
+        super().__init__(decay)
+        self.observes = student, teacher
 
     def value(self, signals: Mapping[str, Tensor]) -> Tensor:
         student, teacher = (F.log_softmax(signals[name], dim=1) for name in self.observes)
@@ -178,10 +183,9 @@ class Flips(Running):
     A sample that was never right counts as forgotten more often than any other, as in the paper.
     """
 
-    observes = ("student.logits", "target")
-
-    def __init__(self) -> None:
+    def __init__(self, logits: str = "student.logits", target: str = "target") -> None:
         super().__init__(decay=0.0)
+        self.observes = logits, target
 
     def begin(self, samples: Samples) -> None:
         super().begin(samples)
@@ -190,7 +194,8 @@ class Flips(Running):
         self.counts = torch.zeros_like(self.values)
 
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
-        is_right = signals["student.logits"].argmax(dim=1) == signals["target"]
+        logits, target = (signals[name] for name in self.observes)
+        is_right = logits.argmax(dim=1) == target
         forgotten = (self.was_right[positions] & ~is_right).to(self.counts.dtype)
         self.counts.index_put_((positions,), forgotten, accumulate=True)
         self.was_right[positions] = is_right

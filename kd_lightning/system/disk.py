@@ -94,9 +94,11 @@ def thread_disk_errors() -> Iterator[list[BaseException]]:
 
 def is_of_the_disk(error: BaseException | None) -> bool:
     """Whether nothing is wrong with what was given, but the disk takes no more: by an exception, or its causes."""
-    while error is not None:
+    seen: set[int] = set()  # a user's class may raise an exception from itself
+    while error is not None and id(error) not in seen:
         if isinstance(error, OSError) and error.errno in BY_NOBODYS_FAULT:
             return True
+        seen.add(id(error))
         error = error.__cause__
     return False
 

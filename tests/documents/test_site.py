@@ -61,7 +61,8 @@ def test_every_key_of_every_value_is_in_the_reference(made: dict[str, str]) -> N
         group, _, value = file.relative_to(conf_dir()).with_suffix("").as_posix().partition("/")
         part = made[f"{group}.md"].partition(f"\n## {value}\n")[2].partition("\n## ")[0]
         text = file.read_text()
-        prefix = "" if "@package _global_" in text else f"{group}."
+        place = file.parent.relative_to(conf_dir()).as_posix().replace("/", ".")
+        prefix = "" if "@package _global_" in text else f"{place}."
         loaded = {key: value for key, value in (yaml.safe_load(text) or {}).items() if key != "defaults"}
         shown = [row.split("`")[1].partition("=")[0] for row in part.splitlines() if row.startswith("| `")]
         for name in leaves(loaded) if loaded else ():

@@ -34,7 +34,13 @@ ABOVE_HYDRA = PLACE["experiment"][0]  # below it nothing knows Hydra
 ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@]|_taps)")  # by itself, or in a key
 # Below the experiment roles are named by the caller: the public constructor of DistillationModule, and what
 # has a reason of its own, which are a public default, where files of weights hold them, and the titles of a figure.
-NAMES_ROLES = {"module", "losses.sample_weights", "models.weights.readings", "tasks.regression"}
+NAMES_ROLES = {
+    "module",
+    "losses.sample_weights",
+    "curricula.difficulties",
+    "models.weights.readings",
+    "tasks.regression",
+}
 NAMES_ROLES |= {"runs.summary", "runs.config"}  # where the roles of networks are defined; the keys of a config
 WITHOUT_ROLES = ("module", "callbacks", "curricula", "learners", *ROWS[10], *ROWS[11], "finite")
 WITHOUT_ROLES += ("runs", "reporting", "sweeps", "tracking", "columns")  # which follow a summary's plan

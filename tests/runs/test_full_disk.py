@@ -23,7 +23,7 @@ from kd_lightning.config.refusals.os_errors import disk_failure
 from kd_lightning.models import save_weights
 from kd_lightning.runs.arrays import write_arrays
 from kd_lightning.store import RecordFile
-from kd_lightning.system.disk import NotWritten, failure_of, thread_disk_errors
+from kd_lightning.system.disk import NotWritten, failure_of, is_of_the_disk, thread_disk_errors
 from kd_lightning.system.files import replacing, write_text
 from tests.conftest import Command, Outcome
 from tests.data.test_folder import tree
@@ -285,3 +285,9 @@ def test_output_that_goes_to_a_full_disk_is_told(tmp_path: Path) -> None:
         told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     line = f"error: standard output: cannot be written ({FULL}); make room, then run the same command again"
     assert (told.returncode, told.stderr.split("\n")) == (1, [line, ""])
+
+
+def test_an_exception_that_is_its_own_cause_is_not_the_disk() -> None:
+    error = ValueError("from itself")
+    error.__cause__ = error
+    assert not is_of_the_disk(error)

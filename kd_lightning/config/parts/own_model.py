@@ -26,7 +26,7 @@ def own_model(settings: Mapping[str, Any]) -> Part[nn.Module]:
             return instantiate(settings, **further(settings, num_classes))
         except InstantiationException as error:
             if isinstance(error.__cause__, UserError):
-                raise error.__cause__ from error
+                raise error.__cause__ from None
             reason = " ".join(str(error.__cause__ or error).split())
             target = settings["_target_"]
             raise UserError(f"{key}._target_={target}: {reason}; check the path and its arguments") from error

@@ -77,7 +77,9 @@ def check_terms(
             seen = network.inspect(data, task, taken, adapted)
         except UserError as error:
             remedy = None if adapted is None else remedy_of_classes(teacher, data)
-            raise error if remedy is None else UserError(f"{error}; {remedy}") from error
+            if remedy is None:
+                raise
+            raise UserError(f"{error}; {remedy}") from error
         given = {"logits": seen.values["logits"]} if prefix else {}
         given |= {f"{prefix}{tap}": seen.values[tap] for tap in seen.taps}
         taps[source] = list(dict.fromkeys([*(taps[source] or []), *given]))
