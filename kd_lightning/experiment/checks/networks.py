@@ -53,7 +53,7 @@ def check_models(experiment: Experiment, parts: Parts) -> None:
 def check_terms(
     key: str, terms: Terms, learner: Network, teacher: Teacher, adapt: Adapt | None, context: Context
 ) -> None:
-    """The networks have every tap that these terms take, in shapes that fit."""
+    """The networks have every tap that these terms take, in shapes that fit. Raises UserError."""
     objective, data, task = Objective(terms), context.data, context.task
     check_weights_of_terms(objective, key)
     check_signals(key, objective, teacher, context)
