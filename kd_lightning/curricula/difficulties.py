@@ -17,7 +17,18 @@ class Difficulty:
     """How hard each sample is, larger for harder ones, known from the start. One of your own is a subclass.
 
     Where `observes` names signals it learns from each batch, in train mode and through augmentation, as the training
-    has them; its state is then `values` and what a subclass adds to `state_dict`.
+    has them; `state_dict` then tells what it learned.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Difficulty, Samples
+        >>> class ByClass(Difficulty):
+        ...     def begin(self, samples):
+        ...         self.values = samples.target.float()
+        >>> easy = ByClass()
+        >>> easy.begin(Samples(torch.arange(3), torch.tensor([2, 0, 1])))
+        >>> easy.values.argsort().tolist()
+        [1, 2, 0]
     """
 
     observes: tuple[str, ...] = ()
@@ -68,9 +79,21 @@ class FromFile(Difficulty):
 
     A sample's number is the one at its `index`, which a split of the set does not change. Raises UserError for a file
     that cannot be read, holds too few numbers, or one that is not finite.
+
+    Examples:
+        >>> import numpy, pathlib, tempfile, torch
+        >>> from kd_lightning.curricula import FromFile, Samples
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     numpy.save(pathlib.Path(folder) / "hard.npy", [0.1, 0.7, 0.4])
+        ...     difficulty = FromFile(f"{folder}/hard.npy")
+        >>> difficulty.begin(Samples(index=torch.tensor([2, 0])))
+        >>> difficulty.values
+        tensor([0.4000, 0.1000])
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | None) -> None:
+        if path is None:
+            raise UserError("path=null: give a file, NPY of (N,) or text with one number to a line")
         self.path = path
         self.numbers = numbers_in(Path(path))
 
@@ -106,6 +129,19 @@ class Running(Difficulty):
     """A running mean of each sample's own value: d ← decay·d + (1 - decay)·value; its first value as it is.
 
     Raises UserError for a decay outside of [0, 1).
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Running, Samples
+        >>> class Norm(Running):
+        ...     observes = ("student.pooled",)
+        ...     def value(self, signals):
+        ...         return signals["student.pooled"].norm(dim=1)
+        >>> norm = Norm(decay=0.5)
+        >>> norm.begin(Samples(torch.arange(2)))
+        >>> norm.observe(torch.tensor([1]), {"student.pooled": torch.tensor([[3.0, 4.0]])})
+        >>> norm.values
+        tensor([0., 5.])
     """
 
     def __init__(self, decay: float = 0.9) -> None:
@@ -166,7 +202,18 @@ class StudentLoss(Running):
 
 
 class Disagreement(Running):
-    """A running mean of KL(teacher ‖ student) of the probabilities, as the student trains."""
+    """A running mean of KL(teacher ‖ student) of the probabilities, as the student trains.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Disagreement, Samples
+        >>> disagreement = Disagreement()
+        >>> disagreement.begin(Samples(torch.arange(2)))
+        >>> answers = {"student.logits": torch.zeros(1, 2), "teacher.logits": torch.tensor([[2.0, 0.0]])}
+        >>> disagreement.observe(torch.tensor([0]), answers)
+        >>> round(float(disagreement.values[0]), 4)
+        0.3278
+    """
 
     def __init__(self, decay: float = 0.9, student: str = "student.logits", teacher: str = "teacher.logits") -> None:
         super().__init__(decay)
@@ -181,6 +228,16 @@ class Flips(Running):
     """How often the student forgot a sample: was right, and wrong the next time (Toneva et al. 2019, arXiv:1812.05159).
 
     A sample that was never right counts as forgotten more often than any other, as in the paper.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Flips, Samples
+        >>> flips, first = Flips(), torch.tensor([0])
+        >>> flips.begin(Samples(torch.arange(2)))
+        >>> for logits in ([1.0, 0.0], [0.0, 1.0], [1.0, 0.0]):  # right, wrong, right again
+        ...     flips.observe(first, {"student.logits": torch.tensor([logits]), "target": first})
+        >>> flips.values
+        tensor([1., 2.])
     """
 
     def __init__(self, logits: str = "student.logits", target: str = "target") -> None:

@@ -14,6 +14,15 @@ class SampleOrder(ABC):
 
     `stratified` takes the first ones of each class in turn, so that a share of the data has all classes in their
     proportions. Raises UserError where the data tell no classes.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import SampleOrder, Samples
+        >>> class MiddleFirst(SampleOrder):
+        ...     def rank(self, difficulty):
+        ...         return (difficulty - difficulty.median()).abs()
+        >>> MiddleFirst()(torch.tensor([0.1, 0.9, 0.4]), Samples(torch.arange(3))).tolist()
+        [2, 0, 1]
     """
 
     def __init__(self, stratified: bool = False) -> None:
@@ -50,7 +59,14 @@ class EasyFirst(SampleOrder):
 
 
 class HardFirst(SampleOrder):
-    """The most difficult samples first: what an order from easy to hard is to be compared with."""
+    """The most difficult samples first: what an order from easy to hard is to be compared with.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import HardFirst, Samples
+        >>> HardFirst()(torch.tensor([0.5, 0.1, 0.9]), Samples(torch.arange(3))).tolist()
+        [2, 0, 1]
+    """
 
     def rank(self, difficulty: Tensor) -> Tensor:
         return -difficulty

@@ -16,10 +16,13 @@ class Pace(ABC):
     subclass with `grown`. Raises UserError for a share outside of (0, 1].
 
     Examples:
-        >>> from kd_lightning.curricula import Linear
-        >>> pace = Linear(start=0.2, full_at=0.5)
+        >>> from kd_lightning.curricula import Pace
+        >>> class Cubic(Pace):
+        ...     def grown(self, time: float) -> float:
+        ...         return time**3
+        >>> pace = Cubic(start=0.5, full_at=0.5)
         >>> [pace(fraction) for fraction in (0.0, 0.25, 0.5, 1.0)]
-        [0.2, 0.6, 1.0, 1.0]
+        [0.5, 0.5625, 1.0, 1.0]
     """
 
     def __init__(self, start: float = 0.2, full_at: float = 0.8) -> None:
@@ -39,14 +42,26 @@ class Pace(ABC):
 
 
 class Linear(Pace):
-    """g(t) = t, as in `Pace`."""
+    """g(t) = t, as in `Pace`.
+
+    Examples:
+        >>> from kd_lightning.curricula import Linear
+        >>> Linear(start=0.5, full_at=1.0)(0.5)
+        0.75
+    """
 
     def grown(self, time: float) -> float:
         return time
 
 
 class Quadratic(Pace):
-    """g(t) = t², slow at first, as in `Pace`."""
+    """g(t) = t², slow at first, as in `Pace`.
+
+    Examples:
+        >>> from kd_lightning.curricula import Quadratic
+        >>> Quadratic(start=0.5, full_at=1.0)(0.5)
+        0.625
+    """
 
     def grown(self, time: float) -> float:
         return time**2
@@ -72,21 +87,39 @@ class Root(Pace):
 
 
 class Exponential(Pace):
-    """g(t) = (exp(10·t) - 1) / (exp(10) - 1), slow for long, as in `Pace`."""
+    """g(t) = (exp(10·t) - 1) / (exp(10) - 1), slow for long, as in `Pace`.
+
+    Examples:
+        >>> from kd_lightning.curricula import Exponential
+        >>> round(Exponential(start=0.5, full_at=1.0)(0.5), 3)
+        0.503
+    """
 
     def grown(self, time: float) -> float:
         return math.expm1(STEEPNESS * time) / math.expm1(STEEPNESS)
 
 
 class Logarithmic(Pace):
-    """g(t) = 1 + log(t + exp(-10)) / 10, fast at first, as in `Pace`; 0 at the start."""
+    """g(t) = 1 + log(t + exp(-10)) / 10, fast at first, as in `Pace`; 0 at the start.
+
+    Examples:
+        >>> from kd_lightning.curricula import Logarithmic
+        >>> round(Logarithmic(start=0.5, full_at=1.0)(0.5), 3)
+        0.965
+    """
 
     def grown(self, time: float) -> float:
         return min(1.0, max(0.0, 1 + math.log(time + math.exp(-STEEPNESS)) / STEEPNESS))
 
 
 class Step(Pace):
-    """The start's share alone, then all at once, as in `Pace`: g(t) = 0."""
+    """The start's share alone, then all at once, as in `Pace`: g(t) = 0.
+
+    Examples:
+        >>> from kd_lightning.curricula import Step
+        >>> [Step(start=0.5, full_at=0.5)(fraction) for fraction in (0.4, 0.5)]
+        [0.5, 1.0]
+    """
 
     def grown(self, time: float) -> float:
         return 0.0

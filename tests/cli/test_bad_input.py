@@ -135,7 +135,7 @@ def test_a_teacher_of_other_classes_is_refused(command: Command, shared: Path) -
         "teacher.weights=pretrained",
         "student.model=resnet8",
     )
-    assert_refused(outcome, "teacher.model=timm/resnet18", "1000 classes", "100", "teacher.weights=train")
+    assert_refused(outcome, "loss.kd", "timm/resnet18", "1000 other classes", "100", "teacher.finetune=whole")
 
 
 class Bomb:

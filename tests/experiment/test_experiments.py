@@ -58,6 +58,8 @@ def test_the_recipe_for_cifar100(experiment: str) -> None:
         "nesterov": False,
         "weight_decay": 5e-4,
         "fused": True,
+        "layer_decay": None,
+        "sam": None,
     }
     assert [share * config.trainer.max_epochs for share in config.scheduler.milestones] == [150, 180, 210]
     assert (config.scheduler.factor, config.scheduler.warmup, config.scheduler.interval) == (0.1, 0, "epoch")
