@@ -29,7 +29,8 @@ def refusal(command: Command, name: str, *arguments: str) -> str:
         ("++temprature=1", "did you mean temperature?"),
         (
             "+mixup=0.2",
-            "mixup=0.2: nothing reads this key; did you mean data.mixup? A key of your own goes under extra, as extra.mixup",
+            "mixup=0.2: nothing reads this key; did you mean data.mixup? A key of your own goes under extra, as "
+            "extra.mixup",
         ),
         ("student.modle=resnet8", "did you mean model?"),
         ("+teacher.cahce=logits", "did you mean cache?"),

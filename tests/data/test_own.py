@@ -99,7 +99,7 @@ def test_a_pair_is_a_batch(batch: Any) -> None:
 
 @pytest.mark.parametrize("batch", [{"input": None, "target": torch.tensor([0])}, (None, torch.tensor([0])), [None]])
 def test_a_batch_without_an_input_is_refused(batch: Any) -> None:
-    with pytest.raises(UserError, match="give \\(input, target\\), .*a lone input, or a mapping with the key 'input'"):
+    with pytest.raises(UserError, match=r"give \(input, target\), .*a lone input, or a mapping with the key 'input'"):
         Squares().on_after_batch_transfer(batch)
 
 
