@@ -2,8 +2,9 @@
 
 import ast
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_no_method_needs_a_number_to_go_on(method: str) -> None:
         module.length = Length(max_epochs=10, max_steps=math.inf, steps_from={0: 1})
         batch = next(iter(data.train_dataloader()))
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            fake = {name: mode.from_tensor(value) for name, value in batch.items()}
+            fake = each(batch, mode.from_tensor)
             step(module, data.on_after_batch_transfer(fake))
 
 
@@ -82,7 +83,7 @@ def test_no_step_waits_for_the_gpu(method: str) -> None:
     for module, data in modules(method):
         module.length = Length(max_epochs=10, max_steps=math.inf, steps_from={0: 1})
         module.cuda()
-        batch = {name: value.cuda() for name, value in next(iter(data.train_dataloader())).items()}
+        batch = each(next(iter(data.train_dataloader())), torch.Tensor.cuda)
         step(module, data.on_after_batch_transfer(batch))
         torch.cuda.set_sync_debug_mode("error")
         try:
@@ -90,6 +91,11 @@ def test_no_step_waits_for_the_gpu(method: str) -> None:
         finally:
             torch.cuda.set_sync_debug_mode("default")
             module.cpu()  # its teacher is also that of the other phase
+
+
+def each(batch: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A batch with its tensors changed, those of mappings in it too, such as the images that others are mixed with."""
+    return {name: each(one, change) for name, one in batch.items()} if isinstance(batch, dict) else change(batch)
 
 
 def step(module: DistillationModule, batch: dict[str, torch.Tensor]) -> None:
