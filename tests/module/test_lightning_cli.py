@@ -18,7 +18,7 @@ from kd_lightning.data import CropFlip, Identity, RandAugment
 QUICK = {"max_epochs": 1, "limit_train_batches": 2, "logger": False, "accelerator": "cpu"}
 SILENT = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
 CROP = "{class_path: kd_lightning.data.CropFlip, init_args: {padding: 2, flip: false}}"
-ABSTRACT = {"DataModule", "ImageDataModule", "InMemoryDataModule"}
+ABSTRACT = {"DataModule", "ImageDataModule", "ImageFilesDataModule", "InMemoryDataModule"}
 MODULES = [name for name in data.__all__ if name.endswith("DataModule") and name not in ABSTRACT]
 STRONG = "{class_path: kd_lightning.data.RandAugment}"
 
