@@ -38,16 +38,8 @@ class Difficulty:
         """Forget everything: a training of these samples begins, about which nothing is known."""
         self.values = torch.zeros(len(samples.index), device=samples.index.device)
 
-    @property
-    def is_known(self) -> bool:
-        """Whether it is worth asking: before a whole epoch was seen, one that learns knows nothing."""
-        return True
-
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
         """See a batch after its step: positions int64 (B,), and the signals that `observes` names."""
-
-    def end_epoch(self) -> None:
-        """An epoch was seen."""
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -152,11 +144,6 @@ class Running(Difficulty):
     def begin(self, samples: Samples) -> None:
         super().begin(samples)
         self.seen = torch.zeros(len(samples.index), dtype=torch.bool, device=samples.index.device)
-        self.epochs = 0
-
-    @property
-    def is_known(self) -> bool:
-        return self.epochs > 0
 
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
         value = self.value(signals)
@@ -168,14 +155,11 @@ class Running(Difficulty):
         """Of a batch's samples, (B,)."""
         raise NotImplementedError
 
-    def end_epoch(self) -> None:
-        self.epochs += 1
-
     def state_dict(self) -> dict[str, Any]:
-        return {"values": self.values, "seen": self.seen, "epochs": self.epochs}
+        return {"values": self.values, "seen": self.seen}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.values, self.seen, self.epochs = state["values"], state["seen"], state["epochs"]
+        self.values, self.seen = state["values"], state["seen"]
 
 
 class StudentLoss(Running):

@@ -35,18 +35,14 @@ class Paced(Curriculum):
 
     def begin(self, samples: Samples) -> None:
         self.samples = samples
-        self.epoch = -1
+        self.is_known = not self.observes  # else there is nothing to order by before an epoch was seen
         self.difficulty.begin(samples)
 
     def draw(self, epoch: int, count: int) -> Tensor:
-        if self.epoch >= 0:
-            self.difficulty.end_epoch()
-        self.epoch = epoch
         total = len(self.samples.index)
         in_use = max(1, round(self.pace(self.progress.fraction) * total))
-        known = self.difficulty.is_known
-        first = self.order(self.difficulty.values, self.samples)[:in_use] if known else torch.randperm(total)[:in_use]
-        first = first.cpu()
+        order = self.order(self.difficulty.values, self.samples) if self.is_known else torch.randperm(total)
+        first, self.is_known = order[:in_use].cpu(), True
         rounds = -(-count // in_use)
         return torch.cat([first[torch.randperm(in_use)] for _ in range(rounds)])[:count]
 
@@ -54,8 +50,8 @@ class Paced(Curriculum):
         self.difficulty.observe(positions, signals)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "difficulty": self.difficulty.state_dict()}
+        return {"is_known": self.is_known, "difficulty": self.difficulty.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.epoch = state["epoch"]
+        self.is_known = state["is_known"]
         self.difficulty.load_state_dict(state["difficulty"])

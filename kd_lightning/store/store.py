@@ -82,6 +82,22 @@ class Store:
                 raise CannotKeep(refused.errno, refused.strerror or str(refused), str(home)) from refused
             return _made(home, make, goes_on, leads)
 
+    def obtain_or_make(
+        self,
+        kind: str,
+        key: Key,
+        make: Callable[[Path | None], T],
+        read: Callable[[Path], T | None],
+        anew: str,
+        *,
+        by_each_rank: bool = False,
+    ) -> T:
+        """What `obtain` gives; where nothing can be kept, what `make` gives without a folder."""
+        try:
+            return self.obtain(kind, key, make, read, anew, by_each_rank=by_each_rank)
+        except CannotKeep:
+            return make(None)
+
     @contextmanager
     def held(self, kind: str, key: Key, *, leads: bool | None = None) -> Iterator[OSError | None]:
         """Have other runs wait that would make or change the same; the other ranks follow the one that `leads`.

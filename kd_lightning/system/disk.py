@@ -94,26 +94,21 @@ def thread_disk_errors() -> Iterator[list[BaseException]]:
 
 def is_of_the_disk(error: BaseException | None) -> bool:
     """Whether nothing is wrong with what was given, but the disk takes no more: by an exception, or its causes."""
-    seen: set[int] = set()  # a user's class may raise an exception from itself
-    while error is not None and id(error) not in seen:
-        if isinstance(error, OSError) and error.errno in BY_NOBODYS_FAULT:
-            return True
-        seen.add(id(error))
-        error = error.__cause__
-    return False
+    return any(isinstance(one, OSError) and one.errno in BY_NOBODYS_FAULT for one in _chain(error, causes_alone=True))
 
 
 def remedy(failure: OSError) -> str:
     return {**OF_A_WRITER, **REMEDIES}.get(failure.errno or errno.ENOSPC, "make room")
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and those that led to it."""
+def _chain(error: BaseException | None, *, causes_alone: bool = False) -> Iterator[BaseException]:
+    """An exception and those that led to it, or that it was raised from; one may be raised from itself."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        led = None if causes_alone or error.__suppress_context__ else error.__context__
+        error = error.__cause__ or led
 
 
 def _own_failure(error: BaseException) -> OSError | None:

@@ -51,10 +51,6 @@ class ImageFolderDataModule(ImageFilesDataModule):
         self.check_place()
         return class_folders(self.split_folder("train"))
 
-    @property
-    def place(self) -> str:
-        return f"data.root={self.root}"
-
     def split_folder(self, split: str) -> Path:
         assert self.root is not None
         return self.root / split

@@ -99,9 +99,9 @@ class ImageFilesDataModule(ImageDataModule):
         """The images of a split. Raises UserError."""
 
     @property
-    @abstractmethod
     def place(self) -> str:
-        """Where the data are, as messages name it, `data.root=…`."""
+        """Where the data are, as messages name it."""
+        return f"data.root={self.root}"
 
     def check_place(self) -> None:
         """Raise UserError where the data are not there, or not as they have to be."""

@@ -21,7 +21,7 @@ from kd_lightning.data.folders.images import (
     opened,
 )
 from kd_lightning.errors import UserError
-from kd_lightning.store import CannotKeep, Store
+from kd_lightning.store import Store
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import Each, read_record
 from kd_lightning.terminal import warn
@@ -62,17 +62,9 @@ def readable(images: Given, unreadable: Unreadable | None, cache: Path) -> Given
 def faults(images: EncodedImages, cache: Path) -> dict[int, str]:
     """Why images cannot be decoded, by their rows; found once by any process, others wait meanwhile."""
     decided_by = {"decoding": DECODING, "files": images.digest(empty=True)}
-    try:
-        return Store(cache).obtain(
-            "readable",
-            decided_by,
-            lambda folder: look_at_all(images, folder),
-            stored,
-            "the images are looked at anew",
-            by_each_rank=True,
-        )
-    except CannotKeep:
-        return look_at_all(images, None)
+    look = partial(look_at_all, images)
+    again = "the images are looked at anew"
+    return Store(cache).obtain_or_make("readable", decided_by, look, stored, again, by_each_rank=True)
 
 
 def stored(home: Path) -> dict[int, str] | None:

@@ -90,10 +90,6 @@ class HFDatasetDataModule(PartedDataModule):
         super().__init__(name=name, **common)
         self.given = {"image": image_column, "label": label_column}
 
-    @property
-    def place(self) -> str:
-        return f"data.root={self.root}"
-
     def check_place(self) -> None:
         for kind, given in self.given.items():
             check_text(f"data.{kind}_column", given, "the name of a column")

@@ -45,10 +45,6 @@ class FlatFolderDataModule(PartedDataModule):
         self.class_pattern = class_pattern
 
     @property
-    def place(self) -> str:
-        return f"data.root={self.root}"
-
-    @property
     def splits(self) -> tuple[str, ...]:
         return ("train",)
 

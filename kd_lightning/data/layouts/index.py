@@ -4,6 +4,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from kd_lightning.data.folders.images import SUFFIXES
 from kd_lightning.errors import UserError
-from kd_lightning.store import CannotKeep, Store
+from kd_lightning.store import Store
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import damaged, read_record
 
@@ -58,17 +59,10 @@ def index_of(shards: Sequence[str], cache: Path) -> Index:
     Raises UserError for a shard that cannot be read, and for a sample whose file tells no label.
     """
     decided_by = {"reading": READING, "shards": [state_of(shard) for shard in shards]}
-    try:
-        return Store(cache).obtain(
-            "shards",
-            decided_by,
-            lambda folder: read_all(shards, folder),
-            stored,
-            "the shards are read anew",
-            by_each_rank=True,
-        )
-    except CannotKeep:
-        return read_all(shards, None)
+    read = partial(read_all, shards)
+    return Store(cache).obtain_or_make(
+        "shards", decided_by, read, stored, "the shards are read anew", by_each_rank=True
+    )
 
 
 def stored(home: Path) -> Index | None:

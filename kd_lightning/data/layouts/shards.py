@@ -108,10 +108,6 @@ class WebDatasetDataModule(PartedDataModule):
         super().__init__(name=name, **common)
         self.patterns = {"train": train_shards, "val": val_shards, "test": test_shards}
 
-    @property
-    def place(self) -> str:
-        return f"data.root={self.root}"
-
     def check_place(self) -> None:
         for split, pattern in self.patterns.items():
             check_text(f"data.{split}_shards", pattern, "a glob or a range of names, such as train-{000..011}.tar")
