@@ -80,7 +80,7 @@ class Objective(nn.Module):
 
     def names(self) -> list[str]:
         """The names of all signals that the terms take, each once, in the terms' order."""
-        return list(dict.fromkeys(signal for _, term in self.items() for signal in term.names()))
+        return names_in(dict(self.items()))
 
     def names_of(self, streams: Iterable[str | None]) -> list[str]:
         """The same of the terms of these streams; None is the one that goes without a name."""
@@ -141,7 +141,7 @@ class Objective(nn.Module):
     @property
     def needs_training_labels(self) -> bool:
         """Whether a loss is decided by them."""
-        return any(getattr(term.loss, "needs_training_labels", False) for _, term in self.items())
+        return need_training_labels(dict(self.items()))
 
     def refuse_without_length(self) -> None:
         """Raise `UserError` for a term that changes with the share of the training that is over: it has no end."""
@@ -228,6 +228,16 @@ class Objective(nn.Module):
         torch.distributed.all_reduce(total)
         shares = own * processes() / total.clamp(min=1)
         return {name: share for (name, _), share in zip(self.items(), shares, strict=True) if name in found}
+
+
+def names_in(terms: Mapping[str, Term]) -> list[str]:
+    """The names of all signals that terms take, each once, in the terms' order."""
+    return list(dict.fromkeys(signal for term in terms.values() for signal in term.names()))
+
+
+def need_training_labels(terms: Mapping[str, Term]) -> bool:
+    """Whether a loss is decided by them."""
+    return any(getattr(term.loss, "needs_training_labels", False) for term in terms.values())
 
 
 @contextmanager

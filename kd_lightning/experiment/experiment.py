@@ -1,6 +1,6 @@
 """An experiment: a checked config with the objects that it describes, made once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from kd_lightning.networks import Network, Student
 from kd_lightning.plans import Parts, Plan, Training
 from kd_lightning.plans.plan import Pretraining
 from kd_lightning.system.secrets import without_secrets
+from kd_lightning.taps.inspection import Cost
 from kd_lightning.tasks import Task
 from kd_lightning.teachers import Teacher
 from kd_lightning.training.context import Alone, Context
@@ -25,7 +26,7 @@ from kd_lightning.training.context import Alone, Context
 
 @dataclass(frozen=True)
 class Experiment:
-    """A config, and what it says of data, task, student, teacher and plan."""
+    """A config, and what it says of data, task, student, teacher and plan; `costs` as its check saw its networks."""
 
     config: DictConfig
     data: DataModule
@@ -33,6 +34,7 @@ class Experiment:
     student: Student
     teacher: Teacher
     plan: Plan
+    costs: dict[str, Cost] = field(default_factory=dict)  # by the key of the model
 
     @cached_property
     def parts(self) -> Parts:

@@ -35,7 +35,7 @@ from kd_lightning.networks.own_model import OwnModel, check_model
 from kd_lightning.networks.settings import given_taps
 from kd_lightning.part import Part
 from kd_lightning.sources import FrozenNetwork
-from kd_lightning.taps.inspection import Adapt, Cost, Inspection, cost_of, inspect_model
+from kd_lightning.taps.inspection import Adapt, Inspection, inspect_model
 from kd_lightning.taps.resolving import resolve_taps
 from kd_lightning.tasks import Task
 
@@ -362,7 +362,3 @@ class Network:
             num_classes=width,
             key=self.model_key,
         )
-
-    def cost(self, data: DataModule, adapt: Adapt | None = None) -> Cost:
-        """What one of the data's samples costs it."""
-        return cost_of(lambda example: self.like(data, example), example_input(data), adapt)

@@ -28,7 +28,7 @@ class Inspection:
     role: str
     model: str
     inputs: str
-    params: int
+    cost: "Cost"
     taps: dict[str, str]
     values: dict[str, Tensor]
 
@@ -67,7 +67,7 @@ def inspect_model(
             values = tap_values(network, there, {**found, **taps}, num_classes)
         except UserError as error:
             raise UserError(f"{role}_{error}") from error
-        return Inspection(role, model, inputs, _parameters(network), {**found, **taps}, values)
+        return Inspection(role, model, inputs, cost_of(network, there), {**found, **taps}, values)
 
     try:
         return _on_meta_or_cpu(inspect)
@@ -104,15 +104,11 @@ class Cost:
         return cls(sum(cost.params for cost in costs), sum(cost.flops for cost in costs))
 
 
-def cost_of(make: Make, example: Input, adapt: Adapt | None = None) -> Cost:
-    """The cost of a model that runs on this example, on the meta device where it runs there; see `inspect_model`."""
-
-    def cost(device: str) -> Cost:
-        network, there = _build(device, make, example, adapt)
-        with dry_run(network, there):
-            return Cost(_parameters(network), count_flops(network, first_sample(there, network)))
-
-    return _on_meta_or_cpu(cost)
+def cost_of(network: nn.Module, example: Input) -> Cost:
+    """The cost of a network that runs on this example."""
+    with dry_run(network, example):
+        flops = count_flops(network, first_sample(example, network))
+    return Cost(sum(parameter.numel() for parameter in network.parameters()), flops)
 
 
 def _build(device: str, make: Make, example: Input, adapt: Adapt | None) -> tuple[nn.Module, Input]:
@@ -134,7 +130,3 @@ def _on_meta_or_cpu(run: Callable[[str], Result]) -> Result:
     except Exception:
         pass
     return run("cpu")  # where what a class of the user's own raises is no fault of the meta device
-
-
-def _parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

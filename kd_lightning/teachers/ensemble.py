@@ -1,6 +1,7 @@
 """A teacher that is the mean of several networks."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -119,8 +120,8 @@ class EnsembleTeacher(FrozenTeacher):
         member.tell(context.data)
         return member.built(context)
 
-    def build(self, context: Context) -> nn.Module:
-        return self.around([member.build(context.data) for member in self.members().values()], context)
+    def build(self, context: Context, there: Mapping[str, nn.Module] = MappingProxyType({})) -> nn.Module:
+        return self.around([member.among(there, context) for member in self.members().values()], context)
 
     def find(self, context: Context) -> nn.Module | None:
         found = [member.found(context) for member in self.members().values()]

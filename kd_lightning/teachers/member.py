@@ -1,6 +1,6 @@
 """A frozen network of a teacher: trained first, once, or with weights from elsewhere."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -144,6 +144,10 @@ class Member(Network):
         """With its weights, or random ones of its seed."""
         seed_everything(context.recipe.seeds_on(self.seeds_on).seed, workers=True, verbose=False)
         return self.build(context.data)
+
+    def among(self, there: Mapping[str, nn.Module], context: Context) -> nn.Module:
+        """The one that is there by the key of its model, else built anew."""
+        return there[self.model_key] if self.model_key in there else self.build(context.data)
 
     def obtained(self, context: Context) -> TestedNetwork:
         """Found, or trained now, and measured."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
@@ -130,8 +131,8 @@ class NetworkTeacher(FrozenTeacher):
         key = measurement_key(self.network, network, context)
         return measure_cached(network, key, self.network.logits_tap(), context, self.network.owner)
 
-    def build(self, context: Context) -> nn.Module:
-        return self.network.build(context.data)
+    def build(self, context: Context, there: Mapping[str, nn.Module] = MappingProxyType({})) -> nn.Module:
+        return self.network.among(there, context)
 
     def find(self, context: Context) -> nn.Module | None:
         network = self.network.found(context)

@@ -1,8 +1,9 @@
 """A teacher that is a class of the user's own: built, its networks given what networks get."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeGuard
 
 import torch
@@ -49,7 +50,7 @@ class OwnTeacher(Teacher):
         source = self.build(context)
         return TestedNetwork(source, {}) if source.changes else measure_alone(source, context)
 
-    def build(self, context: Context) -> Source:
+    def build(self, context: Context, there: Mapping[str, nn.Module] = MappingProxyType({})) -> Source:
         """Raises UserError for what is no source, or cannot answer a batch of images."""
         teacher, data = self.made(), context.data
         if teacher.changes:  # its networks are those of the student, which normalise

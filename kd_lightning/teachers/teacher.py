@@ -1,6 +1,7 @@
 """What a run needs to know of its teacher, whatever it is."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from lightning.pytorch.callbacks import Callback
 from torch import nn
@@ -58,8 +59,8 @@ class Teacher:
         """Trained first, once, or built, and measured unless it changes with the student."""
         return None
 
-    def build(self, context: Context) -> nn.Module | None:
-        """Built anew: random where it is to be trained first."""
+    def build(self, context: Context, there: Mapping[str, nn.Module] = MappingProxyType({})) -> nn.Module | None:
+        """Built anew: random where it is to be trained first. `there` are networks of it by their models' keys."""
         return None
 
     def find(self, context: Context) -> nn.Module | None:

@@ -14,7 +14,7 @@ from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.losses.arguments import plain_attributes
 from kd_lightning.models import save_weights
-from kd_lightning.objective import Objective
+from kd_lightning.objective import names_in
 from kd_lightning.part import Part
 from kd_lightning.ranks import all_ranks_agree
 from kd_lightning.runs.arrays import sound_arrays, write_arrays
@@ -257,7 +257,7 @@ def data_of(training: Training) -> DataModule:
 
 
 def takes_strong_views(training: Training) -> bool:
-    return any(takes_strong_view(Objective(one.terms()).names()) for one in training.learners.values())
+    return any(takes_strong_view(names_in(one.terms())) for one in training.learners.values())
 
 
 def record_of(test: Metrics, time: Mapping[str, float], key: dict[str, Any], context: Context) -> dict[str, Any]:

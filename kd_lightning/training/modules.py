@@ -10,7 +10,7 @@ from torch import nn
 from kd_lightning.conversions import conversions_of, replayed
 from kd_lightning.module import DistillationModule
 from kd_lightning.networks import Network, Student
-from kd_lightning.objective import Objective
+from kd_lightning.objective import names_in, need_training_labels
 from kd_lightning.sources import Source
 from kd_lightning.training.context import Context, Recipe
 from kd_lightning.training.steps import Learner, Trained, Training
@@ -72,9 +72,8 @@ def module_around(networks: Mapping[str, nn.Module], training: Training, context
     """The module that trains these networks as a training says."""
     learners, data = training.learners, training.data
     terms = {name: dict(learner.terms()) for name, learner in learners.items()}
-    objectives = [Objective(own) for own in terms.values()]
-    names = list(dict.fromkeys(signal for objective in objectives for signal in objective.names()))
-    knows_data = any(objective.needs_training_labels for objective in objectives)
+    names = list(dict.fromkeys(name for own in terms.values() for name in names_in(own)))
+    knows_data = any(need_training_labels(own) for own in terms.values())
     recipes = {name: learner.recipe or training.recipe for name, learner in learners.items()}
     if training.is_kept and not knows_data and set(names) <= {"student.logits", "target"}:
         given: dict[str, Any] = {"student_taps": one_or_each(taps_of(learners, logits_alone=True))}

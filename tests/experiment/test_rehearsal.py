@@ -1,6 +1,8 @@
 """One step of each training is tried before the first of them, and leaves no trace."""
 
 import random
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from kd_lightning.experiment import comparison
 from kd_lightning.experiment.checks import rehearsal
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.experiment.checks.rehearsal import rehearse
+from kd_lightning.models.zoo.digits import DigitsCNN
+from kd_lightning.objective import Objective
 from tests.cli.test_bad_input import assert_refused
 from tests.cli.test_configs import composed
 from tests.conftest import Command
@@ -229,3 +233,33 @@ def test_a_finished_run_is_not_rehearsed(command: Command, monkeypatch: pytest.M
     outcome = command(*options)
     assert outcome.code == 0, "nor one that is taken up again"
     assert "resuming" in outcome.output
+
+
+@pytest.mark.parametrize("teacher", ["digits_cnn_8", "ensemble"])
+def test_a_network_is_made_to_be_checked_to_be_rehearsed_and_to_be_trained(
+    teacher: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each once, and so is the objective of each training; the student alone is not checked, for it is the student."""
+    made: Counter[tuple[str, bool]] = Counter()
+
+    def counted(kind: type[nn.Module], is_there: Callable[[nn.Module], bool]) -> None:
+        begin = kind.__init__
+
+        def init(self: nn.Module, *arguments: Any, **options: Any) -> None:
+            begin(self, *arguments, **options)
+            made[kind.__name__, is_there(self)] += 1
+
+        monkeypatch.setattr(kind, "__init__", init)
+
+    counted(DigitsCNN, lambda network: next(network.parameters()).device.type != "meta")
+    counted(Objective, lambda _: True)
+    several = ("teacher=ensemble", "teacher.models=[digits_cnn_8,digits_cnn_16]")
+    outcome = command("kd-train", *SHORT, *(several if teacher == "ensemble" else [f"teacher.model={teacher}"]))
+    assert outcome.code == 0, outcome.errors
+    learned_from = 2 if teacher == "ensemble" else 1
+    trainings = learned_from + 2
+    assert made == {
+        ("DigitsCNN", False): learned_from + 1,
+        ("DigitsCNN", True): 2 * trainings,
+        ("Objective", True): 1 + 2 * trainings + (learned_from > 1),  # a mean of networks is measured by itself
+    }

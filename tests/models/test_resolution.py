@@ -36,6 +36,10 @@ class Seen(nn.Module):
         return images
 
 
+def flops_of(size: int | None, data: DigitsDataModule, model: str = "digits_cnn_4") -> int:
+    return Student(model, image_size=size).seen(data, 10, {"logits"}).cost.flops
+
+
 @pytest.mark.parametrize("size", [16, 64])
 def test_images_are_resized_before_they_are_normalised(size: int) -> None:
     """In whichever order the two are asked for, by a copy too, and once."""
@@ -67,7 +71,7 @@ def test_taps_and_cost_are_those_of_its_size() -> None:
     costs = profile_models({"small": small, "large": large}, example, repeats=1)
     assert costs["large"].flops == pytest.approx(4 * costs["small"].flops, rel=1e-3)
     data = DigitsDataModule()
-    flops = [Student("digits_cnn_4", image_size=size).cost(data).flops for size in (None, 8, 16)]
+    flops = [flops_of(size, data) for size in (None, 8, 16)]
     assert flops[0] == flops[1]
     assert flops[2] == pytest.approx(4 * flops[0], rel=0.02)
 
@@ -122,8 +126,8 @@ def test_teacher_and_student_see_the_same_crop_at_their_sizes(
     assert made.code == 0, made.errors
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     data = DigitsDataModule()
-    assert summary["student"]["flops"] == Student("digits_cnn_4", image_size=6).cost(data).flops
-    assert summary["teacher"]["flops"] == Student("digits_cnn_8", image_size=16).cost(data).flops
+    assert summary["student"]["flops"] == flops_of(6, data)
+    assert summary["teacher"]["flops"] == flops_of(16, data, "digits_cnn_8")
     with safe_open(tmp_path / "run" / "student.safetensors", "pt") as weights:
         assert weights.metadata()["image_size"] == "6"
     assert command("kd-cache", "verify").code == 0

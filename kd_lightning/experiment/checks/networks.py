@@ -17,7 +17,7 @@ from kd_lightning.objective import Objective
 from kd_lightning.plans import Parts
 from kd_lightning.signals import DETACHED, Signal, has_rows, read, requested, takes_strong_view, taps_of_source
 from kd_lightning.signals import TRAINING_SET as TRAINING_SET_SIGNALS
-from kd_lightning.taps.inspection import Adapt
+from kd_lightning.taps.inspection import Adapt, Cost
 from kd_lightning.teachers import Teacher
 from kd_lightning.teachers.classes import OF_ITS_CLASSES
 from kd_lightning.training.context import Context, Terms
@@ -34,14 +34,14 @@ def check_classes(experiment: Experiment) -> None:
 
 
 def check_models(experiment: Experiment, parts: Parts) -> None:
-    """The models run on the data, know its classes, and have every tap that a term takes.
+    """The models run on the data, know its classes, and have every tap that a term takes; what they cost is noted.
 
     Seen on networks without memory behind them where possible, so it costs little.
     """
     student, teacher = experiment.student, experiment.teacher
     context = replace(parts.context, recipe=parts.recipe)
     adapt = student.adapted_to_one_like(lambda example: teacher.like(experiment.data, example))
-    check_terms("loss", parts.terms(), student, teacher, adapt, context)
+    experiment.costs.update(check_terms("loss", parts.terms(), student, teacher, adapt, context))
     if parts.pretraining is not None:
         check_terms("initialization.loss", parts.pretraining.terms(), student, teacher, adapt, context)
     for network in {one.alone: one for one in reversed(experiment.trained_alone())}.values():
@@ -52,8 +52,8 @@ def check_models(experiment: Experiment, parts: Parts) -> None:
 
 def check_terms(
     key: str, terms: Terms, learner: Network, teacher: Teacher, adapt: Adapt | None, context: Context
-) -> None:
-    """The networks have every tap that these terms take, in shapes that fit. Raises UserError."""
+) -> dict[str, Cost]:
+    """What the networks cost, which have every tap that these terms take, in shapes that fit. Raises UserError."""
     objective, data, task = Objective(terms), context.data, context.task
     check_weights_of_terms(objective, key)
     check_signals(key, objective, teacher, context)
@@ -64,6 +64,7 @@ def check_terms(
     names = objective.names()
     taps: dict[str, list[str] | None] = {LEARNER: [], TEACHER: None}
     values: dict[str, Tensor] = {}
+    costs: dict[str, Cost] = {}
     networks = teacher.networks()
     looked_at = [
         (LEARNER, learner, "", adapt),
@@ -80,13 +81,14 @@ def check_terms(
             if remedy is None:
                 raise
             raise UserError(f"{error}; {remedy}") from error
+        costs[network.model_key] = seen.cost
         given = {"logits": seen.values["logits"]} if prefix else {}
         given |= {f"{prefix}{tap}": seen.values[tap] for tap in seen.taps}
         taps[source] = list(dict.fromkeys([*(taps[source] or []), *given]))
         for input in wanted:
             values |= {str(Signal(source, tap, input)): value.to("meta") for tap, value in given.items()}
     if not teacher.tells_signals():  # what that one gives is known once it is built
-        return
+        return costs
     objective.connect(taps, TRAINING_SET if isinstance(data, ImageDataModule) else ())
     teacher.check_with(context, taps_of_source(TEACHER, objective.names()))
     if not any(name.startswith("train.") for name in objective.names()):  # the training samples are not read yet
@@ -99,6 +101,7 @@ def check_terms(
         tensors = {name: {**only_tensors(batch), **values} for name, batch in streams.items()}
         with torch.device("meta"):
             objective.build(tensors[main_stream(streams)], tensors)
+    return costs
 
 
 def check_known_classes(key: str, objective: Objective, teacher: Teacher, data: DataModule) -> None:

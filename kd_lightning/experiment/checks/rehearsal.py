@@ -90,9 +90,11 @@ class Rehearsal:
         self.has_result = isinstance(step, Training) and not step.is_kept and step.prepares is None
         self.check_names(step)
         if isinstance(step, Teacher):
+            there = {}
             for training in step.trainings(self.parts.context):
-                self.training(training)
-            built = step.build(self.parts.context)
+                if (trained := self.training(training).module) is not None:
+                    there[training.first.network.model_key] = trained.student
+            built = step.build(self.parts.context, there)
             return Trained(step.role, step, None if built is None else TestedNetwork(built, {}))
         if isinstance(step, Convert):
             return converting.rehearsed(step, self.parts.context)
@@ -120,7 +122,7 @@ class Rehearsal:
         try:
             self.attempt(training, tried)
         except NonFinite:  # which the training itself tells, with its step and its batch
-            return tried
+            return Tried(tried.teacher)
         except BAD_INPUT:
             raise
         except Exception as error:

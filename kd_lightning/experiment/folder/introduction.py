@@ -27,12 +27,7 @@ def introduce(experiment: Experiment) -> None:
             f"what {data.name} holds is not known ({data.undecided}), so networks are kept for this run alone; give "
             "it a method fingerprint(), which tells",
         )
-    costs = [network.cost(data) for network in teacher.networks().values()]
+    costs = [experiment.costs[network.model_key] for network in teacher.networks().values()]
     learned_from = {teacher.role: (teacher.name, Cost.total(costs))} if costs else {}
-    learns = {
-        student.owner: (
-            student.name,
-            student.cost(data, student.adapted_to_one_like(lambda example: teacher.like(data, example))),
-        )
-    }
+    learns = {student.owner: (student.name, experiment.costs[student.model_key])}
     show(model_summary(learned_from | learns))

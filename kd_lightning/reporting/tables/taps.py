@@ -28,7 +28,7 @@ def taps_table(student: Inspection, teacher: Inspection | None, pairs: Pairs) ->
     for model in (student, teacher):
         if model is not None:
             table.add_column(f"{model.role}: {model.model}", style="bold")
-            table.add_column(f"{model.params / 1e6:.2f}M params, input {model.inputs}", overflow="fold")
+            table.add_column(f"{model.cost.params / 1e6:.2f}M params, input {model.inputs}", overflow="fold")
             table.add_column("shape", justify="right")
     if teacher is None:
         for tap in student.taps:
