@@ -11,13 +11,12 @@ classes, the weights here are those published for them, and the 1,000 test image
 points.
 """
 
-import json
-import os
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from finished import shown, summary, train
 
 from kd_lightning.runs.collections.statistics import spread
 
@@ -44,13 +43,14 @@ def main() -> None:
         for seed in SEEDS:
             for method in methods():
                 options = [f"method={method}", *common, f"seed={seed}", *SHORTER.get(method, [])]
-                pool.submit(train, folder / method / str(seed), root, *options)
+                pool.submit(train, folder / method / str(seed), *of_ten_classes(root), *options)
     print(table(folder))
 
 
 def teacher(folder: Path, root: Path) -> list[str]:
     """What makes kd-train take the resnet20 in FOLDER/teacher, which is trained now unless it is there."""
-    train(folder / "teacher", root, "teacher=none", "student.model=resnet20", f"trainer.max_epochs={TEACHER_EPOCHS}")
+    options = ["teacher=none", "student.model=resnet20", f"trainer.max_epochs={TEACHER_EPOCHS}"]
+    train(folder / "teacher", *of_ten_classes(root), *options)
     return ["teacher.model=resnet20", f"teacher.weights={folder / 'teacher' / 'student.safetensors'}"]
 
 
@@ -58,19 +58,13 @@ def methods() -> list[str]:
     return sorted({file.stem for file in CONF.glob("*.yaml")} - LEFT_OUT)
 
 
-def train(run: Path, root: Path, *options: str) -> None:
-    """One run of kd-train, on one thread; finished ones are not trained again."""
-    ten_classes = ["data=cifar100", "data._target_=benchmarks.ten_classes.TenClasses", "data.val_fraction=0"]
-    where = [f"data.root={root}", f"hydra.run.dir={run}", "callbacks.progress_bar=null"]
-    command = ["kd-train", *ten_classes, *where, *options]
-    if (run / "summary.json").exists():
-        return
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "log.txt").open("w") as log:
-        done = subprocess.run(
-            command, stdout=log, stderr=subprocess.STDOUT, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-    print(f"{run.parent.name}/{run.name}: {'done' if done.returncode == 0 else 'FAILED, see log.txt'}", file=sys.stderr)
+def of_ten_classes(root: Path) -> list[str]:
+    return [
+        "data=cifar100",
+        "data._target_=benchmarks.ten_classes.TenClasses",
+        f"data.root={root}",
+        "data.val_fraction=0",
+    ]
 
 
 def table(folder: Path) -> str:
@@ -98,18 +92,6 @@ def table(folder: Path) -> str:
         lines.append(f"| {method} | {shown(top1)} | {shown(gains[method])} | {gain.low:+.1f} to {gain.high:+.1f} |")
     missing = sorted(set(runs) - set(complete))
     return "\n".join([*lines, *([f"\nNot complete: {', '.join(missing)}"] if missing else [])])
-
-
-def summary(run: Path) -> dict | None:  # type: ignore[type-arg]
-    file = run / "summary.json"
-    return json.loads(file.read_text()) if file.exists() else None
-
-
-def shown(values: list[float], decimals: int = 1) -> str:
-    """Mean ± standard deviation."""
-    found = spread(values)
-    assert found is not None
-    return found.text(lambda value: f"{value:.{decimals}f}")
 
 
 if __name__ == "__main__":

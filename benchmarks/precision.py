@@ -1,6 +1,6 @@
 """bfloat16 beside float32 on a part of CIFAR-100 that a CPU can carry, as Markdown.
 
-    python -m benchmarks.precision ROOT [FOLDER]
+    python benchmarks/precision.py ROOT [FOLDER]
 
 ROOT holds cifar-100-python/; FOLDER is that of methods.py, whose teacher it uses, or trains. Ten classes, resnet20
 teaches resnet8 by KD, the same images and weights for both precisions of a seed. On a CPU without bfloat16 its
@@ -10,7 +10,8 @@ arithmetic is the same, and slow.
 import sys
 from pathlib import Path
 
-from benchmarks.methods import SEEDS, shown, summary, teacher, train
+from finished import shown, summary, train
+from methods import SEEDS, of_ten_classes, teacher
 
 PRECISIONS = ("32-true", "bf16-mixed")
 SHORT = ("data.train_samples=1000", "trainer.max_epochs=4", "scratch=false")
@@ -19,10 +20,10 @@ SHORT = ("data.train_samples=1000", "trainer.max_epochs=4", "scratch=false")
 def main() -> None:
     root = Path(sys.argv[1]).resolve()
     folder = Path(sys.argv[2] if len(sys.argv) > 2 else "outputs/benchmark-methods").resolve()
-    common = [*teacher(folder, root), *SHORT, "student.model=resnet8"]
+    common = [*of_ten_classes(root), *teacher(folder, root), *SHORT, "student.model=resnet8"]
     for seed in SEEDS:
         for precision in PRECISIONS:
-            train(folder / precision / str(seed), root, *common, f"trainer.precision={precision}", f"seed={seed}")
+            train(folder / precision / str(seed), *common, f"trainer.precision={precision}", f"seed={seed}")
     print(table(folder))
 
 
