@@ -1,6 +1,6 @@
 """Curricula: which samples a training sees when. The base class, the one of an order and a pace, and its parts."""
 
-from kd_lightning.curricula.curriculum import Curriculum, Samples
+from kd_lightning.curricula.curriculum import Account, Curriculum, Samples
 from kd_lightning.curricula.difficulties import (
     Difficulty,
     Disagreement,
@@ -16,6 +16,7 @@ from kd_lightning.curricula.paces import BabySteps, Exponential, Linear, Logarit
 from kd_lightning.schedules.progress import Assessment
 
 __all__ = [
+    "Account",
     "Assessment",
     "BabySteps",
     "Curriculum",

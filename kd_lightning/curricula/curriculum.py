@@ -1,6 +1,6 @@
 """What a curriculum is: it draws the samples of each epoch, by what it saw of the training and of its validations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -26,6 +26,27 @@ class Samples(NamedTuple):
     target: Tensor | None = None
     concepts: Tensor | None = None
     difficulty: Tensor | None = None
+
+
+class Account(NamedTuple):
+    """What a curriculum tells of an epoch, in plain values, for loggers and reports.
+
+    Args:
+        values: curves by name, such as the share of the samples in use; logged as `curriculum/NAME`.
+        concepts: the student's latest accuracy on each concept by name, from 0 to 1.
+        teaches: the names of the concepts that the epoch teaches.
+        decisions: sentences on what was decided as the epoch began, and why.
+
+    Examples:
+        >>> from kd_lightning.curricula import Account
+        >>> Account(values={"share": 0.4}, teaches=["cat"], decisions=["cat is opened: dog is mastered"]).teaches
+        ['cat']
+    """
+
+    values: Mapping[str, float] = {}
+    concepts: Mapping[str, float] = {}
+    teaches: Sequence[str] = ()
+    decisions: Sequence[str] = ()
 
 
 class Curriculum:
@@ -75,6 +96,21 @@ class Curriculum:
 
     def assess(self, results: Assessment) -> None:
         """See what a validation measured."""
+
+    def account(self) -> Account:
+        """What is to be told of the epoch that was drawn last. It changes nothing.
+
+        It is asked once an epoch is drawn, and as the epoch ends for what `concepts` are by then.
+        """
+        return Account()
+
+    def graph(self) -> Mapping[str, Any] | None:
+        """The knowledge graph of its concepts, or None: node-link data of networkx, asked once, after `begin`.
+
+        `nodes` have an `id`, which is the concept's name, `edges` a `source`, a `target`, and perhaps a `cost`;
+        `directed` says whether edges lead one way.
+        """
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """What has changed since `begin`, as `torch.load` reads it with `weights_only`: tensors and plain values."""

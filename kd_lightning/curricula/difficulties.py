@@ -41,6 +41,10 @@ class Difficulty:
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
         """See a batch after its step: positions int64 (B,), and the signals that `observes` names."""
 
+    def known(self) -> Tensor | None:
+        """Of which samples it knows the difficulty so far, bool (N,); None: of all."""
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 
@@ -150,6 +154,9 @@ class Running(Difficulty):
         before = torch.where(self.seen[positions], self.values[positions], value)
         self.values[positions] = self.decay * before + (1 - self.decay) * value
         self.seen[positions] = True
+
+    def known(self) -> Tensor:
+        return self.seen
 
     def value(self, signals: Mapping[str, Tensor]) -> Tensor:
         """Of a batch's samples, (B,)."""

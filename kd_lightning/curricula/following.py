@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from kd_lightning.batch import moved_to
+from kd_lightning.curricula.accounts import Accounts
 from kd_lightning.curricula.curriculum import Curriculum, has_state, learns
 from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples_of
 from kd_lightning.data.derived.peek import seeded
@@ -28,6 +29,7 @@ from kd_lightning.tasks import Task
 from kd_lightning.terminal import warn
 
 VALIDATION, OTHER_LOADER = "val/", "/dataloader_idx_"
+LOGGED = "curriculum/"
 BEGINNING = -1  # the epoch before the first one
 
 
@@ -43,6 +45,7 @@ class FollowedCurriculum(Callback):
     An epoch's draw is made once, as the epoch begins, and stands in checkpoints with the curriculum's state: a training
     that is taken up within an epoch goes on with it. The curriculum observes each batch after its step, and each
     validation at its end. It stands first among the callbacks, so that whatever saves or shows sees what it did.
+    What the curriculum tells of an epoch is kept in `accounts`, and its values are logged as `curriculum/NAME`.
 
     Raises UserError for training data whose order is not to be given, for a draw that is none, and for a state that no
     checkpoint can hold.
@@ -56,6 +59,7 @@ class FollowedCurriculum(Callback):
         self.names = tuple(curriculum.observes) if self.observes else ()
         self.steps: dict[int, int] = {}  # of each epoch that was drawn
         self.drawn: tuple[int, Tensor] | None = None  # the epoch, and its positions, int64 (N,)
+        self.accounts = Accounts(self.name)
         self._by_class = task.by_class()
         self._stored: Mapping[str, Any] | None = None
         self._order: Order | None = None
@@ -99,6 +103,7 @@ class FollowedCurriculum(Callback):
         self._seen = []
         if self._stored is None:  # a training of its own, perhaps after another one of the same module
             self.steps, self.drawn = {}, None
+            self.accounts.begin()
             self.assessment = timed(pl_module).assessment = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -120,6 +125,9 @@ class FollowedCurriculum(Callback):
             with self._called("load_state_dict", BEGINNING):
                 self.curriculum.load_state_dict(moved_to(self._stored, pl_module.device))
             self._stored, timed(pl_module).assessment = None, self.assessment
+        else:
+            with self._called("graph", BEGINNING):
+                self.accounts.see_graph(self.curriculum.graph())
         self._schedulers = list(steps_by_progress(trainer))
         self._follow(trainer, pl_module, trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         self._check_state()
@@ -147,6 +155,13 @@ class FollowedCurriculum(Callback):
             of_all = gathered({"positions": positions, **seen})
             with torch.no_grad():
                 self.curriculum.observe(of_all.pop("positions"), of_all)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        epoch = trainer.current_epoch
+        with self._called("account", epoch):
+            self.accounts.measured(epoch, self.curriculum.account())
+        for name, value in self.accounts.epochs[epoch].values.items():
+            pl_module.log(f"{LOGGED}{name}", value, on_step=False, on_epoch=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._by_class is not None:
@@ -178,6 +193,7 @@ class FollowedCurriculum(Callback):
             "drawn": positions,
             "steps": dict(self.steps),
             "assessment": assessed,
+            "accounts": self.accounts.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -189,6 +205,7 @@ class FollowedCurriculum(Callback):
         self.steps = state_dict["steps"]
         assessed = state_dict["assessment"]
         self.assessment = None if assessed is None else Assessment(**assessed)
+        self.accounts.load_state_dict(state_dict["accounts"])
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.state_key not in checkpoint.get("callbacks", {}):
@@ -202,6 +219,8 @@ class FollowedCurriculum(Callback):
             with self._called("draw", epoch):
                 drawn = self.curriculum.draw(epoch, self._count)
             self.drawn = epoch, trainer.strategy.broadcast(self._checked(drawn, epoch))
+            with self._called("account", epoch):
+                self.accounts.tell(epoch, self.curriculum.account())
         loaders = trainer.fit_loop._combined_loader
         assert loaders is not None
         self._order = order_of(loaders, self.name, trainer.world_size, trainer.global_rank)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd_lightning.curricula.curriculum import Curriculum, Samples
+from kd_lightning.curricula.curriculum import Account, Curriculum, Samples
 from kd_lightning.curricula.difficulties import Difficulty
 from kd_lightning.curricula.orders import SampleOrder
 from kd_lightning.curricula.paces import Pace
@@ -42,9 +42,21 @@ class Paced(Curriculum):
         total = len(self.samples.index)
         in_use = max(1, round(self.pace(self.progress.fraction) * total))
         order = self.order(self.difficulty.values, self.samples) if self.is_known else torch.randperm(total)
+        self.told = Account(self.values_of(order[:in_use]))
         first, self.is_known = order[:in_use].cpu(), True
         rounds = -(-count // in_use)
         return torch.cat([first[torch.randperm(in_use)] for _ in range(rounds)])[:count]
+
+    def values_of(self, in_use: Tensor) -> dict[str, float]:
+        """The share of the samples that is in use, and as far as it is known their mean difficulty."""
+        values, seen = self.difficulty.values, self.difficulty.known()
+        positions = in_use.to(values.device)
+        known = positions if seen is None else positions[seen[positions]]
+        difficulty = {"difficulty": float(values[known].mean())} if len(known) else {}
+        return {"share": len(in_use) / len(self.samples.index), **difficulty}
+
+    def account(self) -> Account:
+        return self.told
 
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
         self.difficulty.observe(positions, signals)

@@ -5,6 +5,7 @@ from pathlib import Path
 # What came out of it, and on what it ran.
 SUMMARY, ENVIRONMENT = "summary.json", "environment.json"
 EVALUATION, FIGURES, PAGE = "evaluation.npz", "figures.json", "report.html"
+CURRICULUM = "curriculum.json"  # what the curriculum told of each epoch
 PROBES = "probes.json"  # what its networks are worth on other data, as far as that was asked
 METRICS, CHECKSUMS = "metrics.csv", "checksums.json"  # the second of each of the first, of a finished run
 # What it was given.

@@ -26,11 +26,12 @@ from kd_lightning.callbacks import (
     for_learners,
 )
 from kd_lightning.callbacks.resuming.checkpoint_files import usable, warn_of_damage
+from kd_lightning.curricula.accounts import CurriculumFile
 from kd_lightning.data import DataModule
 from kd_lightning.data.data import example_input
 from kd_lightning.errors import NonFinite
 from kd_lightning.module import DistillationModule
-from kd_lightning.runs.files import CHECKPOINTS, LAST
+from kd_lightning.runs.files import CHECKPOINTS, CURRICULUM, LAST
 from kd_lightning.sources.cached import cached_in
 from kd_lightning.system.interruption import Interrupted, interruption
 from kd_lightning.terminal import say, show
@@ -135,7 +136,8 @@ def fit(
     if recipe.channels_last:
         use_channels_last(module, example_input(data))
     own = for_learners(recipe.callbacks(folder).values(), module.learners)
-    callbacks = [*own, *own_callbacks(recipe, folder, beside)]
+    told = [] if module.followed is None else [CurriculumFile(logs / CURRICULUM, module.followed.accounts)]
+    callbacks = [*own, *own_callbacks(recipe, folder, [*beside, *told])]
     trainer = recipe.trainer(callbacks, of_this_training(recipe.loggers(logs), description.is_result))
     launch_with_peers(trainer)
     last = usable(folder / CHECKPOINTS)

@@ -35,6 +35,8 @@ from kd_lightning.curricula import (
     StudentLoss,
 )
 from kd_lightning.errors import UserError
+from kd_lightning.runs.files import CURRICULUM, METRICS
+from kd_lightning.runs.metrics_rows import read_rows
 from kd_lightning.schedules import Progress
 from tests.conftest import SHORT, Command
 
@@ -218,6 +220,10 @@ def test_a_run_is_taken_up_exactly_within_an_epoch(command: Command, name: str) 
     whole, cut = (load_file(folder / name / "student.safetensors") for name in ("whole", "cut"))
     for key, value in whole.items():
         torch.testing.assert_close(cut[key], value, rtol=0, atol=0)
+    told, of_cut = ((folder / name / CURRICULUM).read_bytes() for name in ("whole", "cut"))
+    assert told == of_cut
+    logged = [row["curriculum/share"] for row in read_rows(folder / "cut" / METRICS) if row["curriculum/share"]]
+    assert [*map(float, logged)] == pytest.approx([one["values"]["share"] for one in json.loads(told)["epochs"]])
 
 
 def test_curricula_take_part_in_a_sweep(command: Command) -> None:

@@ -56,7 +56,7 @@ KNOWS_CLASSES = (
 )
 # Names of a run's files that stand for nothing else, as others do that are keys of configs too.
 OF_A_RUN = re.compile(
-    r"(summary|checksums|environment|status|planned|sweep|figures|run)\.json|evaluation\.npz|metrics\.csv|report\.html"
+    r"(summary|checksums|environment|status|planned|sweep|figures|curriculum|run)\.json|evaluation\.npz|metrics\.csv|report\.html"
     r"|multirun\.yaml|\.hydra(/|$)|(^|/)checkpoints(/|$)|\.ckpt|student\.safetensors|log\.txt|^\.running$"
 )
 CONFIGS_OF_CLASSES = ("task", "data", "inspect.yaml", "wandb_sweep.yaml")

@@ -47,7 +47,15 @@ def test_a_run_has_the_files_that_are_named(finished: Path, sweep: Path) -> None
     """Every name is one of a file that there is, but of what only other runs have, or only while they run."""
     names = {value for name, value in vars(files).items() if name.isupper() and isinstance(value, str)}
     elsewhere = {*(files.BEFORE, files.FIGURES, files.INITIALIZATION, files.RUNNING, files.LOCK)}
-    elsewhere |= {files.WANDB, files.TENSORBOARD, files.RUN_OF_WANDB, files.PROBES, files.EXPORTS, files.CARD}
+    elsewhere |= {
+        files.WANDB,
+        files.TENSORBOARD,
+        files.RUN_OF_WANDB,
+        files.PROBES,
+        files.CURRICULUM,
+        files.EXPORTS,
+        files.CARD,
+    }
     there = {path.relative_to(root).as_posix() for root in (finished, sweep, sweep / "0") for path in root.rglob("*")}
     assert names - elsewhere <= there | {Path(path).name for path in there}
     assert {files.checkpoint("best"), files.weights_of("student")} <= there
