@@ -11,7 +11,9 @@ from rich.text import Text
 
 from kd_lightning.columns import Column, Measure
 from kd_lightning.errors import UserError
+from kd_lightning.reporting.tables.curricula import sentence
 from kd_lightning.runs.caution import part, teacher_warnings
+from kd_lightning.runs.collections.reading import read_sweep
 from kd_lightning.runs.collections.statistics import spread
 from kd_lightning.runs.files import LOG
 from kd_lightning.runs.folder import finished
@@ -36,6 +38,8 @@ def conclude(plan: Plan, console: Console) -> bool:
     console.print(table(plan.folder, configurations, selected))
     for line in cautions(plan.folder, selected or next(iter(configurations), None)):
         console.print(line)
+    if (runs := read_sweep(plan.folder)) is not None and (told := sentence(runs)):
+        console.print(told, soft_wrap=True)
     if len(configurations) > SHOWN:
         console.print(f"and {len(configurations) - SHOWN} more configurations")
     failed = {name: status for name, status in statuses.items() if status.status == FAILED}

@@ -232,6 +232,7 @@ def test_curricula_take_part_in_a_sweep(command: Command) -> None:
     outcome = command("kd-train", "-m", *OPTIONS, *short, orders, "curriculum.pace.start=0.3,0.5", "hydra.sweep.dir=s")
     assert outcome.code == 0, outcome.errors
     assert len([json.loads(file.read_text()) for file in (outcome.folder / "s").glob("*/summary.json")]) == 4
+    assert "is not known, for it has fewer than two seeds in common with the random order" in outcome.output
 
 
 @pytest.mark.parametrize(

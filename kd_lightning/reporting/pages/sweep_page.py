@@ -10,6 +10,7 @@ from kd_lightning.reporting.pages.incomplete import notice
 from kd_lightning.reporting.pages.run_page import details, lineage
 from kd_lightning.reporting.pages.sweep_cards import best_mean, cards, summary_card
 from kd_lightning.reporting.tables.by_data import by_data
+from kd_lightning.reporting.tables.curricula import curricula, sentence
 from kd_lightning.reporting.tables.page_tables import comparison, configurations, jobs
 from kd_lightning.runs.caution import teacher_warnings
 from kd_lightning.runs.collections.collection import Collection, Configuration
@@ -40,6 +41,7 @@ def sections_of(runs: Collection) -> list[Section]:
     sections = [
         *section("heat-map", "Heat map" if len(runs.keys) > 1 else "By value", heat_map_text(runs), [heat_map(runs)]),
         *compared(runs),
+        *section("curricula", "Curricula", curricula_text(runs), [curricula(runs)]),
         *section("configurations", "Configurations", configurations_text(runs), [configurations(runs)]),
         *section("runs", "All runs", all_runs_text(runs), [parallel_coordinates(runs), of_all(runs), jobs(runs)]),
     ]
@@ -106,6 +108,16 @@ def heat_map_text(runs: Collection) -> str:
     return f"Mean {runs.selects_on.title} over the seeds, its standard deviation, and of how many seeds.{outlined}"
 
 
+def curricula_text(runs: Collection) -> str:
+    """Whether orders helped, and how the table tells it."""
+    return (
+        f"{sentence(runs)} Differences of {runs.selects_on.label}, paired by seed and positive where the curriculum is "
+        "better, with their 95 % interval by Student's t and p by a two-sided paired t-test, each beside runs that "
+        "were given the same but for the curriculum. What a curriculum brings over none may be its pace alone; of many "
+        "curricula some intervals miss 0 by chance."
+    )
+
+
 def configurations_text(runs: Collection) -> str:
     """How to read the table, and what its numbers do not bear."""
     found = [value for one in runs.configurations if (value := one.spread(runs.selects_on.name)) is not None]
@@ -134,9 +146,9 @@ def subtitle(runs: Collection) -> str:
     summaries = [run.summary for run in runs.finished if run.summary]
     data = dict.fromkeys(summary.data["name"] for summary in summaries)
     drawn = dict.fromkeys(one["name"] for summary in summaries if (one := summary.data.get("curriculum")))
-    curricula = f"Curriculum {' and '.join(drawn)}" if drawn else ""
+    curriculum = f"Curriculum {' and '.join(drawn)}" if drawn else ""
     varied = f"over {', '.join(runs.keys)}" if runs.keys else "of one configuration"
     seeds = len({run.seed for run in runs.runs})
     number = f"{len(runs.runs)} runs {varied}, {seeds} seed{'s' if seeds > 1 else ''}"
     networks = lineage(summaries) if summaries else ""
-    return ". ".join(part for part in (", ".join(data), networks, curricula, number) if part) + "."
+    return ". ".join(part for part in (", ".join(data), networks, curriculum, number) if part) + "."

@@ -2,8 +2,15 @@
 
 from kd_lightning.reporting.pages.content import Table
 from kd_lightning.reporting.pages.incomplete import notice
-from kd_lightning.reporting.pages.sweep_page import compared, configurations_text, subtitle, title
+from kd_lightning.reporting.pages.sweep_page import (
+    compared,
+    configurations_text,
+    curricula_text,
+    subtitle,
+    title,
+)
 from kd_lightning.reporting.tables.by_data import by_data
+from kd_lightning.reporting.tables.curricula import curricula
 from kd_lightning.reporting.tables.page_tables import configurations
 from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.tracking.markdown import as_text, row
@@ -34,6 +41,8 @@ def tables_of(runs: Collection) -> list[str]:
     for section in compared(runs):
         tables = [table(content) for content in section.contents if isinstance(content, Table)]
         parts += [as_text(section.text), *tables]
+    if (controls := curricula(runs)) is not None:
+        parts += [as_text(curricula_text(runs)), table(controls)]
     return [*parts, as_text(configurations_text(runs)), table(configurations(runs))]
 
 

@@ -34,13 +34,17 @@ class Group(Generic[R]):
     def seeds(self) -> list[str]:
         return list(dict.fromkeys(run.seed for run in self.runs))
 
-    def values(self, number: Callable[[R], float | None]) -> list[float]:
+    def by_seed(self, number: Callable[[R], float | None]) -> dict[str, float]:
         """A finite number for each seed that has it: the mean over its runs, for a second run is no second witness."""
         found: dict[str, list[float]] = {}
         for run in self.runs:
             if (value := number(run)) is not None and math.isfinite(value):
                 found.setdefault(run.seed, []).append(value)
-        return [fmean(values) for values in found.values()]
+        return {seed: fmean(values) for seed, values in found.items()}
+
+    def values(self, number: Callable[[R], float | None]) -> list[float]:
+        """The same without their seeds."""
+        return [*self.by_seed(number).values()]
 
     def mean(self, number: Callable[[R], float | None]) -> float | None:
         """The mean over seeds; None where no seed has it."""

@@ -1,0 +1,156 @@
+"""Whether curricula helped: paired by seed beside no curriculum and beside the random order at the same pace."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from kd_lightning.reporting.pages.sweep_page import sweep_page
+from kd_lightning.reporting.tables.curricula import curricula, sentence
+from kd_lightning.reporting.tables.export import as_markdown
+from kd_lightning.runs.collections.collection import Collection
+from kd_lightning.runs.collections.curricula import Verdict, taught
+from kd_lightning.runs.run import Run
+from kd_lightning.runs.status import FINISHED
+from tests.runs.summaries import distilled
+
+KIND = "kd_lightning.curricula."
+CLASSES = {"easy_first": "EasyFirst", "hard_first": "HardFirst", "random": "RandomOrder"}
+NONE = [0.70, 0.71, 0.72]
+RANDOM = [0.74, 0.76, 0.75]
+
+
+class Trained(Run):
+    """A run whose curves are not read from a folder."""
+
+    steps = 100
+
+    @property
+    def curves(self) -> pd.DataFrame:  # type: ignore[override]
+        return pd.DataFrame({"step": [1, self.steps]})
+
+
+def run(name: str, seed: int, reached: float, order: str | None, steps: int = 100, **further: str) -> Trained:
+    start = float(further.get("curriculum.pace.start", 0.2))
+    record: dict[str, Any] | None = None
+    if order in CLASSES:
+        pace = {"_target_": f"{KIND}Linear", "start": start}
+        record = {"name": "Paced", "order": {"_target_": f"{KIND}{CLASSES[order]}"}, "pace": pace}
+    elif order is not None:
+        record = {"name": "LearningPath"}
+    given = {"curriculum": "learning_path" if order else "null"}
+    if record and "order" in record:
+        given = {"curriculum": "paced", "curriculum/order": str(order)}
+    data = {} if record is None else {"curriculum": record}
+    summary = distilled(None, None, {"model": "net", "top1_validation": reached}, seed=seed, data=data)
+    found = Trained(Path(name), name, FINISHED, given | further | {"seed": str(seed)}, summary)
+    object.__setattr__(found, "steps", steps)
+    return found
+
+
+def collection(orders: dict[str | None, list[float]], **further: Any) -> Collection:
+    runs = [
+        run(f"{order}-{seed}", seed, reached, order, **further)
+        for order, values in orders.items()
+        for seed, reached in enumerate(values)
+    ]
+    return Collection("sweep", runs, is_sweep=True)
+
+
+def interval(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
+    differences = [100 * (a - b) for a, b in zip(ours, theirs, strict=True)]
+    mean = statistics.fmean(differences)
+    half = stats.t.ppf(0.975, len(ours) - 1) * statistics.stdev(differences) / len(ours) ** 0.5
+    return mean, mean - half, mean + half
+
+
+@pytest.mark.parametrize(
+    ("reached", "verdict", "words"),
+    [
+        ([0.785, 0.80, 0.795], Verdict.HELPED, "Beyond the random order at the same pace easy_first {} helped."),
+        ([0.685, 0.70, 0.695], Verdict.HURT, "Against the random order at the same pace easy_first {} did harm."),
+        (
+            [0.75, 0.74, 0.76],
+            Verdict.NOTHING,
+            "Nothing shows that the order of easy_first {} helped beyond the random order at the same pace.",
+        ),
+    ],
+)
+def test_an_order_helped_where_the_interval_over_its_control_lies_above_0(
+    reached: list[float], verdict: Verdict, words: str
+) -> None:
+    runs = collection({None: NONE, "random": RANDOM, "easy_first": reached})
+    [one] = taught(runs)
+    assert one.verdict is verdict
+    mean, low, high = interval(reached, RANDOM)
+    difference = f"({mean:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, 3 seeds)"
+    assert sentence(runs) == words.format(difference).replace("easy_first", "curriculum/order=easy_first")
+    table = curricula(runs)
+    assert table is not None
+    [row] = table.rows
+    mean, low, high = interval(reached, NONE)
+    assert (row[2].text, row[2].note) == (f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}")
+    p = stats.ttest_rel(reached, NONE).pvalue
+    assert row[3].text == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+
+
+def test_several_orders_stand_in_one_sentence() -> None:
+    better, same = [0.785, 0.80, 0.795], [0.75, 0.74, 0.76]
+    text = sentence(collection({"random": RANDOM, "easy_first": better, "hard_first": same}))
+    assert text.count(".\n") == 0
+    assert text.startswith("Beyond the random order at the same pace curriculum/order=easy_first (")
+    assert "; nothing shows that the order of curriculum/order=hard_first (" in text
+
+
+@pytest.mark.parametrize(
+    ("orders", "words"),
+    [
+        ({None: NONE, "easy_first": RANDOM}, "for no run of the random order at the same pace stands beside it"),
+        ({"random": RANDOM[:1], "easy_first": NONE}, "for it has fewer than two seeds in common with"),
+        ({None: NONE, "path": RANDOM}, "learning_path (+4.00 points over no curriculum, 95 % interval"),
+    ],
+)
+def test_what_is_not_known_says_why(orders: dict[str | None, list[float]], words: str) -> None:
+    runs = collection(orders)
+    [one] = taught(runs)
+    assert one.verdict is None
+    assert words in sentence(runs)
+    assert "is not known" in sentence(runs)
+
+
+def test_without_a_curriculum_nothing_is_said() -> None:
+    runs = collection({None: NONE})
+    assert sentence(runs) == ""
+    assert curricula(runs) is None
+    assert "Curricula" not in [section.title for section in sweep_page(runs).sections]
+    assert curricula(collection({"easy_first": NONE})) is None  # beside nothing
+
+
+def test_trainings_of_other_lengths_are_not_compared() -> None:
+    runs = collection({"easy_first": NONE})
+    longer = [run(f"random-{seed}", seed, reached, "random", steps=200) for seed, reached in enumerate(RANDOM)]
+    runs = Collection("sweep", [*runs.runs, *longer], is_sweep=True)
+    [one] = taught(runs)
+    assert one.over_random is not None
+    assert one.over_random.paired is not None
+    assert one.verdict is None
+    assert "was trained for another number of steps" in sentence(runs)
+
+
+def test_a_control_is_of_the_same_pace_and_of_what_else_was_given() -> None:
+    quick = {"curriculum.pace.start": "0.5"}
+    own = [run(f"easy-{seed}", seed, reached, "easy_first") for seed, reached in enumerate(NONE)]
+    for further in (quick, {"temperature": "8"}):
+        others = [run(f"random-{seed}", seed, reached, "random", **further) for seed, reached in enumerate(RANDOM)]
+        [one] = taught(Collection("sweep", [*own, *others], is_sweep=True))
+        assert one.over_random is None
+
+
+def test_the_page_and_markdown_have_the_sentence() -> None:
+    runs = collection({None: NONE, "random": RANDOM, "easy_first": RANDOM})
+    [section] = [section for section in sweep_page(runs).sections if section.id == "curricula"]
+    assert section.text.startswith(sentence(runs))
+    assert "over the random order" in as_markdown(runs)
