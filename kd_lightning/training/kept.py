@@ -12,7 +12,6 @@ from torch import nn
 from kd_lightning.conversions.entries import in_key
 from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
-from kd_lightning.losses.arguments import plain_attributes
 from kd_lightning.models import save_weights
 from kd_lightning.objective import names_in
 from kd_lightning.part import Part
@@ -24,6 +23,7 @@ from kd_lightning.store import CannotKeep, key_of
 from kd_lightning.system.checksums import safetensors_fault
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, NUMBER, Each, damaged, sound_record
+from kd_lightning.term import Term
 from kd_lightning.terminal import is_first_rank, say, warn
 from kd_lightning.tracking.outcome import outcome_alone
 from kd_lightning.tracking.results import log_results
@@ -31,7 +31,7 @@ from kd_lightning.tracking.wandb.logger import one_wandb_run
 from kd_lightning.training.context import Context, Recipe, Terms
 from kd_lightning.training.finetuning.unfreezing import unfreezing
 from kd_lightning.training.fit import fit
-from kd_lightning.training.keys import callbacks_shape, data_key, measured_by, trainer_shape
+from kd_lightning.training.keys import callbacks_shape, data_key, measured_by, told, trainer_shape
 from kd_lightning.training.measuring import (
     Metrics,
     TestedNetwork,
@@ -120,23 +120,24 @@ def settings_of(terms: Callable[[], Terms]) -> Mapping[str, Any]:
     """Terms as plain values: those of the config, or of terms that a plan makes what their parts tell."""
     if isinstance(terms, Part):
         return terms.settings
+    return {name: term_settings(term) for name, term in terms().items()}
+
+
+def term_settings(term: Term) -> dict[str, Any]:
+    """A term as plain values."""
+    optional = {"projector": term.projector, "sample_weight": term.sample_weight, "stream": term.stream}
     return {
-        name: {
-            "loss": {
-                "_target_": f"{type(term.loss).__module__}.{type(term.loss).__qualname__}",
-                **plain_attributes(term.loss),
-            },
-            "signals": term.names(),
-            "weight": repr(term.weight),
-        }
-        for name, term in terms().items()
+        "loss": told(term.loss),
+        "signals": told(term.signals),
+        "weight": told(term.weight),
+        **{name: told(value) for name, value in optional.items() if value is not None},
     }
 
 
 def of_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
     """Terms as a key tells them: of a supervised loss alone its settings."""
-    only = next(iter(terms.values())) if len(terms) == 1 else {}
-    return {"loss": only} if "loss" not in only else {"terms": dict(terms)}
+    first, *others = terms.values()
+    return {"terms": dict(terms)} if others or "loss" in first else {"loss": first}
 
 
 def shaped_by(recipe: Recipe) -> dict[str, Any]:

@@ -1,7 +1,11 @@
 """What decides numbers, as plain values that name what is kept: of data, of a recipe, of what is measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
+
+from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
 from kd_lightning.store.source_code import is_released, own_code
@@ -49,3 +53,40 @@ def measured_by(context: Context) -> dict[str, Any]:
     """What decides the numbers that the task gives for a network."""
     given = context.settings["task"]
     return {"task": {name: value for name, value in given.items() if name != "selects_on"}, "own_code": own_code(given)}
+
+
+def told(value: object) -> Any:
+    """A value as JSON holds it: of an object its class and what it was made with, as far as its attributes tell.
+
+    Examples:
+        >>> from kd_lightning.losses import SoftTarget
+        >>> from kd_lightning.schedules import Linear
+        >>> from kd_lightning.training.keys import told
+        >>> told(SoftTarget(temperature=Linear(start=8.0, end=1.0)))["temperature"]
+        {'_target_': 'kd_lightning.schedules.progress.Linear', 'start': 8.0, 'end': 1.0}
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): told(one) for name, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [told(one) for one in value]
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, partial):
+        return {"_partial_": told(value.func), "args": told(value.args), **told(value.keywords)}
+    if isinstance(value, type) or hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return {"_target_": told(type(value)), **attributes(value)}
+
+
+def attributes(value: object) -> dict[str, Any]:
+    """Those that an object has of its own, without underscores; of a module also its parts."""
+    if is_dataclass(value):
+        own = {field.name: getattr(value, field.name) for field in fields(value)}
+    else:
+        own = dict(vars(value)) if hasattr(value, "__dict__") else {}
+    if isinstance(value, nn.Module):
+        own = {**own, **dict(value.named_buffers(recurse=False)), **dict(value.named_children())}
+        own.pop("training", None)
+    return {name: told(one) for name, one in own.items() if not name.startswith("_")}

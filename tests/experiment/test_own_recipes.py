@@ -92,6 +92,11 @@ def test_what_it_has_of_its_own_is_in_its_key_as_if_the_run_had_it() -> None:
     assert terms[1] == usual[1]
     assert "loss" not in terms[0]
     assert terms[0]["terms"]["ce"]["loss"]["label_smoothing"] == 0.2
+    several = [
+        keys(f"teacher.loss={{ce: {LABELS}, other: {LABELS.replace('0.2', share)}}}")[0] for share in ("0.3", "0.4")
+    ]
+    assert several[0] != several[1]
+    assert several[0]["terms"]["other"]["loss"]["label_smoothing"] == 0.3
     assert keys(f"++scratch.loss={{ce: {STRONG}}}", "data.strong={_target_: kd_lightning.data.RandAugment}")[1][
         "strong"
     ]

@@ -2,14 +2,22 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
+from torch import nn
 
+from kd_lightning import Term
+from kd_lightning.losses import CrossEntropy, SoftTarget
+from kd_lightning.losses.sample_weights import Confidence
 from kd_lightning.plans import Parts, Steps
+from kd_lightning.schedules import Linear, Progress
+from kd_lightning.training.kept import term_settings
 from tests.conftest import Command
 
 HERE = "tests.plans.test_plans"
+TAKEN = ["student.logits", "teacher.logits"]
 SMALL = (
     *(
         "trainer.max_epochs=1",
@@ -81,9 +89,37 @@ def test_what_is_kept_is_found_again_and_follows_what_it_learned_from(command: C
     assert re.search(r"between +digits_cnn_4 ← digits_cnn_8, found", again.output), "another student, the same between"
     other = command("kd-train", plan(Chain), *SMALL, "teacher.optimizer.lr=0.01", "hydra.run.dir=other")
     assert re.search(r"between +digits_cnn_4 ← digits_cnn_8, training", other.output), "it learned from another teacher"
+    other = command("kd-train", plan(Chain), *SMALL, "temperature=2", "hydra.run.dir=on_other_terms")
+    assert re.search(r"between +digits_cnn_4 ← digits_cnn_8, training", other.output), "it learns on other terms"
     tested = command("kd-eval", "run=first")
     assert tested.code == 0, tested.errors
     assert "agreement" in tested.output
+
+
+def square(progress: Progress) -> float:
+    return progress.fraction**2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Term(SoftTarget(temperature=2), TAKEN, 0.5),
+        Term(SoftTarget(temperature=Linear(4, 1)), TAKEN, 0.5),
+        Term(SoftTarget(temperature=4), TAKEN, Linear(0.5, 1)),
+        Term(SoftTarget(temperature=4), [TAKEN[0], f"{TAKEN[1]}.detached"], 0.5),
+        Term(SoftTarget(temperature=4), TAKEN, 0.5, sample_weight=Confidence("teacher.logits")),
+        Term(SoftTarget(temperature=4), TAKEN, 0.5, sample_weight="difficulty"),
+        Term(SoftTarget(temperature=4), TAKEN, 0.5, projector=partial(nn.Linear, 10)),
+        Term(SoftTarget(temperature=4), TAKEN, 0.5, stream="unlabelled"),
+        Term(CrossEntropy(class_weights=[1.0, 2.0]), TAKEN, 0.5),
+        Term(SoftTarget(temperature=4), TAKEN, square),  # type: ignore[arg-type] # a schedule may be a function
+    ],
+)
+def test_terms_that_a_plan_makes_are_told_apart(other: Term) -> None:
+    """What is kept is found by all that they were made with, and in every process by the same."""
+    told = [json.dumps(term_settings(term)) for term in (Term(SoftTarget(temperature=4), TAKEN, 0.5), other)]
+    assert told[0] != told[1]
+    assert " at 0x" not in told[1]
 
 
 @pytest.mark.parametrize(
