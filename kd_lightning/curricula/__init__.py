@@ -2,6 +2,7 @@
 
 from kd_lightning.curricula.curriculum import Account, Curriculum, Samples
 from kd_lightning.curricula.difficulties import (
+    Asked,
     Difficulty,
     Disagreement,
     Flips,
@@ -9,6 +10,10 @@ from kd_lightning.curricula.difficulties import (
     FromFile,
     Running,
     StudentLoss,
+    TeacherConfidence,
+    TeacherEntropy,
+    TeacherLoss,
+    TeacherMargin,
 )
 from kd_lightning.curricula.orders import EasyFirst, HardFirst, RandomOrder, SampleOrder
 from kd_lightning.curricula.paced import Paced
@@ -17,6 +22,7 @@ from kd_lightning.schedules.progress import Assessment
 
 __all__ = [
     "Account",
+    "Asked",
     "Assessment",
     "BabySteps",
     "Curriculum",
@@ -40,4 +46,8 @@ __all__ = [
     "Samples",
     "Step",
     "StudentLoss",
+    "TeacherConfidence",
+    "TeacherEntropy",
+    "TeacherLoss",
+    "TeacherMargin",
 ]

@@ -1,11 +1,25 @@
 """What a curriculum is: it draws the samples of each epoch, by what it saw of the training and of its validations."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from kd_lightning.schedules.progress import BEGIN, Assessment, Progress
+
+
+class Question(Protocol):
+    """What can be asked about all samples as they are: a value of the signals that `asks` names.
+
+    These are the signals of frozen sources, such as `teacher.logits`, and the batch's, such as `target`.
+    """
+
+    @property
+    def asks(self) -> tuple[str, ...]: ...
+
+    def value(self, signals: Mapping[str, Tensor]) -> Tensor:
+        """Of a batch's samples, (B, …), without gradient."""
+        ...
 
 
 class Samples(NamedTuple):
@@ -13,7 +27,8 @@ class Samples(NamedTuple):
 
     A curriculum names a sample by its position here, 0 to N - 1. `index` is what batches have by that name;
     `target`, `concepts` and `difficulty` are None where the data do not tell. Concepts are the classes unless the data
-    tell others.
+    tell others. `answers` gives a question's value of all samples, (N, …): each is shown as validation shows it, not
+    augmented, and a command asks about them once for all runs.
 
     Examples:
         >>> import torch
@@ -26,6 +41,7 @@ class Samples(NamedTuple):
     target: Tensor | None = None
     concepts: Tensor | None = None
     difficulty: Tensor | None = None
+    answers: Callable[[Question], Tensor] | None = None
 
 
 class Account(NamedTuple):
@@ -72,6 +88,9 @@ class Curriculum:
 
     observes: tuple[str, ...] = ()
     """The signals that `observe` gets, such as `student.logits` and `target`."""
+
+    asks: tuple[str, ...] = ()
+    """The signals that `begin` may ask for by `samples.answers`, such as `teacher.logits` and `target`."""
 
     progress: Progress = BEGIN
     """How far the training is as an epoch is drawn."""

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kd_lightning.batch import moved_to
 from kd_lightning.curricula.accounts import Accounts
+from kd_lightning.curricula.answers import AnswersToAll, Keep
 from kd_lightning.curricula.curriculum import Curriculum, has_state, learns
 from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples_of
 from kd_lightning.data.derived.peek import seeded
@@ -57,6 +58,8 @@ class FollowedCurriculum(Callback):
         self.assessment: Assessment | None = None  # the latest
         self.observes = type(curriculum).observe is not Curriculum.observe
         self.names = tuple(curriculum.observes) if self.observes else ()
+        self.keep: Keep | None = None  # finds answers to all samples that were asked for before
+        self.rehearses = False  # nothing is asked about more than a batch
         self.steps: dict[int, int] = {}  # of each epoch that was drawn
         self.drawn: tuple[int, Tensor] | None = None  # the epoch, and its positions, int64 (N,)
         self.accounts = Accounts(self.name)
@@ -70,13 +73,14 @@ class FollowedCurriculum(Callback):
         self._most = math.inf  # batches of an epoch that the trainer takes
 
     def signals(self, given: Mapping[str, list[str]]) -> list[str]:
-        """Those that it observes, of what each source gives. Raises UserError for one that nobody gives."""
-        for name in self.names:
+        """Those that it observes or asks for, of what each source gives. Raises UserError for one that nobody gives."""
+        asks = tuple(self.curriculum.asks)
+        for how, name in [*(("observes", one) for one in self.names), *(("asks", one) for one in asks)]:
             signal = read(name)
             if signal is not None and signal.source == PEERS:
-                raise UserError(f"curriculum.observes={name}: is known to a learner's terms alone; name a learner")
-            check_signal(f"curriculum.observes={name}", name, given)
-        return [*self.names]
+                raise UserError(f"curriculum.{how}={name}: is known to a learner's terms alone; name a learner")
+            check_signal(f"curriculum.{how}={name}", name, given)
+        return [*self.names, *asks]
 
     def see(self, signals: Mapping[str, Tensor]) -> None:
         """Keep what is observed once the step is over. Raises UserError for a signal that the batch lacks."""
@@ -113,13 +117,15 @@ class FollowedCurriculum(Callback):
         loader = only_loader(loaders, self.name, overfits)
         order_of(loaders, self.name, trainer.world_size, trainer.global_rank)
         samples = samples_of(loader, self.task.outputs == "classes", pl_module.device)
+        sources: Any = pl_module.sources
+        answers = AnswersToAll(trainer, loader, sources, self.keep, rehearses=self.rehearses)
         batches = int(trainer.num_training_batches)
         self._count, self._most, self._epoch_steps = len(samples.index), math.inf, steps_of(trainer, batches, 0)
         if is_limited(trainer):
             size = loaders.flattened[0].sampler.batch_size
             self._count, self._most = min(self._count, batches * size * trainer.world_size), batches
         with self._called("begin", BEGINNING):
-            self.curriculum.begin(samples)
+            self.curriculum.begin(samples._replace(answers=answers))
         self._samples = len(samples.index)
         if self._stored is not None:
             with self._called("load_state_dict", BEGINNING):

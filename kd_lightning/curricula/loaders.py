@@ -118,8 +118,8 @@ def samples_of(loader: DataLoader[Any], classes: bool, device: torch.device) -> 
     target, concepts, difficulty = (values_of(data, name, len(index)) for name in ("targets", "concepts", "difficulty"))
     if concepts is None and classes and target is not None and not target.is_floating_point() and target.ndim == 1:
         concepts = target
-    others = (None if one is None else one.to(device) for one in (target, concepts, difficulty))
-    return Samples(index.to(device), *others)
+    target, concepts, difficulty = (None if one is None else one.to(device) for one in (target, concepts, difficulty))
+    return Samples(index.to(device), target, concepts, difficulty)
 
 
 def values_of(data: Any, name: str, count: int) -> Tensor | None:

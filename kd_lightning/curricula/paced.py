@@ -31,10 +31,10 @@ class Paced(Curriculum):
 
     def __init__(self, difficulty: Difficulty, order: SampleOrder, pace: Pace) -> None:
         self.difficulty, self.order, self.pace = difficulty, order, pace
-        self.observes = difficulty.observes
+        self.observes, self.asks = difficulty.observes, difficulty.asks
 
     def begin(self, samples: Samples) -> None:
-        self.samples = samples
+        self.samples = samples._replace(answers=None)  # which are the training's
         self.is_known = not self.observes  # else there is nothing to order by before an epoch was seen
         self.difficulty.begin(samples)
 

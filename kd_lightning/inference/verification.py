@@ -25,7 +25,7 @@ from kd_lightning.store.remembered import is_remembered
 from kd_lightning.system.records import read_record
 from kd_lightning.teachers import FrozenTeacher
 from kd_lightning.terminal import console
-from kd_lightning.training.answers import OF_ANSWERS
+from kd_lightning.training.answers.of_views import OF_ANSWERS
 
 SAMPLE = 256
 # Of the largest number of an answer: its rounding, and what another batch size or device makes of the same sums.

@@ -1,5 +1,5 @@
 """What a cache's folder holds, each in a folder of its own: trained networks, answers and test results of teachers,
-decoded images, which images cannot be, and where they lie in shards.
+what these say of training samples, decoded images, which images cannot be, and where they lie in shards.
 """
 
 import os
@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[str, Any, str]] = {  # the file that describes each, its 
         {"of": str, "teacher": {"model": str}, "data": {"name": str, "views": int}},
         "answers.bin",
     ),
+    "scores": ("record.json", {"cache_key": {"of": {"_target_": str}, "data": {"name": str}}}, "values.npz"),
     "measurements": ("record.json", {"cache_key": NETWORK}, EVALUATION),
     "conversions": ("record.json", {"cache_key": NETWORK, "entry": {"conversion": str}}, "record.json"),
     "shards": ("index.json", {"place": str, "shards": int, "images": int}, "index.npz"),
@@ -81,6 +82,8 @@ class Entry:
             data, teacher = stored["data"], stored["teacher"]
             return f"{stored['of']} of {teacher['model']} on {data['name']}, {data['views']} views"
         key = stored["cache_key"]
+        if self.kind == "scores":
+            return f"{key['of']['_target_'].rpartition('.')[2]} of the training samples of {key['data']['name']}"
         if self.kind == "conversions":
             return f"{stored['entry']['conversion']} of {key['model']} trained on {key['data']['name']}"
         if self.kind == "measurements":

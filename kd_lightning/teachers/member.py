@@ -19,7 +19,7 @@ from kd_lightning.tasks import Task
 from kd_lightning.teachers.classes import OF_ITS_CLASSES, classes_of
 from kd_lightning.terminal import say
 from kd_lightning.training import kept
-from kd_lightning.training.answers import KeptAnswers
+from kd_lightning.training.answers.of_views import KeptAnswers
 from kd_lightning.training.context import Context
 from kd_lightning.training.finetuning.unfreezing import MODES
 from kd_lightning.training.measuring import TestedNetwork

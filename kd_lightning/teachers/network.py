@@ -19,7 +19,7 @@ from kd_lightning.teachers.classes import unmeasured
 from kd_lightning.teachers.member import Member
 from kd_lightning.teachers.teacher import Teacher
 from kd_lightning.terminal import say
-from kd_lightning.training.answers import KeptAnswers
+from kd_lightning.training.answers.of_views import KeptAnswers
 from kd_lightning.training.context import Context
 from kd_lightning.training.measurements import measure_cached, measurement_key
 from kd_lightning.training.measuring import TestedNetwork

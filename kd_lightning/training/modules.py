@@ -12,6 +12,7 @@ from kd_lightning.module import DistillationModule
 from kd_lightning.networks import Network, Student
 from kd_lightning.objective import names_in, need_training_labels
 from kd_lightning.sources import Source
+from kd_lightning.training.answers.of_samples import keeping
 from kd_lightning.training.context import Context, Recipe
 from kd_lightning.training.steps import Learner, Trained, Training
 
@@ -87,7 +88,7 @@ def module_around(networks: Mapping[str, nn.Module], training: Training, context
             "training_set": data.training_set(),
             "curriculum": None if training.curriculum is None else training.curriculum(),
         }
-    return DistillationModule(
+    module = DistillationModule(
         student=one_or_each(networks),
         terms=one_or_each(terms),
         optimizer=one_or_each({name: recipe.optimizer.make for name, recipe in recipes.items()}),
@@ -97,6 +98,9 @@ def module_around(networks: Mapping[str, nn.Module], training: Training, context
         config={} if training.is_kept else dict(context.settings),
         **given,
     )
+    if module.followed is not None:
+        module.followed.keep = keeping(replace(context, recipe=training.recipe, data=training.data))
+    return module
 
 
 def one_or_each(values: Mapping[str, Each]) -> Any:

@@ -205,6 +205,7 @@ CHOICES = {
     "from hard to easy": ("curriculum/order=hard_first", "curriculum/pace=root", "curriculum.order.stratified=true"),
     "at random": ("curriculum/order=random", "curriculum/pace=step"),
     "by what is forgotten": ("curriculum/difficulty=flips", "curriculum/pace=baby_steps"),
+    "by the teacher's loss": ("curriculum/difficulty=teacher_loss",),
     "by disagreement, cached": ("curriculum/difficulty=disagreement", "teacher.cache=logits"),
 }
 CRASH = "+callbacks.power_cut={_target_: tests.runs.test_resume.PowerCut}"

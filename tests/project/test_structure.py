@@ -37,7 +37,8 @@ ROLES = re.compile(r"^(student|teacher|scratch)$|\b(student|teacher|scratch)([.@
 NAMES_ROLES = {
     "module",
     "losses.sample_weights",
-    "curricula.difficulties",
+    "curricula.difficulties.asked",
+    "curricula.difficulties.running",
     "models.weights.readings",
     "tasks.regression",
 }

@@ -32,7 +32,7 @@ from kd_lightning.tasks.predictions import Predictions
 from kd_lightning.tracking.confusions import Confusions
 from kd_lightning.tracking.tensorboard.figures import confusion_figure
 from kd_lightning.tracking.wandb.results import confusion_chart
-from kd_lightning.training.answers import KeptAnswers
+from kd_lightning.training.answers.of_views import KeptAnswers
 from tests.cli.test_configs import composed
 from tests.tasks.test_metrics import oracle, softmax
 

@@ -2,7 +2,8 @@
 
 An augmentation of your own has `num_views` and `__call__(images, views)` as below, and a `repr` that names its
 parameters: the repr goes into the data's fingerprint. With an attribute `in_loader = True` it is called on the CPU, in
-the loader, with uint8 images, and returns such.
+the loader, with uint8 images, and returns such. An attribute `plain_view` names the view that shows an image as it is,
+where there is one: answers to it that are kept serve where images are not augmented.
 """
 
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class Identity:
     def num_views(self) -> int:
         return 1
 
+    @property
+    def plain_view(self) -> int:
+        return 0
+
     def __call__(self, images: Tensor, views: Tensor) -> Tensor:
         return images
 
@@ -75,6 +80,11 @@ class CropFlip:
     @property
     def num_views(self) -> int:
         return (2 * self.padding + 1) ** 2 * (2 if self.flip else 1)
+
+    @property
+    def plain_view(self) -> int:
+        middle = self.padding * (2 * self.padding + 1) + self.padding
+        return 2 * middle if self.flip else middle
 
     def draw(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """views (B,) -> top and left edge of the crop in the padded image, and whether it is mirrored: each (B,)."""

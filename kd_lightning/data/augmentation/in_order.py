@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kd_lightning.data.augmentation.augment import Augmentation, CropFlip, Identity
@@ -15,6 +16,7 @@ from kd_lightning.errors import UserError, did_you_mean
 from kd_lightning.store.hashing import MASK, fold, scramble
 
 CROP_FLIP = "crop_flip"
+LOOKED_AT = 2**16  # views, among which one may show an image as it is
 SMALL = 64  # pixels of a side, up to which AutoAugment's policy is CIFAR-10's
 
 
@@ -154,3 +156,27 @@ def divided(augment: Augmentation) -> tuple[Augmentation | None, Augmentation]:
     rest = augment.parts[end:]
     views = augment.num_views
     return Chain(augment.parts[:end], views, augment.first), Chain(rest, views, augment.first + end)
+
+
+def plain_view(augment: Augmentation) -> int | None:
+    """A view that shows images as they are; None where none is known.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data import CropFlip
+        >>> from kd_lightning.data.augmentation.in_order import plain_view
+        >>> images = torch.rand(1, 3, 8, 8)
+        >>> torch.equal(CropFlip()(images, torch.tensor([plain_view(CropFlip())])), images)
+        True
+    """
+    if not isinstance(augment, Chain):
+        found: int | None = getattr(augment, "plain_view", None)
+        return found
+    views = torch.arange(min(augment.num_views, LOOKED_AT))
+    is_plain = torch.ones_like(views) > 0
+    for number, part in enumerate(augment.parts, augment.first):
+        own = plain_view(part)
+        if own is None:
+            return None
+        is_plain &= scramble((views ^ fold(number)) & MASK) % part.num_views == own
+    return int(views[is_plain][0]) if bool(is_plain.any()) else None

@@ -23,9 +23,10 @@ from kd_lightning.config.refusals.bad_input import BAD_INPUT
 from kd_lightning.config.refusals.blame import SEE_ALL, reason_of
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.networks import check_classes, check_models, check_weights
+from kd_lightning.experiment.checks.networks import TEACHER, check_classes, check_models, check_weights
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.networks import Student
+from kd_lightning.signals import requested
 from kd_lightning.teachers import Teacher
 
 GROUPS = ("data", "task", "loss", "initialization", "curriculum", "plan", "callbacks", "logger")
@@ -55,7 +56,7 @@ def check_all(config: DictConfig) -> Experiment:
     trainings |= {one.alone: own_terms(one.alone, config) for one in trained_alone(config, student, teacher)}
     for owner, loss in trainings.items():
         check_own_recipe(owner, config, loss)
-    check_curriculum(config)
+    check_curriculum(config, teacher)
     data = check_data(config, trainings)
     experiment = Experiment(config, data, task_of(config, data), student, teacher, plan_of(config))
     check_classes(experiment)
@@ -102,10 +103,16 @@ def check_own_recipe(owner: str, config: DictConfig, loss: DictConfig | None) ->
         raise UserError(f"{owner}.{error}") from error
 
 
-def check_curriculum(config: DictConfig) -> None:
-    """The curriculum can be made, and nothing asks what it will draw. Raises UserError."""
+def check_curriculum(config: DictConfig, teacher: Teacher) -> None:
+    """The curriculum can be made, has whom it asks, and nothing asks what it will draw. Raises UserError."""
     curriculum = curriculum_from(config)
     made = None if curriculum is None else curriculum()
+    taken = () if made is None else (*made.asks, *made.observes)
+    if not teacher.exists and requested(TEACHER, taken):
+        raise UserError(
+            f"curriculum={type(made).__name__}: takes {', '.join(sorted({*taken}))}, and with teacher=none "
+            "there is no teacher; choose one, or what the student tells, such as curriculum/difficulty=student_loss"
+        )
     if made is not None and config.teacher.get("cache") == "prefill":
         raise UserError(
             f"teacher.cache=prefill: asks the teacher beforehand, and what {type(made).__name__} draws is not known; "

@@ -159,6 +159,8 @@ class Rehearsal:
         made = recipe.callbacks(self.place)
         tried.callbacks |= {name: callback for name, callback in made.items() if is_rehearsed(callback)}
         tried.module = module = build_module(training, self.parts.context)
+        if module.followed is not None:
+            module.followed.rehearses = True
         tried.callbacks = by_learner(tried.callbacks, module.learners)
         real = recipe.trainer([], [], enable_checkpointing=False, enable_model_summary=False)
         validates = check_batches(real, data)

@@ -1,0 +1,27 @@
+"""Difficulties: a number for each training sample, given, asked of a teacher, or learned as the student trains."""
+
+from kd_lightning.curricula.difficulties.asked import (
+    Asked,
+    TeacherConfidence,
+    TeacherEntropy,
+    TeacherLoss,
+    TeacherMargin,
+)
+from kd_lightning.curricula.difficulties.difficulty import Difficulty
+from kd_lightning.curricula.difficulties.given import FromData, FromFile
+from kd_lightning.curricula.difficulties.running import Disagreement, Flips, Running, StudentLoss
+
+__all__ = [
+    "Asked",
+    "Difficulty",
+    "Disagreement",
+    "Flips",
+    "FromData",
+    "FromFile",
+    "Running",
+    "StudentLoss",
+    "TeacherConfidence",
+    "TeacherEntropy",
+    "TeacherLoss",
+    "TeacherMargin",
+]

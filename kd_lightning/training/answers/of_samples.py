@@ -1,0 +1,106 @@
+"""What sources answer about all training samples as they are, kept for all runs."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kd_lightning.conversions import conversions_of
+from kd_lightning.conversions.entries import in_key
+from kd_lightning.curricula.answers import Keep
+from kd_lightning.curricula.curriculum import Question
+from kd_lightning.losses.arguments import plain_attributes
+from kd_lightning.models import stored_normalization
+from kd_lightning.models.resolution import stored_image_size
+from kd_lightning.models.stem import stored_stem
+from kd_lightning.runs.arrays import read_arrays, write_arrays
+from kd_lightning.sources import FrozenNetwork, Source
+from kd_lightning.store import key_of
+from kd_lightning.store.keys import Key
+from kd_lightning.system.files import write_json
+from kd_lightning.system.records import Each, read_record
+from kd_lightning.terminal import is_first_rank, say, warn
+from kd_lightning.training.context import Context
+from kd_lightning.training.keys import data_key
+
+KIND, RECORD, VALUES = "scores", "record.json", "values.npz"
+# What of a teacher's config says nothing of its answers: how they are kept, and what its weights tell.
+TOLD = ("cache", "cache_bits", "cache_top_k", "optimizer", "scheduler", "trainer", "data", "loss", "weights", "trusted")
+
+
+def keeping(context: Context) -> Keep:
+    """Finds answers in the store, or has them made and keeps them there."""
+
+    def keep(
+        question: Question, sources: Mapping[str, Source], rounded: Sequence[str], make: Callable[[], Tensor]
+    ) -> Tensor:
+        key = key_of_answers(question, sources, rounded, context)
+
+        def read(home: Path) -> Tensor | None:
+            record = read_record(home / RECORD, {"cache_key": Each(object)}, strict=True)
+            values = {} if record is None else read_arrays(home / VALUES)
+            return torch.from_numpy(values["values"]) if "values" in values else None
+
+        def made(folder: Path | None) -> Tensor:
+            say(", ".join(sources), f"asked about all training samples ({type(question).__name__})")
+            values = make()
+            if folder is not None and is_first_rank() and not is_written(values, folder, key):
+                shutil.rmtree(folder, ignore_errors=True)
+            return values
+
+        return context.store.obtain_or_make(KIND, key, made, read, "all samples are asked about anew")
+
+    return keep
+
+
+def is_written(values: Tensor, folder: Path, key: Key) -> bool:
+    """Write answers into a folder; a full disk is a warning."""
+    try:
+        write_arrays(folder / VALUES, {"values": values.cpu().numpy()})
+        write_json(folder / RECORD, {"cache_key": key})
+    except OSError as error:
+        warn(
+            f"paths.cache_dir: {folder} takes no more ({error.strerror or error}); a curriculum's answers are not kept"
+        )
+        return False
+    return True
+
+
+def key_of_answers(question: Question, sources: Mapping[str, Source], rounded: Sequence[str], context: Context) -> Key:
+    """Everything that decides them."""
+    kind, given = type(question), context.settings["teacher"]
+    decided_by = {
+        "of": {
+            "_target_": f"{kind.__module__}.{kind.__qualname__}",
+            "asks": list(question.asks),
+            **plain_attributes(question),
+        },
+        "sources": {name: described(source) for name, source in sources.items()},
+        "built_from": {name: value for name, value in given.items() if name not in TOLD},
+        "rounded": list(rounded),
+        "precision": str(context.recipe.trainer.settings.get("precision", "32-true")),
+        **data_key(context),
+    }
+    return key_of(decided_by, context.settings["data"])
+
+
+def described(source: Source) -> dict[str, Any]:
+    """What a source is: its own identity, and what of its networks no weight tells."""
+    networks = [part for part in source.modules() if isinstance(part, FrozenNetwork)]
+    return {
+        **source.identity(),
+        "networks": [
+            {
+                **one.identity(),
+                **stored_normalization(one.network),
+                **stored_stem(one.network),
+                **stored_image_size(one.network),
+                **in_key(conversions_of(one.network)),
+                "taps": one.taps,
+            }
+            for one in networks
+        ],
+    }
