@@ -17,6 +17,7 @@ from kd_lightning.callbacks.sharpness import second_passes
 from kd_lightning.conversions import stored_beside
 from kd_lightning.curricula.curriculum import Curriculum
 from kd_lightning.curricula.following import FollowedCurriculum
+from kd_lightning.curricula.route import followed_routes
 from kd_lightning.errors import UserError
 from kd_lightning.learners.measures import MeasuresOfAll
 from kd_lightning.learners.names import Networks, of_each, one_or_all
@@ -175,6 +176,7 @@ class DistillationModule(TimedModule):
         if others.are_named:
             self.teachers = nn.ModuleDict(known)
         self.training_set = Constants(training_set or {})
+        self.routes = followed_routes(self, self.task)
         absent = {} if others.given or "teacher" in learners.given else {"teacher": None}
         taps_keys = {name: one.key_of(name, "_taps") for one in (learners, others) for name in one.given}
         self._connect(absent, taps_keys)
@@ -257,9 +259,8 @@ class DistillationModule(TimedModule):
         self._signals.ask_sources()
 
     def on_fit_start(self) -> None:
-        for objective in self.objectives.values():
-            if is_unlimited(self.trainer):
-                objective.refuse_without_length()
+        for objective in self.objectives.values() if is_unlimited(self.trainer) else ():
+            objective.refuse_without_length()
         self.ask_sources()
         if all(part.training for part in self.student.modules()):  # only the teacher is in eval mode
             warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
@@ -275,9 +276,8 @@ class DistillationModule(TimedModule):
         streams = as_streams(batch)
         batch = streams[main_stream(streams)]
         progress = self.progress()
-        if batch_idx == 0:
-            for objective in self.objectives.values():
-                objective.check_streams(streams)
+        for objective in self.objectives.values() if batch_idx == 0 else ():
+            objective.check_streams(streams)
         with self.random.step(self.device):
             signals = self._with_training_set(*self._signals.of_streams(streams, self.training))
             for name in self.learners:
@@ -358,8 +358,8 @@ class DistillationModule(TimedModule):
         return super().to_torchscript(file_path, method, example, **options)
 
     def configure_callbacks(self) -> list[Callback]:
-        own = [self.finite, *([self.followed] if self.followed else []), *second_passes(self.optimizer, self.learners)]
-        return [one for one in own if one not in self.trainer.callbacks]  # type: ignore[attr-defined]
+        own = [self.finite, self.followed, *self.routes, *second_passes(self.optimizer, self.learners)]
+        return [one for one in own if one is not None and one not in self.trainer.callbacks]  # type: ignore[attr-defined]
 
     def teardown(self, stage: str) -> None:
         for source in self.sources.values():

@@ -116,7 +116,8 @@ def rebuilt(folder: Path, config: DictConfig, data: DataModule, kept: str) -> tu
         made = source.answers
         assert made.records is not None
         if made.records.path.parent.name == folder.name:
-            source.answers = Answers(folder / "answers.bin", made.records.rows // made.views, made.views, made.encoding)
+            images = made.records.rows // made.views
+            source.of_each = [Answers(folder / "answers.bin", images, made.views, made.encoding)]
             source.request({"input": {"logits"}})
             return source, answers.bits
     if found:

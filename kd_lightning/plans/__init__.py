@@ -2,7 +2,8 @@
 
 from kd_lightning.plans.distillation import Distillation
 from kd_lightning.plans.plan import Parts, Plan, Steps
+from kd_lightning.plans.route import Route
 from kd_lightning.runs.summary import Role
 from kd_lightning.training.steps import Convert, Learner, Trained, Training
 
-__all__ = ["Convert", "Distillation", "Learner", "Parts", "Plan", "Role", "Steps", "Trained", "Training"]
+__all__ = ["Convert", "Distillation", "Learner", "Parts", "Plan", "Role", "Route", "Steps", "Trained", "Training"]

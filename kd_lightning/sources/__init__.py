@@ -7,17 +7,21 @@ from kd_lightning.sources.frozen import FrozenNetwork
 from kd_lightning.sources.learner import Learner
 from kd_lightning.sources.moving_average import MovingAverage
 from kd_lightning.sources.reused_classifier import ReusedClassifier
+from kd_lightning.sources.route import Anchor, Mastery, Route
 from kd_lightning.sources.source import FrozenSource, LogitsOf, Source, UntrainedSource
 
 __all__ = [
+    "Anchor",
     "CachedSource",
     "Ensemble",
     "FrozenNetwork",
     "FrozenSource",
     "Learner",
     "LogitsOf",
+    "Mastery",
     "MovingAverage",
     "ReusedClassifier",
+    "Route",
     "Source",
     "UntrainedSource",
     "bias_free_classifier",

@@ -1,13 +1,14 @@
 """A source that answers what it has answered before from a file."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from kd_lightning.batch import INPUT, KNOWN, Batch, as_batch
 from kd_lightning.errors import UserError
+from kd_lightning.sources.route import Route
 from kd_lightning.sources.source import FrozenSource, Source
 from kd_lightning.store import Answers
 
@@ -23,20 +24,22 @@ class CachedSource(FrozenSource):
 
     Args:
         source: is asked for what is missing, and for inputs that are not views, such as those of a test.
-        answers: logits (B, C), or with a `classifier` what it takes, `pooled` (B, D).
+        answers: logits (B, C), or with a `classifier` what it takes, `pooled` (B, D); of a `Route` each anchor's.
         classifier: the source's last layer, from `pooled` to its logits.
 
     Raises UserError for a source whose answers depend on their batch.
     """
 
-    def __init__(self, source: FrozenSource, answers: Answers, classifier: nn.Module | None = None) -> None:
+    def __init__(
+        self, source: FrozenSource, answers: Answers | Sequence[Answers], classifier: nn.Module | None = None
+    ) -> None:
         super().__init__()
         if source.batch_statistics:
             raise UserError(
                 "batch_statistics=True: an answer depends on the other images of its batch, and cannot be kept"
             )
         self.source = source
-        self.answers = answers
+        self.of_each = [answers] if isinstance(answers, Answers) else list(answers)
         self.tap = "logits" if classifier is None else "pooled"
         self.signals = ["logits"] if classifier is None else ["logits", "pooled"]
         self._classifier = [classifier]  # in a list, for it belongs to the source already
@@ -54,6 +57,11 @@ class CachedSource(FrozenSource):
         """What makes a config keep its answers."""
         return f"{self.role}.cache".lstrip(".")
 
+    @property
+    def answers(self) -> Answers:
+        """Those of its source as it is."""
+        return self.of_each[self.source.place if isinstance(self.source, Route) else 0]
+
     def request(self, taps: Mapping[str, set[str]]) -> None:
         for signal in sorted(set().union(*taps.values()) - set(self.signals)):
             raise UserError(
@@ -66,7 +74,8 @@ class CachedSource(FrozenSource):
         return self.source.identity()
 
     def close(self) -> None:
-        self.answers.close()
+        for answers in self.of_each:
+            answers.close()
 
     def before_transfer(self, batch: Batch) -> Batch:
         batch = as_batch(batch)

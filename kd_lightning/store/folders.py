@@ -18,6 +18,7 @@ NETWORK = {"model": (str, Each(object)), "data": {"name": str}}
 UNFINISHED = ".unfinished"  # behind the name of a folder that is being made
 KINDS: dict[str, tuple[str, Any, str]] = {  # the file that describes each, its shape, and what else there is
     "networks": ("record.json", {"cache_key": {**NETWORK, "seed": int}}, "weights.safetensors"),
+    "anchors": ("anchors.json", {"cache_key": {**NETWORK, "seed": int}, "anchors": [{"epoch": int}]}, "anchors.json"),
     "answers": (
         "cache.json",
         {"of": str, "teacher": {"model": str}, "data": {"name": str, "views": int}},
@@ -86,6 +87,8 @@ class Entry:
             return f"{key['of']['_target_'].rpartition('.')[2]} of the training samples of {key['data']['name']}"
         if self.kind == "conversions":
             return f"{stored['entry']['conversion']} of {key['model']} trained on {key['data']['name']}"
+        if self.kind == "anchors":
+            return f"{key['model']} after {len(stored['anchors'])} epochs of its training on {key['data']['name']}"
         if self.kind == "measurements":
             return f"test results of {key['model']} on {key['data']['name']}"
         return f"{key['model']} trained on {key['data']['name']}, seed {key['seed']}"

@@ -3,6 +3,7 @@
 from kd_lightning.teachers.ensemble import EnsembleTeacher
 from kd_lightning.teachers.network import FrozenTeacher, NetworkTeacher
 from kd_lightning.teachers.own import OwnTeacher
+from kd_lightning.teachers.route import RouteTeacher
 from kd_lightning.teachers.teacher import Teacher
 
-__all__ = ["EnsembleTeacher", "FrozenTeacher", "NetworkTeacher", "OwnTeacher", "Teacher"]
+__all__ = ["EnsembleTeacher", "FrozenTeacher", "NetworkTeacher", "OwnTeacher", "RouteTeacher", "Teacher"]

@@ -2,24 +2,26 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from kd_lightning.conversions.entries import in_key
 from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.models import save_weights
+from kd_lightning.module import DistillationModule
 from kd_lightning.objective import names_in
 from kd_lightning.part import Part
 from kd_lightning.ranks import all_ranks_agree
 from kd_lightning.runs.arrays import sound_arrays, write_arrays
 from kd_lightning.runs.files import CHECKPOINTS, EVALUATION, checkpoint
 from kd_lightning.signals import takes_strong_view
-from kd_lightning.store import CannotKeep, key_of
+from kd_lightning.store import CannotKeep, Store, key_of
 from kd_lightning.system.checksums import safetensors_fault
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, NUMBER, Each, damaged, sound_record
@@ -30,7 +32,7 @@ from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 from kd_lightning.training.context import Context, Recipe, Terms
 from kd_lightning.training.finetuning.unfreezing import unfreezing
-from kd_lightning.training.fit import fit
+from kd_lightning.training.fit import Fit, fit
 from kd_lightning.training.keys import callbacks_shape, data_key, measured_by, told, trainer_shape
 from kd_lightning.training.measuring import (
     Metrics,
@@ -76,17 +78,21 @@ def obtain(training: Training, context: Context) -> Trained:
     try:
         found = store.obtain(KIND, key, make, read, "the network is trained anew", goes_on=has_checkpoints)
     except CannotKeep as error:
-        home = Path(error.filename)
-        raise UserError(
-            f"paths.cache_dir={store.root}: cannot be written ({error.strerror}), and has no {network.name} trained as "
-            f"the {title} ({KIND}/{home.name}); choose another folder, there or in the environment as "
-            "KD_LIGHTNING_CACHE"
-        ) from error
+        raise cannot_keep(error, f"{network.name} trained as the {title}", KIND, store) from error
     if not all_ranks_agree(holds_all(found.test, found.arrays, context.task)):
         home = store.folder(KIND, key)
         with store.held(KIND, key):  # another run may have measured it meanwhile
             found = with_all_metrics(training, as_measured(found.network, context, home), context, home, key)
     return Trained(training.name, network, found, key=key)
+
+
+def cannot_keep(error: CannotKeep, what: str, kind: str, store: Store) -> UserError:
+    """What to do where something is not in the store, and cannot be put there."""
+    return UserError(
+        f"paths.cache_dir={store.root}: cannot be written ({error.strerror}), and has no {what} "
+        f"({kind}/{Path(error.filename).name}); choose another folder, there or in the environment as "
+        "KD_LIGHTNING_CACHE"
+    )
 
 
 def cache_key(training: Training, context: Context) -> dict[str, Any]:
@@ -226,8 +232,17 @@ def with_all_metrics(
     return replace(measured, time=found.time)
 
 
-def train(training: Training, context: Context, folder: Path, key: dict[str, Any]) -> TestedNetwork:
+def train(
+    training: Training,
+    context: Context,
+    folder: Path,
+    key: dict[str, Any],
+    beside: Sequence[Callback] = (),
+    fitted: Callable[[Fit, DistillationModule], None] | None = None,
+) -> TestedNetwork:
     """Train a network in a folder, where an interrupted training is taken up again.
+
+    Callbacks may stand `beside` it; what is `fitted` is seen with its last weights, while its checkpoints are there.
 
     Raises NonFinite for one whose outputs are not finite.
     """
@@ -235,8 +250,10 @@ def train(training: Training, context: Context, folder: Path, key: dict[str, Any
     data = data_of(training)
     with one_wandb_run():
         description = context.describe(training)
-        beside = unfreezing(training, module)
-        done = fit(training.recipe, module, data, folder, context.folder / training.name, description, beside)
+        own = [*unfreezing(training, module), *beside]
+        done = fit(training.recipe, module, data, folder, context.folder / training.name, description, own)
+        if fitted is not None:
+            fitted(done, module)
         load_selected(module, data, folder)
         metrics, arrays = measure(done.trainer, module, data)
         metrics |= done.found(module.learner)

@@ -1,6 +1,6 @@
 """Checking a composed config before anything is trained or downloaded."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from omegaconf import DictConfig
 
@@ -26,6 +26,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.networks import TEACHER, check_classes, check_models, check_weights
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.networks import Student
+from kd_lightning.plans import Parts
 from kd_lightning.signals import requested
 from kd_lightning.teachers import Teacher
 
@@ -62,7 +63,15 @@ def check_all(config: DictConfig) -> Experiment:
     check_classes(experiment)
     check_models(experiment, experiment.parts)
     check_weights(experiment)
+    check_plan(experiment)
     return experiment
+
+
+def check_plan(experiment: Experiment) -> None:
+    """The plan goes with the parts of the experiment, where it says so itself. Raises UserError."""
+    check: Callable[[Parts], None] | None = getattr(experiment.plan, "check", None)
+    if check is not None:
+        check(experiment.parts)
 
 
 def check_networks(config: DictConfig) -> tuple[Student, Teacher]:

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.resolution import stored_image_size
 from kd_lightning.models.stem import stored_stem
-from kd_lightning.sources import CachedSource, FrozenNetwork
+from kd_lightning.sources import CachedSource, FrozenNetwork, Route
 from kd_lightning.store import Answers, TopK, Whole, key_of
 from kd_lightning.store.encoding import MOST_CLASSES, Encoding
 from kd_lightning.store.remembered import remember
@@ -138,7 +138,16 @@ class KeptAnswers:
                 f"data.views={data.num_views}: the teacher's answers to each view of {images:,} images may be too "
                 "large; take fewer views, such as data.views=10, or teacher.cache=off"
             )
-        described = self.describe(teacher, model, context, encoding)
+        each = teacher.identities() if isinstance(teacher, Route) else [teacher.identity()]
+        answers = [
+            self.opened(self.describe(teacher, one, model, context, encoding), context, encoding) for one in each
+        ]
+        return CachedSource(teacher, answers, classifier)
+
+    def opened(self, described: dict[str, Any], context: Context, encoding: Encoding) -> Answers:
+        """The answers that this decides; with a warning in memory alone where they cannot be written."""
+        data = context.data
+        assert isinstance(data, ImageDataModule)
         folder = context.store.folder("answers", described)
 
         def describe(place: Path) -> bool:
@@ -151,17 +160,19 @@ class KeptAnswers:
             anew = "it is written anew"
             return sound_record(place / DESCRIPTION, OF_ANSWERS, anew, strict=True) is not None or describe(place)
 
+        size = len(data.train_set.images.targets), data.num_views, encoding
         try:
             context.store.obtain("answers", described, describe, is_described, "", by_each_rank=True)
-            answers = Answers(folder / "answers.bin", images, data.num_views, encoding)
+            return Answers(folder / "answers.bin", *size)
         except OSError as error:
             reason = error.strerror or error
             warn(f"teacher.cache={self.cache}: {folder} cannot be written ({reason}); nothing is kept")
-            answers = Answers(None, images, data.num_views, encoding)
-        return CachedSource(teacher, answers, classifier)
+            return Answers(None, *size)
 
-    def describe(self, teacher: FrozenNetwork, model: Any, context: Context, encoding: Encoding) -> dict[str, Any]:
-        """Everything that decides an answer, as plain values.
+    def describe(
+        self, teacher: FrozenNetwork, identity: Mapping[str, Any], model: Any, context: Context, encoding: Encoding
+    ) -> dict[str, Any]:
+        """Everything that decides an answer of a teacher with this identity, as plain values.
 
         Raises UserError where the data do not tell their content.
         """
@@ -174,7 +185,7 @@ class KeptAnswers:
         of_images = ("name", "input_shape", "augmentation", "views", *(["mixing"] if "mixing" in seen else []))
         decided_by = {
             "teacher": {
-                **teacher.identity(),
+                **identity,
                 **stored_normalization(teacher.network),
                 **stored_stem(teacher.network),
                 **stored_image_size(teacher.network),
