@@ -47,7 +47,7 @@ class Route:
         yield from Distillation().steps(replace(parts, teacher=self.along(parts)))
 
     def along(self, parts: Parts) -> RouteTeacher:
-        """The teacher of an experiment along its training."""
+        """The teacher of an experiment along its training. Raises UserError for one without, or beside other parts."""
         teacher = parts.teacher
         self.check_arguments()
         check_teacher(teacher)
@@ -72,6 +72,7 @@ class Route:
         return RouteTeacher(teacher, self.epochs_of(last), self.moves_of(parts), self.gate)
 
     def check_arguments(self) -> None:
+        """Raise UserError for anchors or a gate that are none."""
         anchors = self.anchors
         if isinstance(anchors, int) and not isinstance(anchors, bool):
             sound = anchors >= 1
