@@ -36,7 +36,7 @@ Gate = Callable[[Mapping[str, float], Mapping[str, float | None], Column], bool]
 class Mastery:
     """Opens once the learner reaches a share of what its anchor does, in the metric that selects.
 
-    Where lower is better, once the anchor's value is this share of the learner's. Raises UserError for no share above 0.
+    Where lower is better, once the anchor's value is this share of the learner's. Raises UserError for a share below 0.
 
     Examples:
         >>> from kd_lightning.sources import Mastery
