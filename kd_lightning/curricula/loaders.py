@@ -18,8 +18,8 @@ from torch.utils.data import (
 )
 
 from kd_lightning.curricula.curriculum import Samples
-from kd_lightning.data.balanced import BalancedBatches
 from kd_lightning.data.batches import ImageSet, ShardedBatches
+from kd_lightning.data.labels.balanced import BalancedBatches
 from kd_lightning.errors import UserError
 
 REPLACED = (RandomSampler, SequentialSampler, DistributedSampler)  # what `shuffle` makes, and Lightning of it

@@ -5,7 +5,6 @@ from kd_lightning.data.augmentation.in_order import InOrder
 from kd_lightning.data.augmentation.mixing import Mixing
 from kd_lightning.data.augmentation.per_image import PerImage
 from kd_lightning.data.augmentation.strong import RandAugment
-from kd_lightning.data.balanced import BalancedBatches
 from kd_lightning.data.batches import Batch, Draw, FixedBatches, Images, ImageSet, ShardedBatches
 from kd_lightning.data.cifar import CIFAR10DataModule, CIFAR100DataModule
 from kd_lightning.data.data import Data, DataModule
@@ -14,6 +13,7 @@ from kd_lightning.data.evaluation import EvaluationTransform
 from kd_lightning.data.folders.folder import ImageFolderDataModule
 from kd_lightning.data.folders.image_files import ImageFilesDataModule
 from kd_lightning.data.folders.small_folder import SmallFolderDataModule
+from kd_lightning.data.labels.balanced import BalancedBatches
 from kd_lightning.data.layouts.arrow import HFDatasetDataModule
 from kd_lightning.data.layouts.flat_folder import FlatFolderDataModule
 from kd_lightning.data.layouts.shards import WebDatasetDataModule

@@ -66,6 +66,7 @@ class ImageSet(Dataset[Batch]):
     augment: Augmentation | None = None  # what of it is done here; the rest is left to the device
     mixing: Mixing | None = None
     partners: Tensor | None = None  # the rows that images are mixed with, some repeatedly perhaps; all where None
+    labels: Tensor | None = None  # of all images, int64 (N,), in place of their own
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,7 +74,11 @@ class ImageSet(Dataset[Batch]):
     @property
     def targets(self) -> Tensor:
         """int64 (len(self),)"""
-        return self.images.targets[self.rows]
+        return self.labels_of(self.rows)
+
+    def labels_of(self, rows: Tensor) -> Tensor:
+        """int64 (B,), of images by their row in `images`."""
+        return (self.images.targets if self.labels is None else self.labels)[rows]
 
     @property
     def is_on_device(self) -> bool:
@@ -95,7 +100,7 @@ class ImageSet(Dataset[Batch]):
     def batch(self, index: Tensor, views: Tensor | None) -> Batch:
         """Images by their index, of these views."""
         images = self.read(index, views)
-        batch: Batch = {"input": images, "target": self.images.targets[index], "index": index}
+        batch: Batch = {"input": images, "target": self.labels_of(index), "index": index}
         if views is None:
             return batch
         batch["view"] = views
@@ -113,7 +118,7 @@ class ImageSet(Dataset[Batch]):
         """What images are mixed with."""
         assert self.num_views is not None
         rows, views = self.mixed_with[drawn.partner], drawn.view % self.num_views
-        known = {"target": self.images.targets[rows], "view": views, "share": drawn.share, "box": drawn.box}
+        known = {"target": self.labels_of(rows), "view": views, "share": drawn.share, "box": drawn.box}
         return {"input": self.read(rows, views), **known}
 
     def read(self, rows: Tensor, views: Tensor | None) -> Tensor:

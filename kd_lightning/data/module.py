@@ -19,11 +19,12 @@ from kd_lightning.data.augmentation.in_order import divided
 from kd_lightning.data.augmentation.mixing import Mixing, described, mixed, mixed_labels
 from kd_lightning.data.augmentation.strong import StrongAugmentation, StrongView
 from kd_lightning.data.augmentation.trial import try_augmentations
-from kd_lightning.data.balanced import BALANCED, BalancedBatches, balanced_draw, check_labelled, equally_often
 from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
 from kd_lightning.data.data import DataModule
 from kd_lightning.data.derived.peek import as_example, first_batches
 from kd_lightning.data.evaluation import MODES, EvaluationTransform
+from kd_lightning.data.labels.balanced import BALANCED, BalancedBatches, balanced_draw, check_labelled, equally_often
+from kd_lightning.data.labels.noise import mislabelled
 from kd_lightning.data.split import SPLIT_SEED, Split
 from kd_lightning.data.values import as_folder, check_callable, check_flag, check_numbers, check_whole, is_number
 from kd_lightning.errors import UserError
@@ -86,6 +87,7 @@ class ImageDataModule(DataModule):
         val_fraction: float = 0.1,
         train_samples: int | None = None,
         imbalance: float | None = None,
+        label_noise: float | None = None,
         sampler: Literal["balanced"] | None = None,
         drop_last: bool = False,
         mixup: float | None = None,
@@ -101,6 +103,7 @@ class ImageDataModule(DataModule):
         self.val_fraction = val_fraction
         self.train_samples = train_samples
         self.imbalance = imbalance
+        self.label_noise = label_noise
         self.sampler = sampler
         self.drop_last = drop_last
         self.mixing = Mixing(mixup, cutmix)
@@ -177,6 +180,11 @@ class ImageDataModule(DataModule):
                 f"data.imbalance={self.imbalance}: how many times as many training images the first class has as the "
                 "last, 1 or more; or null"
             )
+        if self.label_noise is not None and not (is_number(self.label_noise) and 0 <= self.label_noise < 1):
+            raise UserError(
+                f"data.label_noise={self.label_noise}: the share of the training labels that are made wrong, from 0 to "
+                "below 1; or null"
+            )
         if self.sampler not in (None, BALANCED):
             raise UserError(f"data.sampler={self.sampler}: must be balanced, each class equally likely, or null")
         check_flag("data.drop_last", self.drop_last)
@@ -213,6 +221,9 @@ class ImageDataModule(DataModule):
         strong = None if self.strong is None else StrongView(self.augment, self.strong)
         mixing = self.mixing if self.mixing.is_on else None
         self.train_set = ImageSet(sources.train, used, self.seed, self.num_views, strong, self.divided[0], mixing)
+        if self.label_noise:
+            of_all = (sources.train.targets, used, self.label_noise, self.num_classes, self.seed)
+            self.train_set.labels = mislabelled(*of_all)
         if self.sampler is not None:  # what images are mixed with, too
             self.train_set.partners = used[equally_often(self.train_set.targets)]
         self.test_set = whole(sources.test)
@@ -276,6 +287,7 @@ class ImageDataModule(DataModule):
         """What decides which images a network is trained and tested on, as JSON has it; reads the data if need be."""
         self.setup()
         imbalance = {} if self.imbalance is None else {"imbalance": self.imbalance, "imbalance_seed": self.seed}
+        noise = {"label_noise": self.label_noise, "label_noise_seed": self.seed} if self.label_noise else {}
         return {
             "name": self.name,
             "classes": self.class_names,
@@ -288,6 +300,7 @@ class ImageDataModule(DataModule):
             "train_samples": self.train_samples,
             "train_samples_seed": None if self.train_samples is None else self.seed,
             **imbalance,
+            **noise,
             **({"mixing": described(self.mixing, self.train_set.mixed_with)} if self.mixing.is_on else {}),
         }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kd_lightning.data.balanced import check_labelled, long_tailed
+from kd_lightning.data.labels.balanced import check_labelled, long_tailed
 from kd_lightning.errors import UserError
 
 SPLIT_SEED = 20_251  # of the validation split, which is the same whatever the run's seed

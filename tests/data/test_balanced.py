@@ -14,7 +14,7 @@ from torch import nn
 from kd_lightning import DistillationModule
 from kd_lightning.callbacks import MidEpoch
 from kd_lightning.data import BalancedBatches, DigitsDataModule, ImageSet, MemoryImages
-from kd_lightning.data.balanced import balanced_draw, long_tailed
+from kd_lightning.data.labels.balanced import balanced_draw, long_tailed
 from kd_lightning.errors import UserError
 from tests.conftest import Command
 

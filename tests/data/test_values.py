@@ -26,6 +26,7 @@ GOOD: dict[str, list[Any]] = {  # of those, what a key takes
     "val_fraction": [0],
     "train_samples": [1, 10**12, None],
     "imbalance": [1, 2.5, 10**12, None],
+    "label_noise": [0, None],
     "sampler": [None],
     "unreadable": [None],
     "class_to_idx": [None],

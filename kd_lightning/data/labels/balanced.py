@@ -18,7 +18,7 @@ def balanced_draw(targets: Tensor, seed: int, epoch: int) -> Tensor:
 
     Examples:
         >>> import torch
-        >>> from kd_lightning.data.balanced import balanced_draw
+        >>> from kd_lightning.data.labels.balanced import balanced_draw
         >>> targets = torch.tensor([0] * 990 + [1] * 10)
         >>> round(targets[balanced_draw(targets, seed=0, epoch=0)].float().mean().item(), 1)
         0.5
@@ -35,7 +35,7 @@ def equally_often(targets: Tensor) -> Tensor:
     """Positions in targets (N,) that hold each class as often as the most frequent one has samples: int64 (M,)
 
     >>> import torch
-    >>> from kd_lightning.data.balanced import equally_often
+    >>> from kd_lightning.data.labels.balanced import equally_often
     >>> equally_often(torch.tensor([0, 0, 0, 1]))
     tensor([0, 1, 2, 3, 3, 3])
     """

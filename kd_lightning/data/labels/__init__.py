@@ -1,0 +1,1 @@
+"""Labels of training samples: drawn in balance, made rare, made wrong."""
