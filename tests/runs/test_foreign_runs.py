@@ -1,13 +1,15 @@
 """Runs of other people: what is built of their configs without being trusted."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from kd_lightning.config.folder.foreign import check_foreign
+from kd_lightning.config.conf import conf_dir
+from kd_lightning.config.folder.foreign import check_foreign, entries, is_expected
 from kd_lightning.errors import UserError
 from kd_lightning.system.secrets import without_secrets
 from tests.conftest import Command
@@ -51,6 +53,25 @@ def at(key: str, value: Any) -> dict[str, Any]:
 )
 def test_the_fields_own_classes_are_built(key: str, target: str) -> None:
     check_foreign(at(key, {"_target_": target}), "run")
+
+
+def packaged() -> Iterator[tuple[str, str]]:
+    """Where a config of the package names a class, and which."""
+    for file in sorted(conf_dir().rglob("*.yaml")):
+        group, text = file.parent.relative_to(conf_dir()).parts, file.read_text()
+        if group[:1] in (("hydra",), ("hparams_search",)):
+            continue
+        config = yaml.safe_load(text)
+        for name in () if "# @package _global_" in text else reversed(group):
+            config = {name: config}
+        for key, value in entries(config or {}):
+            if key.endswith("._target_") and "${" not in value and "=" not in key:
+                yield key.removesuffix("._target_"), value
+
+
+@pytest.mark.parametrize(("key", "target"), sorted({*packaged()}))
+def test_the_packages_configs_name_classes_that_are_built(key: str, target: str) -> None:
+    assert is_expected(key, target)
 
 
 @pytest.mark.parametrize(

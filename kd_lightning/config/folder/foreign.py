@@ -17,7 +17,10 @@ EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"(temperature|alpha)(\..+)?", ("kd_lightning.schedules",)),
     (r"data", ("lightning.LightningDataModule",)),
     (r"data\..+", (MODULE, "kd_lightning.data")),
-    (r"plan", ("kd_lightning.plans.Distillation",)),
+    (r"plan", ("kd_lightning.plans",)),
+    (r"plan\..+", ("kd_lightning.plans", "kd_lightning.curricula", "kd_lightning.schedules")),
+    (r"(scratch\.)?curriculum", ("kd_lightning.curricula.Curriculum",)),
+    (r"(scratch\.)?curriculum\..+", ("kd_lightning.curricula",)),
     (r"task", ("kd_lightning.tasks.Task",)),
     (r"student", ("kd_lightning.networks.Student",)),
     (r"teacher", (MODULE, "kd_lightning.teachers.Teacher")),
@@ -40,6 +43,7 @@ EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
             "lightning.fabric.plugins.CheckpointIO",
         ),
     ),
+    (r"student\.adapt", (MODULE, "kd_lightning.sources.bias_free_classifier")),
     (r"(student|teacher)\..+", (MODULE,)),
     (r"callbacks\.[^.]+", ("lightning.pytorch.callbacks.Callback",)),
     (r"logger\.[^.]+", ("lightning.pytorch.loggers.Logger",)),
@@ -50,7 +54,7 @@ def check_foreign(config: Mapping[str, Any], where: str) -> None:
     """Raise `UserError` for what a config would have built besides the classes that are expected where they stand.
 
     These are classes of this package, torch, lightning and torchvision that are derived from what their place expects,
-    at any depth; a plain function is none. `config` holds plain values; nothing in it is resolved, and nothing imported
+    at any depth; a plain function is none, but for one that the place names itself. `config` holds plain values; nothing in it is resolved, and nothing imported
     but these packages.
     """
     for key, value in entries(config):
@@ -81,6 +85,8 @@ def entries(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def is_expected(key: str, target: Any) -> bool:
     """Whether a `_target_` names a class that the place expects."""
     expected = next((bases for pattern, bases in EXPECTED if re.fullmatch(pattern, key)), ())
+    if target in expected:
+        return True
     found = named_class(target) if expected else None
     return found is not None and any(belongs(found, base) for base in expected)
 
