@@ -54,8 +54,8 @@ def check_foreign(config: Mapping[str, Any], where: str) -> None:
     """Raise `UserError` for what a config would have built besides the classes that are expected where they stand.
 
     These are classes of this package, torch, lightning and torchvision that are derived from what their place expects,
-    at any depth; a plain function is none, but for one that the place names itself. `config` holds plain values; nothing
-    in it is resolved, and nothing imported but these packages.
+    at any depth; a plain function is none, but for one that the place names. `config` holds plain values; nothing in it
+    is resolved, and nothing imported but these packages.
     """
     for key, value in entries(config):
         if isinstance(value, str) and "${" in value:
