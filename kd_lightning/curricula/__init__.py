@@ -1,5 +1,6 @@
 """Curricula: which samples a training sees when. The base class, the one of an order and a pace, and its parts."""
 
+from kd_lightning.curricula.concepts import Asked, Concepts, Known
 from kd_lightning.curricula.curriculum import Account, Curriculum, Samples
 from kd_lightning.curricula.difficulties import (
     Asked,
@@ -25,6 +26,7 @@ __all__ = [
     "Asked",
     "Assessment",
     "BabySteps",
+    "Concepts",
     "Curriculum",
     "Difficulty",
     "Disagreement",
@@ -34,6 +36,7 @@ __all__ = [
     "FromData",
     "FromFile",
     "HardFirst",
+    "Known",
     "Linear",
     "Logarithmic",
     "Pace",

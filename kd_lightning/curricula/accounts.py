@@ -36,6 +36,11 @@ class Accounts:
         """Keep the concepts of what is told as an epoch ends. Raises UserError for what is no account."""
         self.epochs[epoch] = self.epochs[epoch]._replace(concepts=self._plain(told, epoch).concepts)
 
+    def add(self, epoch: int, decision: str) -> None:
+        """Keep what was decided after an epoch had begun."""
+        told = self.epochs[epoch]
+        self.epochs[epoch] = told._replace(decisions=[*told.decisions, decision])
+
     def see_graph(self, graph: Mapping[str, Any] | None) -> None:
         """Keep the knowledge graph. Raises UserError for what is none."""
         try:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from kd_lightning.curricula.concepts import Asked, Concepts, Known
 from kd_lightning.schedules.progress import BEGIN, Assessment, Progress
 
 
@@ -30,6 +31,11 @@ class Samples(NamedTuple):
     tell others. `answers` gives a question's value of all samples, (N, …): each is shown as validation shows it, not
     augmented, and a command asks about them once for all runs.
 
+    Of all samples together, where the data tell them: `classes`, the names of the classes by their labels; `groups`,
+    the names of the classes in each group of a hierarchy; `folders`, which gives the folder of each sample's file.
+    `validation` are the samples of the first validation loader, of which `is_of_training` says that they have been
+    split off the training set, so that an index means the same in both.
+
     Examples:
         >>> import torch
         >>> from kd_lightning.curricula import Samples
@@ -42,6 +48,11 @@ class Samples(NamedTuple):
     concepts: Tensor | None = None
     difficulty: Tensor | None = None
     answers: Callable[[Question], Tensor] | None = None
+    classes: Sequence[str] | None = None
+    groups: Mapping[str, Sequence[str]] | None = None
+    folders: Callable[[], Sequence[str]] | None = None
+    validation: "Samples | None" = None
+    is_of_training: bool = False
 
 
 class Account(NamedTuple):
@@ -95,6 +106,15 @@ class Curriculum:
     progress: Progress = BEGIN
     """How far the training is as an epoch is drawn."""
 
+    next_progress: Progress = BEGIN
+    """How far it will be when that epoch is over, if it takes as many samples as `draw` is told."""
+
+    awaits: str | None = None
+    """What `finished` waits for, told where the training reaches the trainer's limit first; None: for nothing."""
+
+    asks: Asked | None = None
+    """The source that validation measures the concepts of before the first epoch, for `know`."""
+
     def begin(self, samples: Samples) -> None:
         """Forget everything: a training of these samples begins."""
 
@@ -112,6 +132,13 @@ class Curriculum:
         They are those of all ranks, on the device, without gradient, in float32. A step that is left out because it was
         not finite is not seen. Nothing here may wait for the device: no `.item()`, no `if tensor`.
         """
+
+    def concepts(self) -> Concepts | None:
+        """What validation measures by concept, once the training has begun; None where nothing is asked for."""
+        return None
+
+    def know(self, known: Known) -> None:
+        """Learn what the source that it `asks` knows of the concepts, after `begin` of a training from its start."""
 
     def assess(self, results: Assessment) -> None:
         """See what a validation measured."""
@@ -131,6 +158,10 @@ class Curriculum:
         """
         return None
 
+    def finished(self) -> str | None:
+        """Why the training may end now, asked after each assessment; None: it goes on to the trainer's limit."""
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         """What has changed since `begin`, as `torch.load` reads it with `weights_only`: tensors and plain values."""
         return {}
@@ -144,7 +175,11 @@ def has_state(curriculum: Curriculum) -> bool:
     return type(curriculum).state_dict is not Curriculum.state_dict
 
 
+def assesses(curriculum: Curriculum) -> bool:
+    """Whether what it draws may depend on validations."""
+    return type(curriculum).assess is not Curriculum.assess
+
+
 def learns(curriculum: Curriculum) -> bool:
     """Whether what it draws may depend on what it has seen."""
-    kind = type(curriculum)
-    return kind.observe is not Curriculum.observe or kind.assess is not Curriculum.assess
+    return type(curriculum).observe is not Curriculum.observe or assesses(curriculum)

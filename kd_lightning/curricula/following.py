@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kd_lightning.batch import moved_to
 from kd_lightning.curricula.accounts import Accounts
 from kd_lightning.curricula.answers import AnswersToAll, Keep
+from kd_lightning.curricula.assessing import ConceptAssessment
 from kd_lightning.curricula.curriculum import Curriculum, has_state, learns
 from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples_of
 from kd_lightning.data.derived.peek import seeded
@@ -27,7 +28,7 @@ from kd_lightning.schedules.torch_schedule import NEVER, bring_to, steps_by_prog
 from kd_lightning.signals import PEERS, check_signal, read
 from kd_lightning.store.hashing import fold
 from kd_lightning.tasks import Task
-from kd_lightning.terminal import warn
+from kd_lightning.terminal import say, warn
 
 VALIDATION, OTHER_LOADER = "val/", "/dataloader_idx_"
 LOGGED = "curriculum/"
@@ -64,6 +65,8 @@ class FollowedCurriculum(Callback):
         self.drawn: tuple[int, Tensor] | None = None  # the epoch, and its positions, int64 (N,)
         self.accounts = Accounts(self.name)
         self._by_class = task.by_class()
+        self._by_concept = ConceptAssessment(self.name, task)
+        self._falling = [column.name for column in task.columns if not column.higher_is_better]
         self._stored: Mapping[str, Any] | None = None
         self._order: Order | None = None
         self._seen: list[dict[str, Tensor]] = []  # of each batch of the current step
@@ -94,10 +97,11 @@ class FollowedCurriculum(Callback):
             seen[name] = value.float() if value.is_floating_point() else value
         self._seen.append(seen)
 
-    def measure(self, outputs: Tensor, target: Tensor) -> None:
-        """Count validated outputs (N, C) for what the task measures by class."""
+    def measure(self, outputs: Tensor, target: Tensor, index: Tensor | None) -> None:
+        """Count validated outputs (N, C), and of images their index, for what is measured by class and by concept."""
         if self._by_class is not None:
             self._by_class.to(outputs.device).update(outputs, target)
+        self._by_concept.update(outputs, target, index)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         others = [one for one in trainer.callbacks if one is not self]  # type: ignore[attr-defined]
@@ -116,21 +120,24 @@ class FollowedCurriculum(Callback):
         overfits = trainer.overfit_batches > 0  # type: ignore[attr-defined]
         loader = only_loader(loaders, self.name, overfits)
         order_of(loaders, self.name, trainer.world_size, trainer.global_rank)
-        samples = samples_of(loader, self.task.outputs == "classes", pl_module.device)
-        sources: Any = pl_module.sources
-        answers = AnswersToAll(trainer, loader, sources, self.keep, rehearses=self.rehearses)
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        validation = first_of(trainer.fit_loop.epoch_loop.val_loop._combined_loader)
+        samples = samples_of(loader, self.task.outputs == "classes", pl_module.device, datamodule, validation)
+        samples = self._answered(samples, trainer, pl_module, loader, validation)
         batches = int(trainer.num_training_batches)
         self._count, self._most, self._epoch_steps = len(samples.index), math.inf, steps_of(trainer, batches, 0)
         if is_limited(trainer):
             size = loaders.flattened[0].sampler.batch_size
             self._count, self._most = min(self._count, batches * size * trainer.world_size), batches
         with self._called("begin", BEGINNING):
-            self.curriculum.begin(samples._replace(answers=answers))
+            self.curriculum.begin(samples)
+            self._by_concept.begin(self.curriculum.concepts_to_assess(), trainer)
         self._samples = len(samples.index)
         if self._stored is not None:
             with self._called("load_state_dict", BEGINNING):
                 self.curriculum.load_state_dict(moved_to(self._stored, pl_module.device))
             self._stored, timed(pl_module).assessment = None, self.assessment
+            trainer.should_stop = self._finished(trainer) is not None
         else:
             with self._called("graph", BEGINNING):
                 self.accounts.see_graph(self.curriculum.graph())
@@ -170,6 +177,7 @@ class FollowedCurriculum(Callback):
             pl_module.log(f"{LOGGED}{name}", value, on_step=False, on_epoch=True)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._by_concept.reset()
         if self._by_class is not None:
             self._by_class.reset()
 
@@ -183,9 +191,28 @@ class FollowedCurriculum(Callback):
         by_class = {}
         if self._by_class is not None and on_any_rank(self._by_class.update_called):
             by_class = {name: values.tolist() for name, values in self._by_class.compute().items()}
-        self.assessment = timed(pl_module).assessment = Assessment(trainer.current_epoch, metrics, by_class)
+        self.assessment = timed(pl_module).assessment = Assessment(
+            trainer.current_epoch, metrics, by_class, self._by_concept.by_concept(pl_module.device), self._falling
+        )
         with self._called("assess", trainer.current_epoch):
             self.curriculum.assess(self.assessment)
+        if reason := self._finished(trainer):
+            trainer.should_stop = True
+            self._decided(trainer.current_epoch, f"the training ends: {reason}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.curriculum.awaits is not None and self._finished(trainer) is None:
+            self._decided(max(self.steps), f"the training ends at its limit, before {self.curriculum.awaits} holds")
+
+    def _finished(self, trainer: Trainer) -> str | None:
+        """Why the training may end, which the curriculum knows."""
+        with self._called("finished", trainer.current_epoch):
+            return self.curriculum.finished()
+
+    def _decided(self, epoch: int, sentence: str) -> None:
+        """Say what was decided, and keep it with what was as the epoch began."""
+        self.accounts.add(epoch, sentence)
+        say("curriculum", sentence)
 
     def state_dict(self) -> dict[str, Any]:
         if self.drawn is None:
@@ -222,11 +249,15 @@ class FollowedCurriculum(Callback):
         """Have an epoch hold what is drawn for it, once."""
         if self.drawn is None or self.drawn[0] != epoch:
             self.curriculum.progress = timed(module).progress()
+            ahead = trainer.global_step + self._epoch_steps, epoch + 1
+            self.curriculum.next_progress = timed(module).length.progress(*ahead, self.assessment)
             with self._called("draw", epoch):
                 drawn = self.curriculum.draw(epoch, self._count)
             self.drawn = epoch, trainer.strategy.broadcast(self._checked(drawn, epoch))
             with self._called("account", epoch):
                 self.accounts.tell(epoch, self.curriculum.account())
+            for sentence in self.accounts.epochs[epoch].decisions:
+                say("curriculum", sentence)
         loaders = trainer.fit_loop._combined_loader
         assert loaders is not None
         self._order = order_of(loaders, self.name, trainer.world_size, trainer.global_rank)
@@ -306,6 +337,11 @@ class FollowedCurriculum(Callback):
 def timed(module: LightningModule) -> TimedModule:
     assert isinstance(module, TimedModule)
     return module
+
+
+def first_of(loaders: Any) -> Any:
+    """The first of a validation's loaders; None without any."""
+    return None if loaders is None or not loaders.flattened else loaders.flattened[0]
 
 
 def listed(signals: Mapping[str, Any]) -> str:

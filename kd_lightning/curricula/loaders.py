@@ -20,6 +20,7 @@ from torch.utils.data import (
 from kd_lightning.curricula.curriculum import Samples
 from kd_lightning.data.batches import ImageSet, ShardedBatches
 from kd_lightning.data.labels.balanced import BalancedBatches
+from kd_lightning.data.derived.concepts import are_of_one_set, described
 from kd_lightning.errors import UserError
 
 REPLACED = (RandomSampler, SequentialSampler, DistributedSampler)  # what `shuffle` makes, and Lightning of it
@@ -108,10 +109,13 @@ def order_of(loaders: CombinedLoader, name: str, world: int, rank: int) -> Order
     return order
 
 
-def samples_of(loader: DataLoader[Any], classes: bool, device: torch.device) -> Samples:
+def samples_of(
+    loader: DataLoader[Any], classes: bool, device: torch.device, module: Any = None, validation: Any = None
+) -> Samples:
     """The samples of a loader: of other data than images what the data set has by these names, a value for each.
 
-    `classes` says whether targets are classes, which are the concepts where the data have none.
+    `classes` says whether targets are classes, which are the concepts where the data have none. The data `module` and
+    the loader of a `validation` are those of the training, where it has any.
     """
     data: Any = loader.dataset
     index = data.rows if isinstance(data, ImageSet) else torch.arange(len(data))
@@ -119,7 +123,14 @@ def samples_of(loader: DataLoader[Any], classes: bool, device: torch.device) -> 
     if concepts is None and classes and target is not None and not target.is_floating_point() and target.ndim == 1:
         concepts = target
     target, concepts, difficulty = (None if one is None else one.to(device) for one in (target, concepts, difficulty))
-    return Samples(index.to(device), target, concepts, difficulty)
+    named = described(data, module)._asdict()
+    samples = Samples(index.to(device), target, concepts, difficulty, **named)
+    validated = getattr(validation, "dataset", None)
+    if not hasattr(validated, "__len__"):
+        return samples
+    return samples._replace(
+        validation=samples_of(validation, classes, device, module), is_of_training=are_of_one_set(data, validated)
+    )
 
 
 def values_of(data: Any, name: str, count: int) -> Tensor | None:

@@ -77,7 +77,8 @@ class MeasuresOfAll(nn.Module):
         task: what measures.
         learners: their names.
         others: the names of the sources that learn nothing.
-        seen_by: is shown the first learner's outputs and targets of the first loader of a validation.
+        seen_by: is shown the first learner's outputs and targets of the first loader of a validation, and the index of
+            each where the batch has it.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class MeasuresOfAll(nn.Module):
         task: Task,
         learners: Sequence[str],
         others: Sequence[str],
-        seen_by: Callable[[Tensor, Tensor], None] | None = None,
+        seen_by: Callable[[Tensor, Tensor, Tensor | None], None] | None = None,
     ) -> None:
         super().__init__()
         self.task = task
@@ -121,9 +122,16 @@ class MeasuresOfAll(nn.Module):
                 if len(target):
                     found.append((measures.update(stage, labelled, target, loader), len(labelled)))
                     if self.seen_by is not None and name == self.first and stage == "val" and not loader:
-                        self.seen_by(labelled, target)
+                        self.seen_by(labelled, target, self._labelled_index(batch))
             found += [(agreement, len(own)) for agreement in measures.agreements(own, others, loader)]
         return found
+
+    def _labelled_index(self, batch: Batch) -> Tensor | None:
+        """The index of each of a batch's rows that have a label; None where it has none, or not one for each."""
+        index = batch.get("index")
+        if index is None or len(index) != len(batch["target"]):
+            return None
+        return self.task.labelled(index[:, None], batch["target"])[0][:, 0]
 
     def reset(self) -> None:
         """Forget the predictions of the test before."""

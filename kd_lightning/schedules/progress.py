@@ -16,7 +16,8 @@ class Assessment(NamedTuple):
     """What the latest validation of a training with a curriculum measured.
 
     `metrics` are the task's by name, such as `top1`; `by_class` has a number for each class, of the metrics that a task
-    measures by class. `epoch` is the one in which it was measured.
+    measures by class; `by_concept` is each concept's accuracy, where a curriculum has concepts, NaN of one without
+    samples. `epoch` is the one in which it was measured; the metrics that are better when they fall are `falling`.
 
     Examples:
         >>> from kd_lightning.schedules import Assessment
@@ -27,6 +28,8 @@ class Assessment(NamedTuple):
     epoch: int
     metrics: Mapping[str, float]
     by_class: Mapping[str, Sequence[float]] = {}
+    by_concept: Mapping[str, float] = {}
+    falling: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

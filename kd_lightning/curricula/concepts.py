@@ -1,0 +1,128 @@
+"""Concepts: what samples are taught and assessed by, and what validation measures of each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from kd_lightning.errors import UserError
+from kd_lightning.losses.functional.samples import NO_LABEL
+
+
+class Concepts(NamedTuple):
+    """The concepts of a training by name, and which of them a sample is of; -1 where it is of none.
+
+    Args:
+        names: of all K.
+        of_samples: int64 (N,), of the training samples by their positions.
+        of_classes: int64 (C,), of the classes, where these decide it.
+        of_indices: int64 (M,), of what validation's batches have as `index`, where classes do not decide it.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Concepts
+        >>> target = torch.tensor([0, 2, 1, 2])
+        >>> concepts = Concepts(["cat", "car"], target.clamp(max=1), of_classes=torch.tensor([0, 1, 1]))
+        >>> concepts.of(target, None).tolist()
+        [0, 1, 1, 1]
+    """
+
+    names: Sequence[str]
+    of_samples: Tensor
+    of_classes: Tensor | None = None
+    of_indices: Tensor | None = None
+
+    def of(self, target: Tensor, index: Tensor | None) -> Tensor:
+        """Of validated samples, int64 (B,), of which those without a label are of none.
+
+        Raises UserError where the batch does not tell.
+        """
+        if self.of_classes is not None:
+            known = ~torch.isin(target, target.new_tensor(NO_LABEL))
+            return torch.where(known, self.of_classes.to(target.device)[target.clamp(min=0)], -1)
+        if index is None or self.of_indices is None or len(index) != len(target):
+            raise UserError(
+                "curriculum.concepts: validation's batches have no index, by which a sample's concept is found; give "
+                "batches with 'index', or concepts that are classes or groups of them"
+            )
+        return self.of_indices.to(index.device)[index]
+
+    def in_validation(self, target: Tensor | None, index: Tensor) -> Tensor | None:
+        """Of all validation samples, int64 (V,); None where nobody tells before they are read."""
+        if self.of_classes is not None and target is None:
+            return None
+        return self.of(index if target is None else target, index)
+
+
+class ConceptScores(Metric):
+    """How many samples of each concept are there, how many are right, and the sum of the soft answers to them.
+
+    `update` takes logits (B, C), target (B,) and the concepts (B,), -1 of none.
+    """
+
+    full_state_update = False
+    right: Tensor
+    count: Tensor
+    answers: Tensor
+
+    def __init__(self, concepts: int, classes: int, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+        for name in ("right", "count"):
+            self.add_state(name, torch.zeros(concepts, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("answers", torch.zeros(concepts, classes), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, target: Tensor, concepts: Tensor) -> None:
+        counted = (concepts >= 0).long()
+        rows = concepts.clamp(min=0)
+        self.right.index_add_(0, rows, (logits.argmax(dim=1) == target).long() * counted)
+        self.count.index_add_(0, rows, counted)
+        soft = torch.softmax(logits.float() / self.temperature, dim=1)
+        self.answers.index_add_(0, rows, soft * counted[:, None])
+
+    def compute(self) -> Any:
+        return {"accuracy": self.right / self.count, "answers": self.answers / self.count[:, None], "count": self.count}
+
+
+class Known(NamedTuple):
+    """What a source knows of the concepts, on validation data: each one's accuracy, and its mean soft answer.
+
+    The accuracy of a concept that validation holds no sample of is NaN, and so is its answer.
+
+    Args:
+        accuracy: by the concept's name.
+        answers: float32 (K, C), in the order of the names.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Known
+        >>> Known({"cat": 0.9, "dog": 0.8}, torch.tensor([[0.7, 0.3], [0.4, 0.6]])).accuracy["dog"]
+        0.8
+    """
+
+    accuracy: Mapping[str, float]
+    answers: Tensor
+
+    @classmethod
+    def of(cls, names: Sequence[str], measured: Mapping[str, Tensor]) -> "Known":
+        """From what `ConceptScores` computes."""
+        return cls(dict(zip(names, measured["accuracy"].tolist(), strict=True)), measured["answers"].cpu())
+
+
+class Asked(NamedTuple):
+    """Whom a curriculum asks about the concepts before it begins.
+
+    Args:
+        source: its name in the training.
+        temperature: of the soft answers.
+
+    Examples:
+        >>> from kd_lightning.curricula import Asked
+        >>> Asked("teacher").temperature
+        1.0
+    """
+
+    source: str
+    temperature: float = 1.0

@@ -1,0 +1,27 @@
+"""A learning path: concepts in a knowledge graph, taught one after the other as assessments open their gates."""
+
+from kd_lightning.curricula.path.gates import AfterEpochs, Assessed, Gate, Mastery
+from kd_lightning.curricula.path.graphs import FileGraph, Graph, Hierarchy, TeacherGraph
+from kd_lightning.curricula.path.kinds import ByClass, ByFile, ByFolder, ByGroup, BySuperclass, ConceptKind
+from kd_lightning.curricula.path.learning_path import LearningPath
+from kd_lightning.curricula.path.planning import Step, plan
+
+__all__ = [
+    "AfterEpochs",
+    "Assessed",
+    "ByClass",
+    "ByFile",
+    "ByFolder",
+    "ByGroup",
+    "BySuperclass",
+    "ConceptKind",
+    "FileGraph",
+    "Gate",
+    "Graph",
+    "Hierarchy",
+    "LearningPath",
+    "Mastery",
+    "Step",
+    "TeacherGraph",
+    "plan",
+]

@@ -1,0 +1,117 @@
+"""The path through a knowledge graph: from what is mastered to the goals."""
+
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import networkx as nx
+
+from kd_lightning.errors import UserError
+
+COST, WAYPOINT = "cost", "waypoint"
+
+
+class Step(NamedTuple):
+    """A concept to teach, and those that come right before it: its prerequisites, or where its edge comes from.
+
+    Examples:
+        >>> from kd_lightning.curricula.path import Step
+        >>> Step("calculus", ("algebra",)).after
+        ('algebra',)
+    """
+
+    concept: str
+    after: tuple[str, ...] = ()
+
+
+def plan(
+    graph: Any, mastered: Collection[str], goals: Sequence[str], start: str | None = None, prerequisites: bool = False
+) -> list[Step]:
+    """What is to be taught, in order, until all goals are mastered.
+
+    Of a graph whose edges are prerequisites the goals and all that they need, in a topological order, cheap edges
+    first. Else the shortest path by the edges' costs (Dijkstra 1959) from what is mastered to the nearest goal that is
+    not, and from there on to the next; where nothing is mastered it begins with `start`. Nodes with a true `waypoint`
+    are passed through, and not taught.
+
+    Raises UserError for prerequisites that go in a circle, and for a goal that no path leads to.
+
+    Examples:
+        >>> import networkx
+        >>> from kd_lightning.curricula.path import plan
+        >>> graph = networkx.Graph()
+        >>> graph.add_weighted_edges_from([("a", "b", 1), ("b", "c", 1), ("a", "c", 3)], weight="cost")
+        >>> [step.concept for step in plan(graph, mastered={"a"}, goals=["c"])]
+        ['b', 'c']
+    """
+    if prerequisites:
+        return in_topological_order(graph, mastered, goals)
+    reached, steps = {*mastered}, []
+    if not reached or not is_reached_from(graph, reached, goals):
+        if start is None:
+            raise UserError("curriculum.start=null: nothing is mastered yet, and the path has no beginning; give one")
+        if start not in reached:
+            steps.append(Step(start))
+            reached.add(start)
+    while missing := [goal for goal in goals if goal not in reached]:
+        sources = [node for node in graph if node in reached]  # in the graph's order, which decides between equals
+        distances, paths = nx.multi_source_dijkstra(graph, sources, weight=COST)
+        for goal in missing:
+            if goal not in distances:
+                raise unreachable(goal, sources)
+        path = paths[min(missing, key=lambda goal: distances[goal])]
+        taught = [node for node in path if not graph.nodes[node].get(WAYPOINT)]
+        for before, concept in itertools.pairwise(taught):
+            if concept not in reached:
+                steps.append(Step(concept, (before,)))
+        reached.update(taught)
+    return steps
+
+
+def is_reached_from(graph: Any, sources: Iterable[str], goals: Iterable[str]) -> bool:
+    """Whether paths lead from some of the sources to all goals."""
+    found = {*sources}
+    for source in [*found]:
+        found |= nx.descendants(graph, source)
+    return found >= {*goals}
+
+
+def unreachable(goal: str, sources: Sequence[str]) -> UserError:
+    begins = ", ".join(sources[:3]) + (", …" if len(sources) > 3 else "")
+    return UserError(
+        f"curriculum.goal: no path of the graph leads from {begins} to {goal}; connect it, choose another start, or "
+        "name goals that can be reached"
+    )
+
+
+def in_topological_order(graph: Any, mastered: Collection[str], goals: Sequence[str]) -> list[Step]:
+    """The goals and what they need, but for what is mastered and what that needs. Raises UserError for a cycle."""
+    check_without_cycle(graph)
+    needed: set[str] = set()
+    pending = [goal for goal in goals if goal not in mastered]
+    while pending:
+        concept = pending.pop()
+        if concept not in needed:
+            needed.add(concept)
+            pending += [one for one in graph.predecessors(concept) if one not in mastered]
+    places = {node: place for place, node in enumerate(graph.nodes)}
+
+    def first(node: str) -> tuple[float, int]:
+        costs = [graph.edges[before, node].get(COST, 1.0) for before in graph.predecessors(node)]
+        return max(costs, default=0.0), places[node]
+
+    order = nx.lexicographical_topological_sort(graph.subgraph(needed), key=first)
+    return [Step(concept, tuple(graph.predecessors(concept))) for concept in order]
+
+
+def check_without_cycle(graph: Any) -> None:
+    """Raise UserError for prerequisites that go in a circle, naming it."""
+    try:
+        cycle = nx.find_cycle(graph)
+    except nx.NetworkXNoCycle:
+        return
+    nodes = [edge[0] for edge in cycle]
+    raise UserError(
+        f"curriculum.graph: its prerequisites go in a circle, {' → '.join(map(str, [*nodes, nodes[0]]))}; remove one "
+        "of these edges, or set curriculum.graph.prerequisites=false"
+    )
