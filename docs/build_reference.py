@@ -44,6 +44,7 @@ PACKAGES = (  # whose exported names are the Python interface
     "kd_lightning.models.projectors",
     "kd_lightning.conversions",
     "kd_lightning.curricula",
+    "kd_lightning.curricula.path",
     "kd_lightning.plans",
     "kd_lightning.optimizers",
     "kd_lightning.schedules",

@@ -1,6 +1,6 @@
 """Curricula: which samples a training sees when. The base class, the one of an order and a pace, and its parts."""
 
-from kd_lightning.curricula.concepts import Asked, Concepts, Known
+from kd_lightning.curricula.concepts import Concepts
 from kd_lightning.curricula.curriculum import Account, Curriculum, Samples
 from kd_lightning.curricula.difficulties import (
     Asked,
@@ -36,7 +36,6 @@ __all__ = [
     "FromData",
     "FromFile",
     "HardFirst",
-    "Known",
     "Linear",
     "Logarithmic",
     "Pace",

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from kd_lightning.batch import KNOWN, Batch, as_batch
-from kd_lightning.curricula.curriculum import Question
+from kd_lightning.curricula.curriculum import Question, Samples
 from kd_lightning.data import ImageDataModule
 from kd_lightning.data.augmentation.in_order import plain_view
 from kd_lightning.data.batches import FixedBatches, ImageSet, batched_loader
@@ -27,12 +27,13 @@ from kd_lightning.sources.cached import cached_in
 
 LOOKED_AT = 4  # samples of a data set that are read twice
 Make = Callable[[], Tensor]
-Keep = Callable[[Question, Mapping[str, Source], Sequence[str], Make], Tensor]
-"""Finds answers to a question that these sources gave before, or makes them; texts tell how they are rounded."""
+Keep = Callable[[Question, Mapping[str, Source], Sequence[str], str, Make], Tensor]
+"""Finds answers to a question that these sources gave before, or makes them; texts tell how they are rounded, and of
+which part of the data they are."""
 
 
 class AnswersToAll:
-    """Asks a training's frozen sources about all of its samples: not augmented, in eval mode, without gradient.
+    """Asks a training's frozen sources about all samples of a `part` of its data, not augmented, without gradient.
 
     Each rank asks about its part, and all have all answers. What a cached source has of the samples as they are is not
     asked again. `keep` finds what was asked before; in a rehearsal a batch stands for all.
@@ -49,9 +50,10 @@ class AnswersToAll:
         keep: Keep | None = None,
         *,
         rehearses: bool = False,
+        part: str = "training",
     ) -> None:
         self.trainer, self.loader, self.sources = trainer, loader, sources
-        self.keep, self.rehearses = keep, rehearses
+        self.keep, self.rehearses, self.part = keep, rehearses, part
         self.data = trainer.datamodule  # type: ignore[attr-defined]
 
     def __call__(self, question: Question) -> Tensor:
@@ -73,12 +75,14 @@ class AnswersToAll:
             if view is None
             else [repr(one.answers.encoding) for source in asked.values() for one in cached_in(source)]
         )
-        found = self.keep(question, asked, rounded, lambda: self.answered(question, asked, view, None))
+        found = self.keep(question, asked, rounded, self.part, lambda: self.answered(question, asked, view, None))
         return found.to(self.trainer.strategy.root_device)
 
     def view_as_they_are(self) -> int | None:
         """The view by which answers to images that are not augmented are kept; None where there is none."""
         images = self.loader.dataset
+        if self.part != "training":  # whose index may mean other images
+            return None
         if not isinstance(images, ImageSet) or not isinstance(self.data, ImageDataModule) or images.mixing is not None:
             return None
         return plain_view(self.data.augment)
@@ -125,9 +129,9 @@ class AnswersToAll:
         for position in mine[:LOOKED_AT].tolist():
             if digest_of(data, position, 0) != digest_of(data, position, 1):
                 raise UserError(
-                    "curriculum.difficulty: is told of samples as they are, and the training set gives each otherwise "
-                    "every time, augmented perhaps; give it the same samples without, as the argument data of the "
-                    "difficulty, or choose one that is observed in training, such as student_loss"
+                    f"curriculum.difficulty: is told of samples as they are, and the {self.part} set gives each "
+                    "otherwise every time, augmented perhaps; give it the same samples without, as the argument data of "
+                    "the difficulty, or choose one that is observed in training, such as student_loss"
                 )
         yield from DataLoader(
             Subset(data, mine.tolist()),
@@ -159,6 +163,16 @@ class AnswersToAll:
                 raise UserError(f"curriculum.asks={name}: the batch has no such signal; it gives {', '.join(given)}")
         taken = {name: found[name] for name in names}
         return {name: value.float() if value.is_floating_point() else value for name, value in taken.items()}
+
+
+def answered(samples: Samples, answers: AnswersToAll, validation: DataLoader[Any] | None) -> Samples:
+    """Samples whose questions these answer, and a validation loader's about those of validation."""
+    found = samples._replace(answers=answers)
+    if samples.validation is None or validation is None:
+        return found
+    others = (answers.trainer, validation, answers.sources, answers.keep)
+    theirs = AnswersToAll(*others, rehearses=answers.rehearses, part="validation")
+    return found._replace(validation=samples.validation._replace(answers=theirs))
 
 
 def known_of(batch: Batch, sources: Mapping[str, Source], device: torch.device) -> Batch:

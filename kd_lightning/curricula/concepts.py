@@ -1,6 +1,6 @@
 """Concepts: what samples are taught and assessed by, and what validation measures of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -49,80 +49,36 @@ class Concepts(NamedTuple):
             )
         return self.of_indices.to(index.device)[index]
 
-    def in_validation(self, target: Tensor | None, index: Tensor) -> Tensor | None:
-        """Of all validation samples, int64 (V,); None where nobody tells before they are read."""
+    def in_validation(self, target: Tensor | None, index: Tensor) -> Tensor:
+        """Of all validation samples, int64 (V,). Raises UserError where nobody tells before they are read."""
         if self.of_classes is not None and target is None:
-            return None
+            raise UserError(
+                "curriculum.concepts: the validation data tell no classes before they are read; give their data set an "
+                "attribute `targets`, a whole number for each sample"
+            )
         return self.of(index if target is None else target, index)
 
 
 class ConceptScores(Metric):
-    """How many samples of each concept are there, how many are right, and the sum of the soft answers to them.
+    """How many samples there are of each concept, and how many are right.
 
-    `update` takes logits (B, C), target (B,) and the concepts (B,), -1 of none.
+    `update` takes logits (B, C), target (B,) and the concepts (B,), -1 of none; `compute` gives the accuracy of each,
+    (K,), NaN of a concept without samples.
     """
 
     full_state_update = False
     right: Tensor
     count: Tensor
-    answers: Tensor
 
-    def __init__(self, concepts: int, classes: int, temperature: float = 1.0) -> None:
+    def __init__(self, concepts: int) -> None:
         super().__init__()
-        self.temperature = temperature
         for name in ("right", "count"):
             self.add_state(name, torch.zeros(concepts, dtype=torch.long), dist_reduce_fx="sum")
-        self.add_state("answers", torch.zeros(concepts, classes), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor, concepts: Tensor) -> None:
-        counted = (concepts >= 0).long()
-        rows = concepts.clamp(min=0)
+        counted, rows = (concepts >= 0).long(), concepts.clamp(min=0)
         self.right.index_add_(0, rows, (logits.argmax(dim=1) == target).long() * counted)
         self.count.index_add_(0, rows, counted)
-        soft = torch.softmax(logits.float() / self.temperature, dim=1)
-        self.answers.index_add_(0, rows, soft * counted[:, None])
 
     def compute(self) -> Any:
-        return {"accuracy": self.right / self.count, "answers": self.answers / self.count[:, None], "count": self.count}
-
-
-class Known(NamedTuple):
-    """What a source knows of the concepts, on validation data: each one's accuracy, and its mean soft answer.
-
-    The accuracy of a concept that validation holds no sample of is NaN, and so is its answer.
-
-    Args:
-        accuracy: by the concept's name.
-        answers: float32 (K, C), in the order of the names.
-
-    Examples:
-        >>> import torch
-        >>> from kd_lightning.curricula import Known
-        >>> Known({"cat": 0.9, "dog": 0.8}, torch.tensor([[0.7, 0.3], [0.4, 0.6]])).accuracy["dog"]
-        0.8
-    """
-
-    accuracy: Mapping[str, float]
-    answers: Tensor
-
-    @classmethod
-    def of(cls, names: Sequence[str], measured: Mapping[str, Tensor]) -> "Known":
-        """From what `ConceptScores` computes."""
-        return cls(dict(zip(names, measured["accuracy"].tolist(), strict=True)), measured["answers"].cpu())
-
-
-class Asked(NamedTuple):
-    """Whom a curriculum asks about the concepts before it begins.
-
-    Args:
-        source: its name in the training.
-        temperature: of the soft answers.
-
-    Examples:
-        >>> from kd_lightning.curricula import Asked
-        >>> Asked("teacher").temperature
-        1.0
-    """
-
-    source: str
-    temperature: float = 1.0
+        return self.right.cpu().double() / self.count.cpu()  # as exact as gates compare it

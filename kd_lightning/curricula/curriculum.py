@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from kd_lightning.curricula.concepts import Asked, Concepts, Known
+from kd_lightning.curricula.concepts import Concepts
 from kd_lightning.schedules.progress import BEGIN, Assessment, Progress
 
 
@@ -33,8 +33,8 @@ class Samples(NamedTuple):
 
     Of all samples together, where the data tell them: `classes`, the names of the classes by their labels; `groups`,
     the names of the classes in each group of a hierarchy; `folders`, which gives the folder of each sample's file.
-    `validation` are the samples of the first validation loader, of which `is_of_training` says that they have been
-    split off the training set, so that an index means the same in both.
+    `validation` are the samples of the first validation loader, with `answers` of their own; `is_of_training` says that
+    they have been split off the training set, so that an index means the same in both.
 
     Examples:
         >>> import torch
@@ -112,9 +112,6 @@ class Curriculum:
     awaits: str | None = None
     """What `finished` waits for, told where the training reaches the trainer's limit first; None: for nothing."""
 
-    asks: Asked | None = None
-    """The source that validation measures the concepts of before the first epoch, for `know`."""
-
     def begin(self, samples: Samples) -> None:
         """Forget everything: a training of these samples begins."""
 
@@ -133,12 +130,9 @@ class Curriculum:
         not finite is not seen. Nothing here may wait for the device: no `.item()`, no `if tensor`.
         """
 
-    def concepts(self) -> Concepts | None:
+    def concepts_to_assess(self) -> Concepts | None:
         """What validation measures by concept, once the training has begun; None where nothing is asked for."""
         return None
-
-    def know(self, known: Known) -> None:
-        """Learn what the source that it `asks` knows of the concepts, after `begin` of a training from its start."""
 
     def assess(self, results: Assessment) -> None:
         """See what a validation measured."""

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kd_lightning.batch import moved_to
 from kd_lightning.curricula.accounts import Accounts
-from kd_lightning.curricula.answers import AnswersToAll, Keep
+from kd_lightning.curricula.answers import AnswersToAll, Keep, answered
 from kd_lightning.curricula.assessing import ConceptAssessment
 from kd_lightning.curricula.curriculum import Curriculum, has_state, learns
 from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples_of
@@ -123,7 +123,9 @@ class FollowedCurriculum(Callback):
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         validation = first_of(trainer.fit_loop.epoch_loop.val_loop._combined_loader)
         samples = samples_of(loader, self.task.outputs == "classes", pl_module.device, datamodule, validation)
-        samples = self._answered(samples, trainer, pl_module, loader, validation)
+        sources: Any = pl_module.sources
+        answers = AnswersToAll(trainer, loader, sources, self.keep, rehearses=self.rehearses)
+        samples = answered(samples, answers, validation)
         batches = int(trainer.num_training_batches)
         self._count, self._most, self._epoch_steps = len(samples.index), math.inf, steps_of(trainer, batches, 0)
         if is_limited(trainer):
@@ -137,7 +139,7 @@ class FollowedCurriculum(Callback):
             with self._called("load_state_dict", BEGINNING):
                 self.curriculum.load_state_dict(moved_to(self._stored, pl_module.device))
             self._stored, timed(pl_module).assessment = None, self.assessment
-            trainer.should_stop = self._finished(trainer) is not None
+            trainer.should_stop |= self._finished(trainer) is not None
         else:
             with self._called("graph", BEGINNING):
                 self.accounts.see_graph(self.curriculum.graph())

@@ -19,8 +19,8 @@ from torch.utils.data import (
 
 from kd_lightning.curricula.curriculum import Samples
 from kd_lightning.data.batches import ImageSet, ShardedBatches
-from kd_lightning.data.labels.balanced import BalancedBatches
 from kd_lightning.data.derived.concepts import are_of_one_set, described
+from kd_lightning.data.labels.balanced import BalancedBatches
 from kd_lightning.errors import UserError
 
 REPLACED = (RandomSampler, SequentialSampler, DistributedSampler)  # what `shuffle` makes, and Lightning of it

@@ -39,6 +39,7 @@ NAMES_ROLES = {
     "losses.sample_weights",
     "curricula.difficulties.asked",
     "curricula.difficulties.running",
+    "curricula.path.learning_path",
     "models.weights.readings",
     "tasks.regression",
 }

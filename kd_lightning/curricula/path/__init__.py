@@ -3,6 +3,7 @@
 from kd_lightning.curricula.path.gates import AfterEpochs, Assessed, Gate, Mastery
 from kd_lightning.curricula.path.graphs import FileGraph, Graph, Hierarchy, TeacherGraph
 from kd_lightning.curricula.path.kinds import ByClass, ByFile, ByFolder, ByGroup, BySuperclass, ConceptKind
+from kd_lightning.curricula.path.knowledge import Known
 from kd_lightning.curricula.path.learning_path import LearningPath
 from kd_lightning.curricula.path.planning import Step, plan
 
@@ -19,6 +20,7 @@ __all__ = [
     "Gate",
     "Graph",
     "Hierarchy",
+    "Known",
     "LearningPath",
     "Mastery",
     "Step",

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from kd_lightning.errors import UserError
+from kd_lightning.schedules.progress import ROUNDING
 
 
 class Assessed(NamedTuple):
@@ -75,7 +76,7 @@ class Mastery(Gate):
         self.mastery = mastery
 
     def opens(self, assessed: Assessed) -> bool:
-        return assessed.ratio >= self.mastery
+        return assessed.ratio >= self.mastery - ROUNDING
 
     def told(self, assessed: Assessed) -> str:
         sign = "≥" if self.opens(assessed) else "<"

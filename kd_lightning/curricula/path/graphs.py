@@ -11,10 +11,10 @@ import numpy as np
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import jensenshannon, squareform
 
-from kd_lightning.curricula.concepts import Known
 from kd_lightning.curricula.curriculum import Samples
 from kd_lightning.curricula.path.files import read_graph
 from kd_lightning.curricula.path.kinds import hierarchy_of, some
+from kd_lightning.curricula.path.knowledge import Known
 from kd_lightning.curricula.path.planning import COST, WAYPOINT, check_without_cycle
 from kd_lightning.errors import UserError
 
@@ -157,8 +157,7 @@ class TeacherGraph(Graph):
 
     Examples:
         >>> import torch
-        >>> from kd_lightning.curricula import Known
-        >>> from kd_lightning.curricula.path import TeacherGraph
+        >>> from kd_lightning.curricula.path import Known, TeacherGraph
         >>> answers = torch.tensor([[0.6, 0.4, 0.0], [0.4, 0.6, 0.0], [0.0, 0.1, 0.9]])
         >>> graph = TeacherGraph(neighbours=0).make(["cat", "dog", "car"], None, Known({}, answers))
         >>> sorted(graph.edges)
@@ -176,6 +175,7 @@ class TeacherGraph(Graph):
 
     def make(self, names: Sequence[str], samples: Samples, known: Known | None) -> Any:
         assert known is not None
+        assert known.answers is not None
         answers = known.answers.double().numpy()
         answers = np.where(np.isnan(answers), 1 / answers.shape[1], answers)  # where validation has no sample
         graph = nx.Graph()

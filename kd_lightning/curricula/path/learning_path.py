@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd_lightning.curricula.concepts import Asked, Concepts, Known
+from kd_lightning.curricula.concepts import Concepts
 from kd_lightning.curricula.curriculum import Account, Curriculum, Samples
 from kd_lightning.curricula.path.gates import Assessed, Gate
 from kd_lightning.curricula.path.graphs import Graph, checked
 from kd_lightning.curricula.path.kinds import ConceptKind, some
+from kd_lightning.curricula.path.knowledge import known_of, surest
 from kd_lightning.curricula.path.planning import COST, WAYPOINT
 from kd_lightning.curricula.path.until import Until
 from kd_lightning.curricula.path.walk import Walk
@@ -56,7 +57,8 @@ class LearningPath(Curriculum):
         ...         return networkx.path_graph(names)
         >>> path = LearningPath(ByClass(), Chain(), Mastery(0.9), start="a", review=0.5, finish=0, against=None)
         >>> target = torch.tensor([0, 1, 2, 0, 1, 2])
-        >>> path.begin(Samples(torch.arange(6), target, target, classes=["a", "b", "c"]))
+        >>> samples = Samples(torch.arange(6), target, target, classes=["a", "b", "c"])
+        >>> path.begin(samples._replace(validation=samples))
         >>> sorted(target[path.draw(epoch=0, count=6)].tolist())
         [0, 0, 0, 0, 0, 0]
         >>> path.assess(Assessment(0, {}, by_concept={"a": 0.95, "b": 0.0, "c": 0.0}))
@@ -101,47 +103,30 @@ class LearningPath(Curriculum):
         self.start, self.review, self.patience, self.finish = start, review, patience, finish
         self.until = None if until is None else Until(until)
         self.awaits = None if until is None else f"curriculum.until={self.until}"
-        self.asks = None if against is None else Asked(against, graph.temperature)
+        self.against = against
+        self.asks = () if against is None else (f"{against}.logits", "target")
 
     def begin(self, samples: Samples) -> None:
-        self.samples = samples
+        if samples.validation is None:
+            raise UserError("curriculum: a learning path is assessed on validation data, and there are none; give some")
         self.found = self.kind.of(samples)
-        self._check_samples()
-        self.known: Known | None = None
-        self.walk: Walk | None = None
+        self.members, self.total = members_of(self.found, samples.validation), len(samples.index)
+        self.known = None
+        if self.against is not None:
+            temperature = self.maker.temperature if self.maker.asks else None
+            self.known = known_of(samples.validation, self.found, f"{self.against}.logits", temperature)
+        self.knowledge = checked(self.maker.make(self.found.names, samples, self.known))
+        self.walk = self._set_off()
         self.latest: dict[str, float] = {}
         self.is_assessed = self.is_met = self.takes_all = False
         self.drawn_of_all = self.drawn = self.drawn_epochs = 0  # samples: in epochs of all of them, and in all epochs
         self.share = 0.0
-        if self.asks is None:
-            self._set_off()
 
-    def _check_samples(self) -> None:
-        """Raise UserError for a concept that training or validation has no sample of."""
-        of_samples = self.found.of_samples.cpu()
-        self.members = {name: (of_samples == k).nonzero()[:, 0] for k, name in enumerate(self.found.names)}
-        validation = self.samples.validation
-        validated = None if validation is None else self.found.in_validation(validation.target, validation.index)
-        for k, (name, members) in enumerate(self.members.items()):
-            if not len(members):
-                raise UserError(f"curriculum.concepts: {name} has no training sample; leave it out, or add some")
-            if validated is not None and not bool((validated == k).any()):
-                raise UserError(
-                    f"curriculum.concepts: {name} has no validation sample, on which it could be assessed; take a "
-                    "larger data.val_fraction, or larger concepts"
-                )
-
-    def concepts(self) -> Concepts:
+    def concepts_to_assess(self) -> Concepts:
         return self.found
 
-    def know(self, known: Known) -> None:
-        """Learn how good the teacher is, and plan the path. Raises UserError for what the graph has not."""
-        self.known = known
-        self._set_off()
-
-    def _set_off(self) -> None:
-        """Make the graph, and plan the path before anything was taught. Raises UserError for what is not there."""
-        self.knowledge = checked(self.maker.make(self.found.names, self.samples, self.known))
+    def _set_off(self) -> Walk:
+        """Plan the path before anything was taught. Raises UserError for what is not there."""
         nodes = [node for node, values in self.knowledge.nodes(data=True) if not values.get(WAYPOINT)]
         for node in nodes:
             if node not in self.members:
@@ -153,39 +138,23 @@ class LearningPath(Curriculum):
             for name in names:
                 if name not in nodes:
                     raise UserError(f"curriculum.{key}={name}: is no concept of the graph; there are {some(nodes)}")
-        first = self._first(nodes)
-        self.walk = Walk(self.knowledge, goals, first, self.maker.prerequisites, self.gate, self.patience)
+        first = self.start
+        if first is None and not self.maker.prerequisites:
+            first = nodes[0] if self.known is None else surest(nodes, self.known, self.found)
+        walk = Walk(self.knowledge, goals, first, self.maker.prerequisites, self.gate, self.patience)
         unknown = [] if self.known is None else [name for name in nodes if self.known.accuracy[name] == 0]
-        self.walk.begin(unknown, f"the {self._other} is never right on it")
-
-    def _first(self, nodes: Sequence[str]) -> str | None:
-        """Where the path begins: with what the teacher knows best, by its accuracy and then by how sure it is."""
-        if self.start is not None or self.maker.prerequisites:
-            return self.start
-        if self.known is None:
-            return nodes[0]
-        accuracy = {name: -1.0 if math.isnan(value) else value for name, value in self.known.accuracy.items()}
-        sure = dict(zip(self.found.names, self.known.answers.nan_to_num().amax(dim=1).tolist(), strict=True))
-        return max(nodes, key=lambda name: (accuracy[name], sure[name]))
-
-    @property
-    def _other(self) -> str:
-        return "" if self.asks is None else self.asks.source
-
-    @property
-    def _walk(self) -> Walk:
-        assert self.walk is not None
-        return self.walk
+        walk.begin(unknown, f"the {self.against} is never right on it")
+        return walk
 
     def assess(self, results: Assessment) -> None:
         self.latest = {name: value for name, value in results.by_concept.items() if not math.isnan(value)}
         self.is_assessed = True
         if self.until is not None:
-            self.is_met = self.until.holds(results, all(self._masters(name) for name in self._walk.goals))
+            self.is_met = self.until.holds(results, all(self._masters(name) for name in self.walk.goals))
 
     def _masters(self, name: str) -> bool:
         """Whether the gate of a concept opens by the last assessment."""
-        walk = self._walk
+        walk = self.walk
         epochs = walk.tried if name == walk.current else self.drawn_epochs if name in walk.mastered else 0
         return self.gate.opens(self._assessed(name, epochs))
 
@@ -199,24 +168,24 @@ class LearningPath(Curriculum):
 
     def draw(self, epoch: int, count: int) -> Tensor:
         self._decide(is_first=epoch == 0)
-        current = self._walk.current
+        current = self.walk.current
         if self.takes_all or current is None:
-            taught, reviewed = torch.arange(len(self.samples.index)), []
+            taught, reviewed = torch.arange(self.total), []
             self.drawn_of_all += count
         else:
-            taught, reviewed = self.members[current], [self.members[name] for name in self._walk.mastered]
-            self._walk.tried += 1
+            taught, reviewed = self.members[current], [self.members[name] for name in self.walk.mastered]
+            self.walk.tried += 1
         known = torch.cat(reviewed) if reviewed else torch.empty(0, dtype=torch.int64)
         again = round(self.review * count) if len(known) else 0
         self.drawn += count
         self.drawn_epochs += 1
-        self.share = (len(taught) + (len(known) if again else 0)) / len(self.samples.index)
+        self.share = (len(taught) + (len(known) if again else 0)) / self.total
         drawn = torch.cat([gone_through(taught, count - again), gone_through(known, again)])
         return drawn[torch.randperm(len(drawn))]
 
     def _decide(self, is_first: bool) -> None:
         """What the epoch that begins teaches. Raises UserError where nobody knows when the training ends."""
-        walk = self._walk
+        walk = self.walk
         if not is_first:
             walk.decisions = []
         if self.finish > 0 and self.until is None and self.next_progress.fraction == 0:
@@ -238,7 +207,7 @@ class LearningPath(Curriculum):
             walk.decisions.append(f"from now on all samples: {reason}")
 
     def account(self) -> Account:
-        walk = self._walk
+        walk = self.walk
         mastered = sum(name in walk.mastered for name in walk.goals) / len(walk.goals)
         return Account(
             values={"share": self.share, "mastered": mastered},
@@ -264,8 +233,7 @@ class LearningPath(Curriculum):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "known": None if self.known is None else [dict(self.known.accuracy), self.known.answers],
-            "walk": self._walk.state_dict(),
+            "walk": self.walk.state_dict(),
             "latest": dict(self.latest),
             "is": [self.is_assessed, self.is_met, self.takes_all],
             "drawn": [self.drawn_of_all, self.drawn, self.drawn_epochs],
@@ -273,13 +241,25 @@ class LearningPath(Curriculum):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if state["known"] is not None:
-            accuracy, answers = state["known"]
-            self.know(Known(accuracy, answers.cpu()))
-        self._walk.load_state_dict(state["walk"])
+        self.walk.load_state_dict(state["walk"])
         self.latest, self.share = dict(state["latest"]), state["share"]
         self.is_assessed, self.is_met, self.takes_all = state["is"]
         self.drawn_of_all, self.drawn, self.drawn_epochs = state["drawn"]
+
+
+def members_of(concepts: Concepts, validation: Samples) -> dict[str, Tensor]:
+    """The training samples of each concept, int64 positions. Raises UserError for one without, in validation either."""
+    of_samples, validated = concepts.of_samples.cpu(), concepts.in_validation(validation.target, validation.index)
+    found = {name: (of_samples == k).nonzero()[:, 0] for k, name in enumerate(concepts.names)}
+    for k, (name, members) in enumerate(found.items()):
+        if not len(members):
+            raise UserError(f"curriculum.concepts: {name} has no training sample; leave it out, or add some")
+        if not bool((validated == k).any()):
+            raise UserError(
+                f"curriculum.concepts: {name} has no validation sample, on which it could be assessed; take a larger "
+                "data.val_fraction, or larger concepts"
+            )
+    return found
 
 
 def gone_through(positions: Tensor, count: int) -> Tensor:

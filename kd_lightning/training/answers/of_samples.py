@@ -1,4 +1,4 @@
-"""What sources answer about all training samples as they are, kept for all runs."""
+"""What sources answer about all samples as they are, kept for all runs."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +35,9 @@ def keeping(context: Context) -> Keep:
     """Finds answers in the store, or has them made and keeps them there."""
 
     def keep(
-        question: Question, sources: Mapping[str, Source], rounded: Sequence[str], make: Callable[[], Tensor]
+        question: Question, sources: Mapping[str, Source], rounded: Sequence[str], part: str, make: Callable[[], Tensor]
     ) -> Tensor:
-        key = key_of_answers(question, sources, rounded, context)
+        key = key_of_answers(question, sources, [*rounded, *([] if part == "training" else [part])], context)
 
         def read(home: Path) -> Tensor | None:
             record = read_record(home / RECORD, {"cache_key": Each(object)}, strict=True)
@@ -45,7 +45,7 @@ def keeping(context: Context) -> Keep:
             return torch.from_numpy(values["values"]) if "values" in values else None
 
         def made(folder: Path | None) -> Tensor:
-            say(", ".join(sources), f"asked about all training samples ({type(question).__name__})")
+            say(", ".join(sources), f"asked about all {part} samples ({type(question).__name__})")
             values = make()
             if folder is not None and is_first_rank() and not is_written(values, folder, key):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,68 @@
+"""`kd-train curriculum=learning_path`: a whole run on digits, and bad input before anything is trained."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+
+PATH = ("curriculum=learning_path", "teacher.model=digits_cnn_4", "scratch=false", "callbacks.progress_bar=null")
+SMALL = ("trainer.max_epochs=4", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "hydra.run.dir=run")
+
+
+def test_digits_are_taught_class_by_class_and_all_at_the_end(command: Command, tmp_path: Path) -> None:
+    outcome = command("kd-train", *PATH, *SMALL, "curriculum.gate.mastery=0.5", "curriculum.finish=0.25")
+    assert outcome.code == 0, outcome.errors
+    told = json.loads((tmp_path / "run" / "curriculum.json").read_text())
+    names = [str(digit) for digit in range(10)]
+    assert [node["id"] for node in told["graph"]["nodes"]] == names
+    assert all(0 <= node["against"] <= 1 for node in told["graph"]["nodes"])
+    assert 9 <= len(told["graph"]["edges"]) <= 9 + 20
+    epochs = told["epochs"]
+    assert [len(one["teaches"]) for one in epochs] == [1, 1, 1, 10]
+    assert epochs[0]["decisions"][-1].startswith(f"path: {epochs[0]['teaches'][0]} → ")
+    assert all({*one["concepts"]} == {*names} for one in epochs)
+    assert "from now on all samples: the last 25% of the training begins" in epochs[3]["decisions"][-1]
+    assert epochs[3]["decisions"][-1] in outcome.output
+    again = command("kd-train", *PATH, *SMALL[:-1], "curriculum.gate.mastery=0.5", "curriculum.finish=0.25")
+    assert again.code == 0, again.errors
+    assert "training (" not in again.output  # the teacher is found
+    repeated = json.loads((again.run / "curriculum.json").read_text())
+    assert repeated == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("data.val_fraction=0",), ("data.val_fraction=0", "LearningPath", "set data.val_fraction above 0")),
+        (("curriculum.goal=ten",), ("curriculum.goal=ten", "is no concept of the graph")),
+        (("curriculum.gate.mastery=2",), ("curriculum.gate.mastery=2", "above 0, and 1 at most")),
+        (("curriculum.review=1",), ("curriculum.review=1",)),
+        (("teacher=none",), ("teacher.logits", "teacher=none")),
+        (("curriculum.against=null",), ("curriculum.against=null",)),
+        (("curriculum/graph=file",), ("curriculum.graph.path=null", "node-link JSON or GraphML")),
+        (
+            ("curriculum/graph=file", "curriculum.graph.path=none.json"),
+            ("curriculum.graph.path=none.json", "No such file"),
+        ),
+        (("curriculum/graph=hierarchy",), ("curriculum.graph=hierarchy", "no hierarchy")),
+        (("curriculum/concepts=superclasses",), ("curriculum.concepts", "no hierarchy")),
+        (("curriculum/concepts=folders",), ("curriculum.concepts=folders", "no files in folders")),
+        (("curriculum/concepts=groups",), ("curriculum.concepts.groups=null",)),
+        (("curriculum/concepts=groups", "curriculum.concepts.groups={odd: [1, 3, 11]}"), ("no class 11",)),
+        (("curriculum.until={val/accuracy: 1}",), ("curriculum.until.val/accuracy", "it measures val/")),
+        (("teacher.cache=prefill",), ("teacher.cache=prefill",)),
+    ],
+    ids=lambda value: value[-1] if isinstance(value[-1], str) else None,
+)
+def test_bad_input_is_refused_before_anything_is_trained(
+    command: Command, tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    networks = tuple(one for one in PATH if "teacher=none" not in arguments or "teacher" not in one)
+    outcome = command("kd-train", *networks, *SMALL, *arguments)
+    assert outcome.code == 2, outcome.output + outcome.errors
+    [line] = outcome.error_lines
+    assert all(word in line for word in words), line
+    assert "epoch " not in outcome.output
+    assert not (tmp_path / "run" / "checkpoints").exists()
