@@ -130,8 +130,8 @@ class AnswersToAll:
             if digest_of(data, position, 0) != digest_of(data, position, 1):
                 raise UserError(
                     f"curriculum.difficulty: is told of samples as they are, and the {self.part} set gives each "
-                    "otherwise every time, augmented perhaps; give it the same samples without, as the argument data of "
-                    "the difficulty, or choose one that is observed in training, such as student_loss"
+                    "otherwise every time, augmented perhaps; give it the same samples without, as the argument data"
+                    " of the difficulty, or choose one that is observed in training, such as student_loss"
                 )
         yield from DataLoader(
             Subset(data, mine.tolist()),
