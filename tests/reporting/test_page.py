@@ -1,5 +1,6 @@
 """The report's page in a real browser: its controls, its silence, light and dark, and in print."""
 
+import itertools
 import json
 import re
 import shutil
@@ -9,8 +10,14 @@ from typing import Any
 
 import pytest
 
+from kd_lightning.reporting.pages.content import Content
+from kd_lightning.reporting.pages.curriculum import curriculum
 from kd_lightning.reporting.pages.page import page as render
+from kd_lightning.reporting.pages.page import render as of_content
 from kd_lightning.runs.collections.reading import read
+from kd_lightning.runs.run import Run
+from kd_lightning.runs.status import FINISHED
+from tests.reporting import told
 from tests.reporting.test_report import interrupted, selected_run
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -190,4 +197,27 @@ def test_the_selected_value_of_one_parameter_is_marked(browser: Any, sweep: Path
     opened, said = show(browser, path)
     marked = "(({x, marker}) => x.filter((_, i) => marker.line.width[i] > 0))"
     assert opened.evaluate(f"{marked}(document.querySelector('#heat-map .figure').data[0])") == ["4"]
+    assert said == []
+
+
+@pytest.mark.parametrize(("count", "most"), [(10, 0), (100, 4)])
+@pytest.mark.parametrize("kind", ["hierarchy", "branching"])
+def test_names_of_a_knowledge_graph_can_be_read(browser: Any, tmp_path: Path, kind: str, count: int, most: int) -> None:
+    """Of ten concepts no name covers another or a number, of a hundred hardly one."""
+    graph = told.hierarchy(count // 5, 5) if kind == "hierarchy" else told.branching(count)
+    run = told.write(tmp_path / "run", told.walk(told.concepts_of(graph), graph))
+    path = tmp_path / "report.html"
+    path.write_text(of_content(Content("run", "", [], curriculum(Run(run, "run", FINISHED, {})))))
+    opened, said = show(browser, path)
+    boxes = opened.evaluate(
+        "() => [...document.querySelectorAll('#graph .textpoint')].map((one) => one.getBoundingClientRect().toJSON())"
+    )
+    assert len(boxes) == 2 * count, "a name and a number for each"
+    assert all(box["left"] >= 0 and box["right"] <= LAPTOP["width"] for box in boxes)
+    covered = sum(
+        min(one["right"], other["right"]) - max(one["left"], other["left"]) > 2
+        and min(one["bottom"], other["bottom"]) - max(one["top"], other["top"]) > 4
+        for one, other in itertools.combinations(boxes, 2)
+    )
+    assert covered <= most
     assert said == []

@@ -9,6 +9,7 @@ from kd_lightning.reporting.figures.curves import loss_terms, validation
 from kd_lightning.reporting.figures.stored import read_figures
 from kd_lightning.reporting.pages.classification import classification
 from kd_lightning.reporting.pages.content import Card, Cell, Content, Notice, Section, Table, section
+from kd_lightning.reporting.pages.curriculum import curriculum
 from kd_lightning.reporting.tables.page_tables import comparison, objective
 from kd_lightning.reporting.tables.terminal_tables import caption
 from kd_lightning.runs.files import ENVIRONMENT
@@ -23,7 +24,9 @@ def run_page(run: Run) -> Content:
     if run.summary is None:
         stands = {FAILED: "failed", DAMAGED: "cannot be read as a whole"}.get(run.status, "has not finished")
         text = f"This run {stands}; its curves end where it stopped."
-        return Content(run.name, choices(run), [], curves(run), Notice(text, [run.error] if run.error else []))
+        return Content(
+            run.name, choices(run), [], [*curves(run), *curriculum(run)], Notice(text, [run.error] if run.error else [])
+        )
     networks = comparison([run])
     sections = section("comparison", "Comparison", caption(run.summary), [networks])
     title = f"{lineage([run.summary])}, {run.summary.data['name']}"
@@ -32,7 +35,7 @@ def run_page(run: Run) -> Content:
 
 def details(run: Run) -> list[Section]:
     """All figures of one run."""
-    return [*curves(run), *evaluation(run)]
+    return [*curves(run), *curriculum(run), *evaluation(run)]
 
 
 def curves(run: Run) -> list[Section]:
@@ -75,8 +78,8 @@ def setup(run: Run) -> list[Section]:
 
 def cost_of_training(summary: Summary) -> Iterator[str]:
     """Sentences on its curriculum, time and memory."""
-    if curriculum := dict(summary.data.get("curriculum") or {}):
-        name, settings = curriculum.pop("name"), one_line(curriculum)
+    if given := dict(summary.data.get("curriculum") or {}):
+        name, settings = given.pop("name"), one_line(given)
         called = summary.called(summary.result)
         yield f"The {called}'s samples were drawn by the curriculum {name}{f' ({settings})' if settings else ''}."
     if time := summary.time:
