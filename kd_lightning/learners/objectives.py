@@ -10,7 +10,7 @@ from torch import Tensor
 from kd_lightning.batch import Input
 from kd_lightning.errors import UserError
 from kd_lightning.learners.names import Networks, of_each, peers_of
-from kd_lightning.learners.peers import over_peers
+from kd_lightning.learners.over_sources import OverPeers
 from kd_lightning.objective import Objective, ObjectiveValue
 from kd_lightning.ranks import processes
 from kd_lightning.schedules.progress import Progress
@@ -39,7 +39,7 @@ def objectives_of(terms: Mapping[str, Any], learners: Networks, others: Networks
         own = {name: copy.deepcopy(term) if id(term.loss) in taken else term for name, term in own.items()}
         taken |= {id(term.loss) for term in own.values()}
         peers = list(peers_of(learner, learners.key, names))
-        found[learner] = Objective({name: over_peers(term, peers) for name, term in own.items()}, key)
+        found[learner] = Objective({name: OverPeers.around(term, peers) for name, term in own.items()}, key)
     return found
 
 

@@ -27,6 +27,11 @@ class Student(Network):
     optimizer: Any = None  # this and what follows lies over the run's recipe; see `recipe`
     scheduler: Any = None
     trainer: Any = None
+    key: str | None = None  # where its model stands in the config; None: with the others of its keys
+
+    @property
+    def model_key(self) -> str:
+        return self.key or super().model_key
 
     @property
     def renews_head(self) -> bool:
@@ -34,7 +39,9 @@ class Student(Network):
 
     def as_values(self) -> dict[str, Any]:
         own = {} if type(self) is Student else {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}
-        return {**own, **super().as_values()}
+        values = super().as_values()
+        values.pop("key", None)
+        return {**own, **values}
 
     def check(self) -> None:
         super().check()

@@ -1,9 +1,22 @@
 """Plans: which trainings and conversions follow which, and what each takes from those before."""
 
+from kd_lightning.plans.assistants import Assistants
 from kd_lightning.plans.distillation import Distillation
 from kd_lightning.plans.plan import Parts, Plan, Steps
 from kd_lightning.plans.route import Route
 from kd_lightning.runs.summary import Role
 from kd_lightning.training.steps import Convert, Learner, Trained, Training
 
-__all__ = ["Convert", "Distillation", "Learner", "Parts", "Plan", "Role", "Route", "Steps", "Trained", "Training"]
+__all__ = [
+    "Assistants",
+    "Convert",
+    "Distillation",
+    "Learner",
+    "Parts",
+    "Plan",
+    "Role",
+    "Route",
+    "Steps",
+    "Trained",
+    "Training",
+]

@@ -47,8 +47,11 @@ class Parts:
     pretraining: Pretraining | None = None
     curriculum: Part[Any] | None = None
 
-    def network(self, model: Any) -> Student:
-        """Another network, by the name of a model: random, and with taps and normalisation that are found."""
+    def network(self, model: Any, key: str | None = None) -> Student:
+        """Another network, by the name of a model: random, and with taps and normalisation that are found.
+
+        `key` is where the model stands in the config.
+        """
         return replace(
             self.student,
             model=model,
@@ -58,6 +61,7 @@ class Parts:
             taps="auto",
             normalization="auto",
             adapt=None,
+            key=key,
         )
 
     def by_itself(self, name: str, network: Network, **options: Any) -> Training:

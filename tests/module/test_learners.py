@@ -21,7 +21,7 @@ from kd_lightning import DistillationModule, Term
 from kd_lightning.callbacks import GradientNorm, MidEpoch, SeededBatches, SeededEpochs, for_learners
 from kd_lightning.errors import UserError
 from kd_lightning.learners.objectives import total_of
-from kd_lightning.learners.peers import OverPeers
+from kd_lightning.learners.over_sources import OverPeers
 from kd_lightning.losses import CrossEntropy, FitNet, MeanSquaredLogits, SoftTarget
 from kd_lightning.losses.sample_weights import Confidence
 from kd_lightning.models.projectors import Regressor
