@@ -11,7 +11,7 @@ from kd_lightning.config.refusals.bad_input import BAD_INPUT
 from kd_lightning.config.refusals.blame import SEE_ALL, reason_of, setting
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.rehearsal import WITHOUT_RESULT, rehearse
+from kd_lightning.experiment.checks.rehearsal import rehearse
 from kd_lightning.experiment.execution import Execution
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.plans.follow import follow
@@ -24,6 +24,7 @@ from kd_lightning.runs.metrics_rows import write_checksums
 from kd_lightning.runs.summary import Summary
 from kd_lightning.system.files import write_json
 from kd_lightning.tasks import Task
+from kd_lightning.terminal import is_first_rank
 from kd_lightning.tracking.environment import environment
 from kd_lightning.tracking.memory import forget_peaks
 
@@ -38,14 +39,13 @@ def compare(experiment: Experiment, folder: Path, began: DictConfig) -> Summary:
     rehearse(experiment, folder)
     forget_peaks()  # those of a sweep's earlier jobs
     parts = experiment.parts if began is experiment.config else experiment.parts_as(began)
-    done = Execution(experiment, parts, folder)
-    follow(experiment.plan.steps(parts), done.carry_out)
-    if done.summary is None:
-        raise UserError(WITHOUT_RESULT)
-    if done.is_first_rank:
-        tested = {name: one.tested.arrays for name, one in done.compared.items()}
-        write_files(folder, done.summary, experiment.task, experiment.task.constants(experiment.data), tested)
-    return done.summary
+    with Execution(experiment, parts, folder) as execution:
+        follow(experiment.plan.steps(parts), execution.carry_out)
+        summary = execution.finish()
+    if is_first_rank():
+        tested = {name: one.tested.arrays for name, one in execution.compared.items()}
+        write_files(folder, summary, experiment.task, experiment.task.constants(experiment.data), tested)
+    return summary
 
 
 def read(data: DataModule, config: DictConfig) -> None:

@@ -20,7 +20,7 @@ from kd_lightning.experiment.experiment import experiment_of
 from kd_lightning.inference.late_results import log_later
 from kd_lightning.module import DistillationModule
 from kd_lightning.networks import Network, Student
-from kd_lightning.plans import Convert, Learner, Parts, Trained, Training
+from kd_lightning.plans import Convert, Learner, Mean, Parts, Trained, Training
 from kd_lightning.plans.follow import follow
 from kd_lightning.plans.plan import Step
 from kd_lightning.reporting.figures.stored import write_figures
@@ -178,6 +178,8 @@ class Lookup:
             return Trained(step.role, step, None if network is None else TestedNetwork(network, {}))
         if isinstance(step, Convert):
             return converting.looked_up(step)
+        if isinstance(step, Mean):
+            return Trained(step.name, step, None)
         self._last = step
         wanted = step.is_kept and (self.baselines or step.first.role is not Role.BASELINE)  # which nothing takes up
         network = kept.find(step, self.context) if wanted else None

@@ -23,7 +23,7 @@ from kd_lightning.models.weights.checkpoint_files import read_metadata
 from kd_lightning.networks import Student, short_name
 from kd_lightning.networks.description import DescribedData, Description, builds
 from kd_lightning.networks.normalization import Normalization
-from kd_lightning.plans import Convert, Training
+from kd_lightning.plans import Convert, Mean, Training
 from kd_lightning.plans import Trained as Given
 from kd_lightning.plans.follow import follow
 from kd_lightning.plans.plan import Step
@@ -121,7 +121,9 @@ def around_its_teacher(student: Student, place: Place, data: DescribedData, key:
         if isinstance(step, Training):
             last.append(step)
             return Given(step.name, step.first.network, None)
-        return converting.looked_up(step) if isinstance(step, Convert) else Given(step.role, step, None)
+        if isinstance(step, Convert):
+            return converting.looked_up(step)
+        return Given(step.name if isinstance(step, Mean) else step.role, step, None)
 
     follow(experiment.plan.steps(experiment.parts), look)
     learners = last[-1].learners

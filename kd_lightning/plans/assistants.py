@@ -54,7 +54,9 @@ class Assistants:
         return [f"assistant_{place}" if several else "assistant" for place in range(1, len(self.assistants) + 1)]
 
     def steps(self, parts: Parts) -> Steps:
-        check(parts)
+        if not parts.teacher.exists:
+            raise UserError("plan=assistants: they stand between a teacher and the student; choose a teacher")
+        parts.check_plain("assistants")
         taught_by = [(yield parts.teacher)]
         for place, (name, model) in enumerate(zip(self.names, self.assistants, strict=True)):
             network = parts.network(model, key=f"plan.assistants.{place}")
@@ -100,14 +102,3 @@ class OverTeachers(OverSources):
         return (
             values * values.new_tensor([float(place not in drawn[: self.drop]) for place in range(len(values))])
         ).sum()
-
-
-def check(parts: Parts) -> None:
-    """Raise `UserError` for what an assistant cannot be taught with."""
-    if not parts.teacher.exists:
-        raise UserError("plan=assistants: stands between a teacher and the student; choose a teacher")
-    if parts.pretraining is not None:
-        raise UserError(
-            "plan=assistants: an assistant has no training before its training; use a method without initialization, "
-            "or plan=distillation"
-        )

@@ -4,14 +4,15 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from kd_lightning.errors import UserError
 from kd_lightning.networks import Network, Student
 from kd_lightning.part import Part
 from kd_lightning.runs.summary import Role
 from kd_lightning.teachers import Teacher
 from kd_lightning.training.context import Context, Recipe, Terms
-from kd_lightning.training.steps import Convert, Learner, Trained, Training, by_itself
+from kd_lightning.training.steps import Convert, Learner, Mean, Trained, Training, by_itself
 
-Step = Training | Convert | Teacher
+Step = Training | Convert | Mean | Teacher
 Steps = Generator[Step, Trained, None]
 
 
@@ -78,15 +79,27 @@ class Parts:
         role: Role = Role.STUDENT,
         starts_from: Trained | None = None,
         is_kept: bool = False,
+        seeds_on: int = 0,
     ) -> Training:
-        """A training on the experiment's terms, by its recipe; the last one of a plan is not kept."""
+        """A training on the experiment's terms, by its recipe; the last one of a plan is not kept.
+
+        `seeds_on` is how far the seed of the network's random weights is from the recipe's.
+        """
         if starts_from is not None and isinstance(starts_from.described, Student):
             network = starts_from.described
-        learner = Learner(network, self.terms, title, role, starts_from=starts_from)
+        learner = Learner(network, self.terms, title, role, starts_from=starts_from, seeds_on=seeds_on)
         sources = {} if teacher is None else {"teacher": teacher}
         return Training(
             name, {name: learner}, self.recipe, self.context.data, sources, is_kept, curriculum=self.curriculum
         )
+
+    def check_plain(self, plan: str) -> None:
+        """Raise `UserError` for a training before the student's, in a plan whose every network would need one."""
+        if self.pretraining is not None:
+            raise UserError(
+                f"plan={plan}: each of its networks would need the training before its training that the method begins "
+                "with; use a method without initialization, or plan=distillation"
+            )
 
     def prepared(self, training: Training) -> Training:
         """The training before one, in which its network and parts of its terms learn on the pretraining's terms."""
@@ -102,9 +115,9 @@ class Parts:
 class Plan(Protocol):
     """Which trainings follow which. One of your own is a class with this method.
 
-    `steps` yields one step after the other, a `Training`, a `Convert` or the experiment's teacher, and is handed what
-    each gave: a `Trained`. The last training is the one that the run is about; those before it that
-    are kept are found again by later runs.
+    `steps` yields one step after the other, a `Training`, a `Convert`, a `Mean` or the experiment's teacher, and is
+    handed what each gave: a `Trained`. The last training is the one that the run is about, which means alone may
+    follow; those before it that are kept are found again by later runs.
 
     Examples:
         >>> from kd_lightning.plans import Parts, Steps

@@ -14,6 +14,7 @@ from kd_lightning.models.weights.weights import state_sha256
 from kd_lightning.networks import Network
 from kd_lightning.runs.arrays import read_arrays, write_arrays
 from kd_lightning.runs.files import EVALUATION
+from kd_lightning.sources import FrozenSource
 from kd_lightning.store import CannotKeep, key_of
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, NUMBER, Each, read_record
@@ -22,6 +23,7 @@ from kd_lightning.training.context import Context
 from kd_lightning.training.kept import ANEW, RECORD
 from kd_lightning.training.keys import data_key, measured_by, trainer_shape
 from kd_lightning.training.measuring import TestedNetwork, holds_all, is_sound, measure_alone
+from kd_lightning.training.steps import Mean, Trained
 
 
 def measure_cached(
@@ -72,6 +74,20 @@ def warn_of(error: OSError, home: Path) -> None:
 def measurement_key(described: Network, network: nn.Module, context: Context) -> dict[str, Any]:
     """Everything that decides the metrics of a network, as plain values."""
     return key_of({**of_network(described, network), **of_measurement(context)}, context.settings["data"])
+
+
+def measure_mean(step: Mean, context: Context) -> Trained:
+    """The mean of trained networks, measured now or by an earlier run."""
+    mean = step.around(context)
+    members = [of_source(source) for source in mean.sources().values()]
+    key = key_of({"mean_of": members, **of_measurement(context)}, context.settings["data"])
+    return Trained(step.name, step, measure_cached(mean, key, "auto", context, step.name), key=key)
+
+
+def of_source(source: FrozenSource) -> dict[str, Any]:
+    """What decides the answers of a network that does not learn."""
+    networks = [*source.children()]
+    return {"identity": source.identity(), "normalization": [stored_normalization(network) for network in networks]}
 
 
 def key_of_mean(described: Sequence[Network], networks: Sequence[nn.Module], context: Context) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a plan consists of: trainings, conversions, and what each of them gives."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from lightning.pytorch.callbacks import Callback
@@ -12,7 +13,7 @@ from kd_lightning.data import DataModule
 from kd_lightning.networks import Network
 from kd_lightning.part import Part
 from kd_lightning.runs.summary import Role
-from kd_lightning.sources import Source
+from kd_lightning.sources import Ensemble, FrozenNetwork, Source
 from kd_lightning.training.context import Context, Recipe, Terms
 from kd_lightning.training.measuring import TestedNetwork
 
@@ -20,7 +21,8 @@ from kd_lightning.training.measuring import TestedNetwork
 class LearnedFrom(Protocol):
     """What a training can learn from, as its experiment describes it: a `Teacher`."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def like(self, data: DataModule, example: Input) -> nn.Module | None: ...
 
@@ -29,6 +31,8 @@ class LearnedFrom(Protocol):
     def callbacks(self) -> Sequence[Callback]: ...
 
     def uncached(self) -> "LearnedFrom": ...
+
+    def logits_tap(self) -> dict[str, str] | str: ...
 
 
 class Trained(NamedTuple):
@@ -69,6 +73,15 @@ class Trained(NamedTuple):
         if not isinstance(described, Network):
             return described.source(network, names, context)
         return described.frozen(network, role, names, context.data, context.task.width)
+
+    def measured_source(self, context: Context) -> Source | None:
+        """A frozen source of its logits alone; None where it is not there."""
+        network, described = self.network, self.described
+        if network is None or isinstance(network, Source):
+            return network
+        tap = described.logits_tap()
+        taps = {} if isinstance(tap, str) else tap
+        return FrozenNetwork(network, taps, described.name, num_classes=context.task.width)
 
 
 class Learner(NamedTuple):
@@ -182,6 +195,56 @@ class Convert(NamedTuple):
     of: Trained
     conversion: Conversion
     sources: Mapping[str, Trained] = {}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of the logits of trained networks, which is measured and compared; it may follow the run's training.
+
+    Args:
+        name: what its plan calls it.
+        of: what gave the networks.
+        title: what tables call it; its name where empty.
+        role: what it is in a comparison.
+
+    Examples:
+        >>> from kd_lightning.plans import Mean, Parts, Steps
+        >>> class Pair:  # the teacher and its student together
+        ...     def steps(self, parts: Parts) -> Steps:
+        ...         teacher = yield parts.teacher
+        ...         yield Mean("both", [teacher, (yield parts.distilled("student", parts.student, teacher))])
+    """
+
+    name: str
+    of: Sequence[Trained]
+    title: str = ""
+    role: Role = Role.STUDENT
+
+    @property
+    def model(self) -> str:
+        """What tables call the networks: `3 x resnet8`, or each by its name."""
+        names = [one.described.name for one in self.of]
+        return f"{len(names)} x {names[0]}" if len({*names}) == 1 else " + ".join(names)
+
+    def around(self, context: Context) -> Ensemble:
+        """The mean of the networks as they are."""
+        return Ensemble([source for one in self.of if (source := one.measured_source(context)) is not None])
+
+    def like(self, data: DataModule, example: Input) -> nn.Module | None:
+        return None
+
+    def source(self, built: nn.Module, names: Iterable[str], context: Context) -> Source:
+        assert isinstance(built, Source)
+        return built
+
+    def callbacks(self) -> Sequence[Callback]:
+        return []
+
+    def uncached(self) -> "Mean":
+        return self
+
+    def logits_tap(self) -> dict[str, str] | str:
+        return "auto"
 
 
 def by_itself(

@@ -27,7 +27,7 @@ from kd_lightning.data.data import example_input
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.experiment.folder.resume import began_with
-from kd_lightning.plans import Convert, Trained, Training
+from kd_lightning.plans import Convert, Mean, Trained, Training
 from kd_lightning.plans.follow import follow
 from kd_lightning.plans.plan import Step
 from kd_lightning.runs.files import CHECKPOINTS, INITIALIZATION, TENSORBOARD, WANDB
@@ -85,9 +85,9 @@ class Rehearsal:
 
     def rehearse(self, step: Step) -> Trained:
         """Raises UserError for whatever fails, and for a plan that goes on behind the run's own training."""
-        if self.has_result:
+        if self.has_result and not isinstance(step, Mean):
             raise UserError(FOLLOWED)
-        self.has_result = isinstance(step, Training) and not step.is_kept and step.prepares is None
+        self.has_result |= isinstance(step, Training) and not step.is_kept and step.prepares is None
         self.check_names(step)
         if isinstance(step, Teacher):
             there = {}
@@ -98,6 +98,8 @@ class Rehearsal:
             return Trained(step.role, step, None if built is None else TestedNetwork(built, {}))
         if isinstance(step, Convert):
             return converting.rehearsed(step, self.parts.context)
+        if isinstance(step, Mean):
+            return Trained(step.name, step, TestedNetwork(step.around(self.parts.context), {}))
         module = self.training(step).module or build_module(step, self.parts.context)
         network, objective = module.network_of(module.learner), module.objectives[module.learner]
         return Trained(step.name, step.first.network, TestedNetwork(network, {}), objective.state_dict())

@@ -1,0 +1,52 @@
+"""A student that is distilled into itself, again and again."""
+
+from kd_lightning.errors import UserError
+from kd_lightning.plans.plan import Parts, Steps
+from kd_lightning.runs.summary import Role
+from kd_lightning.training.steps import Mean
+
+
+class BornAgain:
+    """Generations of the student, of which each learns from the one before, the first from the teacher.
+
+    Born-again networks (Furlanello et al. 2018, arXiv:1805.04770), with the mean of all generations' logits measured at
+    the end. Each generation begins with random weights of its own seed; a public implementation lets them share one.
+    All but the last are kept for other runs.
+
+    Args:
+        generations: how many, at least 1.
+
+    Examples:
+        >>> from kd_lightning.plans import BornAgain
+        >>> BornAgain(generations=3).names
+        ['generation_1', 'generation_2', 'student']
+    """
+
+    name = "born_again"
+    networks = ("teacher", "scratch", "student")
+
+    def __init__(self, generations: int = 3) -> None:
+        if not isinstance(generations, int) or isinstance(generations, bool) or generations < 1:
+            raise UserError(f"plan.generations={generations}: give how many times the student is born, at least 1")
+        self.generations = generations
+
+    @property
+    def names(self) -> list[str]:
+        return [*(f"generation_{place}" for place in range(1, self.generations)), "student"]
+
+    def steps(self, parts: Parts) -> Steps:
+        if not parts.teacher.exists:
+            raise UserError("plan=born_again: the first generation learns from a teacher; choose one")
+        parts.check_plain("born_again")
+        taught_by = yield parts.teacher
+        if parts.compares:
+            yield parts.by_itself("scratch", parts.student, title="student alone", role=Role.BASELINE, called="alone")
+        born = []
+        for place, name in enumerate(self.names, start=1):
+            title, is_kept = f"generation {place}", place < self.generations
+            taught_by = yield parts.distilled(
+                name, parts.student, taught_by, title=title, is_kept=is_kept, seeds_on=place
+            )
+            born.append(taught_by)
+        if len(born) > 1:
+            yield Mean("all_generations", born, title="all generations")
