@@ -53,10 +53,13 @@ class Assistants:
         several = len(self.assistants) > 1
         return [f"assistant_{place}" if several else "assistant" for place in range(1, len(self.assistants) + 1)]
 
-    def steps(self, parts: Parts) -> Steps:
+    def check(self, parts: Parts) -> None:
+        """Raise UserError for what does not go together, before anything is downloaded or trained."""
         if not parts.teacher.exists:
             raise UserError("plan=assistants: they stand between a teacher and the student; choose a teacher")
-        parts.check_plain("assistants")
+        parts.check_plain(self.name)
+
+    def steps(self, parts: Parts) -> Steps:
         taught_by = [(yield parts.teacher)]
         for place, (name, model) in enumerate(zip(self.names, self.assistants, strict=True)):
             network = parts.network(model, key=f"plan.assistants.{place}")

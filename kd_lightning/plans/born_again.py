@@ -34,10 +34,13 @@ class BornAgain:
     def names(self) -> list[str]:
         return [*(f"generation_{place}" for place in range(1, self.generations)), "student"]
 
-    def steps(self, parts: Parts) -> Steps:
+    def check(self, parts: Parts) -> None:
+        """Raise UserError for what does not go together, before anything is downloaded or trained."""
         if not parts.teacher.exists:
             raise UserError("plan=born_again: the first generation learns from a teacher; choose one")
-        parts.check_plain("born_again")
+        parts.check_plain(self.name)
+
+    def steps(self, parts: Parts) -> Steps:
         taught_by = yield parts.teacher
         if parts.compares:
             yield parts.by_itself("scratch", parts.student, title="student alone", role=Role.BASELINE, called="alone")
