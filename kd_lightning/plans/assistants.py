@@ -43,7 +43,8 @@ class Assistants:
 
     def __init__(self, assistants: Sequence[Any] | None, dense: bool = False, drop: int = 1) -> None:
         if not isinstance(assistants, Sequence) or isinstance(assistants, str) or not assistants:
-            raise UserError(f"plan.assistants={assistants}: give a list of models, such as [resnet56,resnet32]")
+            given = "null" if assistants is None else assistants
+            raise UserError(f"plan.assistants={given}: give a list of models, such as [resnet56,resnet32]")
         if not isinstance(drop, int) or isinstance(drop, bool) or drop < 0:
             raise UserError(f"plan.drop={drop}: how many of its teachers a step leaves out; give 0, 1, …")
         self.assistants, self.dense, self.drop = list(assistants), dense, drop

@@ -1,0 +1,140 @@
+"""plan=assistants and plan=born_again: networks that were taught teach the next one, and are kept."""
+
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from kd_lightning import Term
+from kd_lightning.losses import SoftTarget
+from kd_lightning.plans.assistants import OverTeachers
+from kd_lightning.schedules import Progress
+from tests.conftest import Command
+
+SMALL = (
+    *("trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.accelerator=cpu"),
+    *("callbacks.progress_bar=null", "teacher.model=digits_cnn_16", "scratch=false"),
+)
+CHAIN = ("plan=assistants", "plan.assistants=[digits_cnn_8,digits_cnn_4]", *SMALL)
+LOGITS = ["student.logits", "teacher.logits"]
+
+
+@pytest.fixture(autouse=True)
+def _own_store(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+
+
+def summary(run: Path) -> Any:
+    return json.loads((run / "summary.json").read_text())
+
+
+def kept(store: Path) -> dict[str, Any]:
+    records = (json.loads(file.read_text())["cache_key"] for file in store.glob("networks/*/record.json"))
+    return {record["model"]: record for record in records}
+
+
+def test_each_learns_from_the_one_before_and_is_found_again(command: Command, tmp_path: Path) -> None:
+    first = command("kd-train", *CHAIN, "hydra.run.dir=first")
+    assert first.code == 0, first.errors
+    assert [*summary(tmp_path / "first")["plan"]["networks"]] == ["teacher", "assistant_1", "assistant_2", "student"]
+    shown = [line for line in first.output.splitlines() if "←" in line]
+    assert [re.search(r"(\S+) ← (\S+),", line).groups() for line in shown] == [  # type: ignore[union-attr]
+        ("digits_cnn_8", "digits_cnn_16"),
+        ("digits_cnn_4", "digits_cnn_8"),
+    ]
+    tested = command("kd-eval", "run=first")
+    assert tested.code == 0, tested.errors
+    again = command("kd-train", *CHAIN, "student.model=digits_cnn_8", "hydra.run.dir=again")
+    assert again.output.count("found (") == 3, "the teacher and both assistants"
+    other = command("kd-train", *CHAIN, "teacher.optimizer.lr=0.01", "hydra.run.dir=other")
+    assert other.output.count("training (") == 3, "the whole chain stands on another teacher"
+
+
+def test_where_it_is_dense_all_before_a_network_teach_it(command: Command, tmp_path: Path) -> None:
+    done = command("kd-train", *CHAIN, "plan.dense=true", "hydra.run.dir=run")
+    assert done.code == 0, done.errors
+    keys = kept(tmp_path / "cache")
+    assert [*keys["digits_cnn_8"]["sources"]] == ["teacher"]
+    assert [*keys["digits_cnn_4"]["sources"]] == ["teacher", "assistant_1"]
+    plain = command("kd-train", *CHAIN, "hydra.run.dir=plain")
+    assert plain.output.count("found (") == 2, "teacher and first assistant are the same, the second is another"
+    weights = [load_file(tmp_path / run / "student.safetensors")["fc.weight"] for run in ("run", "plain")]
+    assert not torch.equal(*weights)
+    assert command("kd-eval", "run=run").code == 0
+
+
+@pytest.mark.parametrize("drop", [0, 1, 2])
+def test_the_teachers_terms_are_summed_but_for_those_that_a_step_drops(drop: int) -> None:
+    generator = torch.Generator().manual_seed(drop)
+    names = ["teacher", "assistant_1", "assistant_2"]
+    signals = {f"{name}.logits": torch.randn(6, 5, generator=generator) for name in ("student", *names)}
+    term = OverTeachers.around(Term(SoftTarget(temperature=5), LOGITS), names)
+    assert isinstance(term, OverTeachers)
+    term.drop, term.seed = drop, 3
+    single = {
+        name: 25 * F.kl_div(
+            F.log_softmax(signals["student.logits"] / 5, dim=1),
+            F.softmax(signals[f"{name}.logits"] / 5, dim=1),
+            reduction="batchmean",
+        )
+        for name in names
+    }  # fmt: skip
+    steps = [Progress(epoch=step / 7, fraction=step / 70) for step in range(60)]
+    values = torch.stack([term(signals, progress) for progress in steps])
+    possible = [sum(single.values()) - sum(single[name] for name in left) for left in combinations(names, drop)]
+    distances = (values[:, None] - torch.stack([torch.as_tensor(value) for value in possible])).abs()
+    assert float(distances.min(dim=1).values.max()) < 1e-5
+    assert {int(place) for place in distances.argmin(dim=1)} == {*range(len(possible))}, "each is dropped at some time"
+    again = torch.stack([term(signals, progress) for progress in steps])
+    assert torch.equal(values, again), "what a step drops is decided by when it is"
+
+
+def test_generations_begin_with_weights_of_their_own_and_are_measured_together(
+    command: Command, tmp_path: Path
+) -> None:
+    options = ("plan=born_again", "plan.generations=2", *SMALL[:-2], "optimizer.lr=1e-9", "scratch=false")
+    done = command("kd-train", *options, "hydra.run.dir=run")
+    assert done.code == 0, done.errors
+    found = summary(tmp_path / "run")
+    assert [*found["plan"]["networks"]] == ["teacher", "generation_1", "student", "all_generations"]
+    assert found["plan"]["result"] == "student"
+    assert found["all_generations"]["params"] == 2 * found["student"]["params"]
+    (first,) = [
+        file
+        for file in (tmp_path / "cache" / "networks").glob("*/weights.safetensors")
+        if json.loads((file.parent / "record.json").read_text())["cache_key"].get("sources")
+    ]
+    weights = [load_file(file)["fc.weight"] for file in (first, tmp_path / "run" / "student.safetensors")]
+    assert not torch.allclose(*weights, atol=1e-3), "they hardly learned: their random weights differ"
+    assert command("kd-eval", "run=run").code == 0
+    again = command("kd-train", *options, "hydra.run.dir=again")
+    assert "all_generations measured before" in " ".join(again.output.split())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["plan=assistants"], "plan.assistants=null: give a list of models, such as"),
+        (["plan=assistants", "plan.assistants=resnet20"], "plan.assistants=resnet20: must be a list"),
+        (["plan=assistants", "plan.assistants=[digits_cnn_8]", "plan.drop=-1"], "plan.drop=-1: how many of its"),
+        (["plan=assistants", "plan.assistants=[digits_cnn_9x]"], "plan.assistants.0=digits_cnn_9x: "),
+        (
+            ["plan=assistants", "plan.assistants=[digits_cnn_8]", "teacher=none", "loss=ce"],
+            "plan=assistants: they stand between a teacher and the student",
+        ),
+        (["plan=assistants", "plan.assistants=[digits_cnn_8]", "method=ft"], "plan=assistants: each of its networks"),
+        (["plan=born_again", "plan.generations=0"], "plan.generations=0: give how many times"),
+    ],
+)
+def test_what_cannot_be_is_one_line(overrides: list[str], told: str, command: Command) -> None:
+    outcome = command("kd-train", *overrides, "trainer.max_epochs=1", "hydra.run.dir=run")
+    assert outcome.code == 2
+    (line,) = outcome.error_lines
+    assert line.startswith(f"error: {told}"), line
+    assert not (outcome.folder / "run").exists()
