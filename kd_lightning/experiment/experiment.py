@@ -11,7 +11,15 @@ from kd_lightning.config.folder.description import describe
 from kd_lightning.config.parts.described import data_of, plan_of, store_of, student_of, teacher_of, trained_alone
 from kd_lightning.config.parts.initialization import as_training
 from kd_lightning.config.parts.objects import curriculum_from, recipe_from, supervised_terms, terms_from
-from kd_lightning.config.parts.recipe import OWN_PARTS, has_scratch, own_batch_size, own_terms, recipe_of
+from kd_lightning.config.parts.recipe import (
+    CURRICULUM,
+    OWN_PARTS,
+    has_scratch,
+    own_batch_size,
+    own_curriculum,
+    own_terms,
+    recipe_of,
+)
 from kd_lightning.config.parts.task import task_of
 from kd_lightning.data import DataModule
 from kd_lightning.networks import Network, Student
@@ -54,7 +62,7 @@ class Experiment:
             recipe=recipe,
             context=context,
             compares=has_scratch(config),
-            curriculum=curriculum_from(config),
+            curriculum=curriculum_from(config.curriculum),
             pretraining=None
             if prepared is None
             else Pretraining(recipe_from(as_training(config)), terms_from(prepared.loss, "initialization.loss")),
@@ -82,7 +90,8 @@ class Experiment:
         config = recipe_of(key, self.config)
         own = own_terms(key, self.config)
         terms = supervised_terms(config, self.task) if own is None else terms_from(own, f"{key}.loss")
-        return Alone(recipe_from(config, recipe_of(key, named)), terms, own_batch_size(key, self.config))
+        curriculum = curriculum_from(own_curriculum(key, self.config), f"{key}.{CURRICULUM}")
+        return Alone(recipe_from(config, recipe_of(key, named)), terms, own_batch_size(key, self.config), curriculum)
 
 
 def of_training(training: Training, config: DictConfig) -> DictConfig:

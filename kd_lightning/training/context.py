@@ -63,11 +63,15 @@ class Recipe:
 
 
 class Alone(NamedTuple):
-    """How a network is trained by itself: by which recipe, on which terms, in batches of the data's size or another."""
+    """How a network is trained by itself: by which recipe, on which terms, in batches of the data's size or another.
+
+    `curriculum` makes what draws its samples; None: all of them, shuffled.
+    """
 
     recipe: Recipe
     terms: Part[Terms]
     batch_size: int | None = None
+    curriculum: Part[Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,6 @@ def module_around(networks: Mapping[str, nn.Module], training: Training, context
             "student_taps": one_or_each(taps_of(learners)),
             "example_input": dict(data.streams) or data.example(),
             "training_set": data.training_set(),
-            "curriculum": None if training.curriculum is None else training.curriculum(),
         }
     module = DistillationModule(
         student=one_or_each(networks),
@@ -95,6 +94,7 @@ def module_around(networks: Mapping[str, nn.Module], training: Training, context
         scheduler=one_or_each({name: schedule_of(recipe) for name, recipe in recipes.items()}),
         on_nonfinite=training.recipe.on_nonfinite,
         task=context.task,
+        curriculum=None if training.curriculum is None else training.curriculum(),
         config={} if training.is_kept else dict(context.settings),
         **given,
     )

@@ -263,4 +263,5 @@ def by_itself(
     learner = Learner(network, alone.terms, title, role, is_rebuilt=False)
     recipe = alone.recipe.seeds_on(seeds_on)
     data = context.data if alone.batch_size is None else context.data.in_batches_of(alone.batch_size)
-    return Training(name, {name: learner}, recipe, data, is_kept=True, called=called, finetune=finetune)
+    options: dict[str, Any] = {"called": called, "finetune": finetune, "curriculum": alone.curriculum}
+    return Training(name, {name: learner}, recipe, data, is_kept=True, **options)

@@ -107,18 +107,21 @@ def plugins_of(trainer: DictConfig) -> list[Any]:
     return plugins if writes else [*plugins, CheckpointFiles()]
 
 
-def curriculum_from(config: DictConfig) -> Part[Curriculum] | None:
-    """Makes a fresh curriculum as the config describes it, or None. Raises `UserError` for what is none."""
-    if not config.curriculum:
+def curriculum_from(given: DictConfig | None, key: str = "curriculum") -> Part[Curriculum] | None:
+    """Makes a fresh curriculum as a part of the config describes it, or None; `key` is where it stands.
+
+    Raises `UserError` for what is none.
+    """
+    if not given:
         return None
 
     def build() -> Curriculum:
-        made: object = make(config.curriculum, "curriculum")
+        made: object = make(given, key)
         if not isinstance(made, Curriculum):
             raise UserError(
-                f"curriculum._target_={config.curriculum.get('_target_')}: makes {type(made).__name__}, no curriculum; "
-                "make it a subclass of kd_lightning.curricula.Curriculum"
+                f"{key}._target_={given.get('_target_')}: makes {type(made).__name__}, no curriculum; make it a "
+                "subclass of kd_lightning.curricula.Curriculum"
             )
         return made
 
-    return Part(build, plain(config.curriculum))
+    return Part(build, plain(given))

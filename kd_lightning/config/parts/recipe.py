@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 PARTS = ("optimizer", "scheduler", "trainer")
 BY_ITSELF = ("data", "loss")  # what a training of one network by itself may have besides
 ALONE = "scratch"  # the key of the student that is trained by itself
+CURRICULUM = "curriculum"  # which that one may have, too
 OWN_PARTS: dict[str, tuple[str, ...]] = {  # what a network may have of its own, by the key that it stands under
     "student": PARTS,  # when it is distilled
     "teacher": (*PARTS, *BY_ITSELF),
-    ALONE: (*PARTS, *BY_ITSELF),
+    ALONE: (*PARTS, *BY_ITSELF, CURRICULUM),
 }
 BATCH_SIZE = "batch_size"
 
@@ -52,7 +53,7 @@ def without_own(owner: str, config: DictConfig) -> DictConfig:
         if owner != ALONE:
             given.update(dict.fromkeys(PARTS))
         elif given:
-            changed[ALONE] = {part: given[part] for part in BY_ITSELF if given.get(part)} or True
+            changed[ALONE] = {part: given[part] for part in (*BY_ITSELF, CURRICULUM) if given.get(part)} or True
     return changed
 
 
@@ -60,6 +61,23 @@ def own_terms(owner: str, config: DictConfig) -> DictConfig | None:
     """The terms of its own that a network by itself is trained with; None for the task's supervised loss alone."""
     terms: DictConfig | None = own_values(owner, config).get("loss") if "loss" in OWN_PARTS[owner] else None
     return terms
+
+
+def own_curriculum(owner: str, config: DictConfig) -> DictConfig | None:
+    """What draws the samples of a network by itself; with true the run's curriculum. Raises UserError."""
+    if CURRICULUM not in OWN_PARTS[owner]:
+        return None
+    given = own_values(owner, config).get(CURRICULUM)
+    if given in (None, False):
+        return None
+    if given is True and not config.curriculum:
+        raise UserError(f"{owner}.{CURRICULUM}=true: the run has none; choose curriculum=paced, or leave it out")
+    if given is not True and not (isinstance(given, DictConfig) and TARGET in given):
+        raise UserError(
+            f"{owner}.{CURRICULUM}={given}: must be true, the run's own, or a mapping with {TARGET}, or null"
+        )
+    found: DictConfig = config.curriculum if given is True else given
+    return found
 
 
 def own_values(owner: str, config: DictConfig) -> DictConfig:

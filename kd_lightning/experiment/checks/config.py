@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from omegaconf import DictConfig
 
 from kd_lightning.config.checks.arguments import check_arguments
+from kd_lightning.config.checks.curricula import check_curriculum, check_own_curriculum
 from kd_lightning.config.checks.overrides import culprit_override
 from kd_lightning.config.checks.training import (
     check_compilation,
@@ -15,20 +16,25 @@ from kd_lightning.config.checks.training import (
 )
 from kd_lightning.config.checks.values import check_values
 from kd_lightning.config.parts.described import data_of, plan_of, student_of, teacher_of, trained_alone
-from kd_lightning.config.parts.objects import curriculum_from
 from kd_lightning.config.parts.optimizer import without_beside
-from kd_lightning.config.parts.recipe import BATCH_SIZE, PARTS, in_its_batches, own_batch_size, own_terms, recipe_of
+from kd_lightning.config.parts.recipe import (
+    BATCH_SIZE,
+    PARTS,
+    in_its_batches,
+    own_batch_size,
+    own_terms,
+    recipe_of,
+)
 from kd_lightning.config.parts.task import task_of
 from kd_lightning.config.refusals.bad_input import BAD_INPUT
 from kd_lightning.config.refusals.blame import SEE_ALL, reason_of
 from kd_lightning.curricula.curriculum import assesses
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
-from kd_lightning.experiment.checks.networks import TEACHER, check_classes, check_models, check_weights
+from kd_lightning.experiment.checks.networks import check_classes, check_models, check_weights
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.networks import Student
 from kd_lightning.plans import Parts
-from kd_lightning.signals import requested
 from kd_lightning.teachers import Teacher
 
 GROUPS = ("data", "task", "loss", "initialization", "curriculum", "plan", "callbacks", "logger")
@@ -59,6 +65,8 @@ def check_all(config: DictConfig) -> Experiment:
     for owner, loss in trainings.items():
         check_own_recipe(owner, config, loss)
     check_curriculum(config, teacher)
+    for owner in trainings:
+        check_own_curriculum(owner, config)
     data = check_data(config, trainings)
     experiment = Experiment(config, data, task_of(config, data), student, teacher, plan_of(config))
     check_classes(experiment)
@@ -111,28 +119,6 @@ def check_own_recipe(owner: str, config: DictConfig, loss: DictConfig | None) ->
         check_recipe(own, loss)
     except UserError as error:
         raise UserError(f"{owner}.{error}") from error
-
-
-def check_curriculum(config: DictConfig, teacher: Teacher) -> None:
-    """The curriculum can be made, has whom it asks, and nothing asks what it will draw. Raises UserError."""
-    curriculum = curriculum_from(config)
-    made = None if curriculum is None else curriculum()
-    taken = () if made is None else (*made.asks, *made.observes)
-    if not teacher.exists and requested(TEACHER, taken):
-        raise UserError(
-            f"curriculum={type(made).__name__}: takes {', '.join(sorted({*taken}))}, and with teacher=none "
-            "there is no teacher; choose one, or what the student tells, such as curriculum/difficulty=student_loss"
-        )
-    if made is not None and config.teacher.get("cache") == "prefill":
-        raise UserError(
-            f"teacher.cache=prefill: asks the teacher beforehand, and what {type(made).__name__} draws is not known; "
-            "use teacher.cache=logits, or curriculum=null"
-        )
-    if made is not None and "lr_finder" in (config.callbacks or {}):
-        raise UserError(
-            f"callbacks.lr_finder: tries the first batches, and {type(made).__name__} decides later which these are; "
-            "give optimizer.lr, or curriculum=null"
-        )
 
 
 def check_data(config: DictConfig, owners: Iterable[str] = ()) -> DataModule:

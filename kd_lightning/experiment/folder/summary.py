@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from kd_lightning.config.conf import plain
+from kd_lightning.config.parts.recipe import ALONE, CURRICULUM, own_curriculum
 from kd_lightning.data import DataModule
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.losses.arguments import plain_attributes
@@ -71,10 +72,20 @@ def data_record(data: DataModule, task: Task, selected: str, tested: bool) -> di
 
 
 def curriculum_record(experiment: Experiment) -> dict[str, Any]:
-    """The curriculum of the distilled student: its class and what it was made with; nothing where there is none."""
-    settings = plain(experiment.config.curriculum) or {}
+    """The curricula of the distilled student and of the student alone, each its class and what it was made with.
+
+    Nothing where there is none.
+    """
+    config = experiment.config
+    found = {CURRICULUM: config.curriculum}
+    if any(network.alone == ALONE for network in experiment.trained_alone()):
+        found[f"{ALONE}_{CURRICULUM}"] = own_curriculum(ALONE, config)
+    return {key: told_of(plain(given)) for key, given in found.items() if given}
+
+
+def told_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in settings.items() if not name.startswith("_")}
-    return {"curriculum": {"name": short_name(settings), **own}} if settings else {}
+    return {"name": short_name(settings), **own}
 
 
 def network_record(model: str, cost: Profile, tested: TestedNetwork) -> dict[str, Any]:
