@@ -4,8 +4,10 @@ from omegaconf import DictConfig
 
 from kd_lightning.config.checks.arguments import check_arguments
 from kd_lightning.config.parts.objects import curriculum_from
-from kd_lightning.config.parts.recipe import CURRICULUM, own_curriculum
+from kd_lightning.config.parts.recipe import CURRICULUM, OWN_PARTS, own_curriculum
 from kd_lightning.curricula import Curriculum
+from kd_lightning.curricula.curriculum import assesses
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.signals import requested
 from kd_lightning.teachers import Teacher
@@ -53,4 +55,22 @@ def check_begins_shuffled(made: Curriculum, key: str, config: DictConfig) -> Non
         raise UserError(
             f"callbacks.lr_finder: tries the first batches, and {type(made).__name__} decides later which these are; "
             f"give optimizer.lr, or {key}=null"
+        )
+
+
+def check_assessed(config: DictConfig, data: DataModule) -> None:
+    """What assesses has validation data, which are not the test set. Raises UserError."""
+    own = {f"{owner}.{CURRICULUM}": own_curriculum(owner, config) for owner in OWN_PARTS}
+    for key, given in {CURRICULUM: config.curriculum, **own}.items():
+        curriculum = curriculum_from(given, key)
+        if curriculum is None or data.validates_on == "validation" or not assesses(made := curriculum()):
+            continue
+        if data.validates_on == "test":
+            raise UserError(
+                f"data.val_fraction=0: {type(made).__name__} would decide by the test set what is taught; set "
+                f"data.val_fraction above 0, or {key}=null"
+            )
+        raise UserError(
+            f"{key}={type(made).__name__}: assesses the student on validation data, and {data.name} has no "
+            f"val_dataloader; give it one, or {key}=null"
         )

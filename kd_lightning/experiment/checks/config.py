@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from omegaconf import DictConfig
 
 from kd_lightning.config.checks.arguments import check_arguments
-from kd_lightning.config.checks.curricula import check_curriculum, check_own_curriculum
+from kd_lightning.config.checks.curricula import check_assessed, check_curriculum, check_own_curriculum
 from kd_lightning.config.checks.overrides import culprit_override
 from kd_lightning.config.checks.training import (
     check_compilation,
@@ -28,7 +28,6 @@ from kd_lightning.config.parts.recipe import (
 from kd_lightning.config.parts.task import task_of
 from kd_lightning.config.refusals.bad_input import BAD_INPUT
 from kd_lightning.config.refusals.blame import SEE_ALL, reason_of
-from kd_lightning.curricula.curriculum import assesses
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.networks import check_classes, check_models, check_weights
@@ -140,22 +139,6 @@ def check_data(config: DictConfig, owners: Iterable[str] = ()) -> DataModule:
             ) from error
         check_watched(recipe_of(owner, config), data, f"{owner}.")
     return data
-
-
-def check_assessed(config: DictConfig, data: DataModule) -> None:
-    """A curriculum that assesses has validation data, which are not the test set. Raises UserError."""
-    curriculum = curriculum_from(config)
-    if curriculum is None or data.validates_on == "validation" or not assesses(made := curriculum()):
-        return
-    if data.validates_on == "test":
-        raise UserError(
-            f"data.val_fraction=0: {type(made).__name__} would decide by the test set what is taught; set "
-            "data.val_fraction above 0, or curriculum=null"
-        )
-    raise UserError(
-        f"curriculum={type(made).__name__}: assesses the student on validation data, and {data.name} has no "
-        "val_dataloader; give it one, or curriculum=null"
-    )
 
 
 def check_watched(config: DictConfig, data: DataModule, key: str = "") -> None:
