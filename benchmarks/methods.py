@@ -28,6 +28,7 @@ LEFT_OUT = {"deit", "funmatch"}  # which need a student with a distillation toke
 # Published warm-ups and initialisations, of 20 and 30 epochs of 240, in the same proportion.
 SHORTER = {
     "dkd": ["loss.dkd.weight.epochs=0.25"],
+    "ea_dkd": ["loss.dkd.weight.epochs=0.25"],
     "dkd_ls": ["loss.ls.weight.epochs=0.25"],
     "reviewkd": ["loss.reviewkd.weight.epochs=0.25"],
     "ctkd": ["loss.ctkd.loss.epochs=1"],
