@@ -1,7 +1,6 @@
 """How a training follows the anchors of a route: from one to the next as its epochs begin."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -71,16 +70,21 @@ class FollowedRoute(Callback):
             name.removeprefix(VALIDATION): float(value) for name, value in logged.items() if OTHER_LOADER not in name
         }
         selects, anchor = self.task.selects_on, self.route.anchors[place]
-        if gate(reached, anchor.measured, selects):
-            own, other = reached.get(selects.name, math.nan), anchor.measured.get(selects.name)
-            of_anchor = "" if other is None else f" after {selects.text(other)} of {anchor.title}"
-            self._opened = f"its {selects.label} is {selects.text(own)}{of_anchor}"
+        measured = reached if anchor.file is None else anchor.measured
+        if gate(reached, measured, selects):
+            own, other = reached.get(selects.name, math.nan), measured.get(selects.name)
+            of_anchor = "" if other is None else f" beside {selects.text(other)} of the anchor"
+            self._opened = f"{selects.label} of {selects.text(own)}{of_anchor}"
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         pl_module.log(ANCHOR, float(self._place + 1))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.route.go_to(self.route.last)
+
+    def told(self) -> dict[str, Any]:
+        """What a summary tells: each anchor with what it reached, and in which epoch which one took over, and why."""
+        return {"anchors": [{"title": one.title, **one.measured} for one in self.route.anchors], "moves": self.moves}
 
     def state_dict(self) -> dict[str, Any]:
         return {"place": self._place, "epoch": self._epoch, "opened": self._opened, "moves": list(self.moves)}
@@ -117,14 +121,3 @@ def starts_of(route: Route, epochs: float) -> list[int]:
             f"{epochs:g} anchors"
         )
     return [place * int(epochs) // count for place in range(count)]
-
-
-def told(routes: Iterable[FollowedRoute]) -> list[dict[str, Any]]:
-    """What a summary tells of the routes of a training: each anchor's title and metrics, and the decisions."""
-    return [
-        {
-            "anchors": [{"title": one.title, **one.measured} for one in followed.route.anchors],
-            "moves": followed.moves,
-        }
-        for followed in routes
-    ]

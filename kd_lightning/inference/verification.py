@@ -23,7 +23,7 @@ from kd_lightning.store import Answers, Store, TopK, Whole
 from kd_lightning.store.encoding import Encoding, divergence
 from kd_lightning.store.remembered import is_remembered
 from kd_lightning.system.records import read_record
-from kd_lightning.teachers import FrozenTeacher
+from kd_lightning.teachers import FrozenTeacher, Teacher
 from kd_lightning.terminal import console
 from kd_lightning.training.answers.of_views import OF_ANSWERS
 
@@ -99,11 +99,13 @@ def rebuilt(folder: Path, config: DictConfig, data: DataModule, kept: str) -> tu
     Raises UserError where it is not there, or not what it was.
     """
     experiment = experiment_of(config, data)
-    teacher, parts = experiment.teacher, experiment.parts
+    parts = experiment.parts
+    first = next(experiment.plan.steps(parts), None)  # where the plan has its teacher in another way
+    teacher = first if isinstance(first, Teacher) else experiment.teacher
     assert isinstance(teacher, FrozenTeacher)  # no other's answers are kept
     context = replace(parts.context, recipe=parts.recipe)
     found = 0
-    for member in teacher.members().values():
+    for member in teacher.answering(parts.context):
         with console.capture():  # it says what that means for a test
             network = member.found(parts.context)
         if network is None:

@@ -31,7 +31,11 @@ class Route:
 
     def __init__(self, anchors: Any = 4, moves: Any = None, gate: Any = None) -> None:
         self.anchors, self.moves = anchors, moves
-        self.gate = Mastery(gate) if isinstance(gate, (int, float)) and not isinstance(gate, bool) else gate
+        self.gate = gate
+        if isinstance(gate, (int, float)) and not isinstance(gate, bool):
+            if not gate > 0:
+                raise UserError(f"plan.gate={gate}: must be a share above 0, such as 0.9, or null")
+            self.gate = Mastery(gate)
 
     def epochs(self, of: int) -> list[int]:
         """The epochs of the teacher's training, of so many, after which it is kept."""

@@ -57,6 +57,7 @@ class Summary:
     """What came out of a run.
 
     `records` are by the names of networks; one that the plan can have, and that the run had not, may be there as None.
+    `route` tells the anchors that the result followed, and the `moves` from one to the next, where there were some.
     """
 
     data: Record
@@ -67,6 +68,7 @@ class Summary:
     time: Mapping[str, float]
     memory: Mapping[str, float | None]
     skipped_steps: int | None = None
+    route: Record | None = None
 
     @property
     def networks(self) -> list[Network]:
@@ -112,7 +114,8 @@ class Summary:
     def as_values(self) -> dict[str, Any]:
         """Plain values, for JSON: a key for each network."""
         named = {name: {"title": part.title, "role": part.role.value} for name, part in self.plan.networks.items()}
-        further = {} if self.skipped_steps is None else {"skipped_steps": self.skipped_steps}
+        told = {"skipped_steps": self.skipped_steps, "route": self.route}
+        further = {name: value for name, value in told.items() if value is not None}
         return {
             "data": self.data,
             "seed": self.seed,

@@ -88,7 +88,7 @@ class Entry:
         if self.kind == "conversions":
             return f"{stored['entry']['conversion']} of {key['model']} trained on {key['data']['name']}"
         if self.kind == "anchors":
-            return f"{key['model']} after {len(stored['anchors'])} epochs of its training on {key['data']['name']}"
+            return f"{len(stored['anchors'])} anchors of {key['model']} trained on {key['data']['name']}"
         if self.kind == "measurements":
             return f"test results of {key['model']} on {key['data']['name']}"
         return f"{key['model']} trained on {key['data']['name']}, seed {key['seed']}"

@@ -59,6 +59,17 @@ def obtain(training: Training, epochs: Sequence[int], context: Context) -> list[
     return [*found, final(training, context)]
 
 
+def find(training: Training, epochs: Sequence[int], context: Context) -> list[Anchor]:
+    """Those before the last one that an earlier run kept; none where they are not on this machine."""
+    key = key_of_anchors(training, epochs, context)
+    return context.store.find(KIND, key, anchors_in, "the same kd-train trains it anew") or []
+
+
+def validated(metrics: Metrics) -> Metrics:
+    """What was measured on validation data, by the metrics' own names."""
+    return {name.removesuffix(VALIDATED): metrics[name] for name in metrics if name.endswith(VALIDATED)}
+
+
 def key_of_anchors(training: Training, epochs: Sequence[int], context: Context) -> dict[str, Any]:
     """Everything that decides them, as plain values."""
     return {**kept.cache_key(training, context), "anchors": [*epochs]}
@@ -105,8 +116,7 @@ def trained(training: Training, epochs: Sequence[int], context: Context, folder:
                 warn(f"{network.owner}: its training ended before epoch {epoch}, which is left out of its anchors")
                 continue
             learner.load_state_dict(weights)
-            found = validate(done.trainer, module, data)
-            measured[epoch] = {name.removesuffix(VALIDATED): found[name] for name in found if name.endswith(VALIDATED)}
+            measured[epoch] = validated(validate(done.trainer, module, data))
             if is_first_rank():
                 save_weights(learner, folder / file_of(epoch), network.file_metadata(learner))
         learner.load_state_dict(last)

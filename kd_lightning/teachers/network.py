@@ -44,6 +44,10 @@ class FrozenTeacher(Teacher):
     def networks(self) -> Mapping[str, Network]:
         return self.members()
 
+    def answering(self, context: Context) -> Sequence[Member]:
+        """The networks whose answers may be kept."""
+        return [*self.members().values()]
+
     def trainings(self, context: Context) -> Sequence[Training]:
         return [member.training(context) for member in self.members().values() if member.is_trained_first]
 

@@ -1,12 +1,15 @@
 """A teacher that is followed along its own training."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from torch import nn
 
 from kd_lightning.sources import Anchor, CachedSource, FrozenNetwork, Route
 from kd_lightning.sources.route import Gate
 from kd_lightning.teachers import anchors
+from kd_lightning.teachers.anchors import validated
+from kd_lightning.teachers.member import Member
 from kd_lightning.teachers.network import NetworkTeacher
 from kd_lightning.training.context import Context
 from kd_lightning.training.measuring import TestedNetwork
@@ -29,8 +32,14 @@ class RouteTeacher(NetworkTeacher):
         self.anchors: list[Anchor] | None = None  # until they are obtained
 
     def obtain(self, context: Context) -> TestedNetwork:
-        self.anchors = anchors.obtain(self.network.training(context), self.epochs, context)
-        return super().obtain(context)
+        *before, last = anchors.obtain(self.network.training(context), self.epochs, context)
+        tested = super().obtain(context)
+        self.anchors = [*before, last._replace(measured=validated(tested.test))]
+        return tested
+
+    def answering(self, context: Context) -> Sequence[Member]:
+        found = anchors.find(self.network.training(context), self.epochs, context)
+        return [*super().answering(context), *(self.network.at(Path(str(one.file))) for one in found)]
 
     def source(self, built: nn.Module, names: Iterable[str], context: Context) -> FrozenNetwork | CachedSource:
         """At its last anchor. Where none was obtained, as in a rehearsal, all are the network as it is."""
@@ -39,7 +48,7 @@ class RouteTeacher(NetworkTeacher):
         frozen = self.network.frozen(
             built, self.role, names, context.data, context.task.width, batch_statistics=self.batch_statistics
         )
-        frozen.reader.remove()
+        frozen.reader.remove()  # the route has its own
         route = Route(
             built,
             each,

@@ -53,6 +53,7 @@ def summarise(
         compared[result].tested.time,
         peak_memory(),
         skipped_steps,
+        next((followed.told() for followed in module.routes), None),
     )
 
 

@@ -10,7 +10,7 @@ from kd_lightning.reporting.figures.stored import read_figures
 from kd_lightning.reporting.pages.classification import classification
 from kd_lightning.reporting.pages.content import Card, Cell, Content, Notice, Section, Table, section
 from kd_lightning.reporting.pages.curriculum import curriculum
-from kd_lightning.reporting.tables.page_tables import comparison, objective
+from kd_lightning.reporting.tables.page_tables import comparison, objective, route
 from kd_lightning.reporting.tables.terminal_tables import caption
 from kd_lightning.runs.files import ENVIRONMENT
 from kd_lightning.runs.run import DAMAGED, Run
@@ -42,7 +42,9 @@ def curves(run: Run) -> list[Section]:
     text = "Left each term of the loss by itself, right times its weight: what the total is made of."
     found = section("terms", "Training by term", text, [loss_terms(run)])
     text = "After each epoch, on the data that the run validates on. What an earlier run trained has its curves there."
-    return found + section("curves", "Validation", text, [validation(run)])
+    found += section("curves", "Validation", text, [validation(run)])
+    text = "What the teacher was early in its own training, then later: one anchor at a time was learned from."
+    return found + section("route", "Route", text, [route(run)])
 
 
 def evaluation(run: Run) -> list[Section]:

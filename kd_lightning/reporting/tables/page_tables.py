@@ -70,6 +70,22 @@ def jobs(runs: Collection) -> Table:
     return Table(titles, [title not in text for title in titles], rows, marked, controls=True)
 
 
+def route(run: Run) -> Table | None:
+    """A row for each anchor that the result followed: from which epoch on, what it reached, and why then."""
+    told = None if run.summary is None else run.summary.route
+    if told is None:
+        return None
+    anchors = {one["title"]: one for one in told["anchors"]}
+    column = None if run.compared is None else run.compared.selects_on
+    rows = []
+    for move in told["moves"]:
+        reached = None if column is None else anchors.get(move["anchor"], {}).get(column.name)
+        value = Cell("") if reached is None or column is None else Cell(column.text(reached), reached)
+        rows.append([Cell(str(move["epoch"] + 1), move["epoch"]), Cell(move["anchor"]), value, Cell(move["reason"])])
+    titles = ["from epoch", "anchor", "" if column is None else f"validation {column.title}", "why then"]
+    return Table(titles, [True, False, True, False], rows)
+
+
 def objective(run: Run) -> Table:
     """What was minimised."""
     terms = {} if run.summary is None else run.summary.objective
