@@ -48,9 +48,9 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "small mammals": Part(["data._target_=benchmarks.small_mammals.SmallMammals"], 30, 20),
+    "small mammals": Part(["data._target_=benchmarks.small_mammals.SmallMammals"], 30, 15),
     "ten classes, 40 % of the labels wrong": Part(
-        ["data._target_=benchmarks.ten_classes.TenClasses", "data.label_noise=0.4"], 15, 10
+        ["data._target_=benchmarks.ten_classes.TenClasses", "data.label_noise=0.4"], 15, 8
     ),
 }
 
