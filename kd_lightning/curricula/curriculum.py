@@ -34,7 +34,8 @@ class Samples(NamedTuple):
     Of all samples together, where the data tell them: `classes`, the names of the classes by their labels; `groups`,
     the names of the classes in each group of a hierarchy; `folders`, which gives the folder of each sample's file.
     `validation` are the samples of the first validation loader, with `answers` of their own; `is_of_training` says that
-    they have been split off the training set, so that an index means the same in both.
+    they have been split off the training set, so that an index means the same in both. `total` is how many samples the
+    whole training set has, those that are set apart or left out included.
 
     Examples:
         >>> import torch
@@ -53,6 +54,7 @@ class Samples(NamedTuple):
     folders: Callable[[], Sequence[str]] | None = None
     validation: "Samples | None" = None
     is_of_training: bool = False
+    total: int | None = None
 
 
 class Account(NamedTuple):

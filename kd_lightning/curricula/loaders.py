@@ -124,7 +124,8 @@ def samples_of(
         concepts = target
     target, concepts, difficulty = (None if one is None else one.to(device) for one in (target, concepts, difficulty))
     named = described(data, module)._asdict()
-    samples = Samples(index.to(device), target, concepts, difficulty, **named)
+    total = len(data.images.targets) if isinstance(data, ImageSet) else len(data)
+    samples = Samples(index.to(device), target, concepts, difficulty, total=total, **named)
     validated = getattr(validation, "dataset", None)
     if not hasattr(validated, "__len__"):
         return samples

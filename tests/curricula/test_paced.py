@@ -173,13 +173,52 @@ def test_a_difficulty_goes_on_from_its_state(kind: type[Difficulty]) -> None:
     torch.testing.assert_close(after.values, expected, rtol=0, atol=0)
 
 
-def test_numbers_of_a_file_follow_the_index(tmp_path: Path) -> None:
-    np.save(tmp_path / "hard.npy", np.arange(10.0))
-    (tmp_path / "hard.csv").write_text("\n".join(map(str, range(10))))
-    for name in ("hard.npy", "hard.csv"):
-        difficulty = FromFile(str(tmp_path / name))
-        difficulty.begin(Samples(torch.tensor([7, 2, 9])))
-        assert difficulty.values.tolist() == [7.0, 2.0, 9.0]
+HARD = [0.5, -1.0, 3e4, 0.0]
+FILES = {  # by name: what they hold
+    "plain.csv": "0.5\n-1\n3e4\n0\n",
+    "header.csv": "difficulty\n0.5\n-1\n3e4\n0\n",
+    "indexed.csv": "3,0\n1,-1\n0,0.5\n2,3e4\n",
+    "both.csv": "\ufeffindex,difficulty\r\n3,0\r\n1, -1\r\n0,0.5\r\n\r\n2,3e4\r\n",
+    "plain.txt": "0.5\n-1\n3e4\n0",
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, "hard.npy"])
+def test_numbers_of_a_file_follow_the_index(tmp_path: Path, name: str) -> None:
+    if name in FILES:
+        (tmp_path / name).write_text(FILES[name], encoding="utf-8")
+    else:
+        np.save(tmp_path / name, np.array(HARD))
+    difficulty = FromFile(str(tmp_path / name))
+    for samples in (Samples(torch.tensor([2, 0])), Samples(torch.tensor([2, 0]), total=4)):
+        difficulty.begin(samples)
+        assert difficulty.values.tolist() == [HARD[2], HARD[0]]
+    with pytest.raises(UserError, match="holds 4 numbers, and the whole training set has 5 samples"):
+        difficulty.begin(Samples(torch.tensor([2, 0]), total=5))
+    with pytest.raises(UserError, match="holds 4 numbers, and the whole training set has a sample 4"):
+        difficulty.begin(Samples(torch.tensor([2, 4])))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("difficulty\n", "is empty"),
+        ("0.1\nhard\n", "number 1 is hard"),
+        ("0.1\ninf\n", "number 1 is inf"),
+        ('0.1\n""\n', "number 1 is empty"),
+        ("0.1,0.2,0.3\n", "line 1 has 3 columns"),
+        ("0,0.1\n1\n", "line 2 has 1 columns"),
+        ("0,0.1\n0,0.2\n", "has index 0 twice"),
+        ("0,0.1\n2,0.2\n", "no number for index 1"),
+        ("0,0.1\n-1,0.2\n", "row 1 has the index -1"),
+    ],
+)
+def test_a_file_that_does_not_say_one_number_of_each_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(UserError, match=words) as error:
+        FromFile(str(tmp_path / "bad.csv"))
+    assert str(error.value).startswith(f"curriculum.difficulty.path={tmp_path / 'bad.csv'}: ")
 
 
 def paced(order: SampleOrder | None = None, pace: Pace | None = None) -> Curriculum:
@@ -243,7 +282,10 @@ def test_curricula_take_part_in_a_sweep(command: Command) -> None:
         (("curriculum/pace=root", "curriculum.pace.power=-1"), ("power=-1",)),
         (("curriculum/difficulty=file", "curriculum.difficulty.path=none.npy"), ("none.npy", "No such file")),
         (("curriculum/difficulty=file", "curriculum.difficulty.path=nan.csv"), ("nan.csv", "number 1 is nan")),
-        (("curriculum/difficulty=file", "curriculum.difficulty.path=few.csv"), ("few.csv", "holds 2 numbers")),
+        (
+            ("curriculum/difficulty=file", "curriculum.difficulty.path=few.csv"),
+            ("holds 2 numbers", "899 samples"),
+        ),
         (("curriculum/difficulty=data",), ("difficulty",)),
         (("curriculum/pace=lineal",), ("curriculum/pace=lineal", "linear")),
         (("curriculum.pace.strat=0.1",), ("strat",)),

@@ -1,13 +1,14 @@
 """Difficulties that somebody gives: the data set, or a file."""
 
+from math import isfinite
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from kd_lightning.curricula.curriculum import Samples
 from kd_lightning.curricula.difficulties.difficulty import Difficulty
+from kd_lightning.data.labels.files import values_in
 from kd_lightning.errors import UserError
 
 
@@ -30,10 +31,11 @@ class FromData(Difficulty):
 
 
 class FromFile(Difficulty):
-    """The numbers of a file: NPY of (N,), or text with one to a line, in the order of the whole training set.
+    """The numbers of a file: NPY of (N,), or CSV with one to a line or `index,number`, with a header or without.
 
-    A sample's number is the one at its `index`, which a split of the set does not change. Raises UserError for a file
-    that cannot be read, holds too few numbers, or one that is not finite.
+    Without an index they are in the order of the whole training set, what is set apart for validation included. A
+    sample's number is the one at its `index`, which a split of the set does not change. Raises UserError for a file
+    that cannot be read, does not hold one number for each sample, or one that is not finite.
 
     Examples:
         >>> import numpy, pathlib, tempfile, torch
@@ -48,16 +50,17 @@ class FromFile(Difficulty):
 
     def __init__(self, path: str | None) -> None:
         if path is None:
-            raise UserError("path=null: give a file, NPY of (N,) or text with one number to a line")
+            raise UserError("path=null: give a file, NPY of (N,), or CSV with a number to a line")
         self.path = path
         self.numbers = numbers_in(Path(path))
 
     def begin(self, samples: Samples) -> None:
-        last = int(samples.index.max())
-        if last >= len(self.numbers):
+        last, count = int(samples.index.max()), len(self.numbers)
+        if last >= count or samples.total not in (None, count):
+            of = f"{samples.total} samples" if samples.total is not None else f"a sample {last}"
             raise UserError(
-                f"curriculum.difficulty.path={self.path}: holds {len(self.numbers)} numbers, and the training set has "
-                f"an image {last}; give one for each"
+                f"curriculum.difficulty.path={self.path}: holds {count} numbers, and the whole training set has {of}; "
+                "give one for each"
             )
         self.values = self.numbers.to(samples.index.device)[samples.index]
 
@@ -65,16 +68,16 @@ class FromFile(Difficulty):
 def numbers_in(path: Path) -> Tensor:
     """float32 (N,) of a file. Raises UserError."""
     key = f"curriculum.difficulty.path={path}"
+    found = values_in(path, key, "number", lambda cell: not is_number(cell))
+    odd = next((place for place, one in enumerate(found) if not is_number(one) or not isfinite(float(one))), None)
+    if odd is not None:
+        raise UserError(f"{key}: number {odd} is {found[odd]}; give finite ones")
+    return torch.tensor([float(one) for one in found])
+
+
+def is_number(text: str) -> bool:
     try:
-        read = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=1)
-        numbers = torch.as_tensor(np.asarray(read, dtype=np.float32))
-    except OSError as error:
-        raise UserError(f"{key}: {error.strerror or error}; give a file that can be read") from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{key}: {error}; give NPY of (N,), or a number to a line") from error
-    if numbers.ndim != 1 or not len(numbers):
-        raise UserError(f"{key}: has shape {tuple(numbers.shape)}; give one number for each training sample")
-    if not bool(numbers.isfinite().all()):
-        wrong = int((~numbers.isfinite()).nonzero()[0])
-        raise UserError(f"{key}: number {wrong} is {float(numbers[wrong])}; give finite ones")
-    return numbers
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,19 +1,19 @@
 """Kinds of concepts: classes, groups of classes, folders, or any label for each sample."""
 
-import csv
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from kd_lightning.curricula.concepts import Concepts
 from kd_lightning.curricula.curriculum import Samples
+from kd_lightning.data.labels.files import values_in
 from kd_lightning.errors import UserError
 
 KEY = "curriculum.concepts"
+HEADERS = ("label", "concept")  # of a CSV of labels
 
 
 class ConceptKind(ABC):
@@ -249,50 +249,7 @@ def taken(labels: Sequence[str], index: Tensor, key: str) -> list[str]:
 
 def labels_in(path: Path, name: str) -> list[str]:
     """The labels of a file. Raises UserError."""
-    key = f"{name}={path}"
-    try:
-        if path.suffix == ".npy":
-            read = np.load(path, allow_pickle=False)
-            if read.ndim != 1:
-                raise UserError(f"{key}: has shape {read.shape}; give one label for each sample")
-            found = [str(one) for one in read.tolist()]
-        else:
-            with path.open(newline="", encoding="utf-8") as file:
-                found = in_rows([row for row in csv.reader(file) if row], key)
-    except OSError as error:
-        raise UserError(f"{key}: {error.strerror or error}; give a file that can be read") from error
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{key}: {error}; give NPY of (N,), or CSV with a label to a line") from error
-    if not found:
-        raise UserError(f"{key}: is empty; give a label for each sample")
-    empty = next((number for number, label in enumerate(found) if not label.strip()), None)
-    if empty is not None:
-        raise UserError(f"{key}: label {empty} is empty; give each sample one")
-    return found
-
-
-def in_rows(rows: list[list[str]], key: str) -> list[str]:
-    """The labels of a CSV's rows, with a header or without. Raises UserError for rows of another width."""
-    width = len(rows[0]) if rows else 1
-    if width > 2 or any(len(row) != width for row in rows):
-        wrong = next((number for number, row in enumerate(rows, 1) if len(row) != width), 1)
-        raise UserError(
-            f"{key}: line {wrong} has {len(rows[wrong - 1])} columns; give a label to a line, or index,label"
-        )
-    if width == 1:
-        cells = [row[0].strip() for row in rows]
-        return cells[1:] if cells[:1] in (["label"], ["concept"]) else cells
-    if rows and not rows[0][0].strip().isdecimal():
-        rows = rows[1:]
-    numbered: dict[int, str] = {}
-    for number, (index, label) in enumerate(rows):
-        if not index.strip().isdecimal():
-            raise UserError(f"{key}: row {number} has the index {index}; give whole numbers from 0 on")
-        numbered[int(index)] = label.strip()
-    missing = next((one for one in range(len(rows)) if one not in numbered), None)
-    if missing is not None:
-        raise UserError(f"{key}: has no label for index {missing}; give each sample one")
-    return [numbered[one] for one in range(len(rows))]
+    return values_in(path, f"{name}={path}", "label", HEADERS.__contains__)
 
 
 def some(names: Sequence[str]) -> str:

@@ -1,1 +1,1 @@
-"""Labels of training samples: drawn in balance, made rare, made wrong."""
+"""What is known of training samples one by one: labels in balance, made rare or wrong, values of a file."""
