@@ -37,7 +37,7 @@ def values_in(path: Path, key: str, what: str, is_header: Callable[[str], bool])
 
 
 def in_rows(rows: list[list[str]], key: str, what: str, is_header: Callable[[str], bool]) -> list[str]:
-    """The values of a CSV's rows. Raises UserError for rows of another width, and for an index that is not there once."""
+    """The values of a CSV's rows. Raises UserError for rows of another width, or an index not there once."""
     width = len(rows[0]) if rows else 1
     if width > 2 or any(len(row) != width for row in rows):
         wrong = next((number for number, row in enumerate(rows, 1) if len(row) != width), 1)
