@@ -15,6 +15,8 @@ ADDITIONS = {  # by folder: what its summary says of it, and what tables and pag
     "own_task": ("Ordinal", "mean distance"),
     "growing_average": ("GrowingAverage", "GrowingAverage"),
     "two_teachers": ("digits_cnn_8 + Perceptron", "Perceptron"),
+    "own_difficulty": ("own_difficulty.NearTie", "NearTie"),
+    "own_pace": ("own_pace.Wave", "Wave"),
     "by_difficulty": ("ByDifficulty", "ByDifficulty"),
     "larger_images": ("LargerImages", "LargerImages"),
     "one_assistant": ('"role": "assistant"', "assistant"),

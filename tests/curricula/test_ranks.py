@@ -1,5 +1,6 @@
 """Two processes that train together draw the same, observe the same, and hold the same state."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kd_lightning import DistillationModule
-from kd_lightning.curricula import Assessment, Curriculum, Samples
+from kd_lightning.curricula import (
+    Assessment,
+    Curriculum,
+    Difficulty,
+    EasyFirst,
+    Linear,
+    Paced,
+    Samples,
+    StudentLoss,
+    TeacherLoss,
+)
 from kd_lightning.data import DigitsDataModule
 from tests.curricula.test_following import CLASSES, Numbered
 
@@ -84,3 +95,54 @@ def test_all_ranks_hold_the_same_state(tmp_path: Path, kind: str) -> None:
     padded = -int(missed.clamp(max=0).sum())
     assert 0 <= int(missed.clamp(min=0).sum()) < 3 * 2 * 50  # of a last batch that is dropped
     assert padded <= 3  # a sample that comes again, so that ranks have equally many
+
+
+class Shown(Callback):
+    """Keeps what each process was shown of each epoch, what was drawn for it, and what the teacher said."""
+
+    def __init__(self) -> None:
+        self.shown: dict[int, list[int]] = {}
+        self.drawn: dict[int, list[int]] = {}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        followed: Any = pl_module.followed
+        self.shown.setdefault(trainer.current_epoch, []).extend(batch["index"].tolist())
+        self.drawn[trainer.current_epoch] = followed.drawn[1].tolist()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        followed: Any = pl_module.followed
+        kept = {"shown": self.shown, "drawn": self.drawn, "values": followed.curriculum.difficulty.values.cpu()}
+        torch.save(kept, Path(trainer.default_root_dir) / f"{trainer.world_size}_{trainer.global_rank}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("difficulty", [TeacherLoss, StudentLoss])
+def test_ranks_are_shown_other_samples_of_one_curriculum(tmp_path: Path, difficulty: type[Difficulty]) -> None:
+    epochs = 4
+    for world in (1, 2):
+        torch.manual_seed(0)
+        student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)) for _ in range(2))
+        paced = Paced(difficulty(), EasyFirst(), Linear(start=0.4, full_at=0.5))
+        module = DistillationModule(student, teacher, num_classes=10, curriculum=paced)
+        options = {"devices": world, "strategy": "ddp_spawn" if world > 1 else "auto", "max_epochs": epochs}
+        trainer = lightning.Trainer(**CPU, **options, callbacks=[Shown()], default_root_dir=tmp_path)
+        trainer.fit(module, DigitsDataModule(batch_size=50))
+    alone, first, second = (torch.load(tmp_path / name) for name in ("1_0", "2_0", "2_1"))
+    assert first["drawn"] == second["drawn"]
+    assert torch.equal(first["values"], second["values"])
+    if difficulty is TeacherLoss:
+        assert first["drawn"] == alone["drawn"]
+        torch.testing.assert_close(first["values"], alone["values"])
+    data = DigitsDataModule(batch_size=50)
+    rows = data.training_set()["index"]
+    for epoch in range(epochs):
+        drawn = rows[first["drawn"][epoch]].tolist()
+        shown = [one["shown"][epoch] for one in (first, second)]
+        for rank, seen in enumerate(shown):
+            assert seen == drawn[rank::2][: len(seen)]  # they take turns
+        left_out = Counter(drawn) - Counter(shown[0] + shown[1])
+        assert left_out.total() < 2 * 50  # of a last batch that is dropped
+        if epoch >= epochs // 2:  # all samples are in use, each once
+            assert not {*shown[0]} & {*shown[1]}
+        else:
+            assert len({*drawn}) < len(rows)
