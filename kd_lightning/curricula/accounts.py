@@ -7,10 +7,12 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from kd_lightning.curricula.curriculum import Account
 from kd_lightning.errors import UserError
 from kd_lightning.system.files import write_json
+from kd_lightning.tracking.tensorboard.logger import log_decisions
 
 
 class Accounts:
@@ -91,13 +93,19 @@ class Accounts:
 
 
 class CurriculumFile(Callback):
-    """Writes what a curriculum told so far, of each epoch as it begins, and all of it as the training ends."""
+    """Writes what a curriculum told so far, of each epoch as it begins, and all of it as the training ends.
+
+    TensorBoard gets what was decided as a text, each epoch.
+    """
 
     def __init__(self, path: Path, accounts: Accounts) -> None:
         self.path, self.accounts = path, accounts
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                log_decisions(logger, self.accounts.epochs[trainer.current_epoch].decisions, trainer.global_step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kd_lightning.reporting.figures.curriculum import concepts, values
+from kd_lightning.reporting.figures.style import Figure
 from kd_lightning.reporting.pages.content import Cell, Section, Table, section
 from kd_lightning.runs.curriculum import Told, read_curriculum
 from kd_lightning.runs.run import Run
@@ -28,16 +29,27 @@ def curriculum(run: Run) -> list[Section]:
         "which they were opened. The thick line is the path that was walked, from what had been opened to what was "
         "next, by the shortest way; a small dot leads from concept to concept and is none."
     )
-    from kd_lightning.reporting.figures.graph import graph  # networkx takes its time to load
-
     of_decisions = "What each gate decided as an epoch began, and why."
     parts = [
         *section("concepts", "Concepts", of_concepts, [concepts(told)]),
-        *section("graph", "Knowledge graph", of_graph, [graph(told)]),
+        *section("graph", "Knowledge graph", of_graph, [graph_of(told)]),
         *section("decisions", "Decisions", of_decisions, [decisions(told)]),
     ]
     first = section("curriculum", "Curriculum", text, values(told)) or [Section("curriculum", "Curriculum", "", [])]
     return [*first, *(replace(one, listed=False) for one in parts)] if parts or first[0].contents else []
+
+
+def graph_of(told: Told) -> Figure | None:
+    """The knowledge graph; None where there is none."""
+    from kd_lightning.reporting.figures.graph import graph  # networkx takes its time to load
+
+    return graph(told)
+
+
+def pictures(told: Told) -> dict[str, Figure]:
+    """The accuracy on each concept, and the graph with the path walked, as far as there are any, by name."""
+    found = {"accuracy": concepts(told), "graph": graph_of(told)}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def in_order(told: Told) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from kd_lightning.runs.curriculum import Told
 from kd_lightning.terminal import warn
 from kd_lightning.tracking.markdown import as_text
 from kd_lightning.tracking.outcome import Outcome
@@ -43,6 +44,27 @@ def log_outcome(logger: TensorBoardLogger, outcome: Outcome) -> None:
     if "bins" in outcome.arrays:
         board.add_figure("reliability", figures.reliability_figure(*outcome.reliability()))
     board.flush()
+
+
+@rank_zero_only
+def log_decisions(logger: TensorBoardLogger, decisions: Sequence[str], step: int) -> None:
+    """What a curriculum decided as an epoch began, as a text."""
+    if decisions:
+        logger.experiment.add_text("curriculum/decisions", "\n".join(f"- {as_text(one)}" for one in decisions), step)
+
+
+@rank_zero_only
+def log_concepts(logger: TensorBoardLogger, told: Told) -> None:
+    """The accuracy on each concept of a curriculum over the epochs, as a figure."""
+    if not told.latest:
+        return
+    try:
+        from kd_lightning.tracking.tensorboard import figures
+    except ModuleNotFoundError as missing:
+        warn(f'{missing}; TensorBoard has no figures; pip install "kd-lightning[tensorboard]"')
+        return
+    logger.experiment.add_figure("curriculum/concepts", figures.concepts_figure(told))
+    logger.experiment.flush()
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
