@@ -17,6 +17,7 @@ from kd_lightning.module import DistillationModule
 from kd_lightning.networks.description import Description, builds
 from kd_lightning.plans import Convert, Mean, Parts, Trained, Training
 from kd_lightning.plans.plan import Step
+from kd_lightning.reporting.loggers import show_curriculum
 from kd_lightning.runs.files import CHECKPOINTS, INITIALIZATION, LAST, weights_of
 from kd_lightning.runs.summary import Part, Role, Summary
 from kd_lightning.store.remembered import remember
@@ -146,6 +147,7 @@ class Execution:
                 save_weights(network, self.folder / weights_of(name), metadata)
             arrays = {**self.compared[result].tested.arrays, **self.context.task.constants(training.data)}
             log_results(trainer.loggers, outcome_of(summary, arrays, self.folder / weights_of(result)))
+            show_curriculum(trainer.loggers, self.folder)
         return summary
 
     def measure_changed(self, training: Training, module: DistillationModule) -> None:

@@ -78,6 +78,13 @@ class Told:
         return [*found]
 
     @property
+    def taught(self) -> list[tuple[int, str]]:
+        """Each epoch with each concept that it taught, but for epochs that taught them all."""
+        return [
+            (one.epoch, name) for one in self.epochs if len(one.teaches) < len(self.concepts) for name in one.teaches
+        ]
+
+    @property
     def latest(self) -> dict[str, float]:
         """The accuracy of each concept as it was measured last."""
         return {name: value for one in self.epochs for name, value in one.concepts.items() if value is not None}

@@ -59,9 +59,7 @@ def concepts(told: Told) -> Figure | None:
     names = told.concepts
     rows = [as_text(name) for name in names]
     accuracy = [[of(one.concepts.get(name)) for one in told.epochs] for name in names]
-    taught = [
-        (one.epoch + 1, as_text(name)) for one in told.epochs if len(one.teaches) < len(names) for name in one.teaches
-    ]
+    taught = [(epoch + 1, as_text(name)) for epoch, name in told.taught]
     cells = {
         "type": "heatmap",
         "x": [one.epoch + 1 for one in told.epochs],

@@ -22,12 +22,13 @@ def curriculum(run: Run) -> list[Section]:
         "measure; whatever else it told of an epoch."
     )
     of_concepts = (
-        f"Accuracy on validation data after each epoch, in per cent. Orange: what the epoch taught. {in_order(told)}"
+        "Accuracy on validation data after each epoch, in per cent. Orange: what the epoch taught, where that was not "
+        f"all. {in_order(told)}"
     )
     of_graph = (
-        "Concepts by how well they are known at the end, from yellow, the worst, to blue; numbered in the order in "
-        "which they were opened. The thick line is the path that was walked, from what had been opened to what was "
-        "next, by the shortest way; a small dot leads from concept to concept and is none."
+        "Concepts by how well they are known at the end, from yellow, the worst, to blue; the number in each is its "
+        "place in the order in which they were opened. The thick line is the path that was walked, from what had been "
+        "opened to what was next, by the shortest way; a small dot leads from concept to concept and is none."
     )
     of_decisions = "What each gate decided as an epoch began, and why."
     parts = [

@@ -59,7 +59,7 @@ def concepts_figure(told: Told) -> Figure:
         interpolation="nearest",
         extent=(first, last, len(names) - 0.5, -0.5),
     )
-    taught = [(one.epoch + 1, names.index(name)) for one in told.epochs for name in one.teaches]
+    taught = [(epoch + 1, names.index(name)) for epoch, name in told.taught]
     axes.scatter([x for x, _ in taught], [y for _, y in taught], s=4, color="tab:orange")
     if len(names) <= TALL:
         axes.set_yticks(range(len(names)), names, parse_math=False, fontsize=8)
