@@ -27,6 +27,7 @@ from kd_lightning.tracking.outcome import outcome_of
 from kd_lightning.tracking.results import log_results
 from kd_lightning.tracking.wandb.logger import one_wandb_run
 from kd_lightning.training import converting, kept
+from kd_lightning.training.finetuning.unfreezing import unfreezing
 from kd_lightning.training.fit import fit
 from kd_lightning.training.measurements import measure_mean
 from kd_lightning.training.measuring import TestedNetwork, measure_alone, measure_learners
@@ -85,7 +86,8 @@ class Execution:
     def kept(self, training: Training) -> Trained:
         trained = kept.obtain(training, self.context)
         assert trained.tested is not None
-        self.compare(training, {training.name: trained.tested})
+        if training.is_compared:
+            self.compare(training, {training.name: trained.tested})
         return trained
 
     def compare(self, training: Training, tested: Mapping[str, TestedNetwork]) -> None:
@@ -121,6 +123,7 @@ class Execution:
         name = next(iter(training.learners))
         self.logging.enter_context(one_wandb_run())
         beside = [callback for one in training.sources.values() for callback in one.callbacks()]
+        beside += unfreezing(training, module)
         fitted = fit(training.recipe, module, training.data, folder, folder, context.describe(training), beside)
         tested, selected = measure_learners(fitted, module, training.data, folder, config.test)
         self.measure_changed(training, module)

@@ -5,6 +5,7 @@ from kd_lightning.plans.born_again import BornAgain
 from kd_lightning.plans.distillation import Distillation
 from kd_lightning.plans.plan import Parts, Plan, Steps
 from kd_lightning.plans.route import Route
+from kd_lightning.plans.stages import Stages
 from kd_lightning.runs.summary import Role
 from kd_lightning.training.steps import Convert, Learner, Mean, Trained, Training
 
@@ -19,6 +20,7 @@ __all__ = [
     "Plan",
     "Role",
     "Route",
+    "Stages",
     "Steps",
     "Trained",
     "Training",

@@ -15,7 +15,11 @@ STAGE, HEADS = "stage", ("pooled", "logits_distilled")  # what enters the head, 
 
 
 def by_depth(
-    network: nn.Module, example: Input, logits: str = "", num_classes: int | None = None
+    network: nn.Module,
+    example: Input,
+    logits: str = "",
+    num_classes: int | None = None,
+    taps: Mapping[str, str] | None = None,
 ) -> list[list[nn.Module]]:
     """The modules of a network by how far from its input they begin: those of each stage, and last its classifier.
 
@@ -27,6 +31,7 @@ def by_depth(
         example: an input as the network gets it, on its device.
         logits: the address of the logits, where the output does not tell them.
         num_classes: tells the logits among several outputs.
+        taps: stages that are named instead of those that are found.
 
     Raises UserError for a network whose logits are not given by one linear layer or 1x1 convolution.
 
@@ -39,7 +44,7 @@ def by_depth(
         >>> [len(group) for group in groups], groups[-1] == [network.fc]
         ([11, 10, 11, 1], True)
     """
-    taps = find_taps(network, example, logits, num_classes)
+    taps = {**find_taps(network, example, logits, num_classes), **(taps or {})}
     heads = [parse_address(tap, taps[tap]).path for tap in HEADS if tap in taps]
     if HEADS[0] not in taps or "" in heads:
         raise UserError(

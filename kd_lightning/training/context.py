@@ -20,6 +20,7 @@ from kd_lightning.term import Term
 from kd_lightning.tracking.description import Description
 
 SEEDS = 2**32  # so many there are
+WITHOUT_VALIDATION = ("checkpoint_last", "checkpoint_timed", "progress_bar")  # callbacks that no metric decides
 Terms = Mapping[str, Term]
 
 
@@ -52,6 +53,18 @@ class Recipe:
     def seeds_on(self, by: int) -> Self:
         """The same with another seed, so far from this one."""
         return replace(self, seed=(self.seed + by) % SEEDS) if by else self
+
+    def unvalidated(self, epochs: int | None = None) -> Self:
+        """The same for what no metric tells of: nothing is validated or selected; for so many epochs, where given."""
+        changes = {"limit_val_batches": 0, **({} if epochs is None else {"max_epochs": epochs, "max_steps": -1})}
+        kept = {name: value for name, value in self.callbacks.settings.items() if name in WITHOUT_VALIDATION}
+        return replace(
+            self,
+            trainer=Part(
+                lambda *given, **more: self.trainer(*given, **{**changes, **more}), {**self.trainer.settings, **changes}
+            ),
+            callbacks=Part(lambda folder: {n: one for n, one in self.callbacks(folder).items() if n in kept}, kept),
+        )
 
     def optimization(self) -> dict[str, Any]:
         """A module's `optimizer`, `scheduler` and `on_nonfinite`."""

@@ -42,11 +42,11 @@ def network() -> nn.Module:
     return create_model("digits_cnn_4", num_classes=3, in_channels=1)
 
 
-def changed(folder: Path, gradual: bool, optimizer: Any, **options: Any) -> list[set[str]]:
+def changed(folder: Path, alone: int | None, optimizer: Any, **options: Any) -> list[set[str]]:
     """What each of the steps of two epochs changed, of three batches each."""
     learner, changes = network(), Changes()
     module = DistillationModule(learner, optimizer=optimizer, num_classes=3)
-    unfreezing = Unfreezing(by_depth(learner, IMAGES[:2]), gradual)
+    unfreezing = Unfreezing(by_depth(learner, IMAGES[:2]), alone)
     trainer(folder, max_epochs=2, callbacks=[unfreezing, changes], **options).fit(
         module, loader(IMAGES, TARGETS), loader(IMAGES, TARGETS)
     )
@@ -62,7 +62,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_head_alone_learns(tmp_path: Path, optimizer: str) -> None:
-    for seen in changed(tmp_path, False, OPTIMIZERS[optimizer], gradient_clip_val=0.1):
+    for seen in changed(tmp_path, -1, OPTIMIZERS[optimizer], gradient_clip_val=0.1):
         assert seen == {"fc.weight", "fc.bias"}, "no weight decays, no statistics follow the data"
 
 
@@ -72,15 +72,15 @@ def test_stages_join_from_the_head_down_over_the_first_half(tmp_path: Path, opti
     assert all(stages)
     head = {"fc.weight", "fc.bias"}
     learning = [head, head | stages[2], head | stages[2] | stages[1], *[{*network().state_dict()}] * 3]
-    seen = changed(tmp_path, True, OPTIMIZERS[optimizer])
+    seen = changed(tmp_path, None, OPTIMIZERS[optimizer])
     assert [[*sorted(step)] for step in seen] == [[*sorted(step)] for step in learning]
 
 
 def test_what_does_not_learn_clips_no_gradient(tmp_path: Path) -> None:
     learner = network()
     groups = by_depth(learner, IMAGES[:2])
-    unfreezing = Unfreezing(groups, gradual=True)
-    unfreezing.learning = 1
+    unfreezing = Unfreezing(groups, alone=None)
+    unfreezing.learning = [len(groups) - 1]
     for parameter in learner.parameters():
         parameter.grad = torch.ones_like(parameter)
     unfreezing.on_before_optimizer_step(None, None, torch.optim.SGD(learner.parameters(), lr=1))  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def test_every_module_is_somewhere_and_the_head_last(name: str, blocks: str, hea
 def test_a_shared_layer_learns_as_soon_as_one_of_its_places_does() -> None:
     first, head = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
     head.weight = first.weight
-    unfreezing = Unfreezing([[first], [head]], gradual=False)
+    unfreezing = Unfreezing([[first], [head]], alone=-1)
     unfreezing.setup(None, None, "fit")  # type: ignore[arg-type]
     assert first.weight.requires_grad
 
@@ -118,7 +118,7 @@ def test_a_shared_layer_learns_as_soon_as_one_of_its_places_does() -> None:
 def test_without_a_length_nobody_knows_the_half(tmp_path: Path) -> None:
     learner = network()
     module = DistillationModule(copy.deepcopy(learner), num_classes=3)
-    endless = trainer(tmp_path, max_epochs=-1, callbacks=[Unfreezing(by_depth(learner, IMAGES[:2]), gradual=True)])
+    endless = trainer(tmp_path, max_epochs=-1, callbacks=[Unfreezing(by_depth(learner, IMAGES[:2]), alone=None)])
     with pytest.raises(UserError, match=r"trainer.max_epochs=-1: .*finetune=gradual"):
         endless.fit(module, loader(IMAGES, TARGETS))
 

@@ -4,8 +4,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.config.parts.recipe import without_own
 from kd_lightning.networks import Student
-
-KEPT_CALLBACKS = ("checkpoint_last", "checkpoint_timed", "progress_bar")
+from kd_lightning.training.context import WITHOUT_VALIDATION
 
 
 def as_training(config: DictConfig) -> DictConfig:
@@ -15,6 +14,6 @@ def as_training(config: DictConfig) -> DictConfig:
     short.scheduler = None
     short.trainer.max_epochs, short.trainer.max_steps = config.initialization.epochs, -1
     short.trainer.limit_val_batches = 0
-    short.callbacks = {name: value for name, value in (config.callbacks or {}).items() if name in KEPT_CALLBACKS}
+    short.callbacks = {name: value for name, value in (config.callbacks or {}).items() if name in WITHOUT_VALIDATION}
     short.logger = {name: value for name, value in (config.logger or {}).items() if name == "csv"}
     return short

@@ -25,33 +25,33 @@ ALL_BY = 0.5  # of the training: from there on all of it learns
 
 
 class Unfreezing(Callback):
-    """Lets the head alone learn, or from it down one stage after the other.
+    """Lets one group of modules alone learn, or from the head down one stage after the other.
 
-    What does not learn gets no gradient, is in eval mode, and so keeps the statistics of its batch normalisations. With
-    `gradual` (Howard, Ruder 2018, arXiv:1801.06146) and S stages the head learns from the beginning, and after each
+    What does not learn gets no gradient, is in eval mode, and so keeps the statistics of its batch normalisations. If
+    gradual (Howard, Ruder 2018, arXiv:1801.06146) and with S stages the head learns from the beginning, and after each
     1/(2S) of the training one stage more, so that all of it does in the second half. It is a function of the progress
     alone, so an interrupted training goes on with it.
 
     Args:
         groups: the network's modules by depth, its head last, as `by_depth` gives them.
-        gradual: whether more than the head learns.
+        alone: which of them learns, from 0 on, -1 for the head; None for gradually more.
 
     Raises UserError in a training without a length, of which nobody knows the half.
     """
 
-    def __init__(self, groups: Sequence[Sequence[nn.Module]], gradual: bool) -> None:
-        self.groups, self.gradual = [list(group) for group in groups], gradual
-        self.learning = 0  # how many of the groups, from the head down
+    def __init__(self, groups: Sequence[Sequence[nn.Module]], alone: int | None) -> None:
+        self.groups, self.alone = [list(group) for group in groups], alone
+        self.learning: list[int] = []  # the groups that do
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not self.gradual:  # so that no rank waits for their gradients, and no optimizer has them
-            head = {id(parameter) for parameter in parameters(self.groups[-1])}
+        if self.alone is not None:  # so that no rank waits for the others' gradients, and no optimizer has them
+            learning = {id(parameter) for parameter in parameters(self.groups[self.alone])}
             for parameter in parameters(module for group in self.groups for module in group):
-                parameter.requires_grad_(id(parameter) in head)
+                parameter.requires_grad_(id(parameter) in learning)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         warnings.filterwarnings("ignore", message=r"Found .* module\(s\) in eval mode")
-        if self.gradual and is_unlimited(trainer):
+        if self.alone is None and is_unlimited(trainer):
             raise UserError(unlimited(f"finetune={GRADUAL} unfreezes a network by it"))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,9 +70,12 @@ class Unfreezing(Callback):
     def follow(self, pl_module: LightningModule, anew: bool = False) -> None:
         """Have those learn that do at this moment of the training."""
         assert isinstance(pl_module, DistillationModule)
-        stages = len(self.groups) - 1
-        share = math.floor(pl_module.progress().fraction / ALL_BY * stages + ROUNDING) if self.gradual else 0
-        learning = 1 + min(stages, share)
+        groups = range(len(self.groups))
+        if self.alone is None:
+            share = math.floor(pl_module.progress().fraction / ALL_BY * (len(groups) - 1) + ROUNDING)
+            learning = [*groups[max(0, len(groups) - 1 - share) :]]
+        else:
+            learning = [groups[self.alone]]
         if anew or learning != self.learning:
             self.learning = learning
             for mode in (True, False):
@@ -81,8 +84,8 @@ class Unfreezing(Callback):
 
     def of_those(self, learning: bool) -> Iterable[nn.Module]:
         """The modules that learn now, or those that do not."""
-        first = len(self.groups) - self.learning
-        return [module for group in (self.groups[first:] if learning else self.groups[:first]) for module in group]
+        chosen = [group for place, group in enumerate(self.groups) if (place in self.learning) == learning]
+        return [module for group in chosen for module in group]
 
 
 def begin_momentum(optimizer: Optimizer) -> None:
@@ -113,11 +116,15 @@ def unfreezing(training: Training, module: DistillationModule) -> list[Callback]
             f"{owner}.finetune={mode}: optimizer.sam looks nearby with all weights, also those that do not learn yet; "
             f"use {owner}.finetune={WHOLE}, or give sam in the optimizer of the others alone"
         )
-    learner, tap = module.network_of(module.learner), training.first.network.logits_tap()
-    logits = tap["logits"] if isinstance(tap, dict) else ""
+    learner, given = module.network_of(module.learner), training.first.network.given_taps()
+    logits = given.get("logits", "")
     try:
-        groups = by_depth(learner, example_input(training.data), logits, module.task.width)
+        groups = by_depth(learner, example_input(training.data), logits, module.task.width, given)
     except UserError as error:
-        key = f"{owner}.finetune"
-        raise UserError(f"{key}={mode}: {error}; use {key}={WHOLE}") from error
-    return [Unfreezing(groups, gradual=mode == GRADUAL)]
+        given_by = (f"{owner}.finetune={mode}", f"{owner}.finetune={WHOLE}")
+        if training.sources:
+            given_by = ("plan.alone=true", "plan.alone=false") if isinstance(mode, int) else ("plan.end=head", "whole")
+        raise UserError(f"{given_by[0]}: {error}; use {given_by[1]}") from error
+    if isinstance(mode, int):
+        return [Unfreezing(groups, alone=mode)]
+    return [Unfreezing(groups, alone=None if mode == GRADUAL else -1)]

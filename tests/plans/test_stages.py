@@ -1,0 +1,163 @@
+"""plan=stages: the student learns stage by stage, each alone, and at last as a whole."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from kd_lightning import Term
+from kd_lightning.data import DigitsDataModule
+from kd_lightning.losses import AttentionTransfer, FitNet
+from kd_lightning.plans.stages import of_stages
+from tests.conftest import Command
+
+SMALL = (
+    *("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.accelerator=cpu", "scheduler=constant"),
+    *("callbacks.progress_bar=null", "teacher.model=digits_cnn_4", "scratch=false"),
+)
+STAGES = ("plan=stages", *SMALL)
+ONE_BATCH = ("data.train_samples=64", "data.augment=null")  # whose order decides nothing
+
+
+@pytest.fixture(autouse=True)
+def store(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def kept(store: Path) -> dict[str, dict[str, Tensor]]:
+    """The weights that the store holds, by the terms of their training: the stage of its first signal, else 0."""
+    found = {}
+    for file in store.glob("networks/*/weights.safetensors"):
+        key = json.loads((file.parent / "record.json").read_text())["cache_key"]
+        terms = key.get("terms", {}).values()
+        first = next((term["signals"][0] for term in terms), "teacher")
+        found[first if isinstance(first, str) else first[0]] = load_file(file)
+    return found
+
+
+def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+    """The layers of which something is different."""
+    return {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def layer(x: Tensor, weights: Mapping[str, Tensor], number: int, learns: bool = False) -> Tensor:
+    """A layer of digits_cnn: ReLU of the normalised convolution, by the batch's statistics where it learns."""
+    conv, bn = f"layer{number}.0", f"layer{number}.1"
+    x = F.conv2d(x, weights[f"{conv}.weight"], stride=1 if number == 1 else 2, padding=1)
+    statistics = (None, None) if learns else (weights[f"{bn}.running_mean"], weights[f"{bn}.running_var"])
+    return F.batch_norm(x, *statistics, weights[f"{bn}.weight"], weights[f"{bn}.bias"], training=learns).relu()
+
+
+def images() -> Tensor:
+    """The 64 training images, as networks see them."""
+    data = DigitsDataModule(batch_size=64, val_fraction=0.5, train_samples=64, augment=None, seed=0)
+    data.setup()
+    (batch,) = data.train_dataloader()
+    return (data.on_after_batch_transfer(batch, 0)["input"].double() - data.mean[0]) / data.std[0]
+
+
+def check_step_of_second(kept: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """W - lr·(∂/∂W mean((s₂ - t₂)²) + decay·W), the student's first stage as its own training left it."""
+    weights = {name: {k: v.double() for k, v in one.items()} for name, one in kept.items()}
+    x, before, teacher = images(), weights["student.stage1"], weights["teacher"]
+    target = layer(layer(x, teacher, 1), teacher, 2)
+    learned = {name: before[f"layer2.{name}"].clone().requires_grad_() for name in ("0.weight", "1.weight", "1.bias")}
+    own = {**before, **{f"layer2.{name}": value for name, value in learned.items()}}
+    loss = (layer(layer(x, before, 1), own, 2, learns=True) - target).square().mean()
+    for name, gradient in zip(learned, torch.autograd.grad(loss, [*learned.values()]), strict=True):
+        was = before[f"layer2.{name}"]
+        expected = was - 0.05 * (gradient + 5e-4 * was)
+        torch.testing.assert_close(weights["student.stage2"][f"layer2.{name}"].float(), expected.float())
+
+
+def test_each_stage_learns_alone_and_then_the_whole_student(command: Command, store: Path) -> None:
+    outcome = command("kd-train", *STAGES, *ONE_BATCH, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    weights = kept(store)
+    assert {*weights} == {"teacher", "student.stage1", "student.stage2", "student.stage3"}
+    first, second, third = (weights[f"student.stage{number}"] for number in (1, 2, 3))
+    assert moved(first, second) == {"layer2"}, "no weight, and no statistics of the others"
+    assert moved(second, third) == {"layer3"}
+    run = outcome.folder / "run"
+    assert {"layer1", "layer2", "layer3", "fc"} <= moved(third, load_file(run / "student.safetensors"))
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["plan"]["name"] == "stages"
+    assert [*summary["plan"]["networks"]] == ["teacher", "student"], "what is half trained is not compared"
+    assert all((run / f"stage{number}" / "metrics.csv").exists() for number in (1, 2, 3))
+
+    tested = command("kd-eval", "run=run")
+    assert tested.code == 0, tested.errors
+    assert f"{100 * summary['student']['agreement']:.2f}" in tested.output
+    again = command("kd-train", *STAGES, *ONE_BATCH, "temperature=2", "hydra.run.dir=again")
+    assert again.output.count("found (") == 4, "teacher and stages, whatever the logits are learned by"
+    check_step_of_second(kept(store))
+
+
+PLATEAU = (
+    "{_target_: kd_lightning.schedules.TorchSchedule, monitor: val/nll, "
+    "make: {_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, _partial_: true}}"
+)
+
+
+def signals(*taps: str) -> list[list[str]]:
+    return [[f"{network}.{tap}" for tap in taps] for network in ("student", "teacher")]
+
+
+def test_a_term_is_taken_apart_by_its_stages() -> None:
+    attention = of_stages(Term(AttentionTransfer(), signals("stage1", "stage2", "stage3")))
+    assert {stage: one.signals for stage, one in attention.items()} == {n: signals(f"stage{n}") for n in (1, 2, 3)}
+    crossed = Term(AttentionTransfer(), [["student.stage1", "student.stage2"], ["teacher.stage2", "teacher.stage3"]])
+    assert of_stages(crossed)[2].signals == [["student.stage2"], ["teacher.stage3"]], "pairs stay pairs"
+    assert [*of_stages(Term(FitNet(), ["student.stage2", "teacher.stage2"]))] == [2]
+    assert not of_stages(Term(FitNet(), ["student.logits", "teacher.logits"]))
+
+
+def test_a_methods_own_terms_are_what_the_stages_learn_on(command: Command, store: Path) -> None:
+    outcome = command("kd-train", *STAGES, "method=attention", "plan.alone=false", "plan.end=head", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    weights = {name: one for name, one in kept(store).items() if name != "teacher"}
+    run = outcome.folder / "run"
+    assert [*json.loads((run / "summary.json").read_text())["objective"]] == ["ce"]
+    first, second, third = (weights[name] for name in sorted(weights))
+    assert {"layer1", "layer2"} <= moved(first, second), "those before a stage go on learning"
+    assert moved(third, load_file(run / "student.safetensors")) == {"fc"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["plan.epochs=0"], "plan.epochs=0: must be a whole number, 1 or more; or null"),
+        (["plan.alone=2"], "plan.alone=2: must be true or false"),
+        (["plan.end=tail"], "plan.end=tail: must be one of whole, head"),
+        (
+            ["teacher.model=null", "loss=ce"],
+            "plan=stages: learns from the stages of a network, and the teacher is none; give",
+        ),
+        (["method=ab"], "plan=stages: has trainings of its own before the last one, and initialization is another"),
+        (["loss=attention"], "loss=[attention]: all of it is of stages, and plan=stages ends with the logits; add ce"),
+        (
+            [f"scheduler={PLATEAU}"],
+            "scheduler.monitor=val/nll: plan=stages validates the last training alone; watch train/loss",
+        ),
+        (
+            ["teacher.model=resnet8x4", "student.model=timm/resnet18"],
+            "plan.term: takes a stage of each network, and they",
+        ),
+        (
+            ["plan.term.signals=[student.pooled,teacher.pooled]"],
+            "plan.term: takes student.pooled, teacher.pooled, which",
+        ),
+    ],
+)
+def test_what_does_not_go_with_stages_is_refused(options: list[str], words: str, command: Command) -> None:
+    outcome = command("kd-train", *STAGES, *options, "hydra.run.dir=run")
+    assert outcome.code == 2
+    (line,) = outcome.error_lines
+    assert line.startswith(f"error: {words}"), line
+    assert not (outcome.folder / "run").exists()
