@@ -58,7 +58,8 @@ class Stages:
     def check(self, parts: Parts) -> None:
         """Raise UserError for what does not go together, before anything is downloaded or trained."""
         check_epochs(self.epochs)
-        check_parts(parts, "plan=stages")
+        check_parts(parts, self.name)
+        parts.check_plain(self.name)
         if not isinstance(self.alone, bool):
             raise UserError(f"plan.alone={self.alone}: must be true or false")
         if not isinstance(self.term, Term):
@@ -221,17 +222,14 @@ def check_parts(parts: Parts, plan: str) -> None:
     """Raise UserError for parts of an experiment that do not go with a plan of features."""
     if not parts.teacher.exists or not parts.teacher.networks():
         what = parts.teacher.name or "none"
-        raise UserError(f"{plan}: learns from the stages of a network, and the teacher is {what}; give teacher.model")
-    if parts.pretraining is not None:
         raise UserError(
-            f"{plan}: has trainings of its own before the last one, and initialization is another; use "
-            "plan=distillation, or initialization=null"
+            f"plan={plan}: learns from the stages of a network, and the teacher is {what}; give teacher.model"
         )
     scheduler = parts.recipe.scheduler
     watched = str((scheduler.settings or {}).get("monitor") or "") if scheduler is not None else ""
     if watched.startswith("val/"):
         raise UserError(
-            f"scheduler.monitor={watched}: {plan} validates the last training alone; watch train/loss, or use "
+            f"scheduler.monitor={watched}: plan={plan} validates the last training alone; watch train/loss, or use "
             "scheduler=cosine"
         )
 

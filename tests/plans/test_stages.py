@@ -139,7 +139,7 @@ def test_a_methods_own_terms_are_what_the_stages_learn_on(command: Command, stor
             ["teacher.model=null", "loss=ce"],
             "plan=stages: learns from the stages of a network, and the teacher is none; give",
         ),
-        (["method=ab"], "plan=stages: has trainings of its own before the last one, and initialization is another"),
+        (["method=ab"], "plan=stages: each of its networks would need the training before its training"),
         (["loss=attention"], "loss=[attention]: all of it is of stages, and plan=stages ends with the logits; add ce"),
         (
             [f"scheduler={PLATEAU}"],
