@@ -1,7 +1,7 @@
 """Training loaders that give samples in the order which a curriculum draws."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,8 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    Subset,
+    TensorDataset,
 )
 
 from kd_lightning.curricula.curriculum import Samples
@@ -135,8 +137,16 @@ def samples_of(
 
 
 def values_of(data: Any, name: str, count: int) -> Tensor | None:
-    """A value of each sample, (N, …), or None where the data set has none by this name."""
+    """A value of each sample, (N, …), or None where the data set has none by this name.
+
+    A subset has those of its samples; the targets of two tensors are the second one.
+    """
+    if isinstance(data, Subset):
+        whole = values_of(data.dataset, name, len(cast(Sized, data.dataset)))
+        return None if whole is None else whole[torch.as_tensor(data.indices, device=whole.device)]
     given = getattr(data, name, None)
+    if given is None and name == "targets" and isinstance(data, TensorDataset) and len(data.tensors) == 2:
+        given = data.tensors[1]
     try:
         values = None if given is None else torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError):

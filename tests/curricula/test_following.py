@@ -12,11 +12,12 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
 
 from kd_lightning import DistillationModule, Term
 from kd_lightning.callbacks import SeededBatches, SeededEpochs
 from kd_lightning.curricula import Assessment, Curriculum, Samples
+from kd_lightning.curricula.loaders import samples_of
 from kd_lightning.data import DigitsDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.losses import CrossEntropy
@@ -488,3 +489,24 @@ def test_of_several_learners_the_first_ones_signals_go_by_student_the_others_by_
     latest = curriculum.results[-1]
     assert {"first/top1", "second/top1"} <= {*latest.metrics}
     assert math.fsum(latest.by_class["top1"]) / CLASSES == pytest.approx(latest.metrics["first/top1"])
+
+
+def test_what_a_data_set_tells_is_read_through_subsets_and_of_two_tensors() -> None:
+    """As `random_split` gives them, of torchvision's data sets too."""
+
+    class Told(TensorDataset):
+        targets = [2, 0, 1, 0, 2]
+        difficulty = [0.1, 0.2, 0.3, 0.4, 0.5]
+        classes = ["a", "b", "c"]
+
+    data = Subset(Subset(Told(torch.rand(5, 2)), [4, 0, 2, 1]), [3, 0])
+    samples = samples_of(DataLoader(data), True, torch.device("cpu"))
+    assert samples.target is not None
+    assert samples.target.tolist() == [0, 2]
+    assert samples.difficulty is not None
+    assert samples.difficulty.tolist() == pytest.approx([0.2, 0.5])
+    assert samples.classes == ["a", "b", "c"]
+    pairs = TensorDataset(torch.rand(3, 2), torch.tensor([1, 0, 1]))
+    concepts = samples_of(DataLoader(Subset(pairs, [2, 1])), True, torch.device("cpu")).concepts
+    assert concepts is not None
+    assert concepts.tolist() == [1, 0]

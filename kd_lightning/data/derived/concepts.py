@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from torch.utils.data import Subset
+
 from kd_lightning.data.batches import ImageSet
 
 
@@ -25,8 +27,11 @@ class Described(NamedTuple):
 def described(dataset: Any, module: Any) -> Described:
     """What a loader's data set tells, and its data module, if there is one.
 
-    Other data sets than images have the names of classes as `classes`, as torchvision's have.
+    Other data sets than images have the names of classes as `classes`, as torchvision's have; a subset has those of
+    the whole.
     """
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
     names = getattr(module, "class_names", None)
     if names is None:
         names = getattr(dataset, "classes", None)
