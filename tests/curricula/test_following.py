@@ -495,9 +495,9 @@ def test_what_a_data_set_tells_is_read_through_subsets_and_of_two_tensors() -> N
     """As `random_split` gives them, of torchvision's data sets too."""
 
     class Told(TensorDataset):
-        targets = [2, 0, 1, 0, 2]
-        difficulty = [0.1, 0.2, 0.3, 0.4, 0.5]
-        classes = ["a", "b", "c"]
+        targets = (2, 0, 1, 0, 2)
+        difficulty = (0.1, 0.2, 0.3, 0.4, 0.5)
+        classes = ("a", "b", "c")
 
     data = Subset(Subset(Told(torch.rand(5, 2)), [4, 0, 2, 1]), [3, 0])
     samples = samples_of(DataLoader(data), True, torch.device("cpu"))
