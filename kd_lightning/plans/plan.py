@@ -1,6 +1,6 @@
 """What a plan is given, and what it yields."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -117,7 +117,8 @@ class Plan(Protocol):
 
     `steps` yields one step after the other, a `Training`, a `Convert`, a `Mean` or the experiment's teacher, and is
     handed what each gave: a `Trained`. The last training is the one that the run is about, which means alone may
-    follow; those before it that are kept are found again by later runs.
+    follow; those before it that are kept are found again by later runs. Where it has a method `check(parts)`, that
+    raises `UserError` for what cannot be, before anything is downloaded.
 
     Examples:
         >>> from kd_lightning.plans import Parts, Steps
@@ -129,3 +130,10 @@ class Plan(Protocol):
     """
 
     def steps(self, parts: Parts) -> Steps: ...
+
+
+def check_plan(plan: Plan, parts: Parts) -> None:
+    """Have a plan say what of the parts does not go with it, where it has a method `check`. Raises UserError."""
+    check: Callable[[Parts], None] | None = getattr(plan, "check", None)
+    if check is not None:
+        check(parts)

@@ -150,6 +150,7 @@ def test_a_run_is_taken_up_exactly(command: Command, gate: str, monkeypatch: pyt
     assert whole == cut
 
 
+@pytest.mark.slow
 def test_a_teacher_is_taken_up_with_the_anchors_that_it_has(
     command: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

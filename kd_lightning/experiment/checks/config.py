@@ -1,6 +1,6 @@
 """Checking a composed config before anything is trained or downloaded."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from omegaconf import DictConfig
 
@@ -33,7 +33,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.networks import check_classes, check_models, check_weights
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.networks import Student
-from kd_lightning.plans import Parts
+from kd_lightning.plans.plan import check_plan
 from kd_lightning.teachers import Teacher
 
 GROUPS = ("data", "task", "loss", "initialization", "curriculum", "plan", "callbacks", "logger")
@@ -71,15 +71,8 @@ def check_all(config: DictConfig) -> Experiment:
     check_classes(experiment)
     check_models(experiment, experiment.parts)
     check_weights(experiment)
-    check_plan(experiment)
+    check_plan(experiment.plan, experiment.parts)
     return experiment
-
-
-def check_plan(experiment: Experiment) -> None:
-    """The plan goes with the parts of the experiment, where it says so itself. Raises UserError."""
-    check: Callable[[Parts], None] | None = getattr(experiment.plan, "check", None)
-    if check is not None:
-        check(experiment.parts)
 
 
 def check_networks(config: DictConfig) -> tuple[Student, Teacher]:
