@@ -1,6 +1,6 @@
 """Knowledge graphs: which concepts are near one another, or are needed before others."""
 
-import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import jensenshannon, squareform
+from scipy.spatial.distance import pdist, squareform
 
 from kd_lightning.curricula.curriculum import Samples
 from kd_lightning.curricula.path.files import read_graph
@@ -151,9 +151,10 @@ class Hierarchy(Graph):
 class TeacherGraph(Graph):
     """Found from the teacher: concepts are near whose mean soft answers on validation data are alike.
 
-    The distance of two concepts is the Jensen-Shannon distance of their answers, softened by `temperature`. Clusters by
-    average linkage (`scipy.cluster.hierarchy`) are joined where their nearest concepts are, which makes a tree, and
-    each concept besides with its `neighbours` nearest ones. Raises UserError for a temperature or neighbours below 0.
+    The distance of two concepts is the Jensen-Shannon distance, in bits, of their answers softened by `temperature`.
+    Clusters by average linkage (`scipy.cluster.hierarchy`) are joined where their nearest concepts are, which makes a
+    tree, and each concept besides with its `neighbours` nearest ones. Raises UserError for a temperature or neighbours
+    below 0.
 
     Examples:
         >>> import torch
@@ -182,9 +183,8 @@ class TeacherGraph(Graph):
         graph.add_nodes_from(names)
         if len(names) < 2:
             return graph
-        pairs = [*itertools.combinations(range(len(names)), 2)]
         # The square of a distance may be below 0 by rounding, where two answers are equal.
-        apart = squareform(np.nan_to_num([jensenshannon(answers[i], answers[j], base=2) for i, j in pairs]))
+        apart = squareform(np.nan_to_num(pdist(answers, "jensenshannon") / math.sqrt(math.log(2))))
         for i, j in [*joined(apart), *nearest(apart, self.neighbours)]:
             graph.add_edge(names[i], names[j], **{COST: float(apart[i, j])})
         return graph

@@ -1,5 +1,6 @@
 """The path through a knowledge graph: from what is mastered to the goals."""
 
+import heapq
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -53,26 +54,46 @@ def plan(
         if start not in reached:
             steps.append(Step(start))
             reached.add(start)
-    while missing := [goal for goal in goals if goal not in reached]:
+    while missing := {goal for goal in goals if goal not in reached}:
         sources = [node for node in graph if node in reached]  # in the graph's order, which decides between equals
-        distances, paths = nx.multi_source_dijkstra(graph, sources, weight=COST)
-        for goal in missing:
-            if goal not in distances:
-                raise unreachable(goal, sources)
-        path = paths[min(missing, key=lambda goal: distances[goal])]
+        path = shortest_path(graph, sources, missing)
+        if path is None:
+            raise unreachable(next(goal for goal in goals if goal in missing), sources)
         taught = [node for node in path if not graph.nodes[node].get(WAYPOINT)]
-        for before, concept in itertools.pairwise(taught):
-            if concept not in reached:
-                steps.append(Step(concept, (before,)))
+        steps += [Step(concept, (before,)) for before, concept in itertools.pairwise(taught)]
         reached.update(taught)
     return steps
+
+
+def shortest_path(graph: Any, sources: Iterable[str], goals: Collection[str]) -> list[str] | None:
+    """From one of the sources to the nearest of the goals, by the edges' costs (Dijkstra 1959), or None."""
+    order = itertools.count()  # of equal distances the one that was found first
+    pending: list[tuple[float, int, str, str | None]] = [(0.0, next(order), source, None) for source in sources]
+    before: dict[str, str | None] = {}
+    while pending:
+        distance, _, node, previous = heapq.heappop(pending)
+        if node in before:
+            continue
+        before[node] = previous
+        if node in goals:
+            path = [node]
+            while (last := before[path[-1]]) is not None:
+                path.append(last)
+            return path[::-1]
+        for other, values in graph.adj[node].items():
+            if other not in before:
+                heapq.heappush(pending, (distance + values.get(COST, 1.0), next(order), other, node))
+    return None
 
 
 def is_reached_from(graph: Any, sources: Iterable[str], goals: Iterable[str]) -> bool:
     """Whether paths lead from some of the sources to all goals."""
     found = {*sources}
-    for source in [*found]:
-        found |= nx.descendants(graph, source)
+    pending = [*found]
+    while pending:
+        others = [other for other in graph.adj[pending.pop()] if other not in found]
+        found.update(others)
+        pending += others
     return found >= {*goals}
 
 
