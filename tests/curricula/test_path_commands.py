@@ -66,3 +66,33 @@ def test_bad_input_is_refused_before_anything_is_trained(
     assert all(word in line for word in words), line
     assert "epoch " not in outcome.output
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_files_labels_are_concepts_which_prerequisites_order(command: Command, tmp_path: Path) -> None:
+    labels = [("small", "large")[number % 2] for number in range(899)]  # digits are trained and validated on 899
+    (tmp_path / "labels.csv").write_text("label\n" + "\n".join(labels))
+    links = [{"source": "large", "target": "small"}]
+    graph = {"directed": True, "nodes": [{"id": "small"}, {"id": "large"}], "links": links}
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    arguments = ("curriculum/concepts=file", "curriculum.concepts.path=labels.csv", "curriculum/graph=file")
+    outcome = command(
+        "kd-train", *PATH, *SMALL, *arguments, "curriculum.graph.path=graph.json", "curriculum.goal=small",
+        "curriculum/gate=after_epochs", "teacher.cache=logits",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.errors
+    told = json.loads((tmp_path / "run" / "curriculum.json").read_text())
+    assert [one["teaches"] for one in told["epochs"]] == [["large"], ["small"], ["large", "small"], ["large", "small"]]
+    assert told["graph"]["directed"]
+    assert all(0 < value <= 1 for value in told["epochs"][-1]["concepts"].values())
+    again = command("kd-eval", "run=run")
+    assert again.code == 0, again.errors
+
+
+def test_an_answer_about_validation_is_kept_for_all_runs(command: Command, tmp_path: Path) -> None:
+    first = command("kd-train", *PATH, *SMALL, "trainer.max_epochs=1", "teacher.trainer.max_epochs=2")
+    assert first.code == 0, first.errors
+    kept = first.output.count("asked about all validation samples")
+    assert kept == 2  # whether they are right, and how sure
+    again = command("kd-train", *PATH, *SMALL[1:-1], "trainer.max_epochs=2", "teacher.trainer.max_epochs=2")
+    assert again.code == 0, again.errors
+    assert "asked about" not in again.output

@@ -24,6 +24,7 @@ from kd_lightning.curricula import (
     StudentLoss,
     TeacherLoss,
 )
+from kd_lightning.curricula.path import AfterEpochs, ByClass, LearningPath, TeacherGraph
 from kd_lightning.data import DigitsDataModule
 from tests.curricula.test_following import CLASSES, Numbered
 
@@ -146,3 +147,40 @@ def test_ranks_are_shown_other_samples_of_one_curriculum(tmp_path: Path, difficu
             assert not {*shown[0]} & {*shown[1]}
         else:
             assert len({*drawn}) < len(rows)
+
+
+class KeptPath(Callback):
+    """Keeps what each process knows of a learning path at the end."""
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        followed: Any = pl_module.followed
+        kept = {"state": followed.curriculum.state_dict(), "told": followed.accounts.record()}
+        known = dict(followed.curriculum.known.accuracy)
+        torch.save({**kept, "known": known}, Path(trainer.default_root_dir) / str(trainer.global_rank))
+
+
+@pytest.mark.slow
+def test_all_ranks_walk_the_same_path_which_is_that_of_one_process(tmp_path: Path) -> None:
+    kept = []
+    for ranks in (1, 2):
+        torch.manual_seed(0)
+        student, teacher = (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)) for _ in range(2))
+        path = LearningPath(ByClass(), TeacherGraph(), AfterEpochs(1), finish=0.3)
+        module = DistillationModule(student, teacher, num_classes=10, curriculum=path)
+        place = tmp_path / str(ranks)
+        place.mkdir()
+        trainer = lightning.Trainer(
+            **CPU,
+            devices=ranks,
+            strategy="ddp_spawn" if ranks > 1 else "auto",
+            max_epochs=4,
+            callbacks=[KeptPath()],
+            default_root_dir=place,
+        )
+        trainer.fit(module, DigitsDataModule(batch_size=50 // ranks))
+        kept.append([torch.load(place / str(rank), weights_only=True) for rank in range(ranks)])
+    [alone], [first, second] = kept
+    assert first == second
+    assert first["known"] == alone["known"]
+    assert first["told"]["graph"]["nodes"] == alone["told"]["graph"]["nodes"]
+    assert [one["teaches"] for one in first["told"]["epochs"]] == [one["teaches"] for one in alone["told"]["epochs"]]

@@ -74,7 +74,7 @@ class LearningPath(Curriculum):
         *,
         goal: str | Sequence[str] | None = None,
         start: str | None = None,
-        review: float = 0.2,
+        review: float = 0.5,
         patience: int = 3,
         finish: float = 0.2,
         until: str | Mapping[str, float] | None = None,
