@@ -79,8 +79,8 @@ def in_order(path: Path) -> list[tuple[int, str]]:
 
 
 def text(choices: dict[str, str]) -> str:
-    """Choices on one line, long numbers rounded, what is made as a call."""
-    return " ".join(f"{key}={rounded(value)}" for key, value in choices.items())
+    """Choices on one line, long numbers rounded, what is made as a call; what a run has not at all is left out."""
+    return " ".join(f"{key}={rounded(value)}" for key, value in choices.items() if value)
 
 
 def rounded(value: str) -> str:

@@ -40,8 +40,9 @@ def run(name: str, seed: int, reached: float, order: str | None, steps: int = 10
         pace = {"_target_": f"{KIND}Linear", "start": start}
         record = {"name": "Paced", "order": {"_target_": f"{KIND}{CLASSES[order]}"}, "pace": pace}
     elif order is not None:
-        record = {"name": "LearningPath"}
-    given = {"curriculum": "learning_path" if order else "null"}
+        graph = {"_target_": f"{KIND}path.{'RandomGraph' if order == 'random graph' else 'TeacherGraph'}"}
+        record = {"name": "LearningPath", "gate": {"mastery": 0.9}, **({} if order == "own" else {"graph": graph})}
+    given = {"curriculum": "learning_path" if order else "null", "curriculum/graph": order or ""}
     if record and "order" in record:
         given = {"curriculum": "paced", "curriculum/order": str(order)}
     data = {} if record is None else {"curriculum": record}
@@ -83,14 +84,14 @@ def test_an_order_helped_where_the_interval_over_its_control_lies_above_0(
     reached: list[float], verdict: Verdict, words: str
 ) -> None:
     runs = collection({None: NONE, "random": RANDOM, "easy_first": reached})
-    [one] = taught(runs)
-    assert one.verdict is verdict
+    [control, one] = taught(runs)
+    assert (control.is_random, control.verdict, one.verdict) == (True, None, verdict)
     mean, low, high = interval(reached, RANDOM)
     difference = f"({mean:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, 3 seeds)"
     assert sentence(runs) == words.format(difference).replace("easy_first", "curriculum/order=easy_first")
     table = curricula(runs)
     assert table is not None
-    [row] = table.rows
+    [_, row] = table.rows
     mean, low, high = interval(reached, NONE)
     assert (row[2].text, row[2].note) == (f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}")
     p = stats.ttest_rel(reached, NONE).pvalue
@@ -110,15 +111,21 @@ def test_several_orders_stand_in_one_sentence() -> None:
     [
         ({None: NONE, "easy_first": RANDOM}, "for no run of the random order at the same pace stands beside it"),
         ({"random": RANDOM[:1], "easy_first": NONE}, "for it has fewer than two seeds in common with"),
-        ({None: NONE, "path": RANDOM}, "learning_path (+4.00 points over no curriculum, 95 % interval"),
+        ({None: NONE, "path": RANDOM}, "for no run of a random graph with the same gate stands beside it"),
+        ({None: NONE, "own": RANDOM}, "LearningPath (+4.00 points over no curriculum, 95 % interval"),
     ],
 )
 def test_what_is_not_known_says_why(orders: dict[str | None, list[float]], words: str) -> None:
     runs = collection(orders)
-    [one] = taught(runs)
+    [one] = [one for one in taught(runs) if not one.is_random]
     assert one.verdict is None
     assert words in sentence(runs)
     assert "is not known" in sentence(runs)
+
+
+def test_a_learning_path_is_beside_a_random_graph() -> None:
+    runs = collection({"random graph": RANDOM, "path": [0.785, 0.80, 0.795]})
+    assert sentence(runs).startswith("Beyond a random graph with the same gate curriculum/graph=path (")
 
 
 def test_without_a_curriculum_nothing_is_said() -> None:
@@ -133,7 +140,7 @@ def test_trainings_of_other_lengths_are_not_compared() -> None:
     runs = collection({"easy_first": NONE})
     longer = [run(f"random-{seed}", seed, reached, "random", steps=200) for seed, reached in enumerate(RANDOM)]
     runs = Collection("sweep", [*runs.runs, *longer], is_sweep=True)
-    [one] = taught(runs)
+    one, _ = taught(runs)
     assert one.over_random is not None
     assert one.over_random.paired is not None
     assert one.verdict is None
@@ -145,7 +152,7 @@ def test_a_control_is_of_the_same_pace_and_of_what_else_was_given() -> None:
     own = [run(f"easy-{seed}", seed, reached, "easy_first") for seed, reached in enumerate(NONE)]
     for further in (quick, {"temperature": "8"}):
         others = [run(f"random-{seed}", seed, reached, "random", **further) for seed, reached in enumerate(RANDOM)]
-        [one] = taught(Collection("sweep", [*own, *others], is_sweep=True))
+        one, _ = taught(Collection("sweep", [*own, *others], is_sweep=True))
         assert one.over_random is None
 
 
@@ -153,4 +160,4 @@ def test_the_page_and_markdown_have_the_sentence() -> None:
     runs = collection({None: NONE, "random": RANDOM, "easy_first": RANDOM})
     [section] = [section for section in sweep_page(runs).sections if section.id == "curricula"]
     assert section.text.startswith(sentence(runs))
-    assert "over the random order" in as_markdown(runs)
+    assert "over its random control" in as_markdown(runs)

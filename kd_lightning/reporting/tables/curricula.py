@@ -8,7 +8,8 @@ from kd_lightning.reporting.tables.cells import paired_cells
 from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.runs.collections.curricula import Control, Taught, Verdict, taught
 
-CONTROL, NONE = "the random order at the same pace", " over no curriculum"
+NONE = " over no curriculum"
+CONTROLS = {"order": "the random order at the same pace", "graph": "a random graph with the same gate"}
 SAYS = {Verdict.HELPED: "helped", Verdict.HURT: "hurt", Verdict.NOTHING: "nothing shown"}
 UNEQUAL = "other numbers of steps"
 
@@ -19,14 +20,14 @@ def curricula(runs: Collection) -> Table | None:
     if not any(one.over_none or one.over_random for one in found):
         return None
     column = runs.selects_on.column
-    titles = ["curriculum", "seeds", "over no curriculum", "p", "over the random order", "p", "its order"]
+    titles = ["curriculum", "seeds", "over no curriculum", "p", "over its random control", "p", "its order"]
     rows = [
         [
             Cell(one.title),
             Cell(str(one.seeds), one.seeds),
             *controlled(one.over_none, column),
             *controlled(one.over_random, column),
-            Cell("" if one.verdict is None else SAYS[one.verdict]),
+            Cell("random" if one.is_random else "" if one.verdict is None else SAYS[one.verdict]),
         ]
         for one in found
     ]
@@ -43,21 +44,23 @@ def controlled(control: Control | None, column: Column) -> list[Cell]:
 
 def sentence(runs: Collection) -> str:
     """Whether orders helped beyond their control; nothing where no run has a curriculum."""
-    found, column = taught(runs), runs.selects_on.column
+    found = [one for one in taught(runs) if not one.is_random]
+    column = runs.selects_on.column
     text = "; ".join([*known(found, column), *unknown(found, column)])
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def known(found: Sequence[Taught], column: Column) -> Iterator[str]:
     """What the intervals say of orders."""
-    for verdict, before, behind in (
-        (Verdict.HELPED, f"beyond {CONTROL}", "helped"),
-        (Verdict.HURT, f"against {CONTROL}", "did harm"),
-        (Verdict.NOTHING, "nothing shows that the order of", f"helped beyond {CONTROL}"),
-    ):
-        titles = [f"{one.title} {in_words(one.over_random, column)}" for one in found if one.verdict is verdict]
-        if titles:
-            yield f"{before} {listed(titles)} {behind}"
+    for part, beside in CONTROLS.items():
+        for verdict, before, behind in (
+            (Verdict.HELPED, f"beyond {beside}", "helped"),
+            (Verdict.HURT, f"against {beside}", "did harm"),
+            (Verdict.NOTHING, "nothing shows that the order of", f"helped beyond {beside}"),
+        ):
+            some = [one for one in found if one.part == part and one.verdict is verdict]
+            if titles := [f"{one.title} {in_words(one.over_random, column)}" for one in some]:
+                yield f"{before} {listed(titles)} {behind}"
 
 
 def unknown(found: Sequence[Taught], column: Column) -> Iterator[str]:
@@ -73,13 +76,14 @@ def unknown(found: Sequence[Taught], column: Column) -> Iterator[str]:
 
 def reason(one: Taught) -> str:
     """Why nothing is known of an order."""
-    if not one.has_order:
+    if one.part is None:
         return "no random one can take its place"
+    beside = CONTROLS[one.part]
     if one.over_random is None:
-        return f"no run of {CONTROL} stands beside it (curriculum/order=random)"
+        return f"no run of {beside} stands beside it (curriculum/{one.part}=random)"
     if not one.over_random.equal_steps:
-        return f"{CONTROL} was trained for another number of steps"
-    return f"it has fewer than two seeds in common with {CONTROL} (seed=0,1,2)"
+        return f"{beside} was trained for another number of steps"
+    return f"it has fewer than two seeds in common with {beside} (seed=0,1,2)"
 
 
 def in_words(control: Control | None, column: Column, over: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Curricula beside their controls: runs without one, and those of the random order at the same pace, seed by seed."""
+"""Curricula beside their controls: runs without one, and those of a random order with all else equal, seed by seed."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from kd_lightning.runs.run import Run
 from kd_lightning.runs.status import text
 
 OF_A_CURRICULUM = re.compile(r"curriculum($|[./])")  # a key
-RANDOM = "RandomOrder"  # the class of the order that no difficulty decides
+RANDOM = {"order": "RandomOrder", "graph": "RandomGraph"}  # the classes of the parts that nothing decides
+DECIDE = (*RANDOM, "difficulty")  # the parts in which a curriculum and its control differ
 
 
 class Verdict(Enum):
@@ -47,11 +48,13 @@ class Control:
 class Taught:
     """The runs of one curriculum, and what tells whether it helped; a control is None where nobody ran it.
 
-    `title` is what they were given, `has_order` says whether it is one whose order a random one can replace.
+    `title` is what they were given. `part` is the part that orders samples or concepts, `order` or `graph`, where a
+    random one can take its place, and `is_random` says that one has.
     """
 
     title: str
-    has_order: bool
+    part: str | None
+    is_random: bool
     over_none: Control | None
     over_random: Control | None
 
@@ -68,19 +71,17 @@ class Taught:
 
 
 def taught(runs: Collection) -> list[Taught]:
-    """Each curriculum but the random controls, in the order of the first runs; none where no run has one."""
-    if not any(summary.data.get("curriculum") for summary in runs.summaries):
-        return []
+    """Each curriculum, the random controls too, in the order of the first runs; none where no run has one."""
+    given = [(one, record) for one in runs.configurations if (record := record_of(one.runs)) is not None]
     found = []
-    for one in runs.configurations:
-        record = record_of(one.runs)
-        if record is None or is_random(record):
-            continue
+    for one, record in given:
         beside = [other for other in runs.configurations if others_of(other) == others_of(one)]
         none = [run for other in beside if record_of(other.runs) is None for run in finished(other.runs)]
         random = [run for other in beside for run in finished(other.runs) if is_control(record_of([run]), record)]
+        part = next((part for part in RANDOM if part in record), None)
+        title = title_of(one, record, [other for other, _ in given])
         controls = [control(one, others, runs) if others else None for others in (none, random)]
-        found.append(Taught(title_of(one, record), "order" in record, *controls))
+        found.append(Taught(title, part, is_random(record), *controls))
     return found
 
 
@@ -96,16 +97,17 @@ def record_of(runs: Sequence[Run]) -> dict[str, Any] | None:
 
 
 def is_random(record: dict[str, Any]) -> bool:
-    return str((record.get("order") or {}).get("_target_", "")).endswith(f".{RANDOM}")
+    """Whether nothing decides a curriculum's order."""
+    made = {part: str((record.get(part) or {}).get("_target_", "")) for part in RANDOM}
+    return any(made[part].endswith(f".{name}") for part, name in RANDOM.items())
 
 
 def is_control(record: dict[str, Any] | None, of: dict[str, Any]) -> bool:
-    """Whether a curriculum is another one's at random: the same kind, at the same pace."""
-    return (
-        record is not None
-        and is_random(record)
-        and (record["name"], record.get("pace")) == (of["name"], of.get("pace"))
-    )
+    """Whether a curriculum is another one's at random: the same kind, with all else equal, such as its pace."""
+    if record is None or is_random(of) or not is_random(record):
+        return False
+    one, other = ({name: value for name, value in each.items() if name not in DECIDE} for each in (record, of))
+    return one == other
 
 
 def others_of(one: Configuration) -> dict[str, str]:
@@ -113,11 +115,14 @@ def others_of(one: Configuration) -> dict[str, str]:
     return {key: value for key, value in one.choices.items() if not OF_A_CURRICULUM.match(key.lstrip("+"))}
 
 
-def title_of(one: Configuration, record: dict[str, Any]) -> str:
-    """What it was given as its curriculum; where all runs were given the same, its class."""
-    own = {key: value for key, value in one.choices.items() if OF_A_CURRICULUM.match(key.lstrip("+")) and value}
-    whole = own.pop("curriculum", None) if len(own) > 1 else None  # its parts tell more
-    return text(own) or whole or str(record["name"])
+def title_of(one: Configuration, record: dict[str, Any], all_given: Sequence[Configuration]) -> str:
+    """What it was given as its curriculum and others were not; where all were given the same, its class."""
+    own = {
+        key: value
+        for key, value in one.choices.items()
+        if OF_A_CURRICULUM.match(key.lstrip("+")) and value and len({other.choices[key] for other in all_given}) > 1
+    }
+    return text(own) or str(record["name"])
 
 
 def control(one: Configuration, others: list[Run], runs: Collection) -> Control:
