@@ -1,8 +1,9 @@
 """Networks trained once, ever: kept under a key of everything that shaped them."""
 
 import hashlib
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,18 @@ def learned_from(training: Training, context: Context) -> dict[str, Any]:
         {"sources": {name: source.identity() for name, source in sources.items()}} if sources else {}
     )
     if training.curriculum is not None:
-        found["curriculum"] = training.curriculum.settings
+        settings = training.curriculum.settings
+        files = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in files_in(settings)}
+        found["curriculum"] = {**settings, "files": files} if files else settings
     return found
+
+
+def files_in(value: Any) -> Iterator[str]:
+    """The files that plain values name, of which a key tells the content."""
+    if isinstance(value, str) and os.path.isfile(value):
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from files_in(inner)
 
 
 def find(training: Training, context: Context) -> nn.Module | None:

@@ -221,8 +221,10 @@ def test_a_file_gives_each_sample_a_label(tmp_path: Path, name: str, content: st
     assert found.of(torch.tensor([7, 7]), torch.tensor([2, 3])).tolist() == [1, 0]
     with pytest.raises(UserError, match=r"validation_path=null: the validation data are not split off"):
         ByFile(str(tmp_path / name)).of(samples._replace(is_of_training=False))
-    with pytest.raises(UserError, match="holds 4 labels, and the data have a sample 4"):
+    with pytest.raises(UserError, match="holds 4 labels, and the whole set has a sample 4"):
         ByFile(str(tmp_path / name)).of(samples._replace(index=torch.tensor([4])))
+    with pytest.raises(UserError, match="holds 4 labels, and the whole set has 3 samples"):
+        ByFile(str(tmp_path / name)).of(samples._replace(total=3))
 
 
 @pytest.mark.parametrize(

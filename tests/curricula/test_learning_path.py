@@ -235,3 +235,10 @@ def test_a_concept_without_samples_is_named() -> None:
     few = samples()._replace(validation=Samples(torch.arange(3), torch.arange(3), torch.arange(3)))
     with pytest.raises(UserError, match=r"d has no validation sample"):
         path.begin(few)
+
+
+def test_a_state_of_other_concepts_is_refused() -> None:
+    path, other = begun(), begun(nx.path_graph(NAMES[:3]))
+    path.draw(0, 40)
+    with pytest.raises(UserError, match=r"began with a concept d, which is not there any more"):
+        other.load_state_dict(path.state_dict())

@@ -96,3 +96,48 @@ def test_an_answer_about_validation_is_kept_for_all_runs(command: Command, tmp_p
     again = command("kd-train", *PATH, *SMALL[1:-1], "trainer.max_epochs=2", "teacher.trainer.max_epochs=2")
     assert again.code == 0, again.errors
     assert "asked about" not in again.output
+
+
+@pytest.mark.parametrize(
+    ("links", "options", "words"),
+    [
+        (["0 1", "1 2", "2 0"], (), ("curriculum.graph", "in a circle, 0 → 1 → 2 → 0")),
+        (["0 1", "2 3"], ("curriculum.graph.prerequisites=false", "curriculum.start=0", "curriculum.goal=3"),
+         ("curriculum.goal", "no path of the graph leads from 0 to 3")),
+        (["0 1", "1 ten"], (), ("path=graph.json", "node ten is no concept of the data")),
+    ],
+    ids=["cycle", "unreachable", "unknown"],
+)  # fmt: skip
+def test_a_graph_that_leads_nowhere_is_refused(
+    command: Command, tmp_path: Path, links: list[str], options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    ends = [link.split() for link in links]
+    graph = {
+        "directed": True,
+        "nodes": [{"id": name} for name in sorted({one for pair in ends for one in pair})],
+        "links": [{"source": one, "target": other} for one, other in ends],
+    }
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    arguments = ("curriculum/graph=file", "curriculum.graph.path=graph.json")
+    outcome = command("kd-train", *PATH, *SMALL, *arguments, *options)
+    assert outcome.code == 2, outcome.output + outcome.errors
+    [line] = outcome.error_lines
+    assert all(word in line for word in words), line
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_what_is_kept_knows_the_files_of_its_curriculum(command: Command, tmp_path: Path) -> None:
+    numbers = tmp_path / "hard.csv"
+    given = (
+        "scratch={curriculum: {_target_: kd_lightning.curricula.Paced, difficulty: {_target_: kd_lightning.curricula"
+    )
+    given += ".FromFile, path: hard.csv}, order: {_target_: kd_lightning.curricula.EasyFirst}, pace: {_target_: "
+    given += "kd_lightning.curricula.Linear}}}"
+    small = ("teacher.model=digits_cnn_4", *SMALL[1:3], "trainer.max_epochs=1", "callbacks.progress_bar=null", given)
+    trained = []
+    for content in ("1\n2\n", "1\n2\n", "2\n1\n"):
+        numbers.write_text("0\n" + content * 449)  # digits are trained and validated on 899
+        outcome = command("kd-train", *small)
+        assert outcome.code == 0, outcome.errors
+        trained.append("student alone  digits_cnn_4, training" in outcome.output)
+    assert trained == [True, False, True]

@@ -82,7 +82,7 @@ class ByGroup(ConceptKind):
         (['animals', 'car'], [0, 0, 1])
     """
 
-    def __init__(self, groups: Mapping[str, Sequence[str]] | None) -> None:
+    def __init__(self, groups: Mapping[str, Sequence[str | int]] | None) -> None:
         if not isinstance(groups, Mapping) or not groups:
             raise UserError(f"groups={groups}: give groups of classes by name, such as {{animals: [cat, dog]}}")
         for name, members in groups.items():
@@ -173,8 +173,8 @@ class ByFile(ConceptKind):
                 "with their labels, in their order"
             )
         of_validated = self.labels if self.validated is None else self.validated
-        mine = taken(self.labels, samples.index, key)
-        theirs = taken(of_validated, validation.index, key if self.validated is None else f"{KEY}.validation_path")
+        mine = taken(self.labels, samples, key)
+        theirs = taken(of_validated, validation, key if self.validated is None else f"{KEY}.validation_path")
         return labelled(samples, mine, theirs, key)
 
 
@@ -239,12 +239,13 @@ def by_index(index: Tensor, concepts: Tensor) -> Tensor:
     return table
 
 
-def taken(labels: Sequence[str], index: Tensor, key: str) -> list[str]:
-    """The labels of samples by their index. Raises UserError where there are too few."""
-    last = int(index.max())
-    if last >= len(labels):
-        raise UserError(f"{key}: holds {len(labels)} labels, and the data have a sample {last}; give one for each")
-    return [labels[one] for one in index.tolist()]
+def taken(labels: Sequence[str], samples: Samples, key: str) -> list[str]:
+    """The labels of samples by their index. Raises UserError where there are too few, or more than samples."""
+    last, count = int(samples.index.max()), len(labels)
+    if last >= count or samples.total not in (None, count):
+        of = f"a sample {last}" if samples.total is None else f"{samples.total} samples"
+        raise UserError(f"{key}: holds {count} labels, and the whole set has {of}; give one for each")
+    return [labels[one] for one in samples.index.tolist()]
 
 
 def labels_in(path: Path, name: str) -> list[str]:

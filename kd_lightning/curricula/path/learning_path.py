@@ -72,8 +72,8 @@ class LearningPath(Curriculum):
         graph: Graph,
         gate: Gate,
         *,
-        goal: str | Sequence[str] | None = None,
-        start: str | None = None,
+        goal: str | int | Sequence[str | int] | None = None,
+        start: str | int | None = None,
         review: float = 0.5,
         patience: int = 3,
         finish: float = 0.2,
@@ -87,7 +87,8 @@ class LearningPath(Curriculum):
             raise UserError("review=1: would leave nothing of an epoch to the concept that is taught; give less")
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
             raise UserError(f"patience={patience}: must be a whole number of epochs, from 1 on")
-        if goal is not None and not isinstance(goal, str) and not [*goal]:
+        goals = [] if goal is None else [goal] if isinstance(goal, str | int) else [*goal]
+        if goal is not None and not goals:
             raise UserError("goal=[]: name a concept, or give null for all of the graph")
         if start is not None and graph.prerequisites:
             raise UserError(
@@ -99,8 +100,9 @@ class LearningPath(Curriculum):
                 "hierarchy"
             )
         self.kind, self.maker, self.gate = concepts, graph, gate
-        self.goal = None if goal is None else [goal] if isinstance(goal, str) else [str(one) for one in goal]
-        self.start, self.review, self.patience, self.finish = start, review, patience, finish
+        self.goal = [str(one) for one in goals] or None
+        self.start = None if start is None else str(start)
+        self.review, self.patience, self.finish = review, patience, finish
         self.until = None if until is None else Until(until)
         self.awaits = None if until is None else f"curriculum.until={self.until}"
         self.against = against
@@ -241,7 +243,14 @@ class LearningPath(Curriculum):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises UserError where the training began with concepts that are not there any more."""
         self.walk.load_state_dict(state["walk"])
+        for name in [*self.walk.mastered, *(step.concept for step in self.walk.steps)]:
+            if name not in self.knowledge:
+                raise UserError(
+                    f"curriculum.graph: the training began with a concept {name}, which is not there any more; give it "
+                    "the concepts and the graph that it began with"
+                )
         self.latest, self.share = dict(state["latest"]), state["share"]
         self.is_assessed, self.is_met, self.takes_all = state["is"]
         self.drawn_of_all, self.drawn, self.drawn_epochs = state["drawn"]
