@@ -39,6 +39,7 @@ from kd_lightning.learners.sources import (
     sources_of,
     trained_parameters,
 )
+from kd_lightning.learners.validations import followed_validations
 from kd_lightning.learners.views import View, taken_by_all
 from kd_lightning.objective import Objective, ObjectiveValue, Term
 from kd_lightning.ranks import mean_of_ranks
@@ -177,6 +178,7 @@ class DistillationModule(TimedModule):
             self.teachers = nn.ModuleDict(known)
         self.training_set = Constants(training_set or {})
         self.routes = followed_routes(self, self.task)
+        self.validations = followed_validations(self.objectives, self.views, self.sources, self.task)
         absent = {} if others.given or "teacher" in learners.given else {"teacher": None}
         taps_keys = {name: one.key_of(name, "_taps") for one in (learners, others) for name in one.given}
         self._connect(absent, taps_keys)
@@ -287,6 +289,8 @@ class DistillationModule(TimedModule):
         self.finite.losses(values)
         if self.followed is not None:
             self.followed.see(self._observer.of(signals[0]))
+        if self.validations is not None:
+            self.validations.see(signals[0])
         if self._is_shown():
             self._show(values, progress, size_of(batch))
         return total_of(values)
@@ -358,7 +362,8 @@ class DistillationModule(TimedModule):
         return super().to_torchscript(file_path, method, example, **options)
 
     def configure_callbacks(self) -> list[Callback]:
-        own = [self.finite, self.followed, *self.routes, *second_passes(self.optimizer, self.learners)]
+        passes = second_passes(self.optimizer, self.learners)
+        own = [self.finite, self.followed, self.validations, *self.routes, *passes]
         return [one for one in own if one is not None and one not in self.trainer.callbacks]  # type: ignore[attr-defined]
 
     def teardown(self, stage: str) -> None:
@@ -372,15 +377,10 @@ class DistillationModule(TimedModule):
         optimizers = {name: made(make, trained[name], self.network_of(name)) for name, make in makers.items()}
         return configured(optimizers, of_each("scheduler", self.scheduler, self.learners), lambda: self.length)
 
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
+    def configure_gradient_clipping(self, optimizer: Optimizer, *clipping: Any, **options: Any) -> None:
         """Clip the gradient of each learner by itself."""
         for one in optimizers_in(optimizer).values():
-            self.clip_gradients(one, gradient_clip_val, gradient_clip_algorithm)
+            self.clip_gradients(one, *clipping, **options)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         self.finite.left_out = set()

@@ -130,6 +130,9 @@ class Term(nn.Module):
         for name in self.signals:
             yield from (("signals", one) for one in _as_list(name))
         yield from (("sample_weight", one) for one in signals_of(self.sample_weight))
+        for schedule in self.schedules():
+            observed = getattr(schedule, "observes", {}).values()
+            yield from (("schedule", one) for function in observed for one in signals_of(function))
 
     def as_typed(self, signal: str) -> str:
         """A signal that it takes by the name that it was given for it."""

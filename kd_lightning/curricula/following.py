@@ -21,6 +21,7 @@ from kd_lightning.curricula.curriculum import Curriculum, has_state, learns
 from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples_of
 from kd_lightning.data.derived.peek import seeded
 from kd_lightning.errors import UserError
+from kd_lightning.learners.validations import validated
 from kd_lightning.ranks import gathered, on_any_rank
 from kd_lightning.schedules.length import TimedModule, accumulation, batches_over
 from kd_lightning.schedules.progress import Assessment
@@ -30,7 +31,6 @@ from kd_lightning.store.hashing import fold
 from kd_lightning.tasks import Task
 from kd_lightning.terminal import say, warn
 
-VALIDATION, OTHER_LOADER = "val/", "/dataloader_idx_"
 LOGGED = "curriculum/"
 BEGINNING = -1  # the epoch before the first one
 
@@ -186,15 +186,15 @@ class FollowedCurriculum(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        logged = {name: value for name, value in trainer.callback_metrics.items() if name.startswith(VALIDATION)}
-        metrics = {
-            name.removeprefix(VALIDATION): float(value) for name, value in logged.items() if OTHER_LOADER not in name
-        }
         by_class = {}
         if self._by_class is not None and on_any_rank(self._by_class.update_called):
             by_class = {name: values.tolist() for name, values in self._by_class.compute().items()}
         self.assessment = timed(pl_module).assessment = Assessment(
-            trainer.current_epoch, metrics, by_class, self._by_concept.by_concept(pl_module.device), self._falling
+            trainer.current_epoch,
+            validated(trainer),
+            by_class,
+            self._by_concept.by_concept(pl_module.device),
+            self._falling,
         )
         with self._called("assess", trainer.current_epoch):
             self.curriculum.assess(self.assessment)

@@ -7,8 +7,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from kd_lightning.curricula.following import OTHER_LOADER, VALIDATION, timed
+from kd_lightning.curricula.following import timed
 from kd_lightning.errors import UserError
+from kd_lightning.learners.validations import validated
 from kd_lightning.sources import Route
 from kd_lightning.tasks import Task
 from kd_lightning.terminal import say
@@ -65,10 +66,7 @@ class FollowedRoute(Callback):
         gate, place = self.route.gate, self._place
         if gate is None or place == self.route.last or trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        logged = {name: value for name, value in trainer.callback_metrics.items() if name.startswith(VALIDATION)}
-        reached = {
-            name.removeprefix(VALIDATION): float(value) for name, value in logged.items() if OTHER_LOADER not in name
-        }
+        reached = validated(trainer)
         selects, anchor = self.task.selects_on, self.route.anchors[place]
         measured = reached if anchor.file is None else anchor.measured
         if gate(reached, measured, selects):

@@ -3,11 +3,25 @@
 from typing import TYPE_CHECKING
 
 from kd_lightning.lazy_names import lazy
+from kd_lightning.schedules.adaptive import ByTeacherEntropy, NearTeacher, Plateau
 from kd_lightning.schedules.progress import Assessment, Cosine, Linear, OneMinus, Progress, Schedule, Steps, Warmup
 
 if TYPE_CHECKING:
     from kd_lightning.schedules.torch_schedule import TorchSchedule
 
-__all__ = ["Assessment", "Cosine", "Linear", "OneMinus", "Progress", "Schedule", "Steps", "TorchSchedule", "Warmup"]
+__all__ = [
+    "Assessment",
+    "ByTeacherEntropy",
+    "Cosine",
+    "Linear",
+    "NearTeacher",
+    "OneMinus",
+    "Plateau",
+    "Progress",
+    "Schedule",
+    "Steps",
+    "TorchSchedule",
+    "Warmup",
+]
 
 __getattr__, __dir__ = lazy(__name__, {"TorchSchedule": "kd_lightning.schedules.torch_schedule"})  # needs Lightning

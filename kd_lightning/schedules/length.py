@@ -82,7 +82,7 @@ class Length:
 class TimedModule(LightningModule):
     """A module that knows how long its training is, and how far."""
 
-    assessment: Assessment | None = None  # by the latest validation, where a curriculum is followed
+    assessment: Assessment | None = None  # by the latest validation, where a curriculum or schedules follow it
 
     def setup(self, stage: str) -> None:
         self.__dict__.pop("length", None)  # another training of the same module may have another

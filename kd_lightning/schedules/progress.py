@@ -2,22 +2,30 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kd_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROUNDING = 1e-9  # an epoch's first step must not count as the last of the one before
 
 
 class Assessment(NamedTuple):
-    """What the latest validation of a training with a curriculum measured.
+    """What the latest validation of a training with a curriculum, or with schedules, measured.
 
     `metrics` are the task's by name, such as `top1`; `by_class` has a number for each class, of the metrics that a task
-    measures by class; `by_concept` is each concept's accuracy, where a curriculum has concepts, NaN of one without
-    samples. `epoch` is the one in which it was measured; the metrics that are better when they fall are `falling`.
+    measures by class, where there is a curriculum; `by_concept` is each concept's accuracy, where a curriculum has
+    concepts, NaN of one without samples. `epoch` is the one in which it was measured; the metrics that are better when
+    they fall are `falling`, the one that selects is `selects_on`.
+
+    Schedules see besides: the `metrics` of the validations before, as `earlier`; the metrics of the sources that they
+    compare with, as `by_source`; and what they observe of the samples taught since the validation before, as
+    `observed`.
 
     Examples:
         >>> from kd_lightning.schedules import Assessment
@@ -30,13 +38,17 @@ class Assessment(NamedTuple):
     by_class: Mapping[str, Sequence[float]] = {}
     by_concept: Mapping[str, float] = {}
     falling: Sequence[str] = ()
+    selects_on: str = ""
+    earlier: Sequence[Mapping[str, float]] = ()
+    by_source: Mapping[str, Mapping[str, float]] = {}
+    observed: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far the training is. `epoch` counts from 0 and has a fraction within the epoch.
 
-    `assessment` is what its latest validation measured; None before the first one, and without a curriculum.
+    `assessment` is what its latest validation measured; None before the first one.
 
     Examples:
         >>> from kd_lightning.schedules import Progress
@@ -54,6 +66,9 @@ BEGIN, END = Progress(), Progress(epoch=math.inf, fraction=1.0)
 
 class Schedule(ABC):
     """A number for each moment of the training: a pure function of the progress. One of your own is a subclass.
+
+    Of the progress it may take the assessment, what the latest validation measured, which is None before the first one;
+    `extremes` then tells between which numbers it stays. `compares` and `observes` add to what is measured.
 
     Examples:
         >>> from kd_lightning.schedules import Progress, Schedule
@@ -75,6 +90,19 @@ class Schedule(ABC):
         """Whether it takes whole numbers alone."""
         return False
 
+    @property
+    def compares(self) -> Sequence[str]:
+        """The sources, such as `teacher`, whose metrics on the validation data assessments have as `by_source`."""
+        return ()
+
+    @property
+    def observes(self) -> "Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]]":
+        """Functions of a step's signals by name, whose means over the samples taught assessments have as `observed`.
+
+        Each gives (B,), of the signals that its attribute `signals` names.
+        """
+        return {}
+
 
 Number = float | Schedule
 
@@ -93,8 +121,33 @@ def needs_length(schedule: Any) -> bool:
     return False
 
 
+def asks_for_assessment(schedule: Any) -> bool:
+    """Whether a schedule follows what validations measure."""
+    try:
+        for progress in (_WithoutAssessment(), _WithoutAssessment(epoch=1.0, fraction=0.5)):
+            schedule(progress)
+    except _AssessmentAskedError:
+        return True
+    return False
+
+
 class _FractionAskedError(Exception):
     pass
+
+
+class _AssessmentAskedError(Exception):
+    pass
+
+
+class _WithoutAssessment:
+    """A progress that tells who asks for an assessment."""
+
+    def __init__(self, epoch: float = 0.0, fraction: float = 0.0) -> None:
+        self.epoch, self.fraction = epoch, fraction
+
+    @property
+    def assessment(self) -> Any:
+        raise _AssessmentAskedError
 
 
 class _WithoutLength:
@@ -123,7 +176,7 @@ class Warmup(Schedule):
     epochs: float
 
     def __post_init__(self) -> None:
-        _check_numbers(value=self.value)
+        check_numbers(value=self.value)
         if not self.epochs > 0:
             raise UserError(f"epochs={self.epochs}: a warm-up lasts longer than 0 epochs; give a plain number instead")
 
@@ -147,7 +200,7 @@ class Linear(Schedule):
     end: float
 
     def __post_init__(self) -> None:
-        _check_numbers(start=self.start, end=self.end)
+        check_numbers(start=self.start, end=self.end)
 
     def __call__(self, progress: Progress) -> float:
         return self.start + (self.end - self.start) * min(1.0, progress.fraction)
@@ -168,7 +221,7 @@ class Cosine(Schedule):
     end: float
 
     def __post_init__(self) -> None:
-        _check_numbers(start=self.start, end=self.end)
+        check_numbers(start=self.start, end=self.end)
 
     def __call__(self, progress: Progress) -> float:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * min(1.0, progress.fraction))) / 2
@@ -199,7 +252,7 @@ class Steps(Schedule):
             given = getattr(self, name)
             if given is not None:
                 object.__setattr__(self, name, tuple(given))
-                _check_numbers(**{f"{name}.{place}": number for place, number in enumerate(given)})
+                check_numbers(**{f"{name}.{place}": number for place, number in enumerate(given)})
         if (self.epochs is None) == (self.fractions is None):
             raise UserError(
                 f"epochs={self.epochs}: give the milestones either as epochs or as fractions of the training"
@@ -249,8 +302,17 @@ class OneMinus(Schedule):
     def extremes(self) -> Iterable[float]:
         return [1.0 - value for value in self.schedule.extremes()]
 
+    @property
+    def compares(self) -> Sequence[str]:
+        return self.schedule.compares
 
-def _check_numbers(**values: float) -> None:
+    @property
+    def observes(self) -> "Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]]":
+        return self.schedule.observes
+
+
+def check_numbers(**values: float) -> None:
+    """Raise `UserError` for what is no finite number."""
     for name, value in values.items():
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
             raise UserError(f"{name}={value}: must be a finite number")

@@ -14,6 +14,9 @@ from tests.conftest import Command
 SCHEDULES = "{_target_: kd_lightning.schedules."
 LINEAR = SCHEDULES + "Linear, start: 8, end: 1}"
 COSINE = SCHEDULES + "Cosine, start: 0.9, end: 0.1}"
+NEAR = SCHEDULES + "NearTeacher, start: 0.9, end: 0.1}"
+ENTROPIC = SCHEDULES + "ByTeacherEntropy, sure: 8, unsure: 1}"
+PLATEAU = SCHEDULES + "Plateau, start: 1.0, factor: 0.5, end: 0.25, patience: 0}"
 STEPS = SCHEDULES + "Steps, values: [8, 2], epochs: [1]}"
 ENTROPY = "{_target_: kd_lightning.losses.sample_weights.Entropy}"
 QUICK = ("teacher.weights=null", "scratch=false", "callbacks.progress_bar=null", "teacher.model=digits_cnn_4")
@@ -39,6 +42,20 @@ QUICK = ("teacher.weights=null", "scratch=false", "callbacks.progress_bar=null",
         ([f"loss.kd.weight={SCHEDULES}Linear, start: 1, end: -1}}"], "loss.kd.weight=Linear(start=1, end=-1): takes"),
         (["loss=[ce,dkd]", f"loss.dkd.loss.beta={SCHEDULES}Linear, start: 1, end: -1}}"], "loss.dkd.loss.beta=Linear("),
         (["loss=[ce,crd]", f"loss.crd.loss.embedding={LINEAR}"], "decides what is made before the training"),
+        (
+            ["data.val_fraction=0", f"alpha={NEAR}"],
+            "would follow the test set; set data.val_fraction above 0, or a sch",
+        ),
+        ([f"temperature={SCHEDULES}ByTeacherEntropy, sure: 8, unsure: 0}}"], "takes the value 0"),
+        (["trainer.limit_val_batches=0", f"alpha={NEAR}"], "its schedule follows what validation measures, and there"),
+        (
+            [f"alpha={SCHEDULES}NearTeacher, start: 0.9, end: 0.1, teacher: big}}"],
+            "compares with big, and there is no big",
+        ),
+        (
+            [f"alpha={SCHEDULES}NearTeacher, start: 0.9, end: 0.1, metric: best}}"],
+            "metric=best: validation measures no",
+        ),
         (["method=dkd", f"temperature={LINEAR}"], "no term of the loss takes the run's temperature"),
         (["trainer.max_epochs=-1", f"temperature={LINEAR}", "scheduler=constant"], "kd changes over the whole of it"),
         (
@@ -79,6 +96,27 @@ def test_a_run_follows_them_and_is_tested_again(command: Command) -> None:
     stored = stored_values(Path("run"))
     assert stored is not None
     check_foreign(stored, "run")  # a stranger may test it
+    again = command("kd-eval", "run=run")
+    assert again.code == 0, again.errors
+
+
+def test_a_run_adapts_to_its_validations_and_tells_the_last_numbers(command: Command) -> None:
+    arguments = (f"alpha={NEAR}", f"temperature={ENTROPIC}", "loss=[ce,kd,sp]", f"loss.sp.weight={PLATEAU}")
+    outcome = command(
+        "kd-train", *QUICK, *arguments, "trainer.max_epochs=3", "trainer.log_every_n_steps=1", "hydra.run.dir=run"
+    )
+    assert outcome.code == 0, outcome.errors
+    rows = [row for row in read_rows(Path("run/metrics.csv")) if row.get("train/kd_temperature")]
+    steps = len(rows) // 3
+    temperatures, weights = ([float(row[f"train/kd_{name}"]) for row in rows] for name in ("temperature", "weight"))
+    assert (temperatures[0], weights[0]) == pytest.approx((8.0, 0.9))
+    for values in (temperatures, weights):
+        assert [len({*values[steps * epoch : steps * (epoch + 1)]}) for epoch in range(3)] == [1, 1, 1]
+        assert values[steps] < values[0]
+    objective = json.loads(Path("run/summary.json").read_text())["objective"]
+    assert 0.0999 < objective["kd"]["weight"] < 0.9
+    assert objective["ce"]["weight"] == pytest.approx(1 - objective["kd"]["weight"])
+    assert 1.0 < objective["kd"]["temperature"] < 8.0
     again = command("kd-eval", "run=run")
     assert again.code == 0, again.errors
 

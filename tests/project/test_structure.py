@@ -40,6 +40,7 @@ NAMES_ROLES = {
     "curricula.difficulties.asked",
     "curricula.difficulties.running",
     "curricula.path.learning_path",
+    "schedules.adaptive",
     "models.weights.readings",
     "tasks.regression",
 }

@@ -17,13 +17,14 @@ from kd_lightning.config.checks.values import OF_SOFT_TARGETS
 from kd_lightning.config.parts.instantiation import make
 from kd_lightning.config.parts.objects import make_callbacks, make_loggers, terms_from, trainer_from
 from kd_lightning.config.parts.optimizer import optimizer_from
+from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.learners.optimizer import made
 from kd_lightning.objective import Objective
 from kd_lightning.optimizers import SAM
 from kd_lightning.schedules.learning_rate import LearningRateSchedule
 from kd_lightning.schedules.length import is_unlimited, unlimited
-from kd_lightning.schedules.progress import BEGIN, END, Schedule
+from kd_lightning.schedules.progress import BEGIN, END, Schedule, asks_for_assessment
 from kd_lightning.schedules.torch_schedule import needing
 from kd_lightning.system.cpu import has_native_bfloat16
 from kd_lightning.terminal import warn
@@ -139,11 +140,23 @@ def check_root_schedules(config: DictConfig) -> None:
         check_numbers(f"{key}={made}", made, allowed, meaning)
 
 
-def check_weights_of_terms(objective: Objective, key: str) -> None:
-    """Raise `UserError` for a schedule of a term's weight that gives what is not 0 or more."""
+def check_schedules(objective: Objective, key: str, data: DataModule) -> None:
+    """Raise `UserError` for a schedule that follows the test set, and for a weight that gives what is not 0 or more."""
+    check_followed(key, objective, data)
     for name, term in objective.items():
         if callable(term.weight):
             check_numbers(f"{key}.{name}.weight={term.weight}", term.weight, lambda weight: weight >= 0, "0 or more")
+
+
+def check_followed(key: str, objective: Objective, data: DataModule) -> None:
+    """No schedule of the terms follows the test set, or a validation that there is not. Raises UserError."""
+    for name, term in objective.items() if data.validates_on != "validation" else ():
+        followed = next((one for one in term.schedules() if asks_for_assessment(one)), None)
+        if followed is not None:
+            why = "would follow the test set; set data.val_fraction above 0"
+            if data.validates_on == "none":
+                why = f"follows validations, and {data.name} has no val_dataloader; give it one"
+            raise UserError(f"{key}.{name}={followed}: {why}, or a schedule of the progress alone, such as Linear")
 
 
 def check_numbers(given: str, schedule: Callable[..., float], allowed: Callable[[float], bool], meaning: str) -> None:

@@ -7,7 +7,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from kd_lightning.batch import Batch, as_streams, example_of, main_stream
-from kd_lightning.config.checks.training import check_weights_of_terms
+from kd_lightning.config.checks.training import check_schedules
 from kd_lightning.config.parts.recipe import own_terms
 from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
@@ -55,7 +55,7 @@ def check_terms(
 ) -> dict[str, Cost]:
     """What the networks cost, which have every tap that these terms take, in shapes that fit. Raises UserError."""
     objective, data, task = Objective(terms), context.data, context.task
-    check_weights_of_terms(objective, key)
+    check_schedules(objective, key, data)
     check_signals(key, objective, teacher, context)
     check_known_classes(key, objective, teacher, data)
     task.check_losses({f"{key}.{name}": term.loss for name, term in objective.items()})

@@ -1,7 +1,7 @@
 """summary.json: what came out of a run."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from kd_lightning.config.conf import plain
@@ -15,7 +15,7 @@ from kd_lightning.module import DistillationModule
 from kd_lightning.networks import short_name
 from kd_lightning.objective import Objective
 from kd_lightning.runs.summary import Part, PlanRecord, Role, Summary
-from kd_lightning.schedules.progress import END
+from kd_lightning.schedules.progress import END, Assessment, Progress
 from kd_lightning.tasks import Task
 from kd_lightning.term import Term
 from kd_lightning.tracking.memory import peak_memory
@@ -49,7 +49,7 @@ def summarise(
         experiment.config.seed,
         PlanRecord(getattr(plan, "name", type(plan).__name__), result, next(iter(baselines), None), parts),
         {**dict.fromkeys(getattr(plan, "networks", ())), **records},
-        objectives_record(module.objectives),
+        objectives_record(module.objectives, module.assessment),
         compared[result].tested.time,
         peak_memory(),
         skipped_steps,
@@ -94,24 +94,24 @@ def network_record(model: str, cost: Profile, tested: TestedNetwork) -> dict[str
     return {"model": model, **asdict(cost), **tested.test}
 
 
-def objectives_record(objectives: Mapping[str, Objective]) -> dict[str, Any]:
+def objectives_record(objectives: Mapping[str, Objective], assessment: Assessment | None) -> dict[str, Any]:
     """The terms of each learner; of several with the learner's name in front."""
     several = len(objectives) > 1
     return {
         f"{learner}.{name}" if several else name: record
         for learner, objective in objectives.items()
-        for name, record in objective_record(objective).items()
+        for name, record in objective_record(objective, replace(END, assessment=assessment)).items()
     }
 
 
-def objective_record(objective: Objective) -> dict[str, Any]:
+def objective_record(objective: Objective, end: Progress) -> dict[str, Any]:
     """Each term with its weight and the parameters of its loss, at the training's end, and what weighs its samples."""
-    weights = objective.weights(END)
+    weights = objective.weights(end)
     return {
         name: {
             "loss": type(term.loss).__name__,
             "weight": weights[name],
-            **_plain_attributes(term),
+            **_plain_attributes(term, end),
             **({} if term.sample_weight is None else {"sample_weight": named(term.sample_weight)}),
             **({} if term.stream is None else {"stream": term.stream}),
         }
@@ -119,7 +119,7 @@ def objective_record(objective: Objective) -> dict[str, Any]:
     }
 
 
-def _plain_attributes(term: Term) -> dict[str, Any]:
+def _plain_attributes(term: Term, end: Progress) -> dict[str, Any]:
     """What a term's loss was given, such as its temperature; of a schedule the number at the training's end."""
-    with term.numbers_at(END):
+    with term.numbers_at(end):
         return plain_attributes(term.loss)
