@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from kd_lightning.curricula.following import FollowedCurriculum
 from kd_lightning.data import ImageDataModule
 from kd_lightning.data.batches import ImageSet, ShardedBatches
 from kd_lightning.data.views import view_of
@@ -31,8 +32,9 @@ TURN = 60.0  # seconds to wait for another run before the ranks meet: less than 
 class Prefill(Callback):
     """Keeps the cached sources' answers to all batches to come, each rank to its own, in large batches.
 
-    Of several runs that need the same answers, one asks for them and the others wait. Raises UserError for a training
-    without an end, and for data that draw their batches in a way of their own.
+    Of several runs that need the same answers, one asks for them and the others wait. Of a curriculum it asks what is
+    drawn for each epoch. Raises UserError for a training without an end, for data that draw their batches in a way of
+    their own, and for a curriculum that learns from what it sees.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -43,10 +45,12 @@ class Prefill(Callback):
                 continue
             images, sampler = training_batches(trainer.train_dataloader, data, source.key)
             epochs = list(epochs_to_come(trainer, source.key))
+            drawn = drawn_ahead(trainer, pl_module, [epoch for epoch, _ in epochs], source.key)
             lock = lock_beside(source.answers.records.path.parent)  # `kd-cache rm` tries it, too
             with held_by_all_ranks(lock, trainer.strategy, source.role):
                 for epoch, batches in epochs:
-                    self.answer(*views_of(images, sampler, epoch, batches), epoch, images, source, trainer, data)
+                    views = views_of(images, sampler, epoch, batches, drawn.get(epoch))
+                    self.answer(*views, epoch, images, source, trainer, data)
 
     def answer(
         self,
@@ -82,6 +86,19 @@ def training_batches(loader: object, data: ImageDataModule, key: str) -> tuple[I
     )
 
 
+def drawn_ahead(trainer: Trainer, module: LightningModule, epochs: list[int], key: str) -> dict[int, Tensor]:
+    """What a curriculum draws for epochs, positions int64 (M,) each; nothing without one. Raises UserError."""
+    followed = getattr(module, "followed", None)
+    if not isinstance(followed, FollowedCurriculum):
+        return {}
+    if followed.curriculum.learns:
+        raise UserError(
+            f"{key}=prefill: asks beforehand, and what {followed.name} draws depends on what it sees of the training; "
+            f"use {key}=logits"
+        )
+    return followed.ahead(trainer, module, epochs)
+
+
 def epochs_to_come(trainer: Trainer, key: str) -> Iterator[tuple[int, int]]:
     """Each epoch that is still to come, and how many of its batches. Raises UserError for a training without an end."""
     check_length(trainer.max_epochs, trainer.max_steps, key)
@@ -103,9 +120,16 @@ def check_length(max_epochs: int | None, max_steps: int, key: str) -> None:
         )
 
 
-def views_of(images: ImageSet, sampler: ShardedBatches, epoch: int, batches: int) -> tuple[Tensor, Tensor]:
-    """The images of this rank's first so many batches of an epoch, and their views, each once: both int64 (B,)"""
+def views_of(
+    images: ImageSet, sampler: ShardedBatches, epoch: int, batches: int, drawn: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The images of this rank's first so many batches of an epoch, and their views, each once: both int64 (B,)
+
+    `drawn` is what a curriculum has in the epoch.
+    """
     sampler = copy.copy(sampler)  # the training's own learns the epoch from the trainer
+    if drawn is not None:
+        sampler.take(drawn)
     sampler.over = 0
     sampler.set_epoch(epoch)
     draws = list(islice(sampler, batches))

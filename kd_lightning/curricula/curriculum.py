@@ -114,6 +114,11 @@ class Curriculum:
     awaits: str | None = None
     """What `finished` waits for, told where the training reaches the trainer's limit first; None: for nothing."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether what it draws may depend on what it sees; if not, `teacher.cache=prefill` asks for it beforehand."""
+        return type(self).observe is not Curriculum.observe or assesses(self)
+
     def begin(self, samples: Samples) -> None:
         """Forget everything: a training of these samples begins."""
 
@@ -174,8 +179,3 @@ def has_state(curriculum: Curriculum) -> bool:
 def assesses(curriculum: Curriculum) -> bool:
     """Whether what it draws may depend on validations."""
     return type(curriculum).assess is not Curriculum.assess
-
-
-def learns(curriculum: Curriculum) -> bool:
-    """Whether what it draws may depend on what it has seen."""
-    return type(curriculum).observe is not Curriculum.observe or assesses(curriculum)

@@ -1,9 +1,10 @@
 """How a training follows its curriculum: what it draws is kept, what it sees is shown to it, on all ranks alike."""
 
+import copy
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from kd_lightning.batch import moved_to
 from kd_lightning.curricula.accounts import Accounts
 from kd_lightning.curricula.answers import AnswersToAll, Keep, answered
 from kd_lightning.curricula.assessing import ConceptAssessment
-from kd_lightning.curricula.curriculum import Curriculum, has_state, learns
+from kd_lightning.curricula.curriculum import Curriculum, has_state
 from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples_of
 from kd_lightning.data.derived.peek import seeded
 from kd_lightning.errors import UserError
@@ -273,6 +274,26 @@ class FollowedCurriculum(Callback):
             trainer.val_check_batch = max(1, int(batches * trainer.val_check_interval))
         self._count_steps(trainer, module, epoch, steps_of(trainer, batches, epoch))
 
+    def ahead(self, trainer: Trainer, module: LightningModule, epochs: Iterable[int]) -> dict[int, Tensor]:
+        """What the current epoch and those to come hold, int64 (M,) each, of a curriculum that learns nothing."""
+        assert self.drawn is not None
+        found, curriculum, order = dict([self.drawn]), self.curriculum, copy.copy(self._order)
+        assert order is not None
+        now = curriculum.progress, curriculum.next_progress, copy.deepcopy(curriculum.state_dict())
+        steps, length = dict(self.steps), timed(module).length
+        for epoch in sorted({*epochs} - {self.drawn[0]}):
+            before = sum(steps.values())
+            curriculum.progress = length.progress(before, epoch)
+            curriculum.next_progress = length.progress(before + self._epoch_steps, epoch + 1)
+            with self._called("draw", epoch):
+                found[epoch] = self._checked(curriculum.draw(epoch, self._count), epoch)
+            self._take(order, found[epoch], epoch)
+            steps[epoch] = steps_of(trainer, int(min(len(order), self._most)), epoch)
+            length = length.with_epochs({**steps, epoch + 1: self._epoch_steps})
+        curriculum.progress, curriculum.next_progress, state = now
+        curriculum.load_state_dict(state)
+        return found
+
     def _take(self, order: Order, drawn: Tensor, epoch: int) -> None:
         try:
             order.take(drawn)
@@ -312,7 +333,7 @@ class FollowedCurriculum(Callback):
 
     def _check_state(self) -> None:
         """Raise UserError for a state that is not there, or that `torch.load` does not read with `weights_only`."""
-        if learns(self.curriculum) and not has_state(self.curriculum):
+        if self.curriculum.learns and not has_state(self.curriculum):
             raise UserError(
                 f"curriculum={self.name}: learns from what it sees, and has no state_dict, so that no training could "
                 "be taken up; give it state_dict and load_state_dict"

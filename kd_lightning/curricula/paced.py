@@ -33,8 +33,12 @@ class Paced(Curriculum):
         self.difficulty, self.order, self.pace = difficulty, order, pace
         self.observes, self.asks = difficulty.observes, difficulty.asks
 
+    @property
+    def learns(self) -> bool:
+        return bool(self.difficulty.observes)
+
     def begin(self, samples: Samples) -> None:
-        self.samples = samples._replace(answers=None)  # which are the training's
+        self.samples = samples._replace(answers=None, validation=None)  # which hold on to the training
         self.is_known = not self.observes  # else there is nothing to order by before an epoch was seen
         self.difficulty.begin(samples)
 

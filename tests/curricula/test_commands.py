@@ -84,7 +84,6 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
         (("curriculum=easy",), ("curriculum=easy",)),
         (("curriculum={_target_: drawn.Twice, wrong: true}",), ("curriculum=Twice", "positions int64")),
         (("curriculum={_target_: drawn.Twice, share: 0}",), ("curriculum=Twice", "is empty")),
-        ((OWN, "teacher.cache=prefill"), ("teacher.cache=prefill", "curriculum=null")),
         (
             (OWN, "data={_target_: drawn.Loaders, stream: true}", *NO_IMAGES[1:]),
             ("curriculum=Twice", "a stream, Stream"),

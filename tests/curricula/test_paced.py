@@ -245,6 +245,7 @@ CHOICES = {
     "at random": ("curriculum/order=random", "curriculum/pace=step"),
     "by what is forgotten": ("curriculum/difficulty=flips", "curriculum/pace=baby_steps"),
     "by the teacher's loss": ("curriculum/difficulty=teacher_loss",),
+    "by the teacher's margin, cached": ("curriculum/difficulty=teacher_margin", "teacher.cache=prefill"),
     "by disagreement, cached": ("curriculum/difficulty=disagreement", "teacher.cache=logits"),
 }
 CRASH = "+callbacks.power_cut={_target_: tests.runs.test_resume.PowerCut}"
@@ -289,7 +290,7 @@ def test_curricula_take_part_in_a_sweep(command: Command) -> None:
         (("curriculum/difficulty=data",), ("difficulty",)),
         (("curriculum/pace=lineal",), ("curriculum/pace=lineal", "linear")),
         (("curriculum.pace.strat=0.1",), ("strat",)),
-        (("teacher.cache=prefill",), ("teacher.cache=prefill",)),
+        (("teacher.cache=prefill",), ("teacher.cache=prefill", "Paced draws depends", "curriculum=null")),
     ],
 )
 def test_bad_values_are_told_in_a_line(command: Command, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:

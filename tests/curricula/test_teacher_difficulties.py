@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from kd_lightning import DistillationModule
+from kd_lightning.callbacks import Prefill
 from kd_lightning.curricula import (
     Asked,
+    Curriculum,
     EasyFirst,
     FromData,
     Linear,
@@ -69,7 +72,7 @@ def teacher(width: int, classes: int) -> nn.Module:
     return network
 
 
-def student(curriculum: Paced | None, width: int, classes: int, known: Any) -> DistillationModule:
+def student(curriculum: Curriculum | None, width: int, classes: int, known: Any) -> DistillationModule:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(width, classes))
     return DistillationModule(network, known, num_classes=classes, curriculum=curriculum)
@@ -195,6 +198,44 @@ def test_answers_that_are_kept_are_not_asked_for_again(tmp_path: Path) -> None:
     assert torch.equal(*found)
     images = data.train_set.images.images[data.train_set.rows].float() / 255
     torch.testing.assert_close(found[0], losses(known, images, data.train_set.targets), rtol=5e-2, atol=5e-2)  # 16 bits
+
+
+class AskedInSteps(Callback):
+    """How often a network is called in the training's steps, and what these show."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.calls, self.is_on, self.shown = 0, False, 0
+        network.register_forward_hook(self.count)
+
+    def count(self, *_: Any) -> None:
+        self.calls += self.is_on
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.is_on, self.shown = True, self.shown + len(batch["index"])
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.is_on = False
+
+
+class Shrinking(Curriculum):
+    """Learns nothing, and has ever fewer samples."""
+
+    def draw(self, epoch: int, count: int) -> Tensor:
+        return torch.randperm(count)[: round(count * (1 - self.progress.fraction / 2))]
+
+
+@pytest.mark.parametrize("limits", [{"max_epochs": 4}, {"max_steps": 11, "limit_train_batches": 3}])
+@pytest.mark.parametrize("make", [lambda: paced(TeacherLoss()), Shrinking], ids=["paced", "shrinking"])
+def test_what_learns_nothing_is_known_beforehand(
+    tmp_path: Path, make: Callable[[], Curriculum], limits: dict[str, Any]
+) -> None:
+    known, data = teacher(64, 10), DigitsDataModule(batch_size=50)
+    data.setup()
+    answers = Answers(tmp_path / "answers.bin", len(data.train_set.images.targets), data.num_views, Whole(10, 16))
+    module, seen = student(make(), 64, 10, CachedSource(FrozenNetwork(known), answers)), AskedInSteps(known)
+    fit(module, data, Prefill(), seen, **{"max_epochs": -1, **limits})
+    assert seen.shown > 400
+    assert seen.calls == 0
 
 
 OPTIONS = (*SHORT[1:], "trainer.max_epochs=1", "scratch=false", "curriculum=paced")

@@ -14,16 +14,16 @@ from kd_lightning.teachers import Teacher
 
 
 def check_curriculum(config: DictConfig, teacher: Teacher) -> None:
-    """The curriculum can be made, has whom it asks, and nothing asks what it will draw. Raises UserError."""
+    """The curriculum can be made, has whom it asks, and nobody asks what it cannot know. Raises UserError."""
     curriculum = curriculum_from(config.curriculum)
     made = None if curriculum is None else curriculum()
     if made is None:
         return
     check_asked(made, CURRICULUM, None if teacher.exists else "with teacher=none there is no teacher")
-    if config.teacher.get("cache") == "prefill":
+    if made.learns and config.teacher.get("cache") == "prefill":
         raise UserError(
-            f"teacher.cache=prefill: asks the teacher beforehand, and what {type(made).__name__} draws is not known; "
-            "use teacher.cache=logits, or curriculum=null"
+            f"teacher.cache=prefill: asks the teacher beforehand, and what {type(made).__name__} draws depends on what "
+            "it sees of the training; use teacher.cache=logits, or curriculum=null"
         )
     check_begins_shuffled(made, CURRICULUM, config)
 
