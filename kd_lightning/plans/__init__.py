@@ -1,6 +1,7 @@
 """Plans: which trainings and conversions follow which, and what each takes from those before."""
 
 from kd_lightning.plans.assistants import Assistants
+from kd_lightning.plans.blocks import Blocks
 from kd_lightning.plans.born_again import BornAgain
 from kd_lightning.plans.distillation import Distillation
 from kd_lightning.plans.plan import Parts, Plan, Steps
@@ -11,6 +12,7 @@ from kd_lightning.training.steps import Convert, Learner, Mean, Trained, Trainin
 
 __all__ = [
     "Assistants",
+    "Blocks",
     "BornAgain",
     "Convert",
     "Distillation",

@@ -90,7 +90,7 @@ class Stages:
         (learner,) = own.learners.values()
         return own._replace(
             learners={own.name: learner._replace(terms=lambda: terms)},
-            recipe=own.recipe.unvalidated(self.epochs),
+            recipe=own.recipe.lasting(self.epochs).unvalidated(),
             curriculum=None,
             finetune=stage - 1 if self.alone else None,
             is_compared=False,

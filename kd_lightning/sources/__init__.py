@@ -1,6 +1,7 @@
 """Sources: whatever maps a batch to signals; and networks that are rebuilt around another one."""
 
 from kd_lightning.sources.bias_free import bias_free_classifier
+from kd_lightning.sources.blockwise import BlockwiseTeacher
 from kd_lightning.sources.cached import CachedSource
 from kd_lightning.sources.ensemble import Ensemble
 from kd_lightning.sources.frozen import FrozenNetwork
@@ -12,6 +13,7 @@ from kd_lightning.sources.source import FrozenSource, LogitsOf, Source, Untraine
 
 __all__ = [
     "Anchor",
+    "BlockwiseTeacher",
     "CachedSource",
     "Ensemble",
     "FrozenNetwork",

@@ -54,17 +54,19 @@ class Recipe:
         """The same with another seed, so far from this one."""
         return replace(self, seed=(self.seed + by) % SEEDS) if by else self
 
-    def unvalidated(self, epochs: int | None = None) -> Self:
-        """The same for what no metric tells of: nothing is validated or selected; for so many epochs, where given."""
-        changes = {"limit_val_batches": 0, **({} if epochs is None else {"max_epochs": epochs, "max_steps": -1})}
+    def lasting(self, epochs: int | None) -> Self:
+        """The same for so many epochs; None: as long as this one."""
+        return self if epochs is None else self._with_trainer(max_epochs=epochs, max_steps=-1)
+
+    def unvalidated(self) -> Self:
+        """The same for what no metric tells of: nothing is validated or selected."""
         kept = {name: value for name, value in self.callbacks.settings.items() if name in WITHOUT_VALIDATION}
-        return replace(
-            self,
-            trainer=Part(
-                lambda *given, **more: self.trainer(*given, **{**changes, **more}), {**self.trainer.settings, **changes}
-            ),
-            callbacks=Part(lambda folder: {n: one for n, one in self.callbacks(folder).items() if n in kept}, kept),
-        )
+        callbacks = Part(lambda folder: {n: one for n, one in self.callbacks(folder).items() if n in kept}, kept)
+        return replace(self._with_trainer(limit_val_batches=0), callbacks=callbacks)
+
+    def _with_trainer(self, **changes: Any) -> Self:
+        made, settings = self.trainer, {**self.trainer.settings, **changes}
+        return replace(self, trainer=Part(lambda *given, **more: made(*given, **{**changes, **more}), settings))
 
     def optimization(self) -> dict[str, Any]:
         """A module's `optimizer`, `scheduler` and `on_nonfinite`."""
