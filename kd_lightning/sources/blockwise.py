@@ -90,7 +90,7 @@ class BlockwiseTeacher(Source):
         address = parse_address(tap, learner.taps[tap])
         if address.layout not in INTO or address.parameter:
             raise UserError(
-                f"student_taps.{tap}={address}: cannot be replaced by what another network gives, for it is read in "
+                f"{learner.role}_taps.{tap}={address}: cannot be replaced by what another network gives, for it is read in "
                 "parts; name the module behind it, or leave the stage out"
             )
         module = find_module(learner.network, tap, address)
@@ -115,7 +115,7 @@ class BlockwiseTeacher(Source):
             return (replacement, *value[1:])
         if not isinstance(value, Tensor):
             raise UserError(
-                f"student_taps.{tap}={address}: gives {type(value).__name__}, of which one tensor alone would be "
+                f"{self._learner[0].role}_taps.{tap}={address}: gives {type(value).__name__}, of which one tensor alone would be "
                 "replaced; name a module that gives a tensor"
             )
         return replacement

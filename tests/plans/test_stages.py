@@ -6,22 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from kd_lightning import Term
-from kd_lightning.data import DigitsDataModule
 from kd_lightning.losses import AttentionTransfer, FitNet
 from kd_lightning.plans.stages import of_stages
 from tests.conftest import Command
+from tests.plans.digits_by_hand import ONE_BATCH, images, kept, layer
 
 SMALL = (
     *("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.accelerator=cpu", "scheduler=constant"),
     *("callbacks.progress_bar=null", "teacher.model=digits_cnn_4", "scratch=false"),
 )
 STAGES = ("plan=stages", *SMALL)
-ONE_BATCH = ("data.train_samples=64", "data.augment=null")  # whose order decides nothing
 
 
 @pytest.fixture(autouse=True)
@@ -30,36 +28,9 @@ def store(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path / "cache"
 
 
-def kept(store: Path) -> dict[str, dict[str, Tensor]]:
-    """The weights that the store holds, by the terms of their training: the stage of its first signal, else 0."""
-    found = {}
-    for file in store.glob("networks/*/weights.safetensors"):
-        key = json.loads((file.parent / "record.json").read_text())["cache_key"]
-        terms = key.get("terms", {}).values()
-        first = next((term["signals"][0] for term in terms), "teacher")
-        found[first if isinstance(first, str) else first[0]] = load_file(file)
-    return found
-
-
 def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
     """The layers of which something is different."""
     return {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
-
-
-def layer(x: Tensor, weights: Mapping[str, Tensor], number: int, learns: bool = False) -> Tensor:
-    """A layer of digits_cnn: ReLU of the normalised convolution, by the batch's statistics where it learns."""
-    conv, bn = f"layer{number}.0", f"layer{number}.1"
-    x = F.conv2d(x, weights[f"{conv}.weight"], stride=1 if number == 1 else 2, padding=1)
-    statistics = (None, None) if learns else (weights[f"{bn}.running_mean"], weights[f"{bn}.running_var"])
-    return F.batch_norm(x, *statistics, weights[f"{bn}.weight"], weights[f"{bn}.bias"], training=learns).relu()
-
-
-def images() -> Tensor:
-    """The 64 training images, as networks see them."""
-    data = DigitsDataModule(batch_size=64, val_fraction=0.5, train_samples=64, augment=None, seed=0)
-    data.setup()
-    (batch,) = data.train_dataloader()
-    return (data.on_after_batch_transfer(batch, 0)["input"].double() - data.mean[0]) / data.std[0]
 
 
 def check_step_of_second(kept: Mapping[str, Mapping[str, Tensor]]) -> None:

@@ -1,0 +1,1 @@
+"""Students that are rebuilt, perhaps around their teacher, before they are trained."""
