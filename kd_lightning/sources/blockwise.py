@@ -90,8 +90,8 @@ class BlockwiseTeacher(Source):
         address = parse_address(tap, learner.taps[tap])
         if address.layout not in INTO or address.parameter:
             raise UserError(
-                f"{learner.role}_taps.{tap}={address}: cannot be replaced by what another network gives, for it is read in "
-                "parts; name the module behind it, or leave the stage out"
+                f"{learner.role}_taps.{tap}={address}: cannot be replaced by what another network gives, for it is "
+                "read in parts; name the module behind it, or leave the stage out"
             )
         module = find_module(learner.network, tap, address)
         if address.is_input:
@@ -115,8 +115,8 @@ class BlockwiseTeacher(Source):
             return (replacement, *value[1:])
         if not isinstance(value, Tensor):
             raise UserError(
-                f"{self._learner[0].role}_taps.{tap}={address}: gives {type(value).__name__}, of which one tensor alone would be "
-                "replaced; name a module that gives a tensor"
+                f"{self._learner[0].role}_taps.{tap}={address}: gives {type(value).__name__}, of which one tensor "
+                "alone would be replaced; name a module that gives a tensor"
             )
         return replacement
 
