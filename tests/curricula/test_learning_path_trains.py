@@ -15,7 +15,9 @@ from kd_lightning import DistillationModule, Term
 from kd_lightning.callbacks import SeededBatches, SeededEpochs
 from kd_lightning.curricula.path import ByClass, LearningPath, Mastery, TeacherGraph
 from kd_lightning.errors import UserError
+from kd_lightning.learners.measures import MeasuresOfAll
 from kd_lightning.losses import CrossEntropy, SoftTarget
+from kd_lightning.tasks import Classification
 
 CLASSES, SPREAD = 4, 0.2
 TERMS = {
@@ -173,3 +175,17 @@ def test_what_a_teacher_is_never_right_on_counts_as_mastered() -> None:
     assert first.decisions[0] == "one, two, three counts as mastered: the teacher is never right on it"
     assert first.teaches == ["zero"]
     assert not math.isnan(first.values["mastered"])
+
+
+def test_validated_samples_are_shown_with_their_index_where_they_have_a_label() -> None:
+    shown: list[tuple[Tensor, ...]] = []
+    measures = MeasuresOfAll(Classification(CLASSES), ["student"], [], lambda *found: shown.append(found))
+    batch = {"input": torch.zeros(4, 1), "target": torch.tensor([2, -1, 0, -100]), "index": torch.tensor([7, 8, 9, 5])}
+    logits = torch.randn(4, CLASSES)
+    measures.update(
+        "val", {"student": logits}, batch, 0, lambda outputs, _: torch.zeros(len(outputs), dtype=torch.bool)
+    )
+    [(outputs, target, index)] = shown
+    assert torch.equal(outputs, logits[[0, 2]])
+    assert target.tolist() == [2, 0]
+    assert index.tolist() == [7, 9]

@@ -1,9 +1,11 @@
 """`kd-train curriculum=learning_path`: a whole run on digits, and bad input before anything is trained."""
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import Command
 
@@ -141,3 +143,26 @@ def test_what_is_kept_knows_the_files_of_its_curriculum(command: Command, tmp_pa
         assert outcome.code == 0, outcome.errors
         trained.append("student alone  digits_cnn_4, training" in outcome.output)
     assert trained == [True, False, True]
+
+
+def test_folders_in_folders_are_walked_by_their_hierarchy(command: Command, tmp_path: Path) -> None:
+    places = ("animals/cat", "animals/dog", "vehicles/car", "vehicles/van")
+    for split, place, number in itertools.product(("train", "val", "test"), places, range(6)):
+        path = tmp_path / "images" / split / place / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tone = 40 * places.index(place) + 5 * number
+        Image.new("RGB", (36, 36), (tone, 255 - tone, 20)).save(path)
+    data = ("data=folder", "data.root=images", "data.image_size=32", "data.resize_size=36", "data.batch_size=8")
+    networks = ("student.model=resnet8", "teacher.model=resnet8", "teacher.trainer.max_epochs=1", "scratch=false")
+    outcome = command(
+        "kd-train", *data, *networks, *SMALL, "callbacks.progress_bar=null", "curriculum=learning_path",
+        "curriculum/concepts=folders", "curriculum/graph=hierarchy", "curriculum/gate=after_epochs",
+        "curriculum.start=vehicles/van", "curriculum.finish=0", "curriculum.against=null",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.errors
+    told = json.loads((tmp_path / "run" / "curriculum.json").read_text())
+    walked = [one["teaches"][0] for one in told["epochs"]]
+    assert walked[:2] == ["vehicles/van", "vehicles/car"]  # first what is in the same folder
+    assert {*walked[2:]} == {"animals/cat", "animals/dog"}
+    assert [node["id"] for node in told["graph"]["nodes"] if not node.get("waypoint")] == [*places]
+    assert "animals/cat" in (tmp_path / "run" / "report.html").read_text()

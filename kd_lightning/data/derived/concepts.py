@@ -34,7 +34,8 @@ def described(dataset: Any, module: Any) -> Described:
         dataset = dataset.dataset
     names = getattr(module, "class_names", None)
     if names is None:
-        names = getattr(dataset, "classes", None)
+        whole = dataset.dataset if isinstance(dataset, Subset) else dataset
+        names = getattr(whole, "classes", None)
     return Described(
         classes=None if names is None or isinstance(names, str) else [str(name) for name in names],
         groups=getattr(module, "groups", None),
