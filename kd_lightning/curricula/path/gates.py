@@ -19,8 +19,8 @@ class Assessed(NamedTuple):
 
     Examples:
         >>> from kd_lightning.curricula.path import Assessed
-        >>> Assessed("cat", student=0.6, against=0.8).ratio
-        0.75
+        >>> Assessed("cat", student=0.4, against=0.8).ratio
+        0.5
     """
 
     concept: str
