@@ -13,10 +13,10 @@ from kd_lightning.losses import FitNet
 from kd_lightning.models.projectors import Connector
 from kd_lightning.networks import Network
 from kd_lightning.plans.plan import Parts, Steps
-from kd_lightning.plans.stages import check_epochs, check_parts, split, taps_of
+from kd_lightning.plans.stages import check_epochs, check_parts, is_stage, split, taps_of
 from kd_lightning.runs.summary import Role
 from kd_lightning.sources import BlockwiseTeacher, Source
-from kd_lightning.sources.blockwise import Shape, given
+from kd_lightning.sources.blockwise import Shape, given, replaceable
 from kd_lightning.term import Projector, Term
 from kd_lightning.training.context import Context
 from kd_lightning.training.steps import LearnedFrom, Trained, Training
@@ -65,6 +65,10 @@ class Blocks:
                 "learn, which a compiled network does not let it; use compile=false"
             )
         self.terms(parts)
+        data, width = parts.context.data, parts.context.task.width
+        for tap, address in parts.student.seen(data, width, {"stages"}).taps.items():
+            if is_stage(tap):
+                replaceable(f"student.taps.{tap}", address)
 
     def steps(self, parts: Parts) -> Steps:
         teacher = yield parts.teacher
@@ -114,8 +118,7 @@ class Blocks:
         data, width = parts.context.data, parts.context.task.width
         (network,) = parts.teacher.networks().values()
         student, teacher = (one.seen(data, width, {"stages"}).shapes for one in (parts.student, network))
-        stages = [tap for tap in student if tap.removeprefix("stage").isdigit()]
-        return {tap: (student[tap], teacher[tap]) for tap in stages if tap in teacher}
+        return {tap: (student[tap], teacher[tap]) for tap in student if is_stage(tap) and tap in teacher}
 
 
 @dataclass(frozen=True)

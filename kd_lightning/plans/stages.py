@@ -74,8 +74,11 @@ class Stages:
             yield parts.by_itself("scratch", parts.student, title="student alone", role=Role.BASELINE, called="alone")
         by_stage, others = self.terms(parts)
         before: Trained | None = None
+        learned = 0
         for stage, terms in by_stage.items():
-            trained = yield self.training(stage, terms, parts, teacher, before)
+            training = self.training(stage, terms, parts, teacher, before)
+            trained = yield training._replace(finetune=[*range(learned, stage)] if self.alone else None)
+            learned = stage
             before = trained._replace(terms_state={})  # a projector of one stage is of no use to the next
         last = parts.distilled("student", parts.student, teacher, title="distilled student", starts_from=before)
         learner = last.first._replace(terms=lambda: others)
@@ -92,7 +95,6 @@ class Stages:
             learners={own.name: learner._replace(terms=lambda: terms)},
             recipe=own.recipe.lasting(self.epochs).unvalidated(),
             curriculum=None,
-            finetune=stage - 1 if self.alone else None,
             is_compared=False,
         )
 

@@ -87,12 +87,7 @@ class BlockwiseTeacher(Source):
 
     def _behind(self, learner: Learner, tap: str) -> RemovableHandle:
         """Replace what a stage of the student gives. Raises UserError for one of another layout."""
-        address = parse_address(tap, learner.taps[tap])
-        if address.layout not in INTO or address.parameter:
-            raise UserError(
-                f"{learner.role}_taps.{tap}={address}: cannot be replaced by what another network gives, for it is "
-                "read in parts; name the module behind it, or leave the stage out"
-            )
+        address = replaceable(f"{learner.role}_taps.{tap}", learner.taps[tap])
         module = find_module(learner.network, tap, address)
         if address.is_input:
             return module.register_forward_pre_hook(_Hook(lambda _, args: self._replaced(tap, address, args)))
@@ -144,6 +139,17 @@ class BlockwiseTeacher(Source):
 def given(tap: str) -> str:
     """What the student's next stage gets in place of a stage, where the two differ in shape."""
     return f"given_{tap}"
+
+
+def replaceable(key: str, tap: str) -> Address:
+    """The address of a stage whose map another network can give. Raises UserError for one that is read in parts."""
+    address = parse_address(key, tap)
+    if address.layout not in INTO or address.parameter:
+        raise UserError(
+            f"{key}={tap}: cannot be replaced by what another network gives, for it is read in parts; name a module "
+            "that gives a map, or choose another student"
+        )
+    return address
 
 
 class _Hook:

@@ -132,7 +132,7 @@ class Training(NamedTuple):
         prepares: the training that goes on with its network and the parts of its terms; it is not measured.
         called: what loggers call it behind the networks' names, such as `as teacher`.
         curriculum: makes what decides which samples are seen when.
-        finetune: how much of the network learns, `whole`, `head` or `gradual`, or one stage alone, counted from 0;
+        finetune: how much of the network learns, `whole`, `head` or `gradual`, or some stages, counted from 0;
             None: all of it.
         is_compared: whether what it gave stands in the run's comparison, where it is kept.
     """
@@ -146,7 +146,7 @@ class Training(NamedTuple):
     prepares: "Training | None" = None
     called: str = ""
     curriculum: Part[Any] | None = None
-    finetune: str | int | None = None
+    finetune: str | Sequence[int] | None = None
     is_compared: bool = True
 
     @property

@@ -117,6 +117,7 @@ def test_blocks_are_taken_up_exactly(command: Command, tmp_path: Path, monkeypat
             ["teacher.model=null", "loss=ce"],
             "plan=blocks: learns from the stages of a network, and the teacher is none",
         ),
+        (["student.taps={stage1: 'layer1:mean'}"], "student.taps.stage1=layer1:mean: cannot be replaced by what"),
         (["method=simkd"], "student.adapt: rebuilds the student around its teacher"),
         (["method=ab"], "plan=blocks: each of its networks would need the training before its training"),
         (["compile=true"], "compile=true: plan=blocks stands between the student's stages"),

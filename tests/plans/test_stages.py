@@ -1,15 +1,17 @@
 """plan=stages: the student learns stage by stage, each alone, and at last as a whole."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kd_lightning import Term
+from kd_lightning import DistillationModule, Term
 from kd_lightning.losses import AttentionTransfer, FitNet
 from kd_lightning.plans.stages import of_stages
 from tests.conftest import Command
@@ -76,6 +78,16 @@ PLATEAU = (
 )
 
 
+def test_a_hint_in_the_middle_trains_all_before_it(command: Command, store: Path) -> None:
+    """FitNets: what nothing trained before learns with the stage that has a term; the rest waits for the end."""
+    command("kd-train", *STAGES, "loss=[ce,kd,fitnet]", "optimizer.lr=0", "hydra.run.dir=still")
+    still = kept(store)["student.stage2"]
+    shutil.rmtree(store)
+    outcome = command("kd-train", *STAGES, "loss=[ce,kd,fitnet]", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    assert moved(still, kept(store)["student.stage2"]) == {"layer1", "layer2"}
+
+
 def signals(*taps: str) -> list[list[str]]:
     return [[f"{network}.{tap}" for tap in taps] for network in ("student", "teacher")]
 
@@ -98,6 +110,32 @@ def test_a_methods_own_terms_are_what_the_stages_learn_on(command: Command, stor
     first, second, third = (weights[name] for name in sorted(weights))
     assert {"layer1", "layer2"} <= moved(first, second), "those before a stage go on learning"
     assert moved(third, load_file(run / "student.safetensors")) == {"fc"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("during", ["student.stage2", "teacher.logits"])
+def test_a_run_is_taken_up_exactly(
+    command: Command, during: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut in the middle of the second epoch of a stage's training, or of the last one."""
+
+    def power_cut(module: DistillationModule, *_: Any) -> None:
+        signals = {name for _, term in module.objective.items() for name in term.names()}
+        if during in signals and module.current_epoch == 1:
+            raise OSError("no power")
+
+    given = (*STAGES, "teacher.model=digits_cnn_8", "trainer.max_epochs=2", "trainer.limit_train_batches=2")
+    whole = command("kd-train", *given, "hydra.run.dir=whole").folder / "whole"
+    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "other"))
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationModule, "on_train_batch_end", power_cut)
+        with pytest.raises(OSError, match="no power"):
+            command("kd-train", *given, "hydra.run.dir=cut")
+    resumed = command("kd-train", *given, "hydra.run.dir=cut")
+    assert resumed.code == 0, resumed.errors
+    assert "resuming" in resumed.output
+    for name in ("student.safetensors", "metrics.csv", "stage2/metrics.csv", "stage3/metrics.csv"):
+        assert (whole / name).read_bytes() == (whole.parent / "cut" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def network() -> nn.Module:
     return create_model("digits_cnn_4", num_classes=3, in_channels=1)
 
 
-def changed(folder: Path, alone: int | None, optimizer: Any, **options: Any) -> list[set[str]]:
+def changed(folder: Path, alone: list[int] | None, optimizer: Any, **options: Any) -> list[set[str]]:
     """What each of the steps of two epochs changed, of three batches each."""
     learner, changes = network(), Changes()
     module = DistillationModule(learner, optimizer=optimizer, num_classes=3)
@@ -62,7 +62,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_head_alone_learns(tmp_path: Path, optimizer: str) -> None:
-    for seen in changed(tmp_path, -1, OPTIMIZERS[optimizer], gradient_clip_val=0.1):
+    for seen in changed(tmp_path, [-1], OPTIMIZERS[optimizer], gradient_clip_val=0.1):
         assert seen == {"fc.weight", "fc.bias"}, "no weight decays, no statistics follow the data"
 
 
@@ -110,7 +110,7 @@ def test_every_module_is_somewhere_and_the_head_last(name: str, blocks: str, hea
 def test_a_shared_layer_learns_as_soon_as_one_of_its_places_does() -> None:
     first, head = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
     head.weight = first.weight
-    unfreezing = Unfreezing([[first], [head]], alone=-1)
+    unfreezing = Unfreezing([[first], [head]], alone=[-1])
     unfreezing.setup(None, None, "fit")  # type: ignore[arg-type]
     assert first.weight.requires_grad
 

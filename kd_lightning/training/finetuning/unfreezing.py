@@ -25,7 +25,7 @@ ALL_BY = 0.5  # of the training: from there on all of it learns
 
 
 class Unfreezing(Callback):
-    """Lets one group of modules alone learn, or from the head down one stage after the other.
+    """Lets some groups of modules alone learn, or from the head down one stage after the other.
 
     What does not learn gets no gradient, is in eval mode, and so keeps the statistics of its batch normalisations. If
     gradual (Howard, Ruder 2018, arXiv:1801.06146) and with S stages the head learns from the beginning, and after each
@@ -34,18 +34,19 @@ class Unfreezing(Callback):
 
     Args:
         groups: the network's modules by depth, its head last, as `by_depth` gives them.
-        alone: which of them learns, from 0 on, -1 for the head; None for gradually more.
+        alone: which of them learn, counted from 0, or -1 for the head; None for gradually more.
 
     Raises UserError in a training without a length, of which nobody knows the half.
     """
 
-    def __init__(self, groups: Sequence[Sequence[nn.Module]], alone: int | None) -> None:
+    def __init__(self, groups: Sequence[Sequence[nn.Module]], alone: Sequence[int] | None) -> None:
         self.groups, self.alone = [list(group) for group in groups], alone
         self.learning: list[int] = []  # the groups that do
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.alone is not None:  # so that no rank waits for the others' gradients, and no optimizer has them
-            learning = {id(parameter) for parameter in parameters(self.groups[self.alone])}
+            chosen = [module for place in self.alone for module in self.groups[place]]
+            learning = {id(parameter) for parameter in parameters(chosen)}
             for parameter in parameters(module for group in self.groups for module in group):
                 parameter.requires_grad_(id(parameter) in learning)
 
@@ -75,7 +76,7 @@ class Unfreezing(Callback):
             share = math.floor(pl_module.progress().fraction / ALL_BY * (len(groups) - 1) + ROUNDING)
             learning = [*groups[max(0, len(groups) - 1 - share) :]]
         else:
-            learning = [groups[self.alone]]
+            learning = [groups[place] for place in self.alone]
         if anew or learning != self.learning:
             self.learning = learning
             for mode in (True, False):
@@ -123,8 +124,8 @@ def unfreezing(training: Training, module: DistillationModule) -> list[Callback]
     except UserError as error:
         given_by = (f"{owner}.finetune={mode}", f"{owner}.finetune={WHOLE}")
         if training.sources:
-            given_by = ("plan.alone=true", "plan.alone=false") if isinstance(mode, int) else ("plan.end=head", "whole")
+            given_by = ("plan.end=head", "plan.end=whole") if mode == HEAD else ("plan.alone=true", "plan.alone=false")
         raise UserError(f"{given_by[0]}: {error}; use {given_by[1]}") from error
-    if isinstance(mode, int):
-        return [Unfreezing(groups, alone=mode)]
-    return [Unfreezing(groups, alone=None if mode == GRADUAL else -1)]
+    if mode == GRADUAL:
+        return [Unfreezing(groups, alone=None)]
+    return [Unfreezing(groups, alone=[-1] if isinstance(mode, str) else mode)]
