@@ -80,7 +80,7 @@ def obtain(training: Training, context: Context) -> Trained:
         found = store.obtain(KIND, key, make, read, "the network is trained anew", goes_on=has_checkpoints)
     except CannotKeep as error:
         raise cannot_keep(error, f"{network.name} trained as the {title}", KIND, store) from error
-    if not all_ranks_agree(holds_all(found.test, found.arrays, context.task)):
+    if training.is_compared and not all_ranks_agree(holds_all(found.test, found.arrays, context.task)):
         home = store.folder(KIND, key)
         with store.held(KIND, key):  # another run may have measured it meanwhile
             found = with_all_metrics(training, as_measured(found.network, context, home), context, home, key)
@@ -266,7 +266,7 @@ def train(
         if fitted is not None:
             fitted(done, module)
         load_selected(module, data, folder)
-        metrics, arrays = measure(done.trainer, module, data)
+        metrics, arrays = measure(done.trainer, module, data) if training.is_compared else ({}, {})
         metrics |= done.found(module.learner)
         if not is_sound(metrics):
             raise NonFinite(f"{network.owner}: its logits on the test set are not finite, so it is not kept")
@@ -275,7 +275,8 @@ def train(
             save_weights(module.student, folder / WEIGHTS, network.file_metadata(module.student))
             write_arrays(folder / EVALUATION, arrays)
             write_json(folder / RECORD, record_of(metrics, done.time, key, context))
-            log_results(done.trainer.loggers, outcome_alone(metrics, {**arrays, **module.task.constants(data)}))
+            if training.is_compared:
+                log_results(done.trainer.loggers, outcome_alone(metrics, {**arrays, **module.task.constants(data)}))
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return trained
 

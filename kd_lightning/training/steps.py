@@ -134,7 +134,7 @@ class Training(NamedTuple):
         curriculum: makes what decides which samples are seen when.
         finetune: how much of the network learns, `whole`, `head` or `gradual`, or some stages, counted from 0;
             None: all of it.
-        is_compared: whether what it gave stands in the run's comparison, where it is kept.
+        is_compared: whether what it gave is measured for the run's comparison, where it is kept.
     """
 
     name: str

@@ -50,7 +50,7 @@ def check_step_of_second(kept: Mapping[str, Mapping[str, Tensor]]) -> None:
 
 
 def test_each_stage_learns_alone_and_then_the_whole_student(command: Command, store: Path) -> None:
-    outcome = command("kd-train", *STAGES, *ONE_BATCH, "hydra.run.dir=run")
+    outcome = command("kd-train", *STAGES, *ONE_BATCH, "trainer.log_every_n_steps=1", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.errors
     weights = kept(store)
     assert {*weights} == {"teacher", "student.stage1", "student.stage2", "student.stage3"}
@@ -62,7 +62,11 @@ def test_each_stage_learns_alone_and_then_the_whole_student(command: Command, st
     summary = json.loads((run / "summary.json").read_text())
     assert summary["plan"]["name"] == "stages"
     assert [*summary["plan"]["networks"]] == ["teacher", "student"], "what is half trained is not compared"
-    assert all((run / f"stage{number}" / "metrics.csv").exists() for number in (1, 2, 3))
+    logged = (run / "stage1" / "metrics.csv").read_text().splitlines()
+    assert logged[0].startswith("epoch,step,train/"), "it is not tested"
+    page = (run / "report.html").read_text()
+    section = page[page.index("Stage by stage</h2>") :]
+    assert f"{float(logged[1].split(',')[logged[0].split(',').index('train/loss')]):.4g}" in section[:5000]
 
     tested = command("kd-eval", "run=run")
     assert tested.code == 0, tested.errors

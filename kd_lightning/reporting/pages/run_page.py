@@ -10,7 +10,7 @@ from kd_lightning.reporting.figures.stored import read_figures
 from kd_lightning.reporting.pages.classification import classification
 from kd_lightning.reporting.pages.content import Card, Cell, Content, Notice, Section, Table, section
 from kd_lightning.reporting.pages.curriculum import curriculum
-from kd_lightning.reporting.tables.page_tables import comparison, objective, route
+from kd_lightning.reporting.tables.page_tables import comparison, objective, route, stages
 from kd_lightning.reporting.tables.terminal_tables import caption
 from kd_lightning.runs.files import ENVIRONMENT
 from kd_lightning.runs.run import DAMAGED, Run
@@ -44,7 +44,9 @@ def curves(run: Run) -> list[Section]:
     text = "After each epoch, on the data that the run validates on. What an earlier run trained has its curves there."
     found += section("curves", "Validation", text, [validation(run)])
     text = "What the teacher was early in its own training, then later: one anchor at a time was learned from."
-    return found + section("route", "Route", text, [route(run)])
+    found += section("route", "Route", text, [route(run)])
+    text = "What each stage learned before the whole student did. What an earlier run trained is not here."
+    return found + section("stages", "Stage by stage", text, [stages(run)])
 
 
 def evaluation(run: Run) -> list[Section]:

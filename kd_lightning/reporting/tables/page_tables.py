@@ -11,6 +11,8 @@ from kd_lightning.runs.collections.grouping import ranked
 from kd_lightning.runs.collections.statistics import paired
 from kd_lightning.runs.run import Run
 
+LOSS = "train/loss"
+
 
 def comparison(runs: Sequence[Run]) -> Table:
     """A column for each network, a row for each metric; over several runs the mean and its standard deviation."""
@@ -84,6 +86,21 @@ def route(run: Run) -> Table | None:
         rows.append([Cell(str(move["epoch"] + 1), move["epoch"]), Cell(move["anchor"]), value, Cell(move["reason"])])
     titles = ["from epoch", "anchor", "" if column is None else f"validation {column.title}", "why then"]
     return Table(titles, [True, False, True, False], rows)
+
+
+def stages(run: Run) -> Table | None:
+    """A row for each stage that this run trained by itself, before the whole of the student; none where it did not."""
+    if run.summary is None or run.summary.plan.name != "stages":
+        return None
+    rows = []
+    for name in run.trained_apart:
+        curves = run.curves_of(name)
+        if name in run.summary.plan.networks or LOSS not in curves or curves[LOSS].isna().all():
+            continue
+        loss = curves[["step", LOSS]].dropna()
+        (_, first), (step, last) = loss.iloc[0], loss.iloc[-1]
+        rows.append([Cell(name), Cell(f"{step:.0f}", step), *(Cell(f"{one:.4g}", one) for one in (first, last))])
+    return Table(["", "steps", "loss at first", "loss at last"], [False, True, True, True], rows) if rows else None
 
 
 def objective(run: Run) -> Table:
