@@ -1,7 +1,7 @@
 """What a training is called where runs are looked at together: its name, its group, its tags, its flat config."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config.conf import plain
+from kd_lightning.config.parts.recipe import ALONE, CURRICULUM, own_curriculum
 from kd_lightning.data import DataModule
-from kd_lightning.networks import Student, short_name
+from kd_lightning.networks import Network, Student, short_name
 from kd_lightning.reporting.tables.config_tree import call
 from kd_lightning.runs.folder import sweep_of
 from kd_lightning.system.secrets import without_secrets
@@ -99,3 +100,18 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def curriculum_record(config: DictConfig, trained_alone: Iterable[Network]) -> dict[str, Any]:
+    """The curricula of the distilled student and of the student alone, each its class and what it was made with.
+
+    Nothing where there is none.
+    """
+    found = {CURRICULUM: config.curriculum}
+    if any(network.alone == ALONE for network in trained_alone):
+        found[f"{ALONE}_{CURRICULUM}"] = own_curriculum(ALONE, config)
+    given = {key: plain(one) for key, one in found.items() if one}
+    return {
+        key: {"name": short_name(one), **{name: value for name, value in one.items() if not name.startswith("_")}}
+        for key, one in given.items()
+    }

@@ -15,6 +15,7 @@ from kd_lightning.config.checks.training import (
     check_training,
 )
 from kd_lightning.config.checks.values import check_values
+from kd_lightning.config.checks.watched import check_watched
 from kd_lightning.config.parts.described import data_of, plan_of, student_of, teacher_of, trained_alone
 from kd_lightning.config.parts.optimizer import without_beside
 from kd_lightning.config.parts.recipe import (
@@ -132,31 +133,3 @@ def check_data(config: DictConfig, owners: Iterable[str] = ()) -> DataModule:
             ) from error
         check_watched(recipe_of(owner, config), data, f"{owner}.")
     return data
-
-
-def check_watched(config: DictConfig, data: DataModule, key: str = "") -> None:
-    """Validation data are there for what selects, and for what sets the learning rate by them, below a `key`.
-
-    Raises UserError.
-    """
-    watched = str((config.scheduler or {}).get("monitor") or "")
-    early = (config.callbacks or {}).get("early_stopping")
-    if data.validates_on == "none" and early:
-        raise UserError(
-            f"callbacks.early_stopping: {data.name} has no val_dataloader, and nothing tells when to stop; give it "
-            "one, or callbacks.early_stopping=null"
-        )
-    if data.validates_on == "none" and watched.startswith("val/"):
-        raise UserError(
-            f"{key}scheduler.monitor={watched}: {data.name} has no val_dataloader; give it one, or watch train/loss"
-        )
-    if data.validates_on == "test" and early:
-        raise UserError(
-            "data.val_fraction=0: early stopping would select on the test set; set data.val_fraction above 0, or "
-            "callbacks.early_stopping=null"
-        )
-    if data.validates_on == "test" and watched.startswith("val/"):
-        raise UserError(
-            f"data.val_fraction=0: {key}scheduler.monitor={watched} would set the learning rate by the test set; set "
-            "data.val_fraction above 0, or watch train/loss"
-        )

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from kd_lightning.config.conf import plain
-from kd_lightning.config.parts.recipe import ALONE, CURRICULUM, own_curriculum
+from kd_lightning.config.folder.description import curriculum_record
 from kd_lightning.data import DataModule
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.losses.arguments import plain_attributes
 from kd_lightning.losses.sample_weights import named
 from kd_lightning.models.profile import Profile
 from kd_lightning.module import DistillationModule
-from kd_lightning.networks import short_name
 from kd_lightning.objective import Objective
 from kd_lightning.runs.summary import Part, PlanRecord, Role, Summary
 from kd_lightning.schedules.progress import END, Assessment, Progress
@@ -45,7 +43,10 @@ def summarise(
     baselines = [name for name, one in compared.items() if one.part.role is Role.BASELINE]
     parts = {name: one.part for name, one in compared.items()}
     return Summary(
-        {**data_record(data, task, selected, experiment.config.test), **curriculum_record(experiment)},
+        {
+            **data_record(data, task, selected, experiment.config.test),
+            **curriculum_record(experiment.config, experiment.trained_alone()),
+        },
         experiment.config.seed,
         PlanRecord(getattr(plan, "name", type(plan).__name__), result, next(iter(baselines), None), parts),
         {**dict.fromkeys(getattr(plan, "networks", ())), **records},
@@ -70,23 +71,6 @@ def data_record(data: DataModule, task: Task, selected: str, tested: bool) -> di
         "selected_checkpoint": selected,
         "tested": tested,
     }
-
-
-def curriculum_record(experiment: Experiment) -> dict[str, Any]:
-    """The curricula of the distilled student and of the student alone, each its class and what it was made with.
-
-    Nothing where there is none.
-    """
-    config = experiment.config
-    found = {CURRICULUM: config.curriculum}
-    if any(network.alone == ALONE for network in experiment.trained_alone()):
-        found[f"{ALONE}_{CURRICULUM}"] = own_curriculum(ALONE, config)
-    return {key: told_of(plain(given)) for key, given in found.items() if given}
-
-
-def told_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    own = {name: value for name, value in settings.items() if not name.startswith("_")}
-    return {"name": short_name(settings), **own}
 
 
 def network_record(model: str, cost: Profile, tested: TestedNetwork) -> dict[str, Any]:
