@@ -32,6 +32,8 @@ class Assistants:
         dense: whether each learns from all before it.
         drop: how many of those each step leaves out.
 
+    Raises UserError for no list of models, and for a number of those left out that is none.
+
     Examples:
         >>> from kd_lightning.plans import Assistants
         >>> Assistants(["resnet56", "resnet32"]).names

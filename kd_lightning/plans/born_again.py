@@ -16,6 +16,8 @@ class BornAgain:
     Args:
         generations: how many, at least 1.
 
+    Raises UserError for fewer.
+
     Examples:
         >>> from kd_lightning.plans import BornAgain
         >>> BornAgain(generations=3).names

@@ -54,6 +54,7 @@ OF_CLASSIFICATION = re.compile(r"\b(top1|top5|num_classes|class_names|TopKAccura
 KNOWS_CLASSES = (
     *("tasks", "models", "data", "reporting.figures.classification", "reporting.pages.classification"),
     *("taps", "conversions", "sources", "networks", "teachers", "training.answers", "config.parts.own_model"),
+    "training.steps",
     *("commands.inspect", "module", "learners.sources", "inference", "exporting"),
     *("tracking.confusions", "tracking.outcome", "tracking.tensorboard", "tracking.wandb.results"),
 )
