@@ -58,7 +58,7 @@ class FollowedRoute(Callback):
         if place != self._place or self._epoch == -1:
             title = self.route.anchors[place].title
             self.moves.append({"epoch": epoch, "anchor": title, "reason": reason})
-            say(self.route.role or "route", f"{title} from epoch {epoch + 1} on, {reason}")
+            say(self.route.role or "route", f"anchor {title}, from epoch {epoch + 1} on, {reason}")
         self._place, self._epoch, self._opened = place, epoch, None
         self.route.go_to(place)
 
@@ -75,7 +75,7 @@ class FollowedRoute(Callback):
             self._opened = f"{selects.label} of {selects.text(own)}{of_anchor}"
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log(ANCHOR, float(self._place + 1))
+        pl_module.log(ANCHOR, float(self._place + 1), sync_dist=True)  # equal on all ranks
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.route.go_to(self.route.last)

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from kd_lightning.columns import VALIDATED
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
+from kd_lightning.ranks import all_ranks_agree
 from kd_lightning.runs.files import EVALUATION, checkpoint
 from kd_lightning.sources import Anchor
 from kd_lightning.store import CannotKeep
@@ -49,12 +50,13 @@ def obtain(training: Training, epochs: Sequence[int], context: Context) -> list[
     def make(folder: Path) -> list[Anchor]:
         say(title, f"{network.name}, training for {len(epochs)} anchors ({folder.stem})")
         trained(training, epochs, context, folder, key)
-        return anchors_in(folder) or []
+        return []  # until they are in their place
 
     try:
         store.obtain(KIND, key, make, read, "the network is trained anew", goes_on=kept.has_checkpoints)
     except CannotKeep as error:
         raise kept.cannot_keep(error, f"anchors of {network.name}", KIND, store) from error
+    all_ranks_agree(True)  # that the first one has put them there
     found = anchors_in(store.folder(KIND, key)) or []
     return [*found, final(training, context)]
 

@@ -54,7 +54,7 @@ class RouteTeacher(NetworkTeacher):
             each,
             frozen.taps,
             self.network.name,
-            moves=self.moves,
+            moves=None if self.moves is None else self.moves[: len(each) - 1],  # a training may end before some
             gate=self.gate,
             batch_statistics=self.batch_statistics,
             num_classes=frozen.num_classes,

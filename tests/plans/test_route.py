@@ -17,6 +17,7 @@ from kd_lightning.models import create_model, save_weights
 from kd_lightning.store.folders import entries
 from kd_lightning.tasks import Column
 from tests.conftest import Command
+from tests.runs.run_process import finish
 
 SMALL = (
     *("trainer.max_epochs=3", "trainer.limit_train_batches=2", "trainer.accelerator=cpu"),
@@ -55,6 +56,10 @@ def test_a_student_follows_its_teacher_along_a_training_that_gives_the_same_teac
     plain = command("kd-train", *SMALL, "hydra.run.dir=plain")
     assert f"found ({teacher.parent.name})" in plain.output, "a plan without anchors has the same teacher"
 
+    control = command("kd-train", *ROUTE, "plan.anchors=1", "hydra.run.dir=control")
+    assert control.code == 0, control.errors
+    same_weights(first.folder / "plain" / "student.safetensors", first.folder / "control" / "student.safetensors")
+
     kept = load_file(teacher)
     teacher.unlink()
     anew = command("kd-train", *SMALL, "hydra.run.dir=anew")
@@ -87,6 +92,9 @@ def test_a_gate_has_it_go_on_sooner_and_what_it_decided_is_told(command: Command
     summary = json.loads((sooner.folder / "sooner" / "summary.json").read_text())
     anchors = {one["title"]: one for one in summary["route"]["anchors"]}
     assert anchors["trained"]["top1"] == summary["teacher"]["top1_validation"]
+    with (planned.folder / "planned" / "teacher" / "metrics.csv").open() as file:
+        validated = [float(row["val/top1"]) for row in csv.DictReader(file) if row["val/top1"]]
+    assert [one["top1"] for one in summary["route"]["anchors"][:2]] == pytest.approx(validated[:2])
     reason = summary["route"]["moves"][1]["reason"]
     assert f"{100 * anchors['after 1 epoch']['top1']:.2f}" in reason
     page = (sooner.folder / "sooner" / "report.html").read_text()
@@ -169,6 +177,16 @@ def test_a_teacher_is_taken_up_with_the_anchors_that_it_has(
         for file in files:
             same_weights(file, tmp_path / "other" / file.relative_to(store))
     same_weights(tmp_path / "whole" / "student.safetensors", tmp_path / "cut" / "student.safetensors")
+
+
+@pytest.mark.slow
+def test_two_ranks_follow_the_same_anchors(store: Path, tmp_path: Path) -> None:
+    ranks = ("trainer=ddp", "trainer.max_epochs=3", "teacher.cache=logits", f"plan.gate={{_target_: {__name__}.Opens}}")
+    finish(tmp_path / "run", "plan=route", "plan.anchors=3", *ranks)
+    assert moves_of(tmp_path / "run") == [(0, "after 1 epoch"), (1, "after 2 epochs"), (2, "trained")]
+    log = (tmp_path / "run.log").read_text()
+    assert log.count("training for 2 anchors") == log.count("anchor after 2 epochs, from epoch 2 on") == 1
+    assert "sync_dist" not in log
 
 
 @pytest.mark.slow
