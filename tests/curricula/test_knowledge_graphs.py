@@ -103,6 +103,12 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, content: str, told: 
         FileGraph(str(tmp_path / "graph.json"))
 
 
+def test_a_broken_graphml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "graph.graphml").write_text(graphml(directed=True)[:200])
+    with pytest.raises(UserError, match=r"path=.*graph.graphml: is no graph"):
+        FileGraph(str(tmp_path / "graph.graphml"))
+
+
 def test_a_node_that_is_no_concept_is_named(tmp_path: Path) -> None:
     (tmp_path / "graph.json").write_text(node_link(False))
     with pytest.raises(UserError, match="node cubes is no concept of the data; there are circles, spheres"):
