@@ -26,6 +26,7 @@ from kd_lightning.curricula.path import (
     FileGraph,
     Hierarchy,
     Known,
+    RandomGraph,
     TeacherGraph,
 )
 from kd_lightning.curricula.path.knowledge import known_of
@@ -296,3 +297,13 @@ def test_what_a_teacher_knows_is_measured_by_concept() -> None:
     for k, mask in enumerate([(target == 0) | (target == 1), target == 2]):
         assert known.accuracy[concepts.names[k]] == pytest.approx(right[mask.numpy()].mean())
         assert known.answers[k].numpy() == pytest.approx(soft[mask.numpy()].mean(axis=0), abs=1e-6)
+
+
+def test_the_control_is_a_line_of_its_seed_alone() -> None:
+    names = [f"c{k}" for k in range(8)]
+    lines = [[*nx.dfs_preorder_nodes(RandomGraph(seed).make(given, Samples(torch.arange(1)), None))] for seed, given in
+             ((0, names), (0, [*names]), (1, names))]  # fmt: skip
+    assert lines[0] == lines[1] != lines[2]
+    graph = RandomGraph(1).make(names, Samples(torch.arange(1)), None)
+    assert sorted(dict(graph.degree).values()) == [1, 1, *[2] * 6]
+    assert {*graph} == {*names}

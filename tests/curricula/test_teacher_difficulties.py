@@ -28,8 +28,7 @@ from kd_lightning.curricula import (
 from kd_lightning.data import CropFlip, DigitsDataModule, Identity
 from kd_lightning.data.augmentation.in_order import Chain, plain_view
 from kd_lightning.errors import UserError
-from kd_lightning.models import save_weights
-from kd_lightning.sources import CachedSource, FrozenNetwork, Route
+from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.store import Answers, Whole
 from kd_lightning.store.folders import entries
 from tests.conftest import SHORT, Command
@@ -105,17 +104,6 @@ def test_images_are_asked_about_as_they_are_and_the_training_is_that_of_given_nu
     fit(given, DigitsDataModule(batch_size=100), max_epochs=2)
     for one, other in zip(asked.student.parameters(), given.student.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
-
-
-def test_of_a_route_what_the_teacher_became_is_asked(tmp_path: Path) -> None:
-    early, late = nn.Linear(5, CLASSES), nn.Linear(5, CLASSES)
-    for name, network in (("early", early), ("late", late)):
-        save_weights(network, tmp_path / f"{name}.safetensors")
-    route = Route(nn.Linear(5, CLASSES), [tmp_path / "early.safetensors", tmp_path / "late.safetensors"])
-    for _ in range(2):  # another training of the same route asks the same
-        difficulty, data = TeacherLoss(), Numbered()
-        fit(student(paced(difficulty), 5, CLASSES, route), DataLoader(data, 7, shuffle=True), max_epochs=2)
-        torch.testing.assert_close(difficulty.values, losses(late, data.inputs, data.targets))
 
 
 class Noisy(Dataset[Any]):

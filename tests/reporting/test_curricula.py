@@ -41,7 +41,8 @@ def run(name: str, seed: int, reached: float, order: str | None, steps: int = 10
         record = {"name": "Paced", "order": {"_target_": f"{KIND}{CLASSES[order]}"}, "pace": pace}
     elif order is not None:
         graph = {"_target_": f"{KIND}path.{'RandomGraph' if order == 'random graph' else 'TeacherGraph'}"}
-        record = {"name": "LearningPath", "gate": {"mastery": 0.9}, **({} if order == "own" else {"graph": graph})}
+        gate = {"_target_": f"{KIND}path.{'AfterEpochs' if order == 'by the clock' else 'Mastery'}"}
+        record = {"name": "LearningPath", "gate": gate, **({} if order == "own" else {"graph": graph})}
     given = {"curriculum": "learning_path" if order else "null", "curriculum/graph": order or ""}
     if record and "order" in record:
         given = {"curriculum": "paced", "curriculum/order": str(order)}
@@ -84,18 +85,22 @@ def test_an_order_helped_where_the_interval_over_its_control_lies_above_0(
     reached: list[float], verdict: Verdict, words: str
 ) -> None:
     runs = collection({None: NONE, "random": RANDOM, "easy_first": reached})
-    [control, one] = taught(runs)
-    assert (control.is_random, control.verdict, one.verdict) == (True, None, verdict)
+    random, one = taught(runs)
+    assert (random.is_random, [*random.controls]) == (True, ["none"])
+    assert one.controls["order"].verdict is verdict
     mean, low, high = interval(reached, RANDOM)
     difference = f"({mean:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}, 3 seeds)"
     assert sentence(runs) == words.format(difference).replace("easy_first", "curriculum/order=easy_first")
     table = curricula(runs)
     assert table is not None
-    [_, row] = table.rows
-    mean, low, high = interval(reached, NONE)
-    assert (row[2].text, row[2].note) == (f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}")
-    p = stats.ttest_rel(reached, NONE).pvalue
-    assert row[3].text == ("< 0.001" if p < 0.001 else f"{p:.3f}")
+    rows = {(row[0].text.rpartition("=")[2], row[1].text): row[2:] for row in table.rows}
+    assert {order for order, beside in rows if beside == "no curriculum"} == {"random", "easy_first"}
+    for beside, others in (("no curriculum", NONE), ("the random order at the same pace", RANDOM)):
+        mean, low, high = interval(reached, others)
+        seeds, found, p, _ = rows["easy_first", beside]
+        assert (seeds.text, found.text, found.note) == ("3", f"{mean:+.2f}", f"{low:+.2f} to {high:+.2f}")
+        expected = stats.ttest_rel(reached, others).pvalue
+        assert p.text == ("< 0.001" if expected < 0.001 else f"{expected:.3f}")
 
 
 def test_several_orders_stand_in_one_sentence() -> None:
@@ -118,14 +123,24 @@ def test_several_orders_stand_in_one_sentence() -> None:
 def test_what_is_not_known_says_why(orders: dict[str | None, list[float]], words: str) -> None:
     runs = collection(orders)
     [one] = [one for one in taught(runs) if not one.is_random]
-    assert one.verdict is None
+    assert "order" not in one.controls or one.controls["order"].verdict is None
     assert words in sentence(runs)
     assert "is not known" in sentence(runs)
 
 
-def test_a_learning_path_is_beside_a_random_graph() -> None:
-    runs = collection({"random graph": RANDOM, "path": [0.785, 0.80, 0.795]})
-    assert sentence(runs).startswith("Beyond a random graph with the same gate curriculum/graph=path (")
+def test_a_learning_path_is_beside_a_random_graph_and_beside_the_clock() -> None:
+    better = [0.785, 0.80, 0.795]
+    runs = collection({"random graph": RANDOM, "by the clock": better, "path": better})
+    found = {one.title: one for one in taught(runs)}
+    assert {title.partition("=")[2]: [*one.controls] for title, one in found.items()} == {
+        "random graph": [],
+        "by the clock": [],  # no random graph was run by the clock
+        "path": ["graph", "gate"],
+    }
+    text = sentence(runs)
+    assert text.startswith("Beyond a random graph with the same gate curriculum/graph=path (")
+    assert "; nothing shows that the gate of curriculum/graph=path (+0.00 points, " in text  # equal in all seeds
+    assert text.endswith("stands beside it (curriculum/graph=random).")
 
 
 def test_without_a_curriculum_nothing_is_said() -> None:
@@ -141,9 +156,8 @@ def test_trainings_of_other_lengths_are_not_compared() -> None:
     longer = [run(f"random-{seed}", seed, reached, "random", steps=200) for seed, reached in enumerate(RANDOM)]
     runs = Collection("sweep", [*runs.runs, *longer], is_sweep=True)
     one, _ = taught(runs)
-    assert one.over_random is not None
-    assert one.over_random.paired is not None
-    assert one.verdict is None
+    assert one.controls["order"].paired is not None
+    assert one.controls["order"].verdict is None
     assert "was trained for another number of steps" in sentence(runs)
 
 
@@ -153,11 +167,11 @@ def test_a_control_is_of_the_same_pace_and_of_what_else_was_given() -> None:
     for further in (quick, {"temperature": "8"}):
         others = [run(f"random-{seed}", seed, reached, "random", **further) for seed, reached in enumerate(RANDOM)]
         one, _ = taught(Collection("sweep", [*own, *others], is_sweep=True))
-        assert one.over_random is None
+        assert "order" not in one.controls
 
 
 def test_the_page_and_markdown_have_the_sentence() -> None:
     runs = collection({None: NONE, "random": RANDOM, "easy_first": RANDOM})
     [section] = [section for section in sweep_page(runs).sections if section.id == "curricula"]
     assert section.text.startswith(sentence(runs))
-    assert "over its random control" in as_markdown(runs)
+    assert "the random order at the same pace" in as_markdown(runs)

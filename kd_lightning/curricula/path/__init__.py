@@ -1,7 +1,7 @@
 """A learning path: concepts in a knowledge graph, taught one after the other as assessments open their gates."""
 
 from kd_lightning.curricula.path.gates import AfterEpochs, Assessed, Gate, Mastery
-from kd_lightning.curricula.path.graphs import FileGraph, Graph, Hierarchy, TeacherGraph
+from kd_lightning.curricula.path.graphs import FileGraph, Graph, Hierarchy, RandomGraph, TeacherGraph
 from kd_lightning.curricula.path.kinds import ByClass, ByFile, ByFolder, ByGroup, BySuperclass, ConceptKind
 from kd_lightning.curricula.path.knowledge import Known
 from kd_lightning.curricula.path.learning_path import LearningPath
@@ -23,6 +23,7 @@ __all__ = [
     "Known",
     "LearningPath",
     "Mastery",
+    "RandomGraph",
     "Step",
     "TeacherGraph",
     "plan",

@@ -8,6 +8,7 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
+import torch
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist, squareform
 
@@ -188,6 +189,23 @@ class TeacherGraph(Graph):
         for i, j in [*joined(apart), *nearest(apart, self.neighbours)]:
             graph.add_edge(names[i], names[j], **{COST: float(apart[i, j])})
         return graph
+
+
+class RandomGraph(Graph):
+    """The concepts in a line of which nothing but `seed` decides the order: the control, at the same gate.
+
+    Examples:
+        >>> from kd_lightning.curricula.path import RandomGraph
+        >>> sorted(RandomGraph(seed=1).make(["a", "b", "c", "d"], None, None))
+        ['a', 'b', 'c', 'd']
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def make(self, names: Sequence[str], samples: Samples, known: Known | None) -> Any:
+        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(self.seed))
+        return nx.path_graph([names[place] for place in order.tolist()])
 
 
 def joined(apart: np.ndarray) -> list[tuple[int, int]]:

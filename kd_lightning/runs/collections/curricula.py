@@ -1,10 +1,10 @@
-"""Curricula beside their controls: runs without one, and those of a random order with all else equal, seed by seed."""
+"""Curricula beside their controls, seed by seed: no curriculum, and the same but for a part that decides nothing."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from kd_lightning.runs.collections.collection import Collection, Configuration
 from kd_lightning.runs.collections.statistics import Paired, paired
@@ -12,16 +12,32 @@ from kd_lightning.runs.run import Run
 from kd_lightning.runs.status import text
 
 OF_A_CURRICULUM = re.compile(r"curriculum($|[./])")  # a key
-RANDOM = {"order": "RandomOrder", "graph": "RandomGraph"}  # the classes of the parts that nothing decides
-DECIDE = (*RANDOM, "difficulty")  # the parts in which a curriculum and its control differ
+
+
+class Stands(NamedTuple):
+    """What takes a part's place in a control: the name of its class, its config value, and what runs of it are."""
+
+    name: str
+    value: str
+    called: str
+
+
+NONE = "none"
+PARTS = {
+    "order": Stands("RandomOrder", "random", "the random order at the same pace"),
+    "graph": Stands("RandomGraph", "random", "a random graph with the same gate"),
+    "gate": Stands("AfterEpochs", "after_epochs", "the same path by the clock"),
+}
+ORDERS = ("order", "graph")  # the parts that say what comes first
+UNUSED = {"order": ("difficulty",)}  # what a control has no use for
 
 
 class Verdict(Enum):
     """What the interval of a difference says: it lies above 0, below, or around it."""
 
-    HELPED = 1
-    HURT = 2
-    NOTHING = 3
+    HELPED = "helped"
+    HURT = "did harm"
+    NOTHING = "nothing shown"
 
 
 @dataclass(frozen=True)
@@ -46,28 +62,16 @@ class Control:
 
 @dataclass(frozen=True)
 class Taught:
-    """The runs of one curriculum, and what tells whether it helped; a control is None where nobody ran it.
+    """The runs of one curriculum, and what they are beside its controls, those that somebody ran.
 
-    `title` is what they were given. `part` is the part that orders samples or concepts, `order` or `graph`, where a
-    random one can take its place, and `is_random` says that one has.
+    `title` is what they were given. `orders_by` is the part that says what comes first, where a random one can take its
+    place, and `is_random` says that one has. Controls are by the part that they replace, or `none`.
     """
 
     title: str
-    part: str | None
+    orders_by: str | None
     is_random: bool
-    over_none: Control | None
-    over_random: Control | None
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """Whether its order helped beyond its control; None where nothing tells it."""
-        return None if self.over_random is None else self.over_random.verdict
-
-    @property
-    def seeds(self) -> int:
-        """How many it has in common with its controls."""
-        known = [one.paired for one in (self.over_none, self.over_random) if one is not None and one.paired is not None]
-        return max((one.difference.n for one in known), default=0)
+    controls: Mapping[str, Control]
 
 
 def taught(runs: Collection) -> list[Taught]:
@@ -76,12 +80,16 @@ def taught(runs: Collection) -> list[Taught]:
     found = []
     for one, record in given:
         beside = [other for other in runs.configurations if others_of(other) == others_of(one)]
-        none = [run for other in beside if record_of(other.runs) is None for run in finished(other.runs)]
-        random = [run for other in beside for run in finished(other.runs) if is_control(record_of([run]), record)]
-        part = next((part for part in RANDOM if part in record), None)
+        others: dict[str, list[Run]] = {part: [] for part in (NONE, *PARTS)}
+        for run in (run for other in beside for run in finished(other.runs)):
+            of_run = record_of([run])
+            for part in [NONE] if of_run is None else PARTS:
+                if of_run is None or is_control(of_run, record, part):
+                    others[part].append(run)
+        controls = {part: control(one, some, runs) for part, some in others.items() if some}
+        orders_by = next((part for part in ORDERS if part in record), None)
         title = title_of(one, record, [other for other, _ in given])
-        controls = [control(one, others, runs) if others else None for others in (none, random)]
-        found.append(Taught(title, part, is_random(record), *controls))
+        found.append(Taught(title, orders_by, any(is_replaced(record, part) for part in ORDERS), controls))
     return found
 
 
@@ -96,17 +104,17 @@ def record_of(runs: Sequence[Run]) -> dict[str, Any] | None:
     )
 
 
-def is_random(record: dict[str, Any]) -> bool:
-    """Whether nothing decides a curriculum's order."""
-    made = {part: str((record.get(part) or {}).get("_target_", "")) for part in RANDOM}
-    return any(made[part].endswith(f".{name}") for part, name in RANDOM.items())
+def is_replaced(record: Mapping[str, Any], part: str) -> bool:
+    """Whether a part of a curriculum is the one that decides nothing."""
+    return str((record.get(part) or {}).get("_target_", "")).endswith(f".{PARTS[part].name}")
 
 
-def is_control(record: dict[str, Any] | None, of: dict[str, Any]) -> bool:
-    """Whether a curriculum is another one's at random: the same kind, with all else equal, such as its pace."""
-    if record is None or is_random(of) or not is_random(record):
+def is_control(record: Mapping[str, Any], of: Mapping[str, Any], part: str) -> bool:
+    """Whether a curriculum is another one with a part replaced, and all else equal, such as its pace."""
+    if is_replaced(of, part) or not is_replaced(record, part):
         return False
-    one, other = ({name: value for name, value in each.items() if name not in DECIDE} for each in (record, of))
+    left_out = (part, *UNUSED.get(part, ()))
+    one, other = ({name: value for name, value in each.items() if name not in left_out} for each in (record, of))
     return one == other
 
 
@@ -115,7 +123,7 @@ def others_of(one: Configuration) -> dict[str, str]:
     return {key: value for key, value in one.choices.items() if not OF_A_CURRICULUM.match(key.lstrip("+"))}
 
 
-def title_of(one: Configuration, record: dict[str, Any], all_given: Sequence[Configuration]) -> str:
+def title_of(one: Configuration, record: Mapping[str, Any], all_given: Sequence[Configuration]) -> str:
     """What it was given as its curriculum and others were not; where all were given the same, its class."""
     own = {
         key: value
