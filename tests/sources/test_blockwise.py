@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kd_lightning import DistillationModule, Term
 from kd_lightning.errors import UserError
@@ -104,3 +104,26 @@ def test_projectors_alone_are_in_checkpoints(batch: dict[str, Tensor]) -> None:
 def test_what_is_read_in_parts_cannot_be_replaced(batch: dict[str, Tensor]) -> None:
     with pytest.raises(UserError, match=r"student_taps.stage1=layer1:mean: cannot be replaced by what another network"):
         module_of(batch, {**TAPS, "stage1": "layer1:mean"})
+
+
+class ChannelsLast(nn.Module):
+    """Two stages whose maps are (B, H, W, C), as Swin's and ConvNeXt's are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.fc = nn.Linear(3, 6), nn.Linear(6, 6), nn.Linear(6, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.second(self.first(x.permute(0, 2, 3, 1))).mean(dim=(1, 2)))
+
+
+def test_a_map_in_another_layout_is_given_as_the_student_has_it() -> None:
+    images, taps = torch.randn(2, 3, 4, 4), {"stage1": "first:nhwc", "stage2": "second:nhwc"}
+    student, teacher = ChannelsLast(), ChannelsLast()
+    source = BlockwiseTeacher(FrozenNetwork(teacher, taps), dict.fromkeys(taps, ((6, 4, 4), (6, 4, 4))))
+    terms = {tap: Term(FitNet(), [f"student.{tap}", f"teacher.{tap}"]) for tap in taps}
+    module = DistillationModule(student, source, terms, student_taps=taps)
+    signals = module.signals({"input": images})
+    first = teacher.first(images.permute(0, 2, 3, 1))
+    torch.testing.assert_close(signals["student.stage2"], student.second(first).permute(0, 3, 1, 2))
+    torch.testing.assert_close(signals["student.logits"], student.fc(teacher.second(first).mean(dim=(1, 2))))
