@@ -22,6 +22,7 @@ ADDITIONS = {  # by folder: what its summary says of it, and what tables and pag
     "larger_images": ("LargerImages", "LargerImages"),
     "one_assistant": ('"role": "assistant"', "assistant"),
     "two_students": ('"result": "first"', "second"),
+    "relative_blocks": ("joined blocks", "joined blocks"),
     "pruned_student": ('"baseline": "unpruned"', "unpruned"),
     "joint_teacher": ('"teacher.ce"', "teacher"),
 }
