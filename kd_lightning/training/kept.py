@@ -16,6 +16,7 @@ from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
 from kd_lightning.models import save_weights
 from kd_lightning.module import DistillationModule
+from kd_lightning.networks import Student
 from kd_lightning.objective import names_in
 from kd_lightning.part import Part
 from kd_lightning.ranks import all_ranks_agree
@@ -45,7 +46,7 @@ from kd_lightning.training.measuring import (
     measure_alone,
 )
 from kd_lightning.training.modules import around, build_module, build_network, sources_of
-from kd_lightning.training.steps import Trained, Training
+from kd_lightning.training.steps import Learner, Trained, Training
 
 KIND, WEIGHTS, RECORD = "networks", "weights.safetensors", "record.json"
 OF_A_NETWORK = {"test": Each((*NUMBER, NONE)), "time": Each(NUMBER), "cache_key": Each(object)}
@@ -110,6 +111,7 @@ def cache_key(training: Training, context: Context) -> dict[str, Any]:
         "normalization": network.normalization,
         **network.named_logits(),
         **in_key(network.conversions),
+        **rebuilt_by(learner),
         **of_terms(settings_of(learner.terms)),
         **shaped_by(recipe),
         **data_key(context),
@@ -121,6 +123,14 @@ def cache_key(training: Training, context: Context) -> dict[str, Any]:
     before = learner.starts_from
     starts_from = {} if before is None or before.key is None else {before.name: dict(before.key)}
     return key_of(decided_by, context.settings["data"], starts_from=starts_from)
+
+
+def rebuilt_by(learner: Learner) -> dict[str, Any]:
+    """What a learner's network is rebuilt by, where it is."""
+    network = learner.network
+    if not learner.is_rebuilt or not isinstance(network, Student) or not network.adapt:
+        return {}
+    return {"adapt": network.adapt.settings if isinstance(network.adapt, Part) else told(network.adapt)}
 
 
 def settings_of(terms: Callable[[], Terms]) -> Mapping[str, Any]:

@@ -117,6 +117,18 @@ def test_generations_begin_with_weights_of_their_own_and_are_measured_together(
     assert "all_generations measured before" in " ".join(again.output.split())
 
 
+def test_a_generation_that_is_rebuilt_is_another_one(command: Command, tmp_path: Path) -> None:
+    """Around its teacher, or by a head of its own: what is kept tells what it was rebuilt by."""
+    options = ("plan=born_again", "plan.generations=2", *SMALL[:-2], "scratch=false")
+    bare = "student.adapt={_target_: kd_lightning.sources.bias_free_classifier, _partial_: true}"
+    for name, own in (("plain", []), ("bare", [bare])):
+        done = command("kd-train", *options, *own, f"hydra.run.dir={name}")
+        assert done.code == 0, done.errors
+        assert re.search(r"generation 1 +digits_cnn_4 ← digits_cnn_4, training", done.output)
+    again = command("kd-train", *options, bare, "hydra.run.dir=again")
+    assert re.search(r"generation 1 +digits_cnn_4 ← digits_cnn_4, found", again.output), again.errors
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
