@@ -59,7 +59,7 @@ def refuse_groups(root: str, parsed: Sequence[Override]) -> None:
         if composes_none and group in groups() and group != "hydra" and not isinstance(one.value(), dict):
             raise UserError(f"{one.input_line}: kd-{root} chooses no {group}; there are {', '.join(all_keys(root))}")
         inside = below in groups_inside(conf_dir() / group)
-        if below and not inside and f"{group}/{below}/{one.value()}" in files_of(group):
+        if below and one.package is None and not inside and f"{group}/{below}/{one.value()}" in files_of(group):
             raise UserError(f"{one.input_line}: {group}={below}/{one.value()} chooses it")
 
 

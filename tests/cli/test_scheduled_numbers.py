@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from kd_lightning.config.folder.foreign import check_foreign
 from kd_lightning.config.folder.stored_config import stored_values
+from kd_lightning.objective import Objective
 from kd_lightning.runs.metrics_rows import read_rows
+from kd_lightning.schedules import Progress
+from tests.cli.test_configs import composed
 from tests.conftest import Command
 
 SCHEDULES = "{_target_: kd_lightning.schedules."
@@ -133,3 +138,49 @@ def test_a_sweep_over_a_schedule_and_a_number(command: Command) -> None:
     report = command("kd-report", "sweep")
     assert report.code == 0, report.errors
     assert "_target_" not in report.output
+
+
+@pytest.mark.parametrize(
+    ("value", "moments"),  # temperature and alpha by the training's fraction
+    [
+        ("cosine", {0.0: (8.0, 0.9), 0.5: (4.5, 0.5), 1.0: (1.0, 0.1)}),
+        ("two_stages", {0.0: (10, 1), 0.12: (8, 1), 0.45: (1, 1), 0.5: (1, 0), 1.0: (1, 0)}),
+        ("pocl", {0.0: (1, 0.7), 0.25: (1.33, 0.8), 0.6: (1.67, 0.9), 1.0: (2, 1)}),
+        ("near_teacher", {0.0: (4, 0.9)}),
+        ("teacher_entropy", {0.0: (8, 0.9)}),
+        ("plateau", {0.0: (8, 0.9)}),
+    ],
+)
+def test_ready_schedules_of_temperature_and_alpha(value: str, moments: dict[float, tuple[float, float]]) -> None:
+    terms = {name: instantiate(term) for name, term in composed(f"annealing={value}").loss.items()}
+    for fraction, (temperature, alpha) in moments.items():
+        progress = Progress(epoch=10 * fraction, fraction=fraction)
+        with terms["kd"].numbers_at(progress):
+            assert terms["kd"].loss.temperature == pytest.approx(temperature)
+        weights = [terms[name].weight_at(progress) for name in ("kd", "ce")]
+        assert weights == pytest.approx([alpha, 1 - alpha])
+
+
+def test_a_ready_schedule_stands_over_a_method_and_is_changed_by_its_keys() -> None:
+    config = composed("method=kd", "annealing=cosine", "alpha.end=0.3")
+    assert (config.temperature.start, config.alpha.end) == (8.0, 0.3)
+
+
+@pytest.mark.parametrize("value", ["self_paced", "entropy", "entropy_of_both", "confidence", "teacher_correct"])
+def test_ready_weights_of_any_term(value: str) -> None:
+    config = composed(f"+curriculum/weight@loss.kd.sample_weight={value}")
+    term = Objective({"kd": instantiate(config.loss.kd)})
+    logits = {"student.logits": torch.randn(8, 10), "teacher.logits": torch.randn(8, 10)}
+    value = term({**logits, "target": torch.arange(8)}, Progress(fraction=0.5)).total
+    assert bool(value.isfinite())
+    assert not torch.equal(value, Objective({"kd": instantiate(composed().loss.kd)})(logits, Progress()).total)
+
+
+def test_a_run_with_ready_weights_and_schedules(command: Command) -> None:
+    outcome = command(
+        "kd-train", *QUICK, "annealing=pocl", "+curriculum/weight@loss.kd.sample_weight=self_paced",
+        "trainer.max_epochs=1", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.errors
+    objective = json.loads(Path("run/summary.json").read_text())["objective"]
+    assert objective["kd"] == {"loss": "SoftTarget", "weight": 1.0, "temperature": 2.0, "sample_weight": "SelfPaced"}
