@@ -62,6 +62,8 @@ def packaged() -> Iterator[tuple[str, str]]:
         if group[:1] in (("hydra",), ("hparams_search",)):
             continue
         config = yaml.safe_load(text)
+        if group == ("curriculum", "weight"):  # which stand at a term
+            group = ("loss", "kd", "sample_weight")
         for name in () if "# @package _global_" in text else reversed(group):
             config = {name: config}
         for key, value in entries(config or {}):
