@@ -6,6 +6,7 @@ from kd_lightning.curricula.difficulties import (
     Asked,
     Difficulty,
     Disagreement,
+    DynamicHardness,
     Flips,
     FromData,
     FromFile,
@@ -16,9 +17,19 @@ from kd_lightning.curricula.difficulties import (
     TeacherLoss,
     TeacherMargin,
 )
-from kd_lightning.curricula.orders import EasyFirst, HardFirst, RandomOrder, SampleOrder
+from kd_lightning.curricula.orders import EasyFirst, HardFirst, RandomOrder, SampledHard, SampleOrder
 from kd_lightning.curricula.paced import Paced
-from kd_lightning.curricula.paces import BabySteps, Exponential, Linear, Logarithmic, Pace, Quadratic, Root, Step
+from kd_lightning.curricula.paces import (
+    BabySteps,
+    Exponential,
+    Linear,
+    Logarithmic,
+    Pace,
+    Quadratic,
+    Root,
+    Shrinking,
+    Step,
+)
 from kd_lightning.schedules.progress import Assessment
 
 __all__ = [
@@ -30,6 +41,7 @@ __all__ = [
     "Curriculum",
     "Difficulty",
     "Disagreement",
+    "DynamicHardness",
     "EasyFirst",
     "Exponential",
     "Flips",
@@ -45,7 +57,9 @@ __all__ = [
     "Root",
     "Running",
     "SampleOrder",
+    "SampledHard",
     "Samples",
+    "Shrinking",
     "Step",
     "StudentLoss",
     "TeacherConfidence",

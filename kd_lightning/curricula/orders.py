@@ -1,12 +1,15 @@
 """Orders: which samples come first, by their difficulty or against it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from kd_lightning.curricula.curriculum import Samples
+from kd_lightning.curricula.paces import checked, episode_at
 from kd_lightning.errors import UserError
+from kd_lightning.schedules.progress import BEGIN, Progress
 
 
 class SampleOrder(ABC):
@@ -24,6 +27,12 @@ class SampleOrder(ABC):
         >>> MiddleFirst()(torch.tensor([0.1, 0.9, 0.4]), Samples(torch.arange(3))).tolist()
         [2, 0, 1]
     """
+
+    by_difficulty: bool = True
+    """Whether the difficulty decides anything."""
+
+    progress: Progress = BEGIN
+    """How far the training is as an epoch is drawn."""
 
     def __init__(self, stratified: bool = False) -> None:
         self.stratified = stratified
@@ -83,6 +92,8 @@ class RandomOrder(SampleOrder):
         True
     """
 
+    by_difficulty = False
+
     def __init__(self, stratified: bool = False, seed: int = 0) -> None:
         super().__init__(stratified)
         self.seed = seed
@@ -90,6 +101,45 @@ class RandomOrder(SampleOrder):
     def rank(self, difficulty: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed)
         return torch.randperm(len(difficulty), generator=generator).to(difficulty.device)
+
+
+class SampledHard(SampleOrder):
+    """Drawn anew for each epoch, the difficult ones more likely in front: without replacement, p_i ∝ exp(s·r_i / r̄).
+
+    r̄ is the mean difficulty. s is `sharpness` in the first episode, and falls by `factor` from one to the next, to
+    `least` (DIHCL-Exp, Zhou, Wang, Bilmes 2020, NeurIPS; its UCB and Beta are not built). `episodes` are where the
+    second one begins, the third, …, as fractions of the training; None: the authors'. Raises UserError for values that
+    cannot be.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import Samples, SampledHard
+        >>> order = SampledHard(sharpness=1000.0)
+        >>> order(torch.tensor([0.2, 0.4, 0.3]), Samples(torch.arange(3))).tolist()
+        [1, 2, 0]
+    """
+
+    def __init__(
+        self,
+        sharpness: float = 20.0,
+        factor: float = 0.8,
+        least: float = 1.0,
+        episodes: Sequence[float] | None = None,
+        stratified: bool = False,
+    ) -> None:
+        super().__init__(stratified)
+        for name, value in {"sharpness": sharpness, "factor": factor, "least": least}.items():
+            if not value > 0:
+                raise UserError(f"{name}={value}: must be a number above 0")
+        self.sharpness, self.factor, self.least, self.episodes = sharpness, factor, least, checked(episodes)
+
+    def rank(self, difficulty: Tensor) -> Tensor:
+        sharpness = max(self.least, self.sharpness * self.factor ** episode_at(self.progress.fraction, self.episodes))
+        mean = difficulty.mean()
+        utility = torch.where(mean > 0, difficulty / mean, torch.zeros_like(difficulty))
+        # The k largest of independent Gumbel variables are k draws without replacement.
+        gumbel = -torch.empty_like(utility).exponential_().log()
+        return -(sharpness * utility + gumbel)
 
 
 def place_within(rank: Tensor, classes: Tensor) -> Tensor:

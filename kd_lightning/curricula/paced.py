@@ -18,7 +18,7 @@ class Paced(Curriculum):
     An epoch is as long as without a curriculum, so that trainings compare at equal steps: the share in use is gone
     through in random order again and again, and a sample that comes again in an epoch has another view. The share is
     that at the epoch's beginning. A difficulty that learns is asked from the second epoch on; the first holds as many
-    samples, chosen at random.
+    samples, chosen at random. A sample that was not seen yet counts as hard as one that was, by chance.
 
     Examples:
         >>> import torch
@@ -35,21 +35,30 @@ class Paced(Curriculum):
 
     @property
     def learns(self) -> bool:
-        return bool(self.difficulty.observes)
+        return bool(self.observes) and self.order.by_difficulty
 
     def begin(self, samples: Samples) -> None:
         self.samples = samples._replace(answers=None, validation=None)  # which hold on to the training
-        self.is_known = not self.observes  # else there is nothing to order by before an epoch was seen
+        self.is_known = not self.learns  # else there is nothing to order by before an epoch was seen
         self.difficulty.begin(samples)
 
     def draw(self, epoch: int, count: int) -> Tensor:
         total = len(self.samples.index)
         in_use = max(1, round(self.pace(self.progress.fraction) * total))
-        order = self.order(self.difficulty.values, self.samples) if self.is_known else torch.randperm(total)
+        self.order.progress = self.progress
+        order = self.order(self._difficulties(), self.samples) if self.is_known else torch.randperm(total)
         self.told = Account(self.values_of(order[:in_use]))
         first, self.is_known = order[:in_use].cpu(), True
         rounds = -(-count // in_use)
         return torch.cat([first[torch.randperm(in_use)] for _ in range(rounds)])[:count]
+
+    def _difficulties(self) -> Tensor:
+        """Those of all samples, (N,): one that was never seen takes that of a sample that was, by chance."""
+        values, seen = self.difficulty.values, self.difficulty.known()
+        known = values if seen is None else values[seen]
+        if seen is None or not len(known):
+            return values
+        return torch.where(seen, values, known[torch.randint(len(known), values.shape, device=values.device)])
 
     def values_of(self, in_use: Tensor) -> dict[str, float]:
         """The share of the samples that is in use, and as far as it is known their mean difficulty."""

@@ -2,10 +2,14 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
 
 from kd_lightning.errors import UserError
+from kd_lightning.schedules.progress import ROUNDING
 
 STEEPNESS = 10.0  # of the exponential and the logarithmic pace, as published
+EPISODES = tuple(epoch / 300 for epoch in (5, 10, 15, 20, 30, 40, 60, 90, 140, 210))  # those of DIHCL's authors
 
 
 class Pace(ABC):
@@ -34,7 +38,7 @@ class Pace(ABC):
     def __call__(self, fraction: float) -> float:
         """The share at a training's fraction, both from 0 to 1."""
         time = fraction / self.full_at
-        return 1.0 if time >= 1 else self.start + (1 - self.start) * self.grown(time)
+        return 1.0 if time >= 1 - ROUNDING else self.start + (1 - self.start) * self.grown(time)
 
     @abstractmethod
     def grown(self, time: float) -> float:
@@ -144,4 +148,44 @@ class BabySteps(Pace):
         self.buckets = buckets
 
     def grown(self, time: float) -> float:
-        return math.floor(time * (self.buckets - 1)) / (self.buckets - 1)
+        return math.floor(time * (self.buckets - 1) + ROUNDING) / (self.buckets - 1)
+
+
+class Shrinking(Pace):
+    """All samples in the first episode, then a share that falls from one to the next: max(least, (1 - rate)^e).
+
+    e counts the `episodes` that have begun, fractions of the training; None: the authors', at epochs 5, 10, 15, 20, 30,
+    40, 60, 90, 140, 210 of 300 (DIHCL, Zhou, Wang, Bilmes 2020, NeurIPS: by 0.1, to 0.3 on CIFAR-10 and to 0.4 on
+    CIFAR-100). Raises UserError for values that cannot be.
+
+    Examples:
+        >>> from kd_lightning.curricula import Shrinking
+        >>> pace = Shrinking(rate=0.5, least=0.3, episodes=[0.2, 0.6])
+        >>> [pace(fraction) for fraction in (0.0, 0.2, 0.7)]
+        [1.0, 0.5, 0.3]
+    """
+
+    def __init__(self, rate: float = 0.1, least: float = 0.3, episodes: Sequence[float] | None = None) -> None:
+        super().__init__(start=least, full_at=1.0)
+        if not 0 < rate < 1:
+            raise UserError(f"rate={rate}: must be a share above 0 and below 1")
+        self.rate, self.least, self.episodes = rate, least, checked(episodes)
+
+    def __call__(self, fraction: float) -> float:
+        return max(self.least, (1 - self.rate) ** episode_at(fraction, self.episodes))
+
+    def grown(self, time: float) -> float:
+        return 0.0  # which nothing asks
+
+
+def checked(episodes: Sequence[float] | None) -> tuple[float, ...]:
+    """The beginnings of episodes behind the first. Raises UserError unless they ascend between 0 and 1."""
+    given = EPISODES if episodes is None else tuple(episodes)
+    if any(not before < after for before, after in pairwise((0.0, *given, 1.0))):
+        raise UserError(f"episodes={[*given]}: must ascend between 0 and 1, fractions of the training")
+    return given
+
+
+def episode_at(fraction: float, episodes: Sequence[float]) -> int:
+    """Which episode it is, counted from 0."""
+    return sum(fraction + ROUNDING >= begin for begin in episodes)

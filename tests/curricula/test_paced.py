@@ -66,6 +66,11 @@ def test_a_pace_grows_from_its_start_to_all(kind: type[Pace]) -> None:
     assert shares[60:] == [1.0] * 41
 
 
+def test_a_bucket_is_opened_as_its_epoch_begins() -> None:
+    pace = BabySteps(start=0.2, full_at=0.8, buckets=5)
+    assert [pace(epoch / 10) for epoch in range(10)] == pytest.approx([0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.8, 0.8, 1, 1])
+
+
 @pytest.mark.parametrize("power", [1.0, 3.0])
 def test_any_root_of_the_time(power: float) -> None:
     assert Root(B, A, power)(0.3) == pytest.approx(B + (1 - B) * 0.5 ** (1 / power))
@@ -102,6 +107,31 @@ def test_the_control_is_fixed_and_of_its_seed_alone() -> None:
     orders = [RandomOrder(seed=seed)(difficulty, SAMPLES) for seed, difficulty in ((0, DIFFICULTY), (0, -DIFFICULTY))]
     assert torch.equal(*orders)
     assert not torch.equal(orders[0], RandomOrder(seed=1)(DIFFICULTY, SAMPLES))
+
+
+def test_the_control_is_the_same_ranking_from_the_first_epoch_on() -> None:
+    paced = Paced(StudentLoss(), RandomOrder(seed=4), Linear(start=0.2))
+    paced.begin(Samples(torch.arange(100)))
+    drawn = []
+    for epoch in range(3):
+        paced.progress = Progress(epoch=epoch, fraction=epoch / 10)
+        drawn.append({*paced.draw(epoch, 100).tolist()})
+    assert drawn[0] < drawn[1] < drawn[2]
+    assert not paced.learns, "so that it is known beforehand"
+
+
+@pytest.mark.parametrize("order", [EasyFirst(), HardFirst()])
+def test_what_was_not_seen_is_as_hard_as_what_was_by_chance(order: SampleOrder) -> None:
+    """Neither first nor last: about as many of it are in use as of what was seen."""
+    loss = StudentLoss()
+    paced = Paced(loss, order, Linear(start=0.5))
+    paced.begin(Samples(torch.arange(2_000)))
+    paced.draw(0, 2_000)
+    loss.seen[:1_000] = True
+    loss.values[:1_000] = 1 + torch.rand(1_000, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    unseen = sum(sample >= 1_000 for sample in {*paced.draw(1, 2_000).tolist()})
+    assert 420 < unseen < 580
 
 
 def test_stratified_needs_classes() -> None:

@@ -8,6 +8,7 @@ from kd_lightning.curricula.difficulties.asked import (
     TeacherMargin,
 )
 from kd_lightning.curricula.difficulties.difficulty import Difficulty
+from kd_lightning.curricula.difficulties.dynamic import DynamicHardness
 from kd_lightning.curricula.difficulties.given import FromData, FromFile
 from kd_lightning.curricula.difficulties.running import Disagreement, Flips, Running, StudentLoss
 
@@ -15,6 +16,7 @@ __all__ = [
     "Asked",
     "Difficulty",
     "Disagreement",
+    "DynamicHardness",
     "Flips",
     "FromData",
     "FromFile",

@@ -1,0 +1,77 @@
+"""Dynamic instance hardness: a running mean of how hard a sample was whenever it was trained on."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kd_lightning.curricula.curriculum import Samples
+from kd_lightning.curricula.difficulties.running import Running
+from kd_lightning.errors import UserError
+
+MOST = 10.0  # that a loss changes by, as in the authors' code
+KINDS = ("loss", "change", "flip")
+
+
+class DynamicHardness(Running):
+    """A running mean of the student's loss, of its change, or of flips of its being right, as it trains on a sample.
+
+    r_i ← decay·r_i + (1 - decay)·a_i for the samples of a batch, where a_i is the cross-entropy l_i, |l_i - l_i'| (at
+    most 10) of l_i' at the time before, or 1 where the student was right at one of both times alone (Zhou, Wang, Bilmes
+    2020, NeurIPS, "Curriculum Learning by Dynamic Instance Hardness"). A first change or flip is 0. The authors' code
+    divides a_i by the learning rate besides, which is not done here. Raises UserError for another kind.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.curricula import DynamicHardness, Samples
+        >>> hardness = DynamicHardness("flip", decay=0.5)
+        >>> hardness.begin(Samples(torch.arange(2)))
+        >>> for logits in ([1.0, 0.0], [0.0, 1.0]):  # right, then wrong
+        ...     answers = {"student.logits": torch.tensor([logits]), "target": torch.tensor([0])}
+        ...     hardness.observe(torch.tensor([1]), answers)
+        >>> hardness.values
+        tensor([0.0000, 0.5000])
+    """
+
+    def __init__(
+        self,
+        kind: Literal["loss", "change", "flip"] = "loss",
+        decay: float = 0.9,
+        logits: str = "student.logits",
+        target: str = "target",
+    ) -> None:
+        super().__init__(decay)
+        if kind not in KINDS:
+            raise UserError(f"kind={kind}: must be one of {', '.join(KINDS)}")
+        self.kind = kind
+        self.observes = logits, target
+
+    def begin(self, samples: Samples) -> None:
+        super().begin(samples)
+        self.last = torch.zeros_like(self.values)  # of each sample, its loss or whether it was right
+
+    def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
+        now = self.value(signals)
+        hardness = now
+        if self.kind != "loss":
+            change = (now - self.last[positions]).abs().clamp_max(MOST)
+            hardness = torch.where(self.seen[positions], change, torch.zeros_like(change))
+        before = torch.where(self.seen[positions], self.values[positions], hardness)
+        self.values[positions] = self.decay * before + (1 - self.decay) * hardness
+        self.last[positions] = now
+        self.seen[positions] = True
+
+    def value(self, signals: Mapping[str, Tensor]) -> Tensor:
+        logits, target = (signals[name] for name in self.observes)
+        if self.kind == "flip":
+            return (logits.argmax(dim=1) == target).to(logits.dtype)
+        return F.cross_entropy(logits, target, reduction="none")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "last": self.last}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.last = state["last"]
