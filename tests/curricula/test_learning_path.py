@@ -96,16 +96,32 @@ def test_each_concept_is_taught_until_it_is_mastered_and_then_all_are() -> None:
 def test_mastery_is_beside_the_teacher_whose_zero_counts_as_mastered() -> None:
     path = begun(against="teacher", goal="d", accuracy={"a": 0.5, "b": 0.0, "c": 1.0, "d": 0.8})
     assert path.account().decisions[0] == "b counts as mastered: the teacher is never right on it"
-    assert taught(path, 0)[2] > 0  # the path begins at b, so c is next
-    assess(path, 0, 0.0, 0.0, 0.89, 0.0)
-    assert path.draw(1, 40) is not None
-    assert path.account().teaches == ["c"]
-    assess(path, 1, 0.0, 0.0, 0.9, 0.0)
+    for epoch, (accuracy, teaches) in enumerate(
+        [
+            ((0.44, 0.0, 0.0, 0.0), ["a"]),  # its start, whatever counts as mastered
+            ((0.45, 0.0, 0.0, 0.0), ["a"]),
+            ((0.0, 0.0, 0.89, 0.0), ["c"]),
+            ((0.0, 0.0, 0.9, 0.0), ["c"]),
+            ((0.0, 0.0, 0.0, 0.72), ["d"]),
+            ((0.0, 0.0, 0.0, 0.0), NAMES),
+        ]
+    ):
+        path.draw(epoch, 40)
+        assert path.account().teaches == teaches
+        assess(path, epoch, *accuracy)
+
+
+def test_waypoints_between_prerequisites_are_never_taught() -> None:
+    graph = nx.DiGraph([("a", "w"), ("w", "b"), ("b", "c"), ("c", "d")])
+    graph.nodes["w"]["waypoint"] = True
+    path = begun(graph, patience=1)
+    path.draw(0, 40)
+    assess(path, 0, 1, 0, 0, 0)
+    path.draw(1, 40)
+    assert path.account().teaches == ["b"]
+    assess(path, 1, 1, 0, 0, 0)
     path.draw(2, 40)
-    assert path.account().teaches == ["d"]
-    assess(path, 2, 0.0, 0.0, 0.0, 0.72)
-    path.draw(3, 40)
-    assert path.account().teaches == NAMES
+    assert path.account().decisions[0].endswith("a is reopened")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from typing import Any
 
 import networkx as nx
 import pytest
@@ -71,6 +72,26 @@ def test_waypoints_are_passed_through() -> None:
     graph.add_weighted_edges_from([("a", "w", 1), ("w", "b", 1), ("a", "c", 3), ("c", "b", 3)], weight="cost")
     graph.nodes["w"]["waypoint"] = True
     assert [(step.concept, step.after) for step in plan(graph, ["a"], ["b"])] == [("b", ("a",))]
+
+
+def test_waypoints_between_prerequisites_are_no_steps() -> None:
+    graph = nx.DiGraph([("a", "w"), ("w", "v"), ("v", "b"), ("w", "b"), ("c", "b"), ("b", "d")])
+    graph.add_nodes_from(["w", "v"], waypoint=True)
+    steps = plan(graph, [], ["d"], prerequisites=True)
+    assert {step.concept: step.after for step in steps} == {"a": (), "c": (), "b": ("a", "c"), "d": ("b",)}
+    assert [step.concept for step in plan(graph, ["a", "c"], ["d"], prerequisites=True)] == ["b", "d"]
+
+
+def test_a_path_sets_off_from_its_start_and_not_from_what_is_skipped() -> None:
+    def planned(*args: Any, **more: Any) -> list[tuple[str, tuple[str, ...]]]:
+        return [(step.concept, step.after) for step in plan(graph, *args, skipped=["d"], **more)]
+
+    graph = nx.path_graph(["a", "b", "c", "d", "e"])
+    onwards = [("b", ("a",)), ("c", ("b",)), ("e", ("c",))]
+    assert planned(["d"], [*graph], start="a") == [("a", ()), *onwards]
+    assert planned(["d", "a"], [*graph], start="a") == onwards
+    assert planned(["d"], ["e"], start="d") == [("e", ("d",))]
+    assert planned(["d"], ["d"], start="a") == []
 
 
 def test_prerequisites_come_in_a_topological_order_of_what_is_needed_alone() -> None:

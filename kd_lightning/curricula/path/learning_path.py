@@ -36,8 +36,8 @@ class LearningPath(Curriculum):
         graph: what leads to what.
         gate: when a concept counts as mastered.
         goal: the concept, or several, that the path leads to; None: all of the graph.
-        start: where it begins while nothing is mastered; None: with what `against` knows best. Not of a graph of
-            prerequisites, where what needs nothing comes first.
+        start: where it begins while nothing is mastered; None: with what `against` knows best. What that is never right
+            on is skipped. Not of a graph of prerequisites, where what needs nothing comes first.
         review: the share of an epoch that goes over what is mastered.
         patience: so many epochs a concept is taught before its prerequisites are reopened.
         finish: the part of the training that ends it on all samples.

@@ -26,14 +26,19 @@ class Step(NamedTuple):
 
 
 def plan(
-    graph: Any, mastered: Collection[str], goals: Sequence[str], start: str | None = None, prerequisites: bool = False
+    graph: Any,
+    mastered: Collection[str],
+    goals: Sequence[str],
+    start: str | None = None,
+    prerequisites: bool = False,
+    skipped: Collection[str] = (),
 ) -> list[Step]:
     """What is to be taught, in order, until all goals are mastered.
 
     Of a graph whose edges are prerequisites the goals and all that they need, in a topological order, cheap edges
     first. Else the shortest path by the edges' costs (Dijkstra 1959) from what is mastered to the nearest goal that is
     not, and from there on to the next; where nothing is mastered it begins with `start`. Nodes with a true `waypoint`
-    are passed through, and not taught.
+    are passed through, and not taught; so are concepts that are `skipped`, mastered or not.
 
     Raises UserError for prerequisites that go in a circle, and for a goal that no path leads to.
 
@@ -47,19 +52,21 @@ def plan(
     """
     if prerequisites:
         return in_topological_order(graph, mastered, goals)
-    reached, steps = {*mastered}, []
-    if not reached or not is_reached_from(graph, reached, goals):
+    goals = [goal for goal in goals if goal not in skipped]
+    reached, steps = {*mastered} - {*skipped}, []
+    if goals and (not reached or not is_reached_from(graph, reached, goals)):
         if start is None:
             raise UserError("curriculum.start=null: nothing is mastered yet, and the path has no beginning; give one")
         if start not in reached:
-            steps.append(Step(start))
+            steps += [Step(start)] if start not in skipped else []
             reached.add(start)
     while missing := {goal for goal in goals if goal not in reached}:
         sources = [node for node in graph if node in reached]  # in the graph's order, which decides between equals
         path = shortest_path(graph, sources, missing)
         if path is None:
             raise unreachable(next(goal for goal in goals if goal in missing), sources)
-        taught = [node for node in path if not graph.nodes[node].get(WAYPOINT)]
+        passed = [node for node in path[1:] if not graph.nodes[node].get(WAYPOINT) and node not in skipped]
+        taught = [path[0], *passed]
         steps += [Step(concept, (before,)) for before, concept in itertools.pairwise(taught)]
         reached.update(taught)
     return steps
@@ -122,7 +129,23 @@ def in_topological_order(graph: Any, mastered: Collection[str], goals: Sequence[
         return max(costs, default=0.0), places[node]
 
     order = nx.lexicographical_topological_sort(graph.subgraph(needed), key=first)
-    return [Step(concept, tuple(graph.predecessors(concept))) for concept in order]
+    return [Step(node, concepts_before(graph, node)) for node in order if not graph.nodes[node].get(WAYPOINT)]
+
+
+def concepts_before(graph: Any, node: str) -> tuple[str, ...]:
+    """The nearest concepts that a node needs: its predecessors, and instead of a waypoint those before that one."""
+    found: dict[str, None] = {}  # a set that keeps its order
+    seen: set[str] = set()
+    pending = [*graph.predecessors(node)][::-1]
+    while pending:
+        if (before := pending.pop()) in seen:
+            continue
+        seen.add(before)
+        if graph.nodes[before].get(WAYPOINT):
+            pending += [*graph.predecessors(before)][::-1]
+        else:
+            found[before] = None
+    return tuple(found)
 
 
 def check_without_cycle(graph: Any) -> None:

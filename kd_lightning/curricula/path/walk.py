@@ -30,6 +30,7 @@ class Walk:
         self.graph, self.goals, self.first, self.prerequisites = graph, goals, first, prerequisites
         self.gate, self.patience = gate, patience
         self.mastered: dict[str, None] = {}  # in the order in which they were: a set that keeps it
+        self.skipped: list[str] = []  # of these, what counts as mastered before anything was taught
         self.steps: list[Step] = self._planned()
         self.tried = 0  # epochs that the first of the steps was taught
         self.decisions: list[str] = []
@@ -40,13 +41,14 @@ class Walk:
         return self.steps[0].concept if self.steps else None
 
     def _planned(self) -> list[Step]:
-        return plan(self.graph, self.mastered, self.goals, self.first, self.prerequisites)
+        return plan(self.graph, self.mastered, self.goals, self.first, self.prerequisites, self.skipped)
 
-    def begin(self, mastered: Iterable[str], reason: str) -> None:
-        """Go off from what is mastered before anything was taught, for a reason that is told where there is any."""
-        self.mastered = dict.fromkeys(mastered)
-        if self.mastered:
-            self.decisions.append(f"{some([*self.mastered])} counts as mastered: {reason}")
+    def begin(self, skipped: Iterable[str], reason: str) -> None:
+        """Skip what counts as mastered before anything was taught, for a reason that is told where there is any."""
+        self.skipped = [*skipped]
+        self.mastered = dict.fromkeys(self.skipped)
+        if self.skipped:
+            self.decisions.append(f"{some(self.skipped)} counts as mastered: {reason}")
         self._plan_anew()
 
     def _plan_anew(self) -> None:
@@ -85,7 +87,7 @@ class Walk:
     def _reopen(self, told: str) -> None:
         """Teach what comes right before the current concept once more, and plan the path anew."""
         [step, *_] = self.steps
-        reopened = [one for one in step.after if one in self.mastered]
+        reopened = [one for one in step.after if one in self.mastered and one not in self.skipped]
         self.tried = 0
         if not reopened:
             self.decisions.append(f"{told} after {self.patience} epochs; nothing comes before it, it is taught again")
@@ -99,12 +101,13 @@ class Walk:
     def state_dict(self) -> dict[str, Any]:
         return {
             "mastered": [*self.mastered],
+            "skipped": [*self.skipped],
             "steps": [[step.concept, [*step.after]] for step in self.steps],
             "tried": self.tried,
             "decisions": [*self.decisions],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.mastered = dict.fromkeys(state["mastered"])
+        self.mastered, self.skipped = dict.fromkeys(state["mastered"]), [*state["skipped"]]
         self.steps = [Step(concept, tuple(after)) for concept, after in state["steps"]]
         self.tried, self.decisions = state["tried"], [*state["decisions"]]
