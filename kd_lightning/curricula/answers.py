@@ -85,6 +85,8 @@ class AnswersToAll:
             return None
         if not isinstance(images, ImageSet) or not isinstance(self.data, ImageDataModule) or images.mixing is not None:
             return None
+        if getattr(images.images, "crops", False):  # every view is a crop, cut out as the file is decoded
+            return None
         return plain_view(self.data.augment)
 
     def answered(

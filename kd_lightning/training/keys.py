@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from kd_lightning.data import ImageDataModule
@@ -71,12 +72,16 @@ def told(value: object) -> Any:
         return {str(name): told(one) for name, one in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         return [told(one) for one in value]
-    if isinstance(value, Tensor):
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
         return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(told, value), key=repr)
     if isinstance(value, partial):
         return {"_partial_": told(value.func), "args": told(value.args), **told(value.keywords)}
     if isinstance(value, type) or hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
+    if not (is_dataclass(value) or hasattr(value, "__dict__")):
+        return repr(value)  # a path, a dtype
     return {"_target_": told(type(value)), **attributes(value)}
 
 

@@ -1,5 +1,6 @@
 """What a teacher says of training samples as they are: each value against numpy, and found once for all runs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,16 @@ from kd_lightning.curricula import (
     TeacherLoss,
     TeacherMargin,
 )
-from kd_lightning.data import CropFlip, DigitsDataModule, Identity
+from kd_lightning.data import CropFlip, DigitsDataModule, Identity, ImageFolderDataModule
 from kd_lightning.data.augmentation.in_order import Chain, plain_view
 from kd_lightning.errors import UserError
 from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.store import Answers, Whole
 from kd_lightning.store.folders import entries
+from kd_lightning.training.answers.of_samples import settings_of
 from tests.conftest import SHORT, Command
 from tests.curricula.test_following import CLASSES, Numbered, fit
+from tests.data.test_folder import tree
 
 Array = np.ndarray[Any, Any]
 
@@ -147,10 +150,18 @@ class Endless(Asked):
         return signals["teacher.logits"][:, 0] / 0
 
 
+class Column(Asked):
+    asks = ("teacher.logits",)
+
+    def value(self, signals: Any) -> Tensor:
+        return signals["teacher.logits"].amax(dim=1, keepdim=True)
+
+
 @pytest.mark.parametrize(
     ("difficulty", "known", "words"),
     [
         (Endless(), True, "Endless: sample 0 is .*inf"),
+        (Column(), True, r"Column: its values have shape \(24, 1\); give one finite number for each sample"),
         (TeacherLoss("student.logits"), True, "changes the student"),
         (TeacherLoss(), False, "teacher.logits"),
         (TeacherLoss(target="label"), True, "asks=label: the batch has no such signal; it gives input, target"),
@@ -198,6 +209,60 @@ def test_answers_that_are_kept_are_not_asked_for_again(tmp_path: Path) -> None:
     assert torch.equal(*found)
     images = data.train_set.images.images[data.train_set.rows].float() / 255
     torch.testing.assert_close(found[0], losses(known, images, data.train_set.targets), rtol=5e-2, atol=5e-2)  # 16 bits
+
+
+@pytest.mark.parametrize("augment", ["auto", ["crop_flip"], ["crop_flip", CropFlip(1)]])
+def test_no_answer_to_a_crop_that_is_decoded_serves_for_an_image_as_it_is(tmp_path: Path, augment: Any) -> None:
+    small = {"image_size": 8, "resize_size": 10, "batch_size": 4, "val_fraction": 0.0, "views": 4}
+    data = ImageFolderDataModule(root=tree(tmp_path, "train", "val"), augment=augment, **small)
+    data.setup()
+    rows, known = data.train_set.rows, teacher(3 * 64, 2)
+    answers = Answers(tmp_path / "answers.bin", len(rows), 4, Whole(2, 32))
+    answers.write(rows[:4], torch.zeros_like(rows[:4]), torch.full((4, 2), 7.0))  # of crops, whatever they are
+
+    class AsItBegins(TeacherLoss):
+        def begin(self, samples: Any) -> None:
+            super().begin(samples)
+            self.missing = [answers.read(rows, torch.full_like(rows, view))[1].tolist() for view in range(4)]
+
+    difficulty = AsItBegins()
+    fit(student(paced(difficulty), 3 * 64, 2, CachedSource(FrozenNetwork(known), answers)), data, max_epochs=1)
+    images = data.train_set.images.read(rows, None).float() / 255
+    torch.testing.assert_close(difficulty.values, losses(known, images, data.train_set.targets))
+    assert difficulty.missing == [[4, 5, 6, 7], *[[*range(8)]] * 3]
+
+
+class ByWeights(Asked):
+    """With settings of any kind."""
+
+    asks = ("teacher.logits",)
+
+    def __init__(self, weights: Any) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def value(self, signals: Any) -> Tensor:
+        return signals["teacher.logits"] @ torch.as_tensor(self.weights)
+
+
+SETTINGS: list[Callable[[float], Any]] = [
+    lambda number: [1.0, number],
+    lambda number: {"first": {"second": number}},
+    lambda number: torch.tensor([1.0, number]),
+    lambda number: np.array([1.0, number]),
+    lambda number: {number},
+    lambda number: Path(f"weights_{number}.npy"),
+    lambda number: Linear(start=number),
+]
+
+
+@pytest.mark.parametrize("make", SETTINGS)
+def test_a_kept_score_is_known_by_all_that_its_question_was_made_with(make: Callable[[float], Any]) -> None:
+    one, same, other = (ByWeights(make(number)) for number in (0.25, 0.25, 0.75))
+    told = settings_of(one)
+    one.values = torch.rand(3)
+    assert settings_of(one) == settings_of(same) == told != settings_of(other)
+    json.dumps(told)
 
 
 class AskedInSteps(Callback):

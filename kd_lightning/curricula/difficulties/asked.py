@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from kd_lightning.curricula.curriculum import Samples
-from kd_lightning.curricula.difficulties.difficulty import Difficulty
+from kd_lightning.curricula.difficulties.difficulty import Difficulty, check_values
 from kd_lightning.errors import UserError
 from kd_lightning.losses.functional.samples import check_logits, check_target, has_label
 
@@ -45,13 +45,7 @@ class Asked(Difficulty):
                 "a DistillationModule, or choose another difficulty"
             )
         values = samples.answers(self).float()
-        if values.shape != samples.index.shape or not bool(values.isfinite().all()):
-            shape, wrong = tuple(values.shape), (~values.isfinite()).nonzero()
-            found = f"its values have shape {shape}" if len(values) != values.numel() else f"sample {int(wrong[0])} is"
-            told = found if len(values) != values.numel() else f"{found} {float(values[wrong[0]])}"
-            raise UserError(
-                f"curriculum.difficulty={type(self).__name__}: {told}; give one finite number for each sample"
-            )
+        check_values(values, samples, f"curriculum.difficulty={type(self).__name__}")
         self.values = values
 
     def value(self, signals: Mapping[str, Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kd_lightning.curricula.curriculum import Samples
+from kd_lightning.errors import UserError
 
 
 class Difficulty:
@@ -48,3 +49,16 @@ class Difficulty:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state, after `begin`."""
+
+
+def check_values(values: Tensor, samples: Samples, key: str) -> None:
+    """UserError, naming the key, for what is not one finite number for each sample."""
+    if values.shape != samples.index.shape:
+        raise UserError(
+            f"{key}: its values have shape {tuple(values.shape)}; give one finite number for each sample, "
+            f"{tuple(samples.index.shape)}"
+        )
+    wrong = (~values.isfinite()).nonzero().flatten()
+    if len(wrong):
+        first = int(wrong[0])
+        raise UserError(f"{key}: sample {first} is {float(values[first])}; give one finite number for each sample")

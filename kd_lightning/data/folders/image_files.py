@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
 
 from kd_lightning.data.augmentation.augment import Augmentation, Identity
 from kd_lightning.data.augmentation.in_order import CROP_FLIP, Chain, InOrder, as_order, chained
@@ -25,8 +27,16 @@ MOST_PIXELS = 2**13  # a side
 
 
 @dataclass(frozen=True)
-class DecodedCrop(Identity):
-    """Stands for the random resized crop, mirrored or not, that the file of an image is decoded to."""
+class DecodedCrop:
+    """Stands for the random resized crop, mirrored or not, that the file of an image is decoded to.
+
+    No view shows the image as evaluation does.
+    """
+
+    num_views: ClassVar[int] = 1
+
+    def __call__(self, images: Tensor, views: Tensor) -> Tensor:
+        return images
 
 
 CENTRE = Chain((), 1)  # images as evaluation shows them

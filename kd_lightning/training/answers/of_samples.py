@@ -12,7 +12,6 @@ from kd_lightning.conversions import conversions_of
 from kd_lightning.conversions.entries import in_key
 from kd_lightning.curricula.answers import Keep
 from kd_lightning.curricula.curriculum import Question
-from kd_lightning.losses.arguments import plain_attributes
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.resolution import stored_image_size
 from kd_lightning.models.stem import stored_stem
@@ -24,11 +23,13 @@ from kd_lightning.system.files import write_json
 from kd_lightning.system.records import Each, read_record
 from kd_lightning.terminal import is_first_rank, say, warn
 from kd_lightning.training.context import Context
-from kd_lightning.training.keys import data_key
+from kd_lightning.training.keys import data_key, told
 
 KIND, RECORD, VALUES = "scores", "record.json", "values.npz"
 # What of a teacher's config says nothing of its answers: how they are kept, and what its weights tell.
 TOLD = ("cache", "cache_bits", "cache_top_k", "optimizer", "scheduler", "trainer", "data", "loss", "weights", "trusted")
+
+NO_SETTINGS = ("data", "values")  # of a question: whom it is told of, which is asked anew each time, and what it found
 
 
 def keeping(context: Context) -> Keep:
@@ -71,13 +72,9 @@ def is_written(values: Tensor, folder: Path, key: Key) -> bool:
 
 def key_of_answers(question: Question, sources: Mapping[str, Source], rounded: Sequence[str], context: Context) -> Key:
     """Everything that decides them."""
-    kind, given = type(question), context.settings["teacher"]
+    given = context.settings["teacher"]
     decided_by = {
-        "of": {
-            "_target_": f"{kind.__module__}.{kind.__qualname__}",
-            "asks": list(question.asks),
-            **plain_attributes(question),
-        },
+        "of": settings_of(question),
         "sources": {name: described(source) for name, source in sources.items()},
         "built_from": {name: value for name, value in given.items() if name not in TOLD},
         "rounded": list(rounded),
@@ -85,6 +82,12 @@ def key_of_answers(question: Question, sources: Mapping[str, Source], rounded: S
         **data_key(context),
     }
     return key_of(decided_by, context.settings["data"])
+
+
+def settings_of(question: Question) -> dict[str, Any]:
+    """A question's class, whom it asks, and all that it was made with."""
+    given = {name: told(value) for name, value in vars(question).items() if name not in NO_SETTINGS}
+    return {"_target_": told(type(question)), **given, "asks": list(question.asks)}
 
 
 def described(source: Source) -> dict[str, Any]:
