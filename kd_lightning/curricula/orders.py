@@ -9,6 +9,7 @@ from torch import Tensor
 from kd_lightning.curricula.curriculum import Samples
 from kd_lightning.curricula.paces import checked, episode_at
 from kd_lightning.errors import UserError
+from kd_lightning.losses.functional.samples import without_label_as
 from kd_lightning.schedules.progress import BEGIN, Progress
 
 
@@ -16,7 +17,7 @@ class SampleOrder(ABC):
     """Ranks samples, and gives their positions from first to last. One of your own is a subclass with `rank`.
 
     `stratified` takes the first ones of each class in turn, so that a share of the data has all classes in their
-    proportions. Raises UserError where the data tell no classes.
+    proportions; samples without a label count as a class of their own. Raises UserError where the data tell no classes.
 
     Examples:
         >>> import torch
@@ -44,7 +45,8 @@ class SampleOrder(ABC):
             return rank.argsort(stable=True)
         if samples.target is None or samples.target.ndim != 1 or samples.target.is_floating_point():
             raise UserError("stratified=true: the data tell no classes; give stratified=false")
-        return (place_within(rank, samples.target)).argsort(stable=True)
+        _, classes = without_label_as(-1, samples.target).unique(return_inverse=True)
+        return place_within(rank, classes).argsort(stable=True)
 
     @abstractmethod
     def rank(self, difficulty: Tensor) -> Tensor:
@@ -143,7 +145,7 @@ class SampledHard(SampleOrder):
 
 
 def place_within(rank: Tensor, classes: Tensor) -> Tensor:
-    """Each sample's place among those of its class as a share of it, (N,): (k + 1/2) / n for the k-th of n."""
+    """Each sample's place among those of its class, 0 or more, as a share: (k + 1/2) / n for the k-th of n, (N,)."""
     order = rank.argsort(stable=True)
     of_class = order[classes[order].argsort(stable=True)]  # class by class, in order within each
     counts = torch.bincount(classes)

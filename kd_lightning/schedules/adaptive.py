@@ -165,7 +165,10 @@ class Plateau(Schedule):
         found = progress.assessment
         if found is None:
             return self.start
-        value = self.start * self.factor ** self._steps(found)
+        try:
+            value = self.start * self.factor ** self._steps(found)
+        except OverflowError:  # of a factor above 1
+            return self.end
         return max(value, self.end) if self.factor < 1 else min(value, self.end)
 
     def _steps(self, found: Assessment) -> int:

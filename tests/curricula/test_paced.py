@@ -16,6 +16,7 @@ from kd_lightning.curricula import (
     Curriculum,
     Difficulty,
     Disagreement,
+    DynamicHardness,
     EasyFirst,
     Exponential,
     Flips,
@@ -134,6 +135,13 @@ def test_what_was_not_seen_is_as_hard_as_what_was_by_chance(order: SampleOrder) 
     assert 420 < unseen < 580
 
 
+@pytest.mark.parametrize("none", [[-1, -1, -1], [-100, -100, -100], [-1, -100, -1]])
+def test_samples_without_a_label_are_a_class_of_their_own(none: list[int]) -> None:
+    unlabelled = torch.cat([CLASSES[:6], torch.tensor(none)])
+    found = EasyFirst(True)(DIFFICULTY, Samples(torch.arange(9), unlabelled))
+    assert torch.equal(found, EasyFirst(True)(DIFFICULTY, SAMPLES))
+
+
 def test_stratified_needs_classes() -> None:
     with pytest.raises(UserError, match="stratified"):
         EasyFirst(True)(DIFFICULTY, Samples(torch.arange(9), torch.rand(9)))
@@ -191,6 +199,20 @@ def test_flips_count_what_was_forgotten_and_what_was_never_learned_most() -> Non
     assert seen(Flips(), batches(40)).tolist() == [flips[i] if i in learned else most for i in range(7)]
 
 
+@pytest.mark.parametrize("kind", [StudentLoss, Disagreement, Flips, DynamicHardness])
+def test_of_a_sample_that_a_batch_has_repeatedly_the_last_one_counts(kind: type[Difficulty]) -> None:
+    chance = torch.Generator().manual_seed(1)
+    repeated, once = [], []
+    for _ in range(20):
+        positions = torch.randint(7, (12,), generator=chance)
+        student, teacher = torch.randn(2, 12, 3, generator=chance)
+        signals = {"student.logits": student, "teacher.logits": teacher, "target": positions % 3}
+        repeated.append((positions, signals))
+        rows = [*{position: row for row, position in enumerate(positions.tolist())}.values()]
+        once.append((positions[rows], {name: value[rows] for name, value in signals.items()}))
+    torch.testing.assert_close(seen(kind(), repeated), seen(kind(), once), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("kind", [StudentLoss, Disagreement, Flips])
 def test_a_difficulty_goes_on_from_its_state(kind: type[Difficulty]) -> None:
     whole, before, after = kind(), kind(), kind()
@@ -236,6 +258,7 @@ def test_numbers_of_a_file_follow_the_index(tmp_path: Path, name: str) -> None:
         ("difficulty\n", "is empty"),
         ("0.1\nhard\n", "number 1 is hard"),
         ("0.1\ninf\n", "number 1 is inf"),
+        ("0.1\n1e300\n", "number 1 is 1e300; give finite ones, in float32"),
         ('0.1\n""\n', "number 1 is empty"),
         ("0.1,0.2,0.3\n", "line 1 has 3 columns"),
         ("0,0.1\n1\n", "line 2 has 1 columns"),
@@ -249,6 +272,19 @@ def test_a_file_that_does_not_say_one_number_of_each_is_refused(tmp_path: Path, 
     with pytest.raises(UserError, match=words) as error:
         FromFile(str(tmp_path / "bad.csv"))
     assert str(error.value).startswith(f"curriculum.difficulty.path={tmp_path / 'bad.csv'}: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (torch.tensor([0.1, math.nan]), "attribute difficulty: sample 1 is nan; give one finite number"),
+        (torch.tensor([1e300, 0.1], dtype=torch.float64), "attribute difficulty: sample 0 is inf"),
+        (torch.rand(2, 1), r"attribute difficulty: its values have shape \(2, 1\)"),
+    ],
+)
+def test_a_data_set_gives_one_finite_number_of_each(given: Tensor, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        FromData().begin(Samples(torch.arange(2), difficulty=given))
 
 
 def paced(order: SampleOrder | None = None, pace: Pace | None = None) -> Curriculum:

@@ -58,6 +58,12 @@ def test_a_plateau_is_that_of_torch(patience: int, falling: bool) -> None:
     assert len({*found}) > 4
 
 
+@pytest.mark.parametrize(("factor", "end"), [(2.0, 16.0), (0.5, 0.25), (10, 100)])
+def test_a_plateau_stays_at_its_end_however_long_it_lasts(factor: float, end: float) -> None:
+    seen = Assessment(2000, {"own": 0.5}, selects_on="own", earlier=[{"own": 0.5}] * 2000)
+    assert Plateau(start=1.0, factor=factor, end=end, patience=0)(Progress(assessment=seen)) == end
+
+
 @pytest.mark.parametrize(
     ("schedule", "asks"),
     [

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.curricula.curriculum import Samples
-from kd_lightning.curricula.difficulties.running import Running
+from kd_lightning.curricula.difficulties.running import Running, latest
 from kd_lightning.errors import UserError
 
 MOST = 10.0  # that a loss changes by, as in the authors' code
@@ -53,7 +53,8 @@ class DynamicHardness(Running):
         self.last = torch.zeros_like(self.values)  # of each sample, its loss or whether it was right
 
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
-        now = self.value(signals)
+        positions, rows = latest(positions)
+        now = self.value(signals)[rows]
         hardness = now
         if self.kind != "loss":
             change = (now - self.last[positions]).abs().clamp_max(MOST)

@@ -1,19 +1,19 @@
 """Difficulties that somebody gives: the data set, or a file."""
 
-from math import isfinite
+import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from kd_lightning.curricula.curriculum import Samples
-from kd_lightning.curricula.difficulties.difficulty import Difficulty
+from kd_lightning.curricula.difficulties.difficulty import Difficulty, check_values
 from kd_lightning.data.labels.files import values_in
 from kd_lightning.errors import UserError
 
 
 class FromData(Difficulty):
-    """What the data set has as `difficulty`, a value for each sample. Raises UserError where it has none.
+    """What the data set has as `difficulty`, a finite value for each sample. Raises UserError where it has none.
 
     Examples:
         >>> import torch
@@ -27,7 +27,9 @@ class FromData(Difficulty):
     def begin(self, samples: Samples) -> None:
         if samples.difficulty is None:
             raise UserError("curriculum.difficulty: the data set has no attribute difficulty; give one, or a file")
-        self.values = samples.difficulty.float()
+        values = samples.difficulty.float()
+        check_values(values, samples, "curriculum.difficulty: the data set's attribute difficulty")
+        self.values = values
 
 
 class FromFile(Difficulty):
@@ -69,10 +71,12 @@ def numbers_in(path: Path) -> Tensor:
     """float32 (N,) of a file. Raises UserError."""
     key = f"curriculum.difficulty.path={path}"
     found = values_in(path, key, "number", lambda cell: not is_number(cell))
-    odd = next((place for place, one in enumerate(found) if not is_number(one) or not isfinite(float(one))), None)
-    if odd is not None:
-        raise UserError(f"{key}: number {odd} is {found[odd]}; give finite ones")
-    return torch.tensor([float(one) for one in found])
+    numbers = torch.tensor([float(one) if is_number(one) else math.nan for one in found], dtype=torch.float32)
+    odd = (~numbers.isfinite()).nonzero().flatten()
+    if len(odd):
+        first = int(odd[0])
+        raise UserError(f"{key}: number {first} is {found[first]}; give finite ones, in float32 at most 3.4e38")
+    return numbers
 
 
 def is_number(text: str) -> bool:

@@ -15,6 +15,8 @@ from kd_lightning.errors import UserError
 class Running(Difficulty):
     """A running mean of each sample's own value: d ← decay·d + (1 - decay)·value; its first value as it is.
 
+    Of a sample that a batch has repeatedly the last value counts.
+
     Raises UserError for a decay outside of [0, 1).
 
     Examples:
@@ -41,7 +43,8 @@ class Running(Difficulty):
         self.seen = torch.zeros(len(samples.index), dtype=torch.bool, device=samples.index.device)
 
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
-        value = self.value(signals)
+        positions, rows = latest(positions)
+        value = self.value(signals)[rows]
         before = torch.where(self.seen[positions], self.values[positions], value)
         self.values[positions] = self.decay * before + (1 - self.decay) * value
         self.seen[positions] = True
@@ -134,9 +137,10 @@ class Flips(Running):
 
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
         logits, target = (signals[name] for name in self.observes)
-        is_right = logits.argmax(dim=1) == target
+        positions, rows = latest(positions)
+        is_right = (logits.argmax(dim=1) == target)[rows]
         forgotten = (self.was_right[positions] & ~is_right).to(self.counts.dtype)
-        self.counts.index_put_((positions,), forgotten, accumulate=True)
+        self.counts[positions] += forgotten
         self.was_right[positions] = is_right
         self.learned[positions] |= is_right
         self.values = torch.where(self.learned, self.counts, self.counts.max() + 1)
@@ -148,3 +152,13 @@ class Flips(Running):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.was_right, self.learned, self.counts = state["was_right"], state["learned"], state["counts"]
+
+
+def latest(positions: Tensor) -> tuple[Tensor, Tensor]:
+    """The positions (B,) of a batch in ascending order, and the last row of the batch that has each, int64 (B,).
+
+    One that is there twice comes twice, with the same row, so that it does not matter which of them is written last.
+    Nothing waits for the device.
+    """
+    ordered, rows = positions.sort(stable=True)
+    return ordered, rows[torch.searchsorted(ordered, ordered, right=True) - 1]
