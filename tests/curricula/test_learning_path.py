@@ -131,13 +131,25 @@ def test_waypoints_between_prerequisites_are_never_taught() -> None:
         (Mastery(0.9), Assessed("a", 0.44, against=0.5), False),
         (Mastery(0.9), Assessed("a", 0.0, against=0.0), True),
         (Mastery(0.9), Assessed("a", 0.89), False),
-        (Mastery(0.9), Assessed("a", math.nan), True),
+        (Mastery(0.9), Assessed("a", math.nan), False),
+        (Mastery(0.9), Assessed("a", math.nan, against=0.5), False),
         (AfterEpochs(2), Assessed("a", 1.0, epochs=1), False),
         (AfterEpochs(2), Assessed("a", 0.0, epochs=2), True),
     ],
 )
 def test_a_gate_opens_by_what_was_assessed(gate: Gate, assessed: Assessed, opens: bool) -> None:
     assert gate.opens(assessed) is opens
+
+
+def test_what_was_not_measured_is_not_mastered() -> None:
+    path = begun(until="mastered")
+    path.next_progress = Progress(1, 0.01)
+    path.draw(0, 40)
+    for epoch, by_concept in enumerate([{"b": 1.0, "c": 1.0, "d": 1.0}, {}, {"a": math.nan}], 1):
+        path.assess(Assessment(epoch, {}, by_concept=by_concept))
+        assert taught(path, epoch) == [40, 0, 0, 0]
+        assert path.account().decisions[0].startswith("a: not measured")
+    assert path.finished() is None
 
 
 @pytest.mark.parametrize("graph", [CHAIN, NEEDED], ids=["steps", "prerequisites"])

@@ -143,6 +143,18 @@ def test_a_learning_path_is_beside_a_random_graph_and_beside_the_clock() -> None
     assert text.endswith("stands beside it (curriculum/graph=random).")
 
 
+def test_a_control_is_one_whatever_the_seeds_in_it() -> None:
+    runs = collection({"random graph": RANDOM, "by the clock": NONE})
+    for one in runs.runs:  # each seed has an order of its own, by the clock too
+        assert one.summary is not None
+        graph = {"_target_": f"{KIND}path.RandomGraph", "seed": int(one.seed)}
+        one.summary.data["curriculum"]["graph"] = graph
+    [random] = [one for one in taught(runs) if "gate" in one.controls]
+    found = random.controls["gate"].paired
+    assert found is not None
+    assert found.difference.n == 3
+
+
 def test_without_a_curriculum_nothing_is_said() -> None:
     runs = collection({None: NONE})
     assert sentence(runs) == ""

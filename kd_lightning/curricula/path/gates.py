@@ -13,7 +13,7 @@ class Assessed(NamedTuple):
 
     Args:
         concept: its name.
-        student: the student's accuracy on it at the last assessment.
+        student: the student's accuracy on it at the last assessment; NaN where that measured no sample of it.
         against: that of what it is compared with, on the same samples; None where it is compared with nothing.
         epochs: how many epochs it has been taught since it was opened.
 
@@ -30,9 +30,9 @@ class Assessed(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Student over the other; 1 of what the other knows nothing of, or what no sample was measured on."""
+        """Student over the other; 1 of what the other is never right on, else NaN of what nobody measured."""
         most = 1.0 if self.against is None else self.against
-        return self.student / most if most > 0 and not math.isnan(self.student) else 1.0
+        return 1.0 if most == 0 else self.student / most
 
 
 class Gate(ABC):
@@ -53,6 +53,8 @@ class Gate(ABC):
 
     def told(self, assessed: Assessed) -> str:
         """What is said of it in the line of a decision."""
+        if math.isnan(assessed.student) or math.isnan(assessed.ratio):
+            return "not measured"
         if assessed.against is None:
             return f"accuracy {assessed.student:.3f}"
         return f"accuracy {assessed.student:.3f} of {assessed.against:.3f}"
@@ -61,7 +63,7 @@ class Gate(ABC):
 class Mastery(Gate):
     """Opens where student over teacher accuracy reaches `mastery`. Raises UserError for one outside of (0, 1].
 
-    What the teacher itself is never right on counts as mastered.
+    What the teacher itself is never right on counts as mastered; what nobody measured does not.
 
     Examples:
         >>> from kd_lightning.curricula.path import Assessed, Mastery
@@ -79,8 +81,10 @@ class Mastery(Gate):
         return assessed.ratio >= self.mastery - ROUNDING
 
     def told(self, assessed: Assessed) -> str:
-        sign = "≥" if self.opens(assessed) else "<"
-        return f"{super().told(assessed)}, {assessed.ratio:.3f} {sign} {self.mastery:g}"
+        told = super().told(assessed)
+        if math.isnan(assessed.ratio):
+            return told
+        return f"{told}, {assessed.ratio:.3f} {'≥' if self.opens(assessed) else '<'} {self.mastery:g}"
 
 
 class AfterEpochs(Gate):

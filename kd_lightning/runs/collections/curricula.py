@@ -110,12 +110,19 @@ def is_replaced(record: Mapping[str, Any], part: str) -> bool:
 
 
 def is_control(record: Mapping[str, Any], of: Mapping[str, Any], part: str) -> bool:
-    """Whether a curriculum is another one with a part replaced, and all else equal, such as its pace."""
+    """Whether a curriculum is another one with a part replaced, and all else but seeds equal, such as its pace."""
     if is_replaced(of, part) or not is_replaced(record, part):
         return False
     left_out = (part, *UNUSED.get(part, ()))
     one, other = ({name: value for name, value in each.items() if name not in left_out} for each in (record, of))
-    return one == other
+    return without_seeds(one) == without_seeds(other)
+
+
+def without_seeds(settings: Any) -> Any:
+    """Settings but for their seeds, which may be those of the runs, and differ between the runs of a configuration."""
+    if isinstance(settings, Mapping):
+        return {name: without_seeds(value) for name, value in settings.items() if name != "seed"}
+    return [without_seeds(one) for one in settings] if isinstance(settings, list) else settings
 
 
 def others_of(one: Configuration) -> dict[str, str]:
