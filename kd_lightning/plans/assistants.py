@@ -4,6 +4,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kd_lightning.errors import UserError
@@ -61,6 +62,11 @@ class Assistants:
         if not parts.teacher.exists:
             raise UserError("plan=assistants: they stand between a teacher and the student; choose a teacher")
         parts.check_plain(self.name)
+        if parts.student.adapt:
+            raise UserError(
+                "student.adapt: rebuilds the student alone, and the assistants of plan=assistants learn on the same "
+                "terms as they are; use plan=distillation"
+            )
 
     def steps(self, parts: Parts) -> Steps:
         taught_by = [(yield parts.teacher)]
@@ -105,6 +111,7 @@ class OverTeachers(OverSources):
     def combined(self, values: Tensor, progress: Progress) -> Tensor:
         step = int.from_bytes(struct.pack(">d", progress.epoch), "big")
         drawn = sorted(range(len(values)), key=lambda place: fold(self.seed, step, place))
-        return (
-            values * values.new_tensor([float(place not in drawn[: self.drop]) for place in range(len(values))])
-        ).sum()
+        left_out = drawn[: self.drop]
+        # Times 0 and not left out: on each rank all parameters get a gradient. No tensor is made of the drawn numbers,
+        # which a step would wait for to be copied to the device.
+        return torch.stack([value * float(place not in left_out) for place, value in enumerate(values)]).sum()

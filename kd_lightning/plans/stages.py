@@ -1,6 +1,5 @@
 """A student that learns stage by stage, and at last as a whole."""
 
-import copy
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -186,7 +185,7 @@ def of_stages(term: Term) -> dict[int, Term]:
 def restricted(term: Term, places: list[int]) -> Term:
     """A term that takes only these entries of its lists. Raises UserError for lists of different lengths."""
     check_counts([len(signals) for signals in term.signals if isinstance(signals, list)])
-    one = copy.copy(term)
+    one = term.unbuilt()
     one.signals = [
         [signals[place] for place in places] if isinstance(signals, list) else signals for signals in term.signals
     ]

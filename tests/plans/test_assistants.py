@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from torch.overrides import TorchFunctionMode
 
 from kd_lightning import Term
 from kd_lightning.losses import SoftTarget
@@ -95,6 +96,34 @@ def test_the_teachers_terms_are_summed_but_for_those_that_a_step_drops(drop: int
     assert torch.equal(values, again), "what a step drops is decided by when it is"
 
 
+class Called(TorchFunctionMode):
+    """The names of torch's functions that are called within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_draws_teachers_without_a_tensor_that_the_device_would_wait_for() -> None:
+    """On a GPU a tensor made of Python's numbers is a blocking copy; those that are left out get a gradient, of 0."""
+    names = ["teacher", "assistant_1", "assistant_2"]
+    term = OverTeachers.around(Term(SoftTarget(), LOGITS), names)
+    assert isinstance(term, OverTeachers)
+    term.drop = 1
+    values = torch.tensor([1.0, 2.0, 4.0], requires_grad=True)
+    with Called() as called:
+        total = term.combined(values, Progress(epoch=0.5, fraction=0.1))
+    assert {"stack", "sum"} <= called.names
+    assert not {"tensor", "as_tensor", "new_tensor", "from_numpy", "to", "cuda", "item"} & called.names
+    total.backward()
+    assert values.grad is not None
+    assert sorted(values.grad.tolist()) == [0, 1, 1]
+
+
 def test_generations_begin_with_weights_of_their_own_and_are_measured_together(
     command: Command, tmp_path: Path
 ) -> None:
@@ -141,6 +170,10 @@ def test_a_generation_that_is_rebuilt_is_another_one(command: Command, tmp_path:
             "plan=assistants: they stand between a teacher and the student",
         ),
         (["plan=assistants", "plan.assistants=[digits_cnn_8]", "method=ft"], "plan=assistants: each of its networks"),
+        (
+            ["plan=assistants", "plan.assistants=[digits_cnn_8]", "method=simkd"],
+            "student.adapt: rebuilds the student alone, and the assistants",
+        ),
         (["plan=born_again", "plan.generations=0"], "plan.generations=0: give how many times"),
     ],
 )

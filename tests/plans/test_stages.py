@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from kd_lightning import DistillationModule, Term
 from kd_lightning.losses import AttentionTransfer, FitNet
+from kd_lightning.models.projectors import Connector
 from kd_lightning.plans.stages import of_stages
 from tests.conftest import Command
 from tests.plans.digits_by_hand import ONE_BATCH, images, kept, layer
@@ -103,6 +104,23 @@ def test_a_term_is_taken_apart_by_its_stages() -> None:
     assert of_stages(crossed)[2].signals == [["student.stage2"], ["teacher.stage3"]], "pairs stay pairs"
     assert [*of_stages(Term(FitNet(), ["student.stage2", "teacher.stage2"]))] == [2]
     assert not of_stages(Term(FitNet(), ["student.logits", "teacher.logits"]))
+
+
+def test_the_loss_of_each_stage_learns_by_itself() -> None:
+    class Learned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+            return sum((self.scale * (s - t)).square().mean() for s, t in zip(student, teacher, strict=True))
+
+    of_three = Term(Learned(), signals("stage1", "stage2", "stage3"), projector=Connector)
+    parts = [[*one.parameters()] for one in of_stages(of_three).values()]
+    assert [len(each) for each in parts] == [1, 1, 1]
+    assert len({id(scale) for each in parts for scale in each} | {id(of_three.loss.scale)}) == 4
+    first, second, _ = of_stages(of_three).values()
+    assert first.projections is not second.projections
 
 
 def test_a_methods_own_terms_are_what_the_stages_learn_on(command: Command, store: Path) -> None:
