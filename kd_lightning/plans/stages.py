@@ -59,6 +59,13 @@ class Stages:
         check_epochs(self.epochs)
         check_parts(parts, self.name)
         parts.check_plain(self.name)
+        scheduler = parts.recipe.scheduler
+        watched = str((scheduler.settings or {}).get("monitor") or "") if scheduler is not None else ""
+        if watched.startswith("val/"):
+            raise UserError(
+                f"scheduler.monitor={watched}: plan=stages validates the last training alone; watch train/loss, or use "
+                "scheduler=cosine"
+            )
         if not isinstance(self.alone, bool):
             raise UserError(f"plan.alone={self.alone}: must be true or false")
         if not isinstance(self.term, Term):
@@ -225,13 +232,6 @@ def check_parts(parts: Parts, plan: str) -> None:
         what = parts.teacher.name or "none"
         raise UserError(
             f"plan={plan}: learns from the stages of a network, and the teacher is {what}; give teacher.model"
-        )
-    scheduler = parts.recipe.scheduler
-    watched = str((scheduler.settings or {}).get("monitor") or "") if scheduler is not None else ""
-    if watched.startswith("val/"):
-        raise UserError(
-            f"scheduler.monitor={watched}: plan={plan} validates the last training alone; watch train/loss, or use "
-            "scheduler=cosine"
         )
 
 

@@ -23,7 +23,7 @@ from kd_lightning.training.context import Context
 from kd_lightning.training.kept import ANEW, RECORD
 from kd_lightning.training.keys import data_key, measured_by, trainer_shape
 from kd_lightning.training.measuring import TestedNetwork, holds_all, is_sound, measure_alone
-from kd_lightning.training.steps import Mean, Trained
+from kd_lightning.training.steps import Mean, Trained, mean_of
 
 
 def measure_cached(
@@ -45,30 +45,31 @@ def measure_cached(
 
     def make(folder: Path) -> TestedNetwork:
         measured = measure_alone(network, context, taps, owner)
-        if is_first_rank() and not (is_sound(measured.test) and is_kept(measured, folder, key)):
+        if is_first_rank() and not (is_sound(measured.test) and is_kept(measured, folder, key, owner)):
             shutil.rmtree(folder, ignore_errors=True)
         return measured
 
     try:
         return context.store.obtain("measurements", key, make, read, ANEW)
     except CannotKeep as error:
-        warn_of(error, Path(error.filename))
+        warn_of(error, Path(error.filename), owner)
         return measure_alone(network, context, taps, owner)
 
 
-def is_kept(measured: TestedNetwork, folder: Path, key: dict[str, Any]) -> bool:
+def is_kept(measured: TestedNetwork, folder: Path, key: dict[str, Any], owner: str) -> bool:
     """Write what was measured into a folder; a full disk is a warning."""
     try:
         write_arrays(folder / EVALUATION, measured.arrays)
         write_json(folder / RECORD, {"test": measured.test, "cache_key": key})
     except OSError as error:
-        warn_of(error, folder)
+        warn_of(error, folder, owner)
         return False
     return True
 
 
-def warn_of(error: OSError, home: Path) -> None:
-    warn(f"paths.cache_dir: {home} takes no more ({error.strerror or error}); the teacher's metrics are not kept")
+def warn_of(error: OSError, home: Path, owner: str) -> None:
+    whose = owner.replace("_", " ")
+    warn(f"paths.cache_dir: {home} takes no more ({error.strerror or error}); the metrics of {whose} are not kept")
 
 
 def measurement_key(described: Network, network: nn.Module, context: Context) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def measure_mean(step: Mean, context: Context) -> Trained:
     """The mean of trained networks, measured now or by an earlier run."""
     mean = step.around(context)
     members = [of_source(source) for source in mean.sources().values()]
-    key = key_of({"mean_of": members, **of_measurement(context)}, context.settings["data"])
+    key = key_of_members(step.model, members, context)
     return Trained(step.name, step, measure_cached(mean, key, "auto", context, step.name), key=key)
 
 
@@ -93,7 +94,12 @@ def of_source(source: FrozenSource) -> dict[str, Any]:
 def key_of_mean(described: Sequence[Network], networks: Sequence[nn.Module], context: Context) -> dict[str, Any]:
     """Everything that decides the metrics of the mean of several networks."""
     members = [of_network(one, network) for one, network in zip(described, networks, strict=True)]
-    return key_of({"mean_of": members, **of_measurement(context)}, context.settings["data"])
+    return key_of_members(mean_of([one.name for one in described]), members, context)
+
+
+def key_of_members(model: str, members: Sequence[Mapping[str, Any]], context: Context) -> dict[str, Any]:
+    """The same of what decides each of them; `model` is what tables call them together."""
+    return key_of({"model": model, "mean_of": [*members], **of_measurement(context)}, context.settings["data"])
 
 
 def of_network(described: Network, network: nn.Module) -> dict[str, Any]:

@@ -226,8 +226,7 @@ class Mean:
     @property
     def model(self) -> str:
         """What tables call the networks: `3 x resnet8`, or each by its name."""
-        names = [one.described.name for one in self.of]
-        return f"{len(names)} x {names[0]}" if len({*names}) == 1 else " + ".join(names)
+        return mean_of([one.described.name for one in self.of])
 
     def around(self, context: Context) -> Ensemble:
         """The mean of the networks as they are."""
@@ -248,6 +247,11 @@ class Mean:
 
     def logits_tap(self) -> dict[str, str] | str:
         return "auto"
+
+
+def mean_of(names: Sequence[str]) -> str:
+    """What tables call several networks together: `3 x resnet8`, or each by its name."""
+    return f"{len(names)} x {names[0]}" if len({*names}) == 1 else " + ".join(names)
 
 
 def by_itself(

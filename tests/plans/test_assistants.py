@@ -16,6 +16,7 @@ from kd_lightning import Term
 from kd_lightning.losses import SoftTarget
 from kd_lightning.plans.assistants import OverTeachers
 from kd_lightning.schedules import Progress
+from kd_lightning.store.folders import entries
 from tests.conftest import Command
 
 SMALL = (
@@ -23,6 +24,7 @@ SMALL = (
     *("callbacks.progress_bar=null", "teacher.model=digits_cnn_16", "scratch=false"),
 )
 CHAIN = ("plan=assistants", "plan.assistants=[digits_cnn_8,digits_cnn_4]", *SMALL)
+ITSELF = "teacher.model=${student.model}"
 LOGITS = ["student.logits", "teacher.logits"]
 
 
@@ -127,7 +129,7 @@ def test_a_step_draws_teachers_without_a_tensor_that_the_device_would_wait_for()
 def test_generations_begin_with_weights_of_their_own_and_are_measured_together(
     command: Command, tmp_path: Path
 ) -> None:
-    options = ("plan=born_again", "plan.generations=2", *SMALL[:-2], "optimizer.lr=1e-9", "scratch=false")
+    options = ("plan=born_again", "plan.generations=2", ITSELF, *SMALL[:-2], "optimizer.lr=1e-9", "scratch=false")
     done = command("kd-train", *options, "hydra.run.dir=run")
     assert done.code == 0, done.errors
     found = summary(tmp_path / "run")
@@ -144,11 +146,13 @@ def test_generations_begin_with_weights_of_their_own_and_are_measured_together(
     assert command("kd-eval", "run=run").code == 0
     again = command("kd-train", *options, "hydra.run.dir=again")
     assert "all_generations measured before" in " ".join(again.output.split())
+    listed = [one.description() for one in entries(tmp_path / "cache")]
+    assert "test results of 2 x digits_cnn_4 on digits" in listed, listed
 
 
 def test_a_generation_that_is_rebuilt_is_another_one(command: Command, tmp_path: Path) -> None:
     """Around its teacher, or by a head of its own: what is kept tells what it was rebuilt by."""
-    options = ("plan=born_again", "plan.generations=2", *SMALL[:-2], "scratch=false")
+    options = ("plan=born_again", "plan.generations=2", ITSELF, *SMALL[:-2], "scratch=false")
     bare = "student.adapt={_target_: kd_lightning.sources.bias_free_classifier, _partial_: true}"
     for name, own in (("plain", []), ("bare", [bare])):
         done = command("kd-train", *options, *own, f"hydra.run.dir={name}")
@@ -156,6 +160,14 @@ def test_a_generation_that_is_rebuilt_is_another_one(command: Command, tmp_path:
         assert re.search(r"generation 1 +digits_cnn_4 ← digits_cnn_4, training", done.output)
     again = command("kd-train", *options, bare, "hydra.run.dir=again")
     assert re.search(r"generation 1 +digits_cnn_4 ← digits_cnn_4, found", again.output), again.errors
+
+
+def test_the_first_generation_learns_from_any_teacher(command: Command, tmp_path: Path) -> None:
+    ensemble = ("teacher=ensemble", "teacher.models=[digits_cnn_4,digits_cnn_8]")
+    done = command("kd-train", "plan=born_again", "plan.generations=1", *ensemble, *SMALL[:-2], "scratch=false")
+    assert done.code == 0, done.errors
+    listed = [one.description() for one in entries(tmp_path / "cache") if one.kind == "measurements"]
+    assert listed == ["test results of digits_cnn_4 + digits_cnn_8 on digits"]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +186,7 @@ def test_a_generation_that_is_rebuilt_is_another_one(command: Command, tmp_path:
             ["plan=assistants", "plan.assistants=[digits_cnn_8]", "method=simkd"],
             "student.adapt: rebuilds the student alone, and the assistants",
         ),
+        (["plan=born_again", "teacher=none", "loss=ce"], "plan=born_again: the first generation learns from a teacher"),
         (["plan=born_again", "plan.generations=0"], "plan.generations=0: give how many times"),
     ],
 )
