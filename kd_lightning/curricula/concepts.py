@@ -50,11 +50,20 @@ class Concepts(NamedTuple):
         return self.of_indices.to(index.device)[index]
 
     def in_validation(self, target: Tensor | None, index: Tensor) -> Tensor:
-        """Of all validation samples, int64 (V,). Raises UserError where nobody tells before they are read."""
+        """Of all validation samples, int64 (V,).
+
+        Raises UserError where nobody tells before they are read, and for a class of which no concept is known.
+        """
         if self.of_classes is not None and target is None:
             raise UserError(
                 "curriculum.concepts: the validation data tell no classes before they are read; give their data set an "
                 "attribute `targets`, a whole number for each sample"
+            )
+        count = 0 if target is None or not len(target) else int(target.max()) + 1
+        if self.of_classes is not None and count > len(self.of_classes):
+            raise UserError(
+                f"curriculum.concepts: the validation data have a class {count - 1}, and concepts are known of classes "
+                f"0 to {len(self.of_classes) - 1}; give it one"
             )
         return self.of(index if target is None else target, index)
 

@@ -29,6 +29,7 @@ from kd_lightning.curricula.path import (
     RandomGraph,
     TeacherGraph,
 )
+from kd_lightning.curricula.path.graphs import checked
 from kd_lightning.curricula.path.knowledge import known_of
 from kd_lightning.data import CIFAR100DataModule, ImageFolderDataModule
 from kd_lightning.errors import UserError
@@ -280,6 +281,25 @@ def test_concepts_that_a_teacher_confuses_are_near() -> None:
             assert nx.is_connected(tree.subgraph(names[k] for k in cluster))
 
 
+def test_labels_and_names_of_classes_are_of_one_another() -> None:
+    samples = of_classes(["cat", "dog", "car"])
+    validation = Samples(torch.arange(4), torch.arange(4), torch.arange(4))
+    found = ByClass().of(samples._replace(classes=None, validation=validation))
+    assert found.names == ["0", "1", "2", "3"]
+    assert found.in_validation(torch.tensor([3, -1]), torch.arange(2)).tolist() == [3, -1]
+    for told, more in [
+        (r"have a label 2, and names of 2 classes \(cat, dog\)", {"classes": ["cat", "dog"]}),
+        (r"have a label 3, and names of 3 classes", {"validation": validation}),
+        (r"classes 0 and 2 are both called cat; rename", {"classes": ["cat", "dog", "cat"]}),
+    ]:
+        for kind in (ByClass(), ByGroup({"animals": ["cat", "dog"]})):
+            with pytest.raises(UserError, match=told):
+                kind.of(samples._replace(**more))
+    own = Concepts(["even", "odd"], torch.arange(3) % 2, torch.arange(3) % 2)
+    with pytest.raises(UserError, match=r"validation data have a class 3, and concepts are known of classes 0 to 2"):
+        own.in_validation(validation.target, validation.index)
+
+
 def answered(logits: Tensor, target: Tensor) -> Any:
     return lambda question: question.value({"teacher.logits": logits, "target": target})
 
@@ -307,3 +327,16 @@ def test_the_control_is_a_line_of_its_seed_alone() -> None:
     graph = RandomGraph(1).make(names, Samples(torch.arange(1)), None)
     assert sorted(dict(graph.degree).values()) == [1, 1, *[2] * 6]
     assert {*graph} == {*names}
+    with pytest.raises(UserError, match=r"^seed=x: must be a whole number"):
+        RandomGraph("x")  # type: ignore[arg-type]
+
+
+def test_of_several_edges_the_cheapest_counts() -> None:
+    graph = nx.MultiGraph()
+    graph.add_weighted_edges_from([("a", "b", 5.0), ("a", "b", 2.0), ("b", "c", 1.0)], weight="cost")
+    found = checked(graph)
+    assert not found.is_multigraph()
+    assert [*found.edges(data="cost")] == [("a", "b", 2.0), ("b", "c", 1.0)]
+    graph.add_edge("a", "b", cost="far")
+    with pytest.raises(UserError, match=r"curriculum.graph: edge a - b has cost far"):
+        checked(graph)

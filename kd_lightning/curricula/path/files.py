@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def read_graph(path: Path) -> Any:
         seen.add(name)
     if not named:
         raise UserError(f"{key}: has no nodes; give it the concepts")
-    return nx.relabel_nodes(simple(graph), named)
+    return simple(nx.relabel_nodes(graph, named))
 
 
 def from_json(path: Path, key: str) -> Any:
@@ -60,14 +61,25 @@ def name_of(node: Any, values: dict[str, Any]) -> str:
     return str(next((values[name] for name in NAMES if values.get(name) not in (None, "")), node))
 
 
+def cost_of(one: str, other: str, values: Mapping[str, Any]) -> float:
+    """What an edge costs, 1 where it does not say. Raises UserError for what is negative or no number."""
+    cost = values.get("cost", values.get("weight", 1.0))
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < float("inf"):
+        raise UserError(f"curriculum.graph: edge {one} - {other} has cost {cost}; give a number from 0 on")
+    return cost
+
+
 def simple(graph: Any) -> Any:
-    """A graph with one edge at most between two nodes, the cheapest, and none from a node to itself."""
+    """A graph with one edge at most between two nodes, the cheapest, and none from a node to itself.
+
+    Raises UserError for a cost that is none.
+    """
     found = nx.DiGraph() if graph.is_directed() else nx.Graph()
     found.add_nodes_from(graph.nodes(data=True))
     for one, other, values in graph.edges(data=True):
         if one == other and not graph.is_directed():
             continue
-        cost = values.get("cost", values.get("weight", 1.0))
+        cost = cost_of(one, other, values)
         if not found.has_edge(one, other) or cost < found.edges[one, other]["cost"]:
             found.add_edge(one, other, **{**values, "cost": cost})
     return found

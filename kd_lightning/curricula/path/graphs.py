@@ -13,7 +13,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import pdist, squareform
 
 from kd_lightning.curricula.curriculum import Samples
-from kd_lightning.curricula.path.files import read_graph
+from kd_lightning.curricula.path.files import cost_of, read_graph, simple
 from kd_lightning.curricula.path.kinds import hierarchy_of, some
 from kd_lightning.curricula.path.knowledge import Known
 from kd_lightning.curricula.path.planning import COST, WAYPOINT, check_without_cycle
@@ -194,6 +194,8 @@ class TeacherGraph(Graph):
 class RandomGraph(Graph):
     """The concepts in a line of which nothing but `seed` decides the order: the control, at the same gate.
 
+    Raises UserError for a seed that is none.
+
     Examples:
         >>> from kd_lightning.curricula.path import RandomGraph
         >>> sorted(RandomGraph(seed=1).make(["a", "b", "c", "d"], None, None))
@@ -201,6 +203,8 @@ class RandomGraph(Graph):
     """
 
     def __init__(self, seed: int = 0) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise UserError(f"seed={seed}: must be a whole number from 0 on, of 64 bits")
         self.seed = seed
 
     def make(self, names: Sequence[str], samples: Samples, known: Known | None) -> Any:
@@ -231,13 +235,16 @@ def nearest(apart: np.ndarray, count: int) -> list[tuple[int, int]]:
 
 
 def checked(graph: Any) -> Any:
-    """A graph with a `cost` on each edge. Raises UserError for one that is none, or has costs that are none."""
+    """A graph with a `cost` on each edge; of several edges between two nodes the cheapest.
+
+    Raises UserError for one that is none, or has costs that are none.
+    """
     if not isinstance(graph, nx.Graph):
         raise UserError(f"{KEY}: makes {type(graph).__name__}; give a graph of networkx")
     if not len(graph):
         raise UserError(f"{KEY}: has no nodes; give it the concepts")
+    if graph.is_multigraph():
+        return simple(graph)
     for one, other, values in graph.edges(data=True):
-        cost = values.setdefault(COST, values.get("weight", 1.0))
-        if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < float("inf"):
-            raise UserError(f"{KEY}: edge {one} - {other} has cost {cost}; give a number from 0 on")
+        values[COST] = cost_of(one, other, values)
     return graph

@@ -179,11 +179,26 @@ class ByFile(ConceptKind):
 
 
 def names_of_classes(samples: Samples) -> list[str]:
-    """The classes by label; numbers where the data have no names for them."""
-    if samples.classes is not None:
-        return [*samples.classes]
-    assert samples.target is not None
-    return [str(label) for label in range(int(samples.target.max()) + 1)]
+    """The classes by label; numbers where the data have no names for them, as many as training and validation have.
+
+    Raises UserError for two classes of one name, and for a label without a name.
+    """
+    validated = None if samples.validation is None else samples.validation.target
+    given = [one for one in (samples.target, validated) if one is not None and len(one)]
+    count = max((int(one.max()) + 1 for one in given), default=0)
+    if samples.classes is None:
+        return [str(label) for label in range(count)]
+    names = [*samples.classes]
+    if count > len(names):
+        raise UserError(
+            f"{KEY}: the data have a label {count - 1}, and names of {len(names)} classes ({some(names)}); give each "
+            "label a name"
+        )
+    labels: dict[str, int] = {}
+    for label, name in enumerate(names):
+        if labels.setdefault(name, label) != label:
+            raise UserError(f"{KEY}: classes {labels[name]} and {label} are both called {name}; rename one of them")
+    return names
 
 
 def hierarchy_of(samples: Samples, key: str) -> dict[str, list[str]]:
