@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kd_lightning.conversions import conversions_of
 from kd_lightning.conversions.entries import in_key
@@ -15,6 +15,7 @@ from kd_lightning.curricula.curriculum import Question
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.resolution import stored_image_size
 from kd_lightning.models.stem import stored_stem
+from kd_lightning.models.weights.weights import state_sha256
 from kd_lightning.runs.arrays import read_arrays, write_arrays
 from kd_lightning.sources import FrozenNetwork, Source
 from kd_lightning.store import key_of
@@ -85,9 +86,11 @@ def key_of_answers(question: Question, sources: Mapping[str, Source], rounded: S
 
 
 def settings_of(question: Question) -> dict[str, Any]:
-    """A question's class, whom it asks, and all that it was made with."""
-    given = {name: told(value) for name, value in vars(question).items() if name not in NO_SETTINGS}
-    return {"_target_": told(type(question)), **given, "asks": list(question.asks)}
+    """A question's class, whom it asks, and all that it was made with; of a network also its weights."""
+    given = {name: value for name, value in vars(question).items() if name not in NO_SETTINGS}
+    weights = {name: state_sha256(value) for name, value in given.items() if isinstance(value, nn.Module)}
+    of_networks = {"weights of networks": weights} if weights else {}
+    return {"_target_": told(type(question)), **told(given), **of_networks, "asks": list(question.asks)}
 
 
 def described(source: Source) -> dict[str, Any]:
