@@ -312,6 +312,11 @@ class Network:
         given = self.given_taps()
         return {"logits": given["logits"]} if "logits" in given else "auto"
 
+    def in_key(self) -> dict[str, Any]:
+        """What decides what is learned from it, besides its weights and what stands with them: its taps."""
+        taps = self.given_taps()
+        return {"taps": taps} if taps else {}
+
     def named_logits(self) -> dict[str, Any]:
         """`logits_tap` where there is one, for what names a kept result."""
         tap = self.logits_tap()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from torch import nn
@@ -19,6 +20,7 @@ from kd_lightning.sources import BlockwiseTeacher, Source
 from kd_lightning.sources.blockwise import Shape, given, replaceable
 from kd_lightning.term import Projector, Term
 from kd_lightning.training.context import Context
+from kd_lightning.training.keys import told
 from kd_lightning.training.steps import LearnedFrom, Trained, Training
 
 Shapes = Mapping[str, tuple[Shape, Shape]]
@@ -145,6 +147,9 @@ class Feeding:
 
     def uncached(self) -> LearnedFrom:
         return self
+
+    def in_key(self) -> Mapping[str, Any]:
+        return {**self.teacher.in_key(), "projector": told(self.projector)}
 
     def logits_tap(self) -> dict[str, str] | str:
         return self.teacher.logits_tap()

@@ -76,6 +76,14 @@ class FrozenTeacher(Teacher):
     def uncached(self) -> Self:
         return self.keeping(replace(self.answers, cache="off")) if self.answers.is_on else self
 
+    def in_key(self) -> Mapping[str, Any]:
+        taps = {f"{prefix}{tap}": at for prefix, one in self.members().items() for tap, at in one.given_taps().items()}
+        return {
+            **({"batch_statistics": True} if self.batch_statistics else {}),
+            **({"answers": self.answers.in_key()} if self.answers.is_on else {}),
+            **({"taps": taps} if taps else {}),
+        }
+
     def keeping(self, answers: KeptAnswers) -> Self:
         """The same with other answers kept."""
         changed = object.__new__(type(self))

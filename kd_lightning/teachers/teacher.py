@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 from torch import nn
@@ -86,3 +87,7 @@ class Teacher:
     def uncached(self) -> Self:
         """The same without answers that are kept."""
         return self
+
+    def in_key(self) -> Mapping[str, Any]:
+        """What decides what is learned from it, besides what its source tells, as plain values."""
+        return {}

@@ -22,6 +22,7 @@ from kd_lightning.part import Part
 from kd_lightning.ranks import all_ranks_agree
 from kd_lightning.runs.arrays import sound_arrays, write_arrays
 from kd_lightning.runs.files import CHECKPOINTS, EVALUATION, checkpoint
+from kd_lightning.signals import read as read_signal
 from kd_lightning.signals import takes_strong_view
 from kd_lightning.store import CannotKeep, Store, key_of
 from kd_lightning.system.checksums import safetensors_fault
@@ -35,7 +36,7 @@ from kd_lightning.tracking.wandb.logger import one_wandb_run
 from kd_lightning.training.context import Context, Recipe, Terms
 from kd_lightning.training.finetuning.unfreezing import unfreezing
 from kd_lightning.training.fit import Fit, fit
-from kd_lightning.training.keys import callbacks_shape, data_key, measured_by, told, trainer_shape
+from kd_lightning.training.keys import callbacks_shape, data_key, measured_by, of_source, told, trainer_shape
 from kd_lightning.training.measuring import (
     Metrics,
     TestedNetwork,
@@ -99,7 +100,8 @@ def cannot_keep(error: CannotKeep, what: str, kind: str, store: Store) -> UserEr
 
 def cache_key(training: Training, context: Context) -> dict[str, Any]:
     """Everything that shapes the network of a training, as plain values."""
-    learner, recipe, data = training.first, training.recipe, training.data
+    learner, data = training.first, training.data
+    recipe = training.recipe if learner.recipe is None else replace(training.recipe, **parts_of(learner.recipe))
     network = learner.network
     weights = network.weights if network.file is None else hashlib.sha256(network.file.read_bytes()).hexdigest()
     decided_by = {
@@ -112,6 +114,8 @@ def cache_key(training: Training, context: Context) -> dict[str, Any]:
         **network.named_logits(),
         **in_key(network.conversions),
         **rebuilt_by(learner),
+        **({"seeds_on": learner.seeds_on} if learner.seeds_on else {}),
+        **({"taps": network.given_taps()} if network.given_taps() and takes_features(training) else {}),
         **of_terms(settings_of(learner.terms)),
         **shaped_by(recipe),
         **data_key(context),
@@ -173,9 +177,13 @@ def learned_from(training: Training, context: Context) -> dict[str, Any]:
     """What a training learns from, and which samples it sees."""
     plain = training._replace(sources={name: one.uncached() for name, one in training.sources.items()})
     sources = sources_of(plain, [], context)
-    found: dict[str, Any] = (
-        {"sources": {name: source.identity() for name, source in sources.items()}} if sources else {}
-    )
+    found: dict[str, Any] = {}
+    if sources:
+        found["sources"] = {name: of_source(source) for name, source in sources.items()}
+        told_of = {name: dict(one.described.in_key()) for name, one in training.sources.items()}
+        for own in told_of.values() if not takes_features(training) else ():
+            own.pop("taps", None)
+        found |= {"learned_from": told_of} if any(told_of.values()) else {}
     if training.curriculum is not None:
         settings = training.curriculum.settings
         files = {name: hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in files_in(settings)}
@@ -294,6 +302,17 @@ def train(
 def data_of(training: Training) -> DataModule:
     """What a training is on: one view of each sample where no term takes another."""
     return training.data if takes_strong_views(training) else training.data.without_strong_views()
+
+
+def takes_features(training: Training) -> bool:
+    """Whether terms take more of networks than their logits."""
+    signals = (read_signal(name) for one in training.learners.values() for name in names_in(one.terms()))
+    return any(signal is not None and signal.tap != "logits" for signal in signals)
+
+
+def parts_of(recipe: Recipe) -> dict[str, Any]:
+    """What a learner has of its own."""
+    return {"optimizer": recipe.optimizer, "scheduler": recipe.scheduler}
 
 
 def takes_strong_views(training: Training) -> bool:

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from kd_lightning.conversions import conversions_of
+from kd_lightning.conversions.entries import in_key
 from kd_lightning.data import ImageDataModule
+from kd_lightning.models import stored_normalization
+from kd_lightning.models.resolution import stored_image_size
+from kd_lightning.models.stem import stored_stem
+from kd_lightning.sources import FrozenNetwork, Source
 from kd_lightning.store.source_code import is_released, own_code
 from kd_lightning.training.context import Context, Recipe
 
@@ -95,3 +101,22 @@ def attributes(value: object) -> dict[str, Any]:
         own = {**own, **dict(value.named_buffers(recurse=False)), **dict(value.named_children())}
         own.pop("training", None)
     return {name: told(one) for name, one in own.items() if not name.startswith("_")}
+
+
+def of_source(source: Source) -> dict[str, Any]:
+    """What a source is: its own identity, and what of its networks no weight tells."""
+    networks = [part for part in source.modules() if isinstance(part, FrozenNetwork)]
+    return {
+        **source.identity(),
+        "networks": [
+            {
+                **one.identity(),
+                **stored_normalization(one.network),
+                **stored_stem(one.network),
+                **stored_image_size(one.network),
+                **in_key(conversions_of(one.network)),
+                "taps": one.taps,
+            }
+            for one in networks
+        ],
+    }

@@ -32,6 +32,8 @@ class LearnedFrom(Protocol):
 
     def uncached(self) -> "LearnedFrom": ...
 
+    def in_key(self) -> Mapping[str, Any]: ...
+
     def logits_tap(self) -> dict[str, str] | str: ...
 
 
@@ -244,6 +246,10 @@ class Mean:
 
     def uncached(self) -> "Mean":
         return self
+
+    def in_key(self) -> Mapping[str, Any]:
+        """What decides what is learned from it, besides what its source tells: nothing."""
+        return {}
 
     def logits_tap(self) -> dict[str, str] | str:
         return "auto"

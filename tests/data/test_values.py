@@ -87,7 +87,7 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[s
 def refusal(data: dict[str, Any]) -> str | None:
     """What is said of a data config; None where it is taken."""
     try:
-        check_data(OmegaConf.create({"data": data, "callbacks": None, "scheduler": None}))
+        check_data(OmegaConf.create({"data": data, "callbacks": None, "scheduler": None, "curriculum": None}))
     except BAD_INPUT as error:
         return one_line(error)
     return None

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,17 @@ from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
 from kd_lightning import Term
+from kd_lightning.experiment.checks.config import check
 from kd_lightning.losses import SoftTarget
+from kd_lightning.models import create_model
+from kd_lightning.plans import Mean, Trained, Training
 from kd_lightning.plans.assistants import OverTeachers
+from kd_lightning.plans.follow import follow
 from kd_lightning.schedules import Progress
 from kd_lightning.store.folders import entries
+from kd_lightning.training.kept import cache_key as kept_key
+from kd_lightning.training.measuring import TestedNetwork
+from tests.cli.test_configs import composed
 from tests.conftest import Command
 
 SMALL = (
@@ -148,6 +156,68 @@ def test_generations_begin_with_weights_of_their_own_and_are_measured_together(
     assert "all_generations measured before" in " ".join(again.output.split())
     listed = [one.description() for one in entries(tmp_path / "cache")]
     assert "test results of 2 x digits_cnn_4 on digits" in listed, listed
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        ["plan=born_again", "plan.generations=2"],  # whose first generation has random weights of another seed
+        ["teacher.cache=logits"],
+        ["teacher.cache=logits", "teacher.cache_top_k=2"],
+        ["teacher.batch_statistics=true"],
+        ["teacher.weights=pretrained_here.safetensors", "teacher.normalization={mean: [0.1], std: [0.9]}"],
+    ],
+)
+def test_what_is_learned_otherwise_is_not_found(own: list[str], command: Command, tmp_path: Path) -> None:
+    """Whatever decides the numbers of an assistant names it: what it was taught by, how exactly, from which weights."""
+    plain = ("plan=assistants", "plan.assistants=[digits_cnn_4]", *SMALL, "teacher.model=digits_cnn_8")
+    first = command("kd-train", *plain, "hydra.run.dir=plain")
+    assert first.code == 0, first.errors
+    if any("pretrained_here" in one for one in own):
+        (teacher,) = (
+            file
+            for file in (tmp_path / "cache" / "networks").glob("*/weights.safetensors")
+            if json.loads((file.parent / "record.json").read_text())["cache_key"]["model"] == "digits_cnn_8"
+        )
+        shutil.copy(teacher, "pretrained_here.safetensors")
+    kept = {file.parent.name for file in (tmp_path / "cache" / "networks").glob("*/record.json")}
+    options = plain[2:] if own[0].startswith("plan") else plain
+    other = command("kd-train", *options, *own, "hydra.run.dir=other")
+    assert other.code == 0, other.errors
+    found = {file.parent.name for file in (tmp_path / "cache" / "networks").glob("*/record.json")}
+    assert len(found - kept) == 1, other.output
+
+
+def test_features_that_are_taken_elsewhere_are_others() -> None:
+    """Taps name what is learned from, where more than logits is."""
+
+    def keys(*overrides: str) -> list[str]:
+        experiment = check(composed(*SMALL, "teacher.model=digits_cnn_8", *overrides))
+        experiment.data.setup()
+        found = []
+
+        def carry_out(step: Any) -> Trained:
+            if isinstance(step, Training) and step.is_kept and step.sources:
+                found.append(json.dumps(kept_key(step, experiment.parts.context), sort_keys=True, default=str))
+            if isinstance(step, Training):
+                return Trained(step.name, step.first.network, TestedNetwork(create_model("digits_cnn_4", 10, 1), {}))
+            if isinstance(step, Mean):
+                return Trained(step.name, step, None)
+            return Trained(step.role, step, TestedNetwork(step.build(experiment.parts.context), {}))
+
+        torch.manual_seed(0)
+        follow(experiment.plan.steps(experiment.parts), carry_out)
+        return found
+
+    taps = "{stage1: layer1.0, stage2: layer2.0, stage3: layer3.0}"
+    features = ("plan=born_again", "plan.generations=2", "loss=[ce,kd,attention]")
+    logits = ("plan=born_again", "plan.generations=2")
+    assert keys(*features) != keys(*features, f"student.taps={taps}")
+    assert keys(*features) != keys(*features, f"teacher.taps={taps}")
+    assert keys(*logits) == keys(*logits, f"student.taps={taps}")
+    blocks = ("plan=blocks", "teacher.model=digits_cnn_16")
+    other = "plan.projector={_target_: kd_lightning.projectors.ChannelConnector, _partial_: true}"
+    assert keys(*blocks) != keys(*blocks, other)
 
 
 def test_a_generation_that_is_rebuilt_is_another_one(command: Command, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"data", ("lightning.LightningDataModule",)),
     (r"data\..+", (MODULE, "kd_lightning.data")),
     (r"plan", ("kd_lightning.plans",)),
+    (r"plan\.term", ("kd_lightning.objective.Term",)),
     (r"plan\..+", (MODULE, "kd_lightning.plans", "kd_lightning.sources.Mastery", "kd_lightning.schedules")),
     (r"(scratch\.)?curriculum", ("kd_lightning.curricula.Curriculum",)),
     (r"(scratch\.)?curriculum\..+", ("kd_lightning.curricula",)),

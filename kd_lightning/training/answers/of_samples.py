@@ -8,23 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kd_lightning.conversions import conversions_of
-from kd_lightning.conversions.entries import in_key
 from kd_lightning.curricula.answers import Keep
 from kd_lightning.curricula.curriculum import Question
-from kd_lightning.models import stored_normalization
-from kd_lightning.models.resolution import stored_image_size
-from kd_lightning.models.stem import stored_stem
 from kd_lightning.models.weights.weights import state_sha256
 from kd_lightning.runs.arrays import read_arrays, write_arrays
-from kd_lightning.sources import FrozenNetwork, Source
+from kd_lightning.sources import Source
 from kd_lightning.store import key_of
 from kd_lightning.store.keys import Key
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import Each, read_record
 from kd_lightning.terminal import is_first_rank, say, warn
 from kd_lightning.training.context import Context
-from kd_lightning.training.keys import data_key, told
+from kd_lightning.training.keys import data_key, of_source, told
 
 KIND, RECORD, VALUES = "scores", "record.json", "values.npz"
 # What of a teacher's config says nothing of its answers: how they are kept, and what its weights tell.
@@ -76,7 +71,7 @@ def key_of_answers(question: Question, sources: Mapping[str, Source], rounded: S
     given = context.settings["teacher"]
     decided_by = {
         "of": settings_of(question),
-        "sources": {name: described(source) for name, source in sources.items()},
+        "sources": {name: of_source(source) for name, source in sources.items()},
         "built_from": {name: value for name, value in given.items() if name not in TOLD},
         "rounded": list(rounded),
         "precision": str(context.recipe.trainer.settings.get("precision", "32-true")),
@@ -91,22 +86,3 @@ def settings_of(question: Question) -> dict[str, Any]:
     weights = {name: state_sha256(value) for name, value in given.items() if isinstance(value, nn.Module)}
     of_networks = {"weights of networks": weights} if weights else {}
     return {"_target_": told(type(question)), **told(given), **of_networks, "asks": list(question.asks)}
-
-
-def described(source: Source) -> dict[str, Any]:
-    """What a source is: its own identity, and what of its networks no weight tells."""
-    networks = [part for part in source.modules() if isinstance(part, FrozenNetwork)]
-    return {
-        **source.identity(),
-        "networks": [
-            {
-                **one.identity(),
-                **stored_normalization(one.network),
-                **stored_stem(one.network),
-                **stored_image_size(one.network),
-                **in_key(conversions_of(one.network)),
-                "taps": one.taps,
-            }
-            for one in networks
-        ],
-    }

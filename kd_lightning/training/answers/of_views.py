@@ -60,6 +60,10 @@ class KeptAnswers:
     def is_beforehand(self) -> bool:
         return bool(self.cache == "prefill")
 
+    def in_key(self) -> dict[str, Any]:
+        """What decides them, whenever they are asked for."""
+        return {"bits": self.bits, "top_k": self.top_k, "pooled": self.cache == "pooled"}
+
     def check(self, data: DataModule, recipe: Recipe, *, batch_statistics: bool) -> None:
         """Raise UserError where the teacher's answers cannot be kept."""
         cache, top_k = self.cache, self.top_k
