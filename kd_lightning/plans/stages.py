@@ -1,7 +1,8 @@
 """A student that learns stage by stage, and at last as a whole."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from string import digits as DIGITS
 from typing import Any, Literal
 
 from kd_lightning.errors import UserError
@@ -71,6 +72,8 @@ class Stages:
         if not isinstance(self.term, Term):
             raise UserError(f"plan.term={self.term}: must be a term, as in conf/loss/fitnet.yaml")
         by_stage, _ = self.terms(parts)
+        if self.alone:
+            self.check_places(parts, by_stage)
         for stage, terms in by_stage.items():
             Objective(terms, f"plan: stage {stage}").connect(taps_of(parts, terms))
 
@@ -89,6 +92,28 @@ class Stages:
         last = parts.distilled("student", parts.student, teacher, title="distilled student", starts_from=before)
         learner = last.first._replace(terms=lambda: others)
         yield last._replace(learners={"student": learner}, finetune=HEAD if self.end == HEAD else None)
+
+    def check_places(self, parts: Parts, by_stage: Mapping[int, Terms]) -> None:
+        """Raise UserError for numbers that are not those of the student's stages, whose modules alone would learn."""
+        data, width = parts.context.data, parts.context.task.width
+        adapt = parts.student.adapted_to_one_like(lambda example: parts.teacher.like(data, example))
+        taps = parts.student.seen(data, width, {"stages"}, adapt).taps
+        stages = sum(is_stage(tap) for tap in taps)
+        given = numbers_of(parts.student.given_taps())
+        for stage, terms in by_stage.items():
+            for name, term in terms.items():
+                first = term.signals[0]
+                for signal in [first] if isinstance(first, str) else first:
+                    found = read(signal)
+                    family = tap_of(signal).rstrip(DIGITS)
+                    is_given = found is not None and found.source == STUDENT and family in given
+                    if stage > stages or (is_given and numbers_of(taps)[family] != {*range(1, stages + 1)}):
+                        key = "plan.term" if name == "stage" else f"loss.{name}"
+                        raise UserError(
+                            f"{key}: takes {signal}, whose number would be that of a stage, and the student has "
+                            f"{stages}; take those, student.stage1, …, name the tap without a number at its end, or "
+                            "use plan.alone=false"
+                        )
 
     def training(self, stage: int, terms: Terms, parts: Parts, teacher: Trained, before: Trained | None) -> Training:
         """The training of one stage, which goes on with the network as the stages before left it."""
@@ -139,8 +164,7 @@ def split(terms: Terms, taps: Mapping[str, list[str]], key: str = "loss") -> dic
 
 def is_each(signal: str) -> bool:
     """Whether a name stands for whichever stage it is that learns."""
-    found = read(signal)
-    return found is not None and found.tap.removesuffix(DETACHED) == "stage"
+    return tap_of(signal) == "stage"
 
 
 def of_each(term: Term, taps: Mapping[str, list[str]]) -> dict[int, Term]:
@@ -201,9 +225,22 @@ def restricted(term: Term, places: list[int]) -> Term:
 
 def number_of(signal: str) -> int | None:
     """The number of the stage that a signal is of; None for one of no stage."""
-    found = read(signal)
-    match = None if found is None else NUMBERED.fullmatch(found.tap.removesuffix(DETACHED))
+    match = NUMBERED.fullmatch(tap_of(signal))
     return None if match is None else int(match[1])
+
+
+def tap_of(signal: str) -> str:
+    """The tap that a signal is of; empty where it is of none."""
+    found = read(signal)
+    return "" if found is None else found.tap.removesuffix(DETACHED)
+
+
+def numbers_of(taps: Iterable[str]) -> dict[str, set[int]]:
+    """The numbers at the ends of taps, by what stands before them."""
+    found: dict[str, set[int]] = {}
+    for match in filter(None, map(NUMBERED.fullmatch, taps)):
+        found.setdefault(match[0].rstrip(DIGITS), set()).add(int(match[1]))
+    return found
 
 
 def taps_of(parts: Parts, terms: Terms) -> dict[str, list[str]]:

@@ -20,7 +20,6 @@ from kd_lightning.term import Term
 from kd_lightning.tracking.description import Description
 
 SEEDS = 2**32  # so many there are
-WITHOUT_VALIDATION = ("checkpoint_last", "checkpoint_timed", "progress_bar")  # callbacks that no metric decides
 Terms = Mapping[str, Term]
 
 
@@ -59,9 +58,18 @@ class Recipe:
         return self if epochs is None else self._with_trainer(max_epochs=epochs, max_steps=-1)
 
     def unvalidated(self) -> Self:
-        """The same for what no metric tells of: nothing is validated or selected."""
-        kept = {name: value for name, value in self.callbacks.settings.items() if name in WITHOUT_VALIDATION}
-        callbacks = Part(lambda folder: {n: one for n, one in self.callbacks(folder).items() if n in kept}, kept)
+        """The same for what no metric tells of: nothing is validated, and no callback watches what would be."""
+        kept = {
+            name: value
+            for name, value in self.callbacks.settings.items()
+            if not (isinstance(value, Mapping) and is_of_validation(value.get("monitor")))
+        }
+
+        def make(folder: Path) -> dict[str, Callback]:
+            made = self.callbacks(folder).items()
+            return {name: one for name, one in made if not is_of_validation(getattr(one, "monitor", None))}
+
+        callbacks = Part(make, kept)
         return replace(self._with_trainer(limit_val_batches=0), callbacks=callbacks)
 
     def _with_trainer(self, **changes: Any) -> Self:
@@ -75,6 +83,11 @@ class Recipe:
             "scheduler": None if self.scheduler is None else self.scheduler.make,
             "on_nonfinite": self.on_nonfinite,
         }
+
+
+def is_of_validation(monitor: Any) -> bool:
+    """Whether a logged name is of a validation."""
+    return isinstance(monitor, str) and monitor.startswith("val/")
 
 
 class Alone(NamedTuple):

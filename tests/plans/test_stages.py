@@ -1,5 +1,6 @@
 """plan=stages: the student learns stage by stage, each alone, and at last as a whole."""
 
+import csv
 import json
 import shutil
 from collections.abc import Mapping
@@ -8,13 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim import SGD
 
 from kd_lightning import DistillationModule, Term
+from kd_lightning.callbacks import EMA
 from kd_lightning.losses import AttentionTransfer, FitNet
 from kd_lightning.models.projectors import Connector
+from kd_lightning.part import Part
 from kd_lightning.plans.stages import of_stages
+from kd_lightning.training.context import Recipe
 from tests.conftest import Command
 from tests.plans.digits_by_hand import ONE_BATCH, images, kept, layer
 
@@ -34,6 +40,13 @@ def store(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
     """The layers of which something is different."""
     return {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def rows(logged: Path) -> list[dict[str, str]]:
+    """What was logged, but for the time that it took."""
+    with logged.open(newline="") as file:
+        found = [*csv.DictReader(file)]
+    return [{name: value for name, value in row.items() if not name.endswith("per_s")} for row in found]
 
 
 def check_step_of_second(kept: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -63,11 +76,12 @@ def test_each_stage_learns_alone_and_then_the_whole_student(command: Command, st
     summary = json.loads((run / "summary.json").read_text())
     assert summary["plan"]["name"] == "stages"
     assert [*summary["plan"]["networks"]] == ["teacher", "student"], "what is half trained is not compared"
-    logged = (run / "stage1" / "metrics.csv").read_text().splitlines()
-    assert logged[0].startswith("epoch,step,train/"), "it is not tested"
+    logged = rows(run / "stage1" / "metrics.csv")
+    assert {name.split("/")[0] for name in logged[0]} == {"epoch", "lr-SGD", "step", "train"}, "it is not tested"
+    (loss,) = [float(row["train/loss"]) for row in logged if row["train/loss"]]
     page = (run / "report.html").read_text()
     section = page[page.index("Stage by stage</h2>") :]
-    assert f"{float(logged[1].split(',')[logged[0].split(',').index('train/loss')]):.4g}" in section[:5000]
+    assert f"{loss:.4g}" in section[:5000]
 
     tested = command("kd-eval", "run=run")
     assert tested.code == 0, tested.errors
@@ -77,6 +91,7 @@ def test_each_stage_learns_alone_and_then_the_whole_student(command: Command, st
     check_step_of_second(kept(store))
 
 
+HINT = ("loss=[ce,kd,fitnet]",)
 PLATEAU = (
     "{_target_: kd_lightning.schedules.TorchSchedule, monitor: val/nll, "
     "make: {_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, _partial_: true}}"
@@ -123,6 +138,31 @@ def test_the_loss_of_each_stage_learns_by_itself() -> None:
     assert first.projections is not second.projections
 
 
+def test_a_stage_keeps_all_callbacks_but_those_that_watch_its_validation(tmp_path: Path) -> None:
+    watching = {"best": EarlyStopping("val/top1", mode="max"), "own": OwnStopping()}
+    kept = {"ema": EMA(), "mine": Callback(), "by_loss": EarlyStopping("train/loss")}
+    told = {
+        **dict.fromkeys(("ema", "mine", "own")),
+        "best": {"monitor": "val/top1"},
+        "by_loss": {"monitor": "train/loss"},
+    }
+    trainer = Part(lambda callbacks, loggers, **given: given, {})
+    recipe = Recipe(
+        Part(SGD, {}), None, trainer, Part(lambda folder: {**watching, **kept}, told), Part(lambda folder: [], {})
+    )
+    stage = recipe.unvalidated()
+    assert stage.callbacks(tmp_path) == kept
+    assert stage.callbacks.settings.keys() == {"ema", "mine", "own", "by_loss"}
+    assert stage.trainer([], [])["limit_val_batches"] == 0
+
+
+class OwnStopping(EarlyStopping):
+    """Watches a validation without being told."""
+
+    def __init__(self) -> None:
+        super().__init__("val/nll")
+
+
 def test_a_methods_own_terms_are_what_the_stages_learn_on(command: Command, store: Path) -> None:
     outcome = command("kd-train", *STAGES, "method=attention", "plan.alone=false", "plan.end=head", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.errors
@@ -147,6 +187,7 @@ def test_a_run_is_taken_up_exactly(
             raise OSError("no power")
 
     given = (*STAGES, "teacher.model=digits_cnn_8", "trainer.max_epochs=2", "trainer.limit_train_batches=2")
+    given = (*given, "trainer.log_every_n_steps=1")
     whole = command("kd-train", *given, "hydra.run.dir=whole").folder / "whole"
     monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "other"))
     with monkeypatch.context() as patch:
@@ -156,8 +197,10 @@ def test_a_run_is_taken_up_exactly(
     resumed = command("kd-train", *given, "hydra.run.dir=cut")
     assert resumed.code == 0, resumed.errors
     assert "resuming" in resumed.output
-    for name in ("student.safetensors", "metrics.csv", "stage2/metrics.csv", "stage3/metrics.csv"):
-        assert (whole / name).read_bytes() == (whole.parent / "cut" / name).read_bytes(), name
+    cut = whole.parent / "cut"
+    assert (whole / "student.safetensors").read_bytes() == (cut / "student.safetensors").read_bytes()
+    for name in ("metrics.csv", "stage2/metrics.csv", "stage3/metrics.csv"):
+        assert rows(whole / name) == rows(cut / name), name
 
 
 @pytest.mark.parametrize(
@@ -179,6 +222,14 @@ def test_a_run_is_taken_up_exactly(
         (
             ["teacher.model=resnet8x4", "student.model=timm/resnet18"],
             "plan.term: takes a stage of each network, and they",
+        ),
+        (
+            [*HINT, "student.taps={block7: layer1.0}", "loss.fitnet.signals=[student.block7,teacher.stage1]"],
+            "loss.fitnet: takes student.block7, whose number would be that of a stage, and the student has 3; take",
+        ),
+        (
+            [*HINT, "student.taps={block2: layer1.0}", "loss.fitnet.signals=[student.block2,teacher.stage1]"],
+            "loss.fitnet: takes student.block2, whose number would be that of a stage, and the student has 3; take",
         ),
         (
             ["plan.term.signals=[student.pooled,teacher.pooled]"],

@@ -4,7 +4,8 @@ from omegaconf import DictConfig
 
 from kd_lightning.config.parts.recipe import without_own
 from kd_lightning.networks import Student
-from kd_lightning.training.context import WITHOUT_VALIDATION
+
+WITHOUT_VALIDATION = ("checkpoint_last", "checkpoint_timed", "progress_bar")  # callbacks that no metric decides
 
 
 def as_training(config: DictConfig) -> DictConfig:
