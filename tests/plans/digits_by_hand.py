@@ -11,6 +11,10 @@ from torch import Tensor
 from kd_lightning.data import DigitsDataModule
 
 ONE_BATCH = ("data.train_samples=64", "data.augment=null")  # whose order decides nothing
+PLATEAU = (
+    "{_target_: kd_lightning.schedules.TorchSchedule, monitor: val/nll, "
+    "make: {_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, _partial_: true}}"
+)
 
 
 def kept(store: Path) -> dict[str, dict[str, Tensor]]:

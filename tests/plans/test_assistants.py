@@ -23,6 +23,7 @@ from kd_lightning.plans.follow import follow
 from kd_lightning.schedules import Progress
 from kd_lightning.store.folders import entries
 from kd_lightning.training.kept import cache_key as kept_key
+from kd_lightning.training.measurements import warn_of
 from kd_lightning.training.measuring import TestedNetwork
 from tests.cli.test_configs import composed
 from tests.conftest import Command
@@ -230,6 +231,12 @@ def test_a_generation_that_is_rebuilt_is_another_one(command: Command, tmp_path:
         assert re.search(r"generation 1 +digits_cnn_4 ← digits_cnn_4, training", done.output)
     again = command("kd-train", *options, bare, "hydra.run.dir=again")
     assert re.search(r"generation 1 +digits_cnn_4 ← digits_cnn_4, found", again.output), again.errors
+
+
+def test_whose_metrics_are_not_kept_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    warn_of(OSError(28, "full"), tmp_path, "all_generations")
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.endswith("takes no more (full); the metrics of all generations are not kept")
 
 
 def test_the_first_generation_learns_from_any_teacher(command: Command, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from kd_lightning.data import DigitsDataModule
 from kd_lightning.models import create_model, save_weights
 from tests.conftest import Command
-from tests.plans.digits_by_hand import ONE_BATCH, images, kept, layer
+from tests.plans.digits_by_hand import ONE_BATCH, PLATEAU, images, kept, layer
 
 SMALL = (
     *("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.accelerator=cpu", "scheduler=constant"),
@@ -64,7 +64,7 @@ def test_a_step_of_each_block_is_one_of_its_own_loss(command: Command, store: Pa
 
 
 def test_blocks_are_joined_compared_kept_and_tuned(command: Command, store: Path) -> None:
-    given = (*BLOCKS, "teacher.model=digits_cnn_8", "hydra.run.dir=run")
+    given = (*BLOCKS, "teacher.model=digits_cnn_8", f"scheduler={PLATEAU}", "hydra.run.dir=run")
     outcome = command("kd-train", *given)
     assert outcome.code == 0, outcome.errors
     run = outcome.folder / "run"

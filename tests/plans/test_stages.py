@@ -22,7 +22,7 @@ from kd_lightning.part import Part
 from kd_lightning.plans.stages import of_stages
 from kd_lightning.training.context import Recipe
 from tests.conftest import Command
-from tests.plans.digits_by_hand import ONE_BATCH, images, kept, layer
+from tests.plans.digits_by_hand import ONE_BATCH, PLATEAU, images, kept, layer
 
 SMALL = (
     *("trainer.max_epochs=1", "trainer.limit_train_batches=1", "trainer.accelerator=cpu", "scheduler=constant"),
@@ -92,10 +92,6 @@ def test_each_stage_learns_alone_and_then_the_whole_student(command: Command, st
 
 
 HINT = ("loss=[ce,kd,fitnet]",)
-PLATEAU = (
-    "{_target_: kd_lightning.schedules.TorchSchedule, monitor: val/nll, "
-    "make: {_target_: torch.optim.lr_scheduler.ReduceLROnPlateau, _partial_: true}}"
-)
 
 
 def test_a_hint_in_the_middle_trains_all_before_it(command: Command, store: Path) -> None:
