@@ -105,7 +105,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 ) -> None:
     from kd_lightning.config.parts import initialization
 
-    monkeypatch.setattr(initialization, "KEPT_CALLBACKS", (*initialization.KEPT_CALLBACKS, "power_cut"))
+    monkeypatch.setattr(initialization, "WITHOUT_VALIDATION", (*initialization.WITHOUT_VALIDATION, "power_cut"))
     crash = f"+callbacks.power_cut={{_target_: tests.experiment.test_initialization.PowerCut, during: {during}}}"
     with pytest.raises(OSError, match="no power"):
         command("kd-train", "method=ft", *SHORT, "hydra.run.dir=cut", crash)
