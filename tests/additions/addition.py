@@ -18,6 +18,7 @@ ADDITIONS = {  # by folder: what its summary says of it, and what tables and pag
     "own_difficulty": ("own_difficulty.NearTie", "NearTie"),
     "own_pace": ("own_pace.Wave", "Wave"),
     "by_difficulty": ("ByDifficulty", "ByDifficulty"),
+    "own_schedule": ('"cooling_kd"', "cooling_kd"),
     "own_path": ("LearningPath", "LearningPath"),
     "larger_images": ("LargerImages", "LargerImages"),
     "one_assistant": ('"role": "assistant"', "assistant"),
