@@ -41,6 +41,7 @@ class Paced(Curriculum):
         self.samples = samples._replace(answers=None, validation=None)  # which hold on to the training
         self.is_known = not self.learns  # else there is nothing to order by before an epoch was seen
         self.difficulty.begin(samples)
+        self.told = Account()
 
     def draw(self, epoch: int, count: int) -> Tensor:
         total = len(self.samples.index)
@@ -75,8 +76,9 @@ class Paced(Curriculum):
         self.difficulty.observe(positions, signals)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"is_known": self.is_known, "difficulty": self.difficulty.state_dict()}
+        told = dict(self.told.values)
+        return {"is_known": self.is_known, "told": told, "difficulty": self.difficulty.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.is_known = state["is_known"]
+        self.is_known, self.told = state["is_known"], Account(state["told"])
         self.difficulty.load_state_dict(state["difficulty"])

@@ -108,8 +108,15 @@ def judged(draw: Draw, run: Callable[[], Outcome]) -> tuple[str, str]:
 
 
 def names(line: str, draw: Draw) -> bool:
-    """Whether an error line names what was changed: what stands last in the key, or a class that was drawn."""
-    return draw.key.rpartition(".")[2] in line or (draw.key.endswith("_target_") and draw.value in line)
+    """Whether an error line names what was changed: what stands last in the key, or a class that was drawn.
+
+    One key of a group may decide another, such as data.augment how many data.views there are; and what is taken away
+    leaves behind what was typed beside it.
+    """
+    if draw.value == DELETED and any(line.startswith(f"error: {typed.partition('=')[0]}=") for typed in draw.base):
+        return True
+    is_named = draw.key.rpartition(".")[2] in line or line.startswith(f"error: {draw.group}.")
+    return is_named or (draw.key.endswith("_target_") and draw.value in line)
 
 
 def fuzz(command: Command, folder: Path, chosen: Iterable[Draw]) -> list[tuple[Draw, str, str]]:
