@@ -10,6 +10,7 @@ from torch import Tensor
 from kd_lightning.errors import UserError
 from kd_lightning.learners.over_sources import OverSources
 from kd_lightning.part import Part
+from kd_lightning.plans.distillation import Distillation
 from kd_lightning.plans.plan import Parts, Steps
 from kd_lightning.runs.summary import Role
 from kd_lightning.schedules.progress import Progress
@@ -42,7 +43,7 @@ class Assistants:
     """
 
     name = "assistants"
-    networks = ("teacher", "scratch", "student")
+    networks = Distillation.networks
 
     def __init__(self, assistants: Sequence[Any] | None, dense: bool = False, drop: int = 1) -> None:
         if not isinstance(assistants, Sequence) or isinstance(assistants, str) or not assistants:
@@ -76,7 +77,7 @@ class Assistants:
             training = parts.distilled(name, network, taught_by[-1], title=title, role=Role.ASSISTANT, is_kept=True)
             taught_by.append((yield self.by_all(training, taught_by, parts)))
         if parts.compares:
-            yield parts.by_itself("scratch", parts.student, title="student alone", role=Role.BASELINE, called="alone")
+            yield parts.student_alone()
         student = parts.distilled("student", parts.student, taught_by[-1], title="distilled student")
         yield self.by_all(student, taught_by, parts)
 

@@ -15,7 +15,6 @@ from kd_lightning.models.projectors import Connector
 from kd_lightning.networks import Network
 from kd_lightning.plans.plan import Parts, Steps
 from kd_lightning.plans.stages import check_epochs, check_parts, is_stage, split, taps_of
-from kd_lightning.runs.summary import Role
 from kd_lightning.sources import BlockwiseTeacher, Source
 from kd_lightning.sources.blockwise import Shape, given, replaceable
 from kd_lightning.term import Projector, Term
@@ -75,7 +74,7 @@ class Blocks:
     def steps(self, parts: Parts) -> Steps:
         teacher = yield parts.teacher
         if parts.compares:
-            yield parts.by_itself("scratch", parts.student, title="student alone", role=Role.BASELINE, called="alone")
+            yield parts.student_alone()
         joined = yield self.training(parts, teacher)
         before = joined._replace(terms_state={})
         yield parts.distilled("student", parts.student, teacher, title="distilled student", starts_from=before)

@@ -1,8 +1,8 @@
 """A student that is distilled into itself, again and again."""
 
 from kd_lightning.errors import UserError
+from kd_lightning.plans.distillation import Distillation
 from kd_lightning.plans.plan import Parts, Steps
-from kd_lightning.runs.summary import Role
 from kd_lightning.training.steps import Mean
 
 
@@ -25,7 +25,7 @@ class BornAgain:
     """
 
     name = "born_again"
-    networks = ("teacher", "scratch", "student")
+    networks = Distillation.networks
 
     def __init__(self, generations: int = 3) -> None:
         if not isinstance(generations, int) or isinstance(generations, bool) or generations < 1:
@@ -45,7 +45,7 @@ class BornAgain:
     def steps(self, parts: Parts) -> Steps:
         taught_by = yield parts.teacher
         if parts.compares:
-            yield parts.by_itself("scratch", parts.student, title="student alone", role=Role.BASELINE, called="alone")
+            yield parts.student_alone()
         born = []
         for place, name in enumerate(self.names, start=1):
             title, is_kept = f"generation {place}", place < self.generations

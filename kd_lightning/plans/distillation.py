@@ -1,7 +1,6 @@
 """A teacher, the student alone, the distilled student."""
 
 from kd_lightning.plans.plan import Parts, Steps
-from kd_lightning.runs.summary import Role
 
 
 class Distillation:
@@ -19,7 +18,7 @@ class Distillation:
     def steps(self, parts: Parts) -> Steps:
         teacher = (yield parts.teacher) if parts.teacher.exists else None
         if teacher is not None and parts.compares:
-            yield parts.by_itself("scratch", parts.student, title="student alone", role=Role.BASELINE, called="alone")
+            yield parts.student_alone()
         title = "student" if teacher is None else "distilled student"
         student = parts.distilled("student", parts.student, teacher, title=title)
         if parts.pretraining is not None:

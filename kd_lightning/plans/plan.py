@@ -69,6 +69,10 @@ class Parts:
         """A training of a network that learns from nobody; found again by later runs."""
         return by_itself(name, network, self.context, **options)
 
+    def student_alone(self) -> Training:
+        """The training of the student by itself, which it is compared with."""
+        return self.by_itself("scratch", self.student, title="student alone", role=Role.BASELINE, called="alone")
+
     def distilled(
         self,
         name: str,

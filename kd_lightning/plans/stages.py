@@ -11,7 +11,6 @@ from kd_lightning.models.projectors import Connector
 from kd_lightning.objective import Objective, naming
 from kd_lightning.plans.distillation import Distillation
 from kd_lightning.plans.plan import Parts, Steps
-from kd_lightning.runs.summary import Role
 from kd_lightning.signals import DETACHED, expanded, read, taps_of_source
 from kd_lightning.term import Term
 from kd_lightning.training.context import Terms
@@ -80,7 +79,7 @@ class Stages:
     def steps(self, parts: Parts) -> Steps:
         teacher = yield parts.teacher
         if parts.compares:
-            yield parts.by_itself("scratch", parts.student, title="student alone", role=Role.BASELINE, called="alone")
+            yield parts.student_alone()
         by_stage, others = self.terms(parts)
         before: Trained | None = None
         learned = 0

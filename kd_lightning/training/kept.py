@@ -101,7 +101,9 @@ def cannot_keep(error: CannotKeep, what: str, kind: str, store: Store) -> UserEr
 def cache_key(training: Training, context: Context) -> dict[str, Any]:
     """Everything that shapes the network of a training, as plain values."""
     learner, data = training.first, training.data
-    recipe = training.recipe if learner.recipe is None else replace(training.recipe, **parts_of(learner.recipe))
+    own, recipe = learner.recipe, training.recipe
+    if own is not None:  # of which the module takes these alone
+        recipe = replace(recipe, optimizer=own.optimizer, scheduler=own.scheduler)
     network = learner.network
     weights = network.weights if network.file is None else hashlib.sha256(network.file.read_bytes()).hexdigest()
     decided_by = {
@@ -308,11 +310,6 @@ def takes_features(training: Training) -> bool:
     """Whether terms take more of networks than their logits."""
     signals = (read_signal(name) for one in training.learners.values() for name in names_in(one.terms()))
     return any(signal is not None and signal.tap != "logits" for signal in signals)
-
-
-def parts_of(recipe: Recipe) -> dict[str, Any]:
-    """What a learner has of its own."""
-    return {"optimizer": recipe.optimizer, "scheduler": recipe.scheduler}
 
 
 def takes_strong_views(training: Training) -> bool:

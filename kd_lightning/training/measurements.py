@@ -14,14 +14,13 @@ from kd_lightning.models.weights.weights import state_sha256
 from kd_lightning.networks import Network
 from kd_lightning.runs.arrays import read_arrays, write_arrays
 from kd_lightning.runs.files import EVALUATION
-from kd_lightning.sources import FrozenSource
 from kd_lightning.store import CannotKeep, key_of
 from kd_lightning.system.files import write_json
 from kd_lightning.system.records import NONE, NUMBER, Each, read_record
 from kd_lightning.terminal import is_first_rank, say, warn
 from kd_lightning.training.context import Context
 from kd_lightning.training.kept import ANEW, RECORD
-from kd_lightning.training.keys import data_key, measured_by, trainer_shape
+from kd_lightning.training.keys import data_key, measured_by, of_source, trainer_shape
 from kd_lightning.training.measuring import TestedNetwork, holds_all, is_sound, measure_alone
 from kd_lightning.training.steps import Mean, Trained, mean_of
 
@@ -83,12 +82,6 @@ def measure_mean(step: Mean, context: Context) -> Trained:
     members = [of_source(source) for source in mean.sources().values()]
     key = key_of_members(step.model, members, context)
     return Trained(step.name, step, measure_cached(mean, key, "auto", context, step.name), key=key)
-
-
-def of_source(source: FrozenSource) -> dict[str, Any]:
-    """What decides the answers of a network that does not learn."""
-    networks = [*source.children()]
-    return {"identity": source.identity(), "normalization": [stored_normalization(network) for network in networks]}
 
 
 def key_of_mean(described: Sequence[Network], networks: Sequence[nn.Module], context: Context) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.curricula.curriculum import Samples
-from kd_lightning.curricula.difficulties.running import Running, latest
+from kd_lightning.curricula.difficulties.running import Running
 from kd_lightning.errors import UserError
 
 MOST = 10.0  # that a loss changes by, as in the authors' code
@@ -52,17 +52,13 @@ class DynamicHardness(Running):
         super().begin(samples)
         self.last = torch.zeros_like(self.values)  # of each sample, its loss or whether it was right
 
-    def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
-        positions, rows = latest(positions)
-        now = self.value(signals)[rows]
-        hardness = now
+    def learn(self, positions: Tensor, value: Tensor) -> None:
+        hardness = value
         if self.kind != "loss":
-            change = (now - self.last[positions]).abs().clamp_max(MOST)
+            change = (value - self.last[positions]).abs().clamp_max(MOST)
             hardness = torch.where(self.seen[positions], change, torch.zeros_like(change))
-        before = torch.where(self.seen[positions], self.values[positions], hardness)
-        self.values[positions] = self.decay * before + (1 - self.decay) * hardness
-        self.last[positions] = now
-        self.seen[positions] = True
+        self.last[positions] = value
+        super().learn(positions, hardness)
 
     def value(self, signals: Mapping[str, Tensor]) -> Tensor:
         logits, target = (signals[name] for name in self.observes)

@@ -44,7 +44,10 @@ class Running(Difficulty):
 
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
         positions, rows = latest(positions)
-        value = self.value(signals)[rows]
+        self.learn(positions, self.value(signals)[rows])
+
+    def learn(self, positions: Tensor, value: Tensor) -> None:
+        """Take the values (B,) of the samples at these positions into their means."""
         before = torch.where(self.seen[positions], self.values[positions], value)
         self.values[positions] = self.decay * before + (1 - self.decay) * value
         self.seen[positions] = True
