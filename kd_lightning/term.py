@@ -26,7 +26,7 @@ from kd_lightning.losses.sample_weights import (
 from kd_lightning.models.dry_run import evaluating
 from kd_lightning.schedules.numbers import numbers_at, scheduled
 from kd_lightning.schedules.progress import BEGIN, Progress, Schedule
-from kd_lightning.signals import LENGTHS, has_rows
+from kd_lightning.signals import LENGTHS, PEERS, has_rows, read
 
 Shape = tuple[int, ...]
 Projector = Callable[[Shape, Shape], nn.Module]
@@ -146,6 +146,23 @@ class Term(nn.Module):
                 "batch and has no value of one sample; leave sample_weight out, or give it to a term that is a mean "
                 "over samples, such as kd"
             )
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether a network learns by it from what networks answer, itself or its peers, and not from labels alone.
+
+        So it is where its loss says `teaches_itself = True`, where it takes a signal without gradient or one of peers,
+        and where it compares what a network makes of several views or inputs.
+        """
+        taken = [signal for signal in map(read, self.names()) if signal is not None]
+        inputs: dict[str, set[str]] = {}
+        for one in taken:
+            inputs.setdefault(one.source, set()).add(one.input)
+        return (
+            getattr(self.loss, "teaches_itself", False)
+            or any(one.is_detached or one.source == PEERS for one in taken)
+            or any(len(several) > 1 for several in inputs.values())
+        )
 
     def unbuilt(self) -> "Term":
         """A term of its own for another training: with the same loss, or a copy of one that learns or sees its data."""

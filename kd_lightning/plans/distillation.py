@@ -1,10 +1,13 @@
-"""A teacher, the student alone, the distilled student."""
+"""A teacher, where there is one, the student alone, the distilled student."""
 
 from kd_lightning.plans.plan import Parts, Steps
 
 
 class Distillation:
     """The student learns from the teacher, perhaps after a training before it, and is compared with itself alone.
+
+    Without a teacher it is compared where it teaches itself (`Term.is_taught`); ordinary supervised training is the
+    student alone already.
 
     Examples:
         >>> from kd_lightning.plans import Distillation
@@ -17,9 +20,9 @@ class Distillation:
 
     def steps(self, parts: Parts) -> Steps:
         teacher = (yield parts.teacher) if parts.teacher.exists else None
-        if teacher is not None and parts.compares:
+        if parts.is_taught and parts.compares:
             yield parts.student_alone()
-        title = "student" if teacher is None else "distilled student"
+        title = "distilled student" if parts.is_taught else "student"
         student = parts.distilled("student", parts.student, teacher, title=title)
         if parts.pretraining is not None:
             prepared = yield parts.prepared(student)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from kd_lightning.errors import UserError
@@ -47,6 +48,11 @@ class Parts:
     compares: bool = True
     pretraining: Pretraining | None = None
     curriculum: Part[Any] | None = None
+
+    @cached_property
+    def is_taught(self) -> bool:
+        """Whether the student learns from what networks answer: a teacher, its peers, or itself."""
+        return self.teacher.exists or any(term.is_taught for term in self.terms().values())
 
     def network(self, model: Any, key: str | None = None) -> Student:
         """Another network, by the name of a model: random, and with taps and normalisation that are found.

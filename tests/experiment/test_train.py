@@ -129,6 +129,24 @@ def test_without_a_teacher_it_is_ordinary_training(command: Command) -> None:
     assert command("kd-eval", f"run={outcome.run}").code == 0
 
 
+def test_one_that_teaches_itself_without_a_teacher_is_compared_with_itself_alone(command: Command) -> None:
+    own = (
+        "+loss.own={_target_: kd_lightning.objective.Term, signals: [student.logits, student.logits.detached], "
+        "loss: {_target_: kd_lightning.losses.SoftTarget}}"
+    )
+    small = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "student.model=digits_cnn_4", *SHORT[:1])
+    outcome = command("kd-train", *small, "teacher=none", own, "scratch.optimizer={lr: 0.02}", "hydra.run.dir=own")
+    assert outcome.code == 0, outcome.errors
+    record = json.loads((outcome.folder / "own" / "summary.json").read_text())
+    assert record["teacher"] is None
+    assert record["scratch"]["model"] == record["student"]["model"] == "digits_cnn_4"
+    assert "distilled student" in outcome.output
+    assert command("kd-eval", "run=own").code == 0
+    refused = command("kd-train", *small, "teacher=none", "scratch.optimizer={lr: 0.02}")
+    assert refused.code == 2
+    assert "scratch.optimizer={lr: 0.02}: the student is not trained alone where it" in refused.errors
+
+
 @pytest.mark.parametrize(
     ("loss", "weight"), [("[ce,kd]", 0.25), ("[ce]", 1.0), ("[ce,attention]", 1.0), ("[ce,kd,attention]", 0.25)]
 )

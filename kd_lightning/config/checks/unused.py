@@ -46,7 +46,7 @@ def unused(key: str, override: str, config: DictConfig) -> UserError:
     if not is_own(key):
         return UserError(f"{override}: no term of the loss takes the run's {key}; {remedy(key, config)}")
     if key.startswith(f"{ALONE}."):
-        reason = "without a teacher" if has_scratch(config) else f"with {ALONE}=false"
+        reason = "where it learns from labels alone" if has_scratch(config) else f"with {ALONE}=false"
         return UserError(f"{override}: the student is not trained alone {reason}; leave it out")
     weights = plain(config.teacher.get("weights"))
     return UserError(

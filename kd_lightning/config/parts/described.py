@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from kd_lightning.config.conf import arguments, plain
 from kd_lightning.config.parts.instantiation import make
+from kd_lightning.config.parts.objects import terms_from
 from kd_lightning.config.parts.own_model import as_model
 from kd_lightning.config.parts.recipe import has_scratch
 from kd_lightning.data import DataModule
@@ -66,7 +67,12 @@ def with_models(values: dict[str, Any]) -> dict[str, Any]:
 def trained_alone(config: DictConfig, student: Student, teacher: Teacher) -> list[Network]:
     """The networks that are trained by themselves, once for all runs: the teacher's, and the student for comparison."""
     learned_from = [network for network in teacher.networks().values() if network.is_trained_first]
-    return [*learned_from, student] if teacher.exists and has_scratch(config) else learned_from
+    return [*learned_from, student] if has_scratch(config) and is_taught(config, teacher) else learned_from
+
+
+def is_taught(config: DictConfig, teacher: Teacher) -> bool:
+    """Whether the student learns from what networks answer: a teacher, its peers, or itself."""
+    return teacher.exists or any(term.is_taught for term in terms_from(config.loss)().values())
 
 
 def data_of(config: DictConfig) -> DataModule:
