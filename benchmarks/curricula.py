@@ -17,9 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from finished import shown, summary, sweep, train
-
-from kd_lightning.runs.collections.statistics import paired
+from finished import difference, runs, shown, sweep, train
 
 SEEDS = range(5)
 PACED = ["curriculum=paced", "curriculum/difficulty=teacher_loss"]
@@ -100,28 +98,13 @@ def table(folder: Path, name: str) -> str:
         if len(values) < len(SEEDS):
             lines.append(f"| {condition} | not complete | | |")
             continue
-        cells = [shown(values), difference(values, top1[NONE]), difference(values, top1[RANDOM])]
+        cells = [shown(values), *("" if condition == one else difference(values, top1[one]) for one in (NONE, RANDOM))]
         lines.append(f"| {condition} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def measured(folder: Path) -> list[float]:
     return [100 * run["student"]["top1"] for run in runs(folder)]
-
-
-def runs(folder: Path) -> list[dict]:  # type: ignore[type-arg]
-    """The summaries of a sweep's jobs, by seed."""
-    found = [summary(file.parent) for file in folder.glob("*/summary.json")]
-    return sorted((run for run in found if run is not None), key=lambda run: run["seed"])
-
-
-def difference(values: list[float], of_control: list[float]) -> str:
-    """The mean paired difference in points, with its 95 % interval; blank of the control itself."""
-    found = paired([*zip(values, of_control, strict=False)]) if values is not of_control else None
-    if found is None or found.difference.low is None:
-        return ""
-    assert found.difference.high is not None
-    return f"{found.difference.mean:+.1f} ({found.difference.low:+.1f} to {found.difference.high:+.1f})"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kd_lightning.runs.collections.statistics import spread
+from kd_lightning.runs.collections.statistics import paired, spread
 
 
 def train(run: Path, *options: str) -> None:
@@ -41,3 +41,21 @@ def shown(values: list[float], decimals: int = 1) -> str:
     found = spread(values)
     assert found is not None
     return found.text(lambda value: f"{value:.{decimals}f}")
+
+
+def runs(folder: Path) -> list[dict[str, Any]]:
+    """The summaries of a sweep's jobs, by seed."""
+    found = [summary(file.parent) for file in folder.glob("*/summary.json")]
+    return sorted((run for run in found if run is not None), key=lambda run: run["seed"])
+
+
+def difference(values: list[float], of_control: list[float], decimals: int = 1) -> str:
+    """The mean paired difference in points, with its 95 % interval; blank without one."""
+    found = paired([*zip(values, of_control, strict=True)])
+    if found is None or found.difference.low is None:
+        return ""
+    assert found.difference.high is not None
+    mean, low, high = (
+        f"{one:+.{decimals}f}" for one in (found.difference.mean, found.difference.low, found.difference.high)
+    )
+    return f"{mean} ({low} to {high})"
