@@ -205,7 +205,8 @@ class FollowedCurriculum(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.curriculum.awaits is not None and self._finished(trainer) is None:
-            self._decided(max(self.steps), f"the training ends at its limit, before {self.curriculum.awaits} holds")
+            where = "is stopped" if trainer.should_stop else "ends at its limit"
+            self._decided(max(self.steps), f"the training {where}, before {self.curriculum.awaits} holds")
 
     def _finished(self, trainer: Trainer) -> str | None:
         """Why the training may end, which the curriculum knows."""

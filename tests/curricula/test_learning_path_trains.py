@@ -7,7 +7,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -124,6 +124,17 @@ def test_a_limit_that_comes_first_is_told(capsys: pytest.CaptureFixture[str]) ->
     told = student.followed.accounts.epochs[2].decisions[-1]
     assert told == "the training ends at its limit, before curriculum.until={val/top1: 1.01} holds"
     assert told in capsys.readouterr().out
+
+
+def test_a_training_that_early_stopping_ends_says_that_it_was_stopped() -> None:
+    student = module(path(until={"val/top1": 1.01}))
+    worse = EarlyStopping("val/top1", patience=1, mode="min")
+    fit(student, worse, max_epochs=30)
+    assert student.followed is not None
+    epochs = student.followed.accounts.epochs
+    assert len(epochs) < 30
+    told = epochs[max(epochs)].decisions[-1]
+    assert told == "the training is stopped, before curriculum.until={val/top1: 1.01} holds"
 
 
 @pytest.mark.parametrize("step", [3, 13, 46])
