@@ -103,10 +103,14 @@ class Network:
         """Where the model stands in the config."""
         return f"{self.owner}.model"
 
+    def key_of(self, name: str) -> str:
+        """Where one of its keys stands in the config."""
+        return f"{self.owner}.{name}"
+
     @property
     def weights_place(self) -> str:
         """Where its weights stand in the config."""
-        return f"{self.owner}.weights"
+        return self.key_of("weights")
 
     @property
     def is_trained_first(self) -> bool:
@@ -137,7 +141,7 @@ class Network:
             raise UserError(f"{self.weights_place}={weights}: must be {self.ways}, the path of a file, or null")
         self.check_training()
         self.check_stem()
-        check_image_size(self.image_size, f"{self.owner}.image_size")
+        check_image_size(self.image_size, self.key_of("image_size"))
         if weights == "pretrained" and not (isinstance(model, str) and has_pretrained(model)):
             raise UserError(
                 f"{self.weights_place}=pretrained: {self.name} has no published weights here; {self.remedy}"
@@ -152,14 +156,16 @@ class Network:
         """Raise `UserError` for what is no list of dotted names."""
         names = self.trusted
         if names is not None and not (isinstance(names, list) and all(isinstance(one, str) for one in names)):
-            raise UserError(f"{self.owner}.trusted={names}: must be a list of classes, such as [mine.Prune], or null")
+            raise UserError(
+                f"{self.key_of('trusted')}={names}: must be a list of classes, such as [mine.Prune], or null"
+            )
 
     def check_training(self) -> None:
         """Raise `UserError` where it is to be trained first, and nobody does that."""
 
     def check_stem(self) -> None:
         """Raise `UserError` for a stem that the model cannot have, or that its published weights do not fit."""
-        check_stem(self.name, self.stem, f"{self.owner}.stem", pretrained=self.weights == "pretrained")
+        check_stem(self.name, self.stem, self.key_of("stem"), pretrained=self.weights == "pretrained")
 
     def check_stem_of_file(self) -> None:
         """Raise `UserError` where a file of weights tells of a network with another stem."""
@@ -169,12 +175,12 @@ class Network:
         stored = metadata.get("stem")
         if stored != self.stem and (stored is not None or metadata.get("model") == self.name):
             of = "its model's own stem" if stored is None else f"the stem {stored}"
-            remedy = f"give {self.owner}.stem={stored or 'null'}"
+            remedy = f"give {self.key_of('stem')}={stored or 'null'}"
             raise UserError(f"{self.weights_place}={self.weights}: is of a network with {of}; {remedy}")
 
     def check_weights_key(self) -> None:
         """It is a key, and there is a file that it can choose in. Raises UserError."""
-        place, key = f"{self.owner}.weights_key", self.weights_key
+        place, key = self.key_of("weights_key"), self.weights_key
         if key is None:
             return
         if not isinstance(key, str) or not key:
@@ -187,7 +193,7 @@ class Network:
 
     def check_weights_map(self) -> None:
         """It maps names to names, and there is a file that has some. Raises UserError."""
-        place, names = f"{self.owner}.weights_map", self.weights_map
+        place, names = self.key_of("weights_map"), self.weights_map
         if names is None:
             return
         check_names(names, place)
@@ -213,7 +219,7 @@ class Network:
         if self.file is not None:
             self.build(data, adapt)
         elif self.normalization != "auto":
-            given_normalization(self.owner, self.normalization, data)
+            given_normalization(self.key_of("normalization"), self.normalization, data)
 
     def build(self, data: DataModule, adapt: Adapt | None = None) -> nn.Module:
         """The network with its weights, and its own normalisation in front.
@@ -242,7 +248,12 @@ class Network:
             )
             refuse_nonfinite(network, f"{self.weights_place}={self.weights}")
         statistics = normalization(
-            self.owner, self.normalization, self.settings, data, metadata, with_weights=pretrained or bool(self.file)
+            self.key_of("normalization"),
+            self.normalization,
+            self.settings,
+            data,
+            metadata,
+            with_weights=pretrained or bool(self.file),
         )
         return network if statistics is None else normalize_inputs(network, *statistics)
 
@@ -277,8 +288,8 @@ class Network:
         """An example of the data as images (B, C, H, W). Raises UserError where they are none."""
         if channels_of(data) is None or not isinstance(example, Tensor):
             raise UserError(
-                f"{self.owner}.image_size={self.image_size}: resizes images (C, H, W), and the data {data.name} give "
-                f"{as_text(data.inputs)}; leave it null"
+                f"{self.key_of('image_size')}={self.image_size}: resizes images (C, H, W), and the data {data.name} "
+                f"give {as_text(data.inputs)}; leave it null"
             )
         return example
 
@@ -305,7 +316,7 @@ class Network:
 
     def given_taps(self) -> dict[str, str]:
         """The taps that the config names."""
-        return given_taps(self.owner, self.taps)
+        return given_taps(self.key_of("taps"), self.taps)
 
     def logits_tap(self) -> dict[str, str] | str:
         """The tap that it needs to be tested: its logits, where the config names them."""

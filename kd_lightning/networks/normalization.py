@@ -13,17 +13,17 @@ Normalization = tuple[Sequence[float], Sequence[float]]
 
 
 def normalization(
-    owner: str, given: Any, model: Any, data: DataModule, metadata: Mapping[str, str], *, with_weights: bool
+    key: str, given: Any, model: Any, data: DataModule, metadata: Mapping[str, str], *, with_weights: bool
 ) -> Normalization | None:
     """The mean and standard deviation that a network was, or will be, trained with; None where that is not known.
 
     It is not for data of the user's own, which come as their loaders give them.
 
-    `given` is what the config says of it, `metadata` what its file of weights does; `with_weights` says that it has
-    weights from elsewhere.
+    `given` is what the config says of it by this key, `metadata` what its file of weights does; `with_weights` says
+    that it has weights from elsewhere.
     """
     if given != "auto":
-        return given_normalization(owner, given, data)
+        return given_normalization(key, given, data)
     if not isinstance(data, ImageDataModule):
         return None
     stored, published = read_normalization(metadata), pretrained_normalization(model)
@@ -40,12 +40,12 @@ def channels_of(data: DataModule) -> int | None:
     return shape[0] if isinstance(shape, tuple) and len(shape) == 3 else None
 
 
-def given_normalization(owner: str, given: Any, data: DataModule) -> Normalization:
+def given_normalization(key: str, given: Any, data: DataModule) -> Normalization:
     """The normalisation that a config names; raises `UserError` unless it is a mean and a std for each channel."""
     values, channels = given, channels_of(data)
     if channels is None:
         raise UserError(
-            f"{owner}.normalization={values}: is of images (C, H, W), and the data {data.name} give "
+            f"{key}={values}: is of images (C, H, W), and the data {data.name} give "
             f"{as_text(data.inputs)}; leave it auto"
         )
     mean: Any
@@ -55,7 +55,7 @@ def given_normalization(owner: str, given: Any, data: DataModule) -> Normalizati
     fits = fits and values.keys() == {"mean", "std"}
     if not fits or not all(is_finite(number) for number in (*mean, *std)) or min(std) <= 0:
         raise UserError(
-            f"{owner}.normalization={values}: give auto, or {{mean: […], std: […]}} with finite numbers, above 0 for "
+            f"{key}={values}: give auto, or {{mean: […], std: […]}} with finite numbers, above 0 for "
             f"std, one of each for every channel; the data have {channels}"
         )
     return mean, std

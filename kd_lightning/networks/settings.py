@@ -9,12 +9,12 @@ from kd_lightning.models import default_input_size
 Shape = tuple[int, ...]
 
 
-def given_taps(role: str, taps: Any) -> dict[str, str]:
+def given_taps(key: str, taps: Any) -> dict[str, str]:
     """The taps that a config names; none for `auto`. Raises UserError for anything else."""
     if taps == "auto":
         return {}
     if not isinstance(taps, dict) or not all(isinstance(address, str) for address in taps.values()):
-        raise UserError(f"{role}.taps={taps}: give auto, or a mapping such as {{stage3: layer3.2}}")
+        raise UserError(f"{key}={taps}: give auto, or a mapping such as {{stage3: layer3.2}}")
     return {str(name): address for name, address in taps.items()}
 
 

@@ -1,12 +1,15 @@
 """A teacher that is the mean of several networks."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
-from kd_lightning.errors import UserError
+from kd_lightning.errors import UserError, did_you_mean
+from kd_lightning.models import stored_normalization
+from kd_lightning.models.resolution import stored_image_size
 from kd_lightning.models.weights.weights import state_sha256
 from kd_lightning.networks.settings import given_taps
 from kd_lightning.signals import read
@@ -17,6 +20,12 @@ from kd_lightning.terminal import say
 from kd_lightning.training.context import Context
 from kd_lightning.training.measurements import key_of_mean, measure_cached
 from kd_lightning.training.measuring import TestedNetwork
+
+# What a network in `models` may have of its own; what it leaves out is that of all.
+OF_A_MEMBER = (
+    *("model", "weights", "weights_key", "weights_map", "stem", "image_size", "trusted", "taps", "normalization"),
+    "finetune",
+)
 
 
 class EnsembleTeacher(FrozenTeacher):
@@ -57,30 +66,21 @@ class EnsembleTeacher(FrozenTeacher):
 
     def members(self) -> Mapping[str, Member]:
         """The networks by the beginning of their signals' names, `0.`, `1.`, …"""
-        each = self.weights if isinstance(self.weights, list) else [self.weights] * len(self.models)
-        made: dict[str, Member] = {}
-        for place, (model, weights) in enumerate(zip(self.models, each, strict=True)):
-            equal = [self.models[before] == model and each[before] == weights for before in range(place)]
-            seeds_on = sum(equal) if weights in ("train", None) or self.finetune is not None else 0
-            made[f"{place}."] = Member(
-                model,
-                weights,
-                self.weights_key,
-                self.taps_of(place),
-                self.normalization,
-                self.trusted,
-                self.stem,
-                self.image_size,
-                place,
-                seeds_on,
-                self.finetune,
-                weights_map=self.weights_map,
-            )
-        return made
+        ways = self.weights if isinstance(self.weights, list) else [self.weights] * len(self.models)
+        made: list[Member] = []
+        for place, (given, weights) in enumerate(zip(self.models, ways, strict=True)):
+            own = given if isinstance(given, Mapping) else {"model": given}
+            shared = {name: getattr(self, name) for name in OF_A_MEMBER if name not in ("model", "weights", "taps")}
+            values = {**shared, "weights": weights, "taps": self.taps_of(place), **own}
+            member = Member(**values, place=place, own=frozenset(own if isinstance(given, Mapping) else ()))
+            before = sum(member.is_like(other) for other in made)
+            is_seeded = member.weights in ("train", None) or member.finetune is not None
+            made.append(replace(member, seeds_on=before if is_seeded else 0))
+        return {f"{member.place}.": member for member in made}
 
     def taps_of(self, place: int) -> Any:
         """Those that the config names of one network, `0.stage3`, by their names in it."""
-        taps = given_taps("teacher", self.taps)
+        taps = given_taps("teacher.taps", self.taps)
         prefix = f"{place}."
         return {tap.removeprefix(prefix): where for tap, where in taps.items() if tap.startswith(prefix)} or "auto"
 
@@ -93,17 +93,19 @@ class EnsembleTeacher(FrozenTeacher):
                 f"teacher.weights={weights}: there are {len(models)} models; give a list of as many, or one way for "
                 "all, such as train"
             )
+        for place, given in enumerate(models):
+            check_keys(given, f"teacher.models.{place}")
         super().check()
         members = list(self.members().values())
-        several = not isinstance(weights, list) and len(models) > 1
-        if several and members[0].file is not None and self.finetune is None:
+        sharing = [] if isinstance(weights, list) else [one for one in members if "weights" not in one.own]
+        if len(sharing) > 1 and sharing[0].file is not None and self.finetune is None:
             raise UserError(f"teacher.weights={weights}: give a list with a file for each of the {len(models)} models")
-        for tap in given_taps("teacher", self.taps):
+        for tap in given_taps("teacher.taps", self.taps):
             if not tap.startswith(tuple(self.members())):
                 raise UserError(f"teacher.taps.{tap}: name the network in front, such as 0.{tap}, the first one's")
-        for member in members:
-            for other in members[: member.place]:
-                if member.model == other.model and member.weights == other.weights and not member.seeds_on:
+        for place, member in enumerate(members):
+            for other in members[:place]:
+                if member.is_like(other) and not member.seeds_on:
                     raise UserError(
                         f"{member.model_key}={member.name}: is the same network as {other.model_key}, with the same "
                         "weights; name another one, or teacher.weights=train, which seeds them apart"
@@ -133,7 +135,9 @@ class EnsembleTeacher(FrozenTeacher):
 
     def around(self, networks: Sequence[nn.Module], context: Context) -> Ensemble:
         """The mean of built networks, as it is measured. Raises UserError where two of them are one."""
-        states = [state_sha256(network) for network in networks]
+        states = [
+            (state_sha256(one), repr(stored_normalization(one)), repr(stored_image_size(one))) for one in networks
+        ]
         for place, state in enumerate(states):
             if state in states[:place]:
                 raise UserError(
@@ -158,6 +162,20 @@ class EnsembleTeacher(FrozenTeacher):
             statistics = self.batch_statistics
             sources.append(member.source(frozen.network, own, self.answers, context, batch_statistics=statistics))
         return Ensemble(sources)
+
+
+def check_keys(given: Any, place: str) -> None:
+    """Raise `UserError` unless one of several models is a model, or a network with keys of its own."""
+    if not isinstance(given, Mapping):
+        return
+    for name in given:
+        if name not in OF_A_MEMBER:
+            hint = did_you_mean(str(name), OF_A_MEMBER)
+            raise UserError(
+                f"{place}.{name}={given[name]}: no key of one of several; {hint}there are {', '.join(OF_A_MEMBER)}"
+            )
+    if "model" not in given:
+        raise UserError(f"{place}={given}: names no model; give {{model: resnet56, …}}")
 
 
 def logits_alone(member: Member) -> dict[str, str]:

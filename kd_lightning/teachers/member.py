@@ -30,8 +30,8 @@ from kd_lightning.training.steps import Training, by_itself
 class Member(Network):
     """A network to learn from, alone or as one of several.
 
-    `place` is where it stands among several. `seeds_on` is how far its seed is from the run's: of several networks of
-    one model each is another one.
+    `place` is where it stands among several, and `own` are the keys that it has of its own there. `seeds_on` is how far
+    its seed is from the run's: of several networks of one model each is another one.
     """
 
     owner: ClassVar[str] = "teacher"
@@ -42,6 +42,7 @@ class Member(Network):
     place: int | None = None
     seeds_on: int = 0
     finetune: Any = None  # how much of it is trained further, first: whole, head, gradual; None: it stays as it is
+    own: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -51,7 +52,19 @@ class Member(Network):
 
     @property
     def model_key(self) -> str:
-        return f"{self.owner}.model" if self.place is None else f"{self.owner}.models.{self.place}"
+        whole = f"{self.owner}.models.{self.place}"
+        return f"{self.owner}.model" if self.place is None else f"{whole}.model" if self.own else whole
+
+    def key_of(self, name: str) -> str:
+        return f"{self.owner}.models.{self.place}.{name}" if name in self.own else super().key_of(name)
+
+    def is_like(self, other: "Member") -> bool:
+        """Whether another one would be the same network, from the same seed."""
+        return self.decided_by() == other.decided_by()
+
+    def decided_by(self) -> tuple[Any, ...]:
+        of_weights = (self.weights, self.weights_key, self.weights_map, self.finetune)
+        return (self.settings, *of_weights, self.stem, self.image_size, self.normalization)
 
     @property
     def is_trained_first(self) -> bool:
@@ -65,7 +78,7 @@ class Member(Network):
         return replace(super().at(weights), finetune=None)
 
     def check_training(self) -> None:
-        mode, key = self.finetune, f"{self.owner}.finetune"
+        mode, key = self.finetune, self.key_of("finetune")
         if mode is None:
             return
         if mode not in MODES:
@@ -92,7 +105,7 @@ class Member(Network):
     @property
     def remedy_of_classes(self) -> str:
         """What makes weights of other classes serve where classes count."""
-        return f"{self.owner}.finetune=whole, head or gradual gives it a head for them, and trains it first"
+        return f"{self.key_of('finetune')}=whole, head or gradual gives it a head for them, and trains it first"
 
     def other_classes(self, data: DataModule) -> int | None:
         if self.place is not None or self.finetune is not None:

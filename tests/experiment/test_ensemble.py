@@ -94,6 +94,40 @@ def test_the_answers_of_a_network_are_the_same_alone_and_in_an_ensemble(command:
     assert verified.output.count("answers computed again") == 3
 
 
+def test_a_member_that_comes_later_costs_itself_alone(command: Command, cache: Path) -> None:
+    def run(models: str) -> tuple[str, dict[str, int], set[str]]:
+        outcome = command("kd-train", *SHORT, "teacher=ensemble", f"teacher.models={models}", "teacher.cache=logits")
+        assert outcome.code == 0, outcome.errors
+        answers = {file.parent.name: file.stat().st_mtime_ns for file in cache.glob("answers/*/answers.bin")}
+        return outcome.output, answers, {file.parent.name for file in cache.glob("networks/*/record.json")}
+
+    _, before, trained = run("[digits_cnn_4,{model: digits_cnn_8, normalization: {mean: [0.5], std: [0.5]}}]")
+    output, after, all_trained = run(
+        "[digits_cnn_4,{model: digits_cnn_8, normalization: {mean: [0.5], std: [0.5]}},"
+        "{model: digits_cnn_8, image_size: 12}]"
+    )
+    assert len(before) == len(trained) == 2
+    assert len(after) == len(all_trained) == 3
+    assert after.items() >= before.items(), "nobody else is asked again"
+    assert all_trained > trained
+    assert output.count(", found (") == 2
+    assert output.count(", training (") == 1
+    kept = {(one["model"], one.get("image_size"), one["seed"]) for one in records(cache)}
+    assert kept == {("digits_cnn_4", None, 0), ("digits_cnn_8", None, 0), ("digits_cnn_8", 12, 0)}
+
+
+def test_a_member_has_weights_and_taps_of_its_own(command: Command, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    torch.save(create_model("digits_cnn_8", 10, 1).state_dict(), tmp_path / "own.pt")
+    models = "[{model: digits_cnn_4, taps: {early: layer1}},{model: digits_cnn_8, weights: own.pt}]"
+    terms = ("loss=[ce,kd,attention]", "loss.attention.signals=[[student.stage1],[teacher.0.early]]")
+    options = ("teacher=ensemble", f"teacher.models={models}", "trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    outcome = command("kd-train", *SHORT, *options, *terms, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    assert "weights: own.pt" in outcome.output
+    assert summary("run")["teacher"]["model"] == "digits_cnn_4 + digits_cnn_8"
+
+
 def test_all_answers_can_be_asked_beforehand(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = (*SHORT, *ENSEMBLE, "teacher.weights=null", "test=false")
     outcome = command("kd-train", *options, "teacher.cache=prefill", "hydra.run.dir=run")
@@ -150,6 +184,19 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(command: Command, tmp_p
                 "teacher.cache=logits",
             ],
             "teacher.cache=logits: keeps logits, and a term takes teacher.0.stage1",
+        ),
+        (["teacher.models=[{weights: w.pt}]"], r"teacher.models.0=\{'weights': 'w.pt'\}: names no model; give"),
+        (
+            ["teacher.models=[digits_cnn_4,{model: digits_cnn_8, wieghts: x}]"],
+            "teacher.models.1.wieghts=x: no key of one of several; did you mean weights",
+        ),
+        (["teacher.models=[{model: resnet2, stem: small}]"], "teacher.models.0.model=resnet2: "),
+        (["teacher.models=[{model: digits_cnn_4, weights: x.pt}]"], "teacher.models.0.weights=x.pt: no such file"),
+        (["teacher.models=[{model: digits_cnn_4, image_size: 0}]"], "teacher.models.0.image_size=0: the pixels of"),
+        (["teacher.models=[{model: digits_cnn_4, taps: 3}]"], "teacher.models.0.taps=3: give auto, or a mapping"),
+        (
+            ["teacher.models=[{model: digits_cnn_4, normalization: 3}]"],
+            "teacher.models.0.normalization=3: give auto, or",
         ),
         (["method=simkd"], "student.adapt=ReusedClassifier: rebuilds the student around one network"),
     ],

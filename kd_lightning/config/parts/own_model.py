@@ -46,7 +46,12 @@ def further(settings: Mapping[str, Any], num_classes: Callable[[], int]) -> dict
 
 
 def as_model(value: Any) -> Any:
-    """A model of a config: its name as it is, a mapping with `_target_` as what makes it; each of a list of them."""
+    """A model of a config: its name as it is, a mapping with `_target_` as what makes it; each of a list of them.
+
+    Of a network as a mapping, the `model` in it.
+    """
     if isinstance(value, list):
         return [as_model(one) for one in value]
+    if isinstance(value, Mapping) and "model" in value:
+        return {**value, "model": as_model(value["model"])}
     return own_model(value) if isinstance(value, Mapping) and isinstance(value.get("_target_"), str) else value
