@@ -103,6 +103,16 @@ class Parts:
             name, {name: learner}, self.recipe, self.context.data, sources, is_kept, curriculum=self.curriculum
         )
 
+    def beside_its_teacher(self, training: Training) -> Training:
+        """The same training, in which the experiment's teacher learns, too; of a model like the student's otherwise.
+
+        Networks of one model would begin as one, and learn nothing from one another.
+        """
+        learner = self.teacher.learner(self.context)
+        is_alike = learner.network.settings == self.student.settings
+        own = learner._replace(seeds_on=1) if is_alike else learner
+        return training._replace(learners={**training.learners, self.teacher.role: own})
+
     def check_plain(self, plan: str) -> None:
         """Raise `UserError` for a training before the student's, in a plan whose every network would need one."""
         if self.pretraining is not None:
@@ -143,7 +153,15 @@ class Plan(Protocol):
 
 
 def check_plan(plan: Plan, parts: Parts) -> None:
-    """Have a plan say what of the parts does not go with it, where it has a method `check`. Raises UserError."""
+    """Have a plan say what of the parts does not go with it, where it has a method `check`. Raises UserError.
+
+    A teacher that learns beside the student is for plans which say that they let it, `lets_teacher_learn`.
+    """
+    if parts.teacher.learns and not getattr(plan, "lets_teacher_learn", False):
+        raise UserError(
+            f"teacher.trained=true: plan={getattr(plan, 'name', type(plan).__name__)} takes a teacher that is trained "
+            "already; use plan=distillation, or teacher.trained=false"
+        )
     check: Callable[[Parts], None] | None = getattr(plan, "check", None)
     if check is not None:
         check(parts)

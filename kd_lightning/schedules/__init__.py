@@ -4,7 +4,17 @@ from typing import TYPE_CHECKING
 
 from kd_lightning.lazy_names import lazy
 from kd_lightning.schedules.adaptive import ByTeacherEntropy, NearTeacher, Plateau
-from kd_lightning.schedules.progress import Assessment, Cosine, Linear, OneMinus, Progress, Schedule, Steps, Warmup
+from kd_lightning.schedules.progress import (
+    Assessment,
+    Cosine,
+    Linear,
+    OneMinus,
+    Progress,
+    Schedule,
+    Steps,
+    Times,
+    Warmup,
+)
 
 if TYPE_CHECKING:
     from kd_lightning.schedules.torch_schedule import TorchSchedule
@@ -20,6 +30,7 @@ __all__ = [
     "Progress",
     "Schedule",
     "Steps",
+    "Times",
     "TorchSchedule",
     "Warmup",
 ]

@@ -283,8 +283,32 @@ class Steps(Schedule):
         return all(float(value).is_integer() for value in self.values)
 
 
+class OfAnother(Schedule):
+    """What another schedule gives, changed; it follows what that follows."""
+
+    schedule: Schedule
+
+    @abstractmethod
+    def changed(self, value: float) -> float:
+        """What becomes of a number of the other schedule."""
+
+    def __call__(self, progress: Progress) -> float:
+        return self.changed(self.schedule(progress))
+
+    def extremes(self) -> Iterable[float]:
+        return [self.changed(value) for value in self.schedule.extremes()]
+
+    @property
+    def compares(self) -> Sequence[str]:
+        return self.schedule.compares
+
+    @property
+    def observes(self) -> "Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]]":
+        return self.schedule.observes
+
+
 @dataclass(frozen=True)
-class OneMinus(Schedule):
+class OneMinus(OfAnother):
     """1 - another schedule: the share of the labels where the other is that of the soft targets.
 
     Examples:
@@ -296,19 +320,25 @@ class OneMinus(Schedule):
 
     schedule: Schedule
 
-    def __call__(self, progress: Progress) -> float:
-        return 1.0 - self.schedule(progress)
+    def changed(self, value: float) -> float:
+        return 1.0 - value
 
-    def extremes(self) -> Iterable[float]:
-        return [1.0 - value for value in self.schedule.extremes()]
 
-    @property
-    def compares(self) -> Sequence[str]:
-        return self.schedule.compares
+@dataclass(frozen=True)
+class Times(OfAnother):
+    """So many times another schedule.
 
-    @property
-    def observes(self) -> "Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]]":
-        return self.schedule.observes
+    Examples:
+        >>> from kd_lightning.schedules import Linear, Progress, Times
+        >>> Times(Linear(start=0.0, end=1.0), factor=0.5)(Progress(fraction=0.5))
+        0.25
+    """
+
+    schedule: Schedule
+    factor: float
+
+    def changed(self, value: float) -> float:
+        return self.factor * value
 
 
 def check_numbers(**values: float) -> None:

@@ -43,6 +43,7 @@ class Member(Network):
     seeds_on: int = 0
     finetune: Any = None  # how much of it is trained further, first: whole, head, gradual; None: it stays as it is
     own: frozenset[str] = frozenset()
+    is_learner: bool = False  # whether it learns beside the student, from its weights or random ones
 
     @property
     def title(self) -> str:
@@ -68,11 +69,16 @@ class Member(Network):
 
     @property
     def is_trained_first(self) -> bool:
-        return super().is_trained_first or self.finetune is not None
+        return not self.is_learner and (super().is_trained_first or self.finetune is not None)
 
     @property
     def renews_head(self) -> bool:
-        return self.finetune is not None
+        return self.finetune is not None or self.is_learner
+
+    def as_values(self) -> dict[str, Any]:
+        values = super().as_values()
+        values.pop("is_learner", None)
+        return values
 
     def at(self, weights: Path) -> Self:
         return replace(super().at(weights), finetune=None)
@@ -108,7 +114,7 @@ class Member(Network):
         return f"{self.key_of('finetune')}=whole, head or gradual gives it a head for them, and trains it first"
 
     def other_classes(self, data: DataModule) -> int | None:
-        if self.place is not None or self.finetune is not None:
+        if self.place is not None or self.renews_head:
             return None
         known: dict[int, int | None] = self.__dict__.setdefault("_classes", {})  # no file is read twice
         if id(data) not in known:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -14,8 +15,10 @@ from kd_lightning.callbacks import Prefill
 from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.networks import Network
+from kd_lightning.runs.summary import Role
 from kd_lightning.sources import CachedSource, FrozenNetwork
 from kd_lightning.teachers.classes import unmeasured
+from kd_lightning.teachers.learning import check_learning, weighted
 from kd_lightning.teachers.member import Member
 from kd_lightning.teachers.teacher import Teacher
 from kd_lightning.terminal import say
@@ -23,7 +26,7 @@ from kd_lightning.training.answers.of_views import KeptAnswers
 from kd_lightning.training.context import Context
 from kd_lightning.training.measurements import measure_cached, measurement_key
 from kd_lightning.training.measuring import TestedNetwork
-from kd_lightning.training.steps import Training
+from kd_lightning.training.steps import Learner, Training
 
 ELSEWHERE = "not on this machine: agreement is left out"
 
@@ -117,9 +120,13 @@ class NetworkTeacher(FrozenTeacher):
         image_size: Any = None,
         finetune: Any = None,
         weights_map: Any = None,
+        trained: Any = False,
+        weight: Any = 1.0,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
-        own = {"finetune": finetune, "weights_map": weights_map}
+        self.learns, self.weight = trained, weight
+        self.of_another_training = {"trainer": trainer, "data": data, "finetune": finetune}
+        own = {"finetune": finetune, "weights_map": weights_map, "is_learner": trained is True}
         self.network = Member(model, weights, weights_key, taps, normalization, trusted, stem, image_size, **own)
         self.exists = model is not None
 
@@ -129,6 +136,15 @@ class NetworkTeacher(FrozenTeacher):
 
     def members(self) -> Mapping[str, Member]:
         return {"": self.network}
+
+    def check(self) -> None:
+        check_learning(self)
+        super().check()
+
+    def learner(self, context: Context) -> Learner:
+        alone = context.alone[self.network.alone]
+        terms = partial(weighted, alone.terms, self.weight)
+        return Learner(self.network, terms, "teacher", Role.TEACHER, alone.recipe, is_rebuilt=False)
 
     def like(self, data: DataModule, example: Input) -> nn.Module | None:
         return self.network.like(data, example)

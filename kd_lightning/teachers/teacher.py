@@ -14,7 +14,7 @@ from kd_lightning.networks import Network
 from kd_lightning.sources import Source
 from kd_lightning.training.context import Context
 from kd_lightning.training.measuring import TestedNetwork
-from kd_lightning.training.steps import Training
+from kd_lightning.training.steps import Learner, Training
 
 
 class Teacher:
@@ -27,6 +27,9 @@ class Teacher:
 
     name: str = ""
     """What tables and summaries call it."""
+
+    learns: bool = False
+    """Whether it learns beside the student, in one training; no step of a plan gives it then."""
 
     role: str = "teacher"
     """What a plan calls it, and terms the beginning of its signals' names."""
@@ -55,6 +58,10 @@ class Teacher:
     def like(self, data: DataModule, example: Input) -> nn.Module | None:
         """One network without its weights, for a student that is rebuilt around it; None where it is no single one."""
         return None
+
+    def learner(self, context: Context) -> Learner:
+        """How it learns, where it does so beside the student."""
+        raise NotImplementedError
 
     def obtain(self, context: Context) -> TestedNetwork | None:
         """Trained first, once, or built, and measured unless it changes with the student."""

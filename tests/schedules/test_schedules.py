@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.schedules import Cosine, Linear, OneMinus, Progress, Schedule, Steps, Warmup
+from kd_lightning.schedules import Cosine, Linear, OneMinus, Progress, Schedule, Steps, Times, Warmup
 from kd_lightning.schedules.numbers import numbers_at, scheduled
 from kd_lightning.schedules.progress import extremes, needs_length
 
@@ -43,6 +43,7 @@ from kd_lightning.schedules.progress import extremes, needs_length
         (Steps([4, 2], fractions=[0.5]), Progress(epoch=100.0, fraction=0.49), 4),
         (Steps([4, 2], fractions=[0.5]), Progress(epoch=1.0, fraction=0.5), 2),
         (OneMinus(Linear(0.9, 0.1)), Progress(fraction=0.25), 0.3),
+        (Times(Linear(0.9, 0.1), 2.0), Progress(fraction=0.25), 1.4),
     ],
 )
 def test_values(schedule: Schedule, progress: Progress, value: float) -> None:
@@ -90,7 +91,14 @@ def test_who_asks_for_the_length_of_the_training(schedule: Schedule, asks: bool)
 
 @pytest.mark.parametrize(
     "schedule",
-    [Linear(3, -1), Cosine(-2, 5), Warmup(-3, 4), Steps([1, 7, 2], epochs=[1, 3]), OneMinus(Steps([3, 1], [2]))],
+    [
+        Linear(3, -1),
+        Cosine(-2, 5),
+        Warmup(-3, 4),
+        Steps([1, 7, 2], epochs=[1, 3]),
+        OneMinus(Steps([3, 1], [2])),
+        Times(Linear(1, -1), -2),
+    ],
 )
 def test_a_schedule_stays_between_its_extremes(schedule: Schedule) -> None:
     taken = [schedule(Progress(epoch=step / 10, fraction=step / 100)) for step in range(101)]

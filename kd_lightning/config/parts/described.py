@@ -65,8 +65,11 @@ def with_models(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def trained_alone(config: DictConfig, student: Student, teacher: Teacher) -> list[Network]:
-    """The networks that are trained by themselves, once for all runs: the teacher's, and the student for comparison."""
-    learned_from = [network for network in teacher.networks().values() if network.is_trained_first]
+    """The networks that are trained on terms of their own: the teacher's, and the student alone for comparison.
+
+    They are trained by themselves, once for all runs, but for a teacher that learns beside the student.
+    """
+    learned_from = [one for one in teacher.networks().values() if one.is_trained_first or teacher.learns]
     return [*learned_from, student] if has_scratch(config) and is_taught(config, teacher) else learned_from
 
 
