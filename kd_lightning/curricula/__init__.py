@@ -4,6 +4,8 @@ from kd_lightning.curricula.concepts import Concepts
 from kd_lightning.curricula.curriculum import Account, Curriculum, Samples
 from kd_lightning.curricula.difficulties import (
     Asked,
+    Bandit,
+    BetaFlips,
     Difficulty,
     Disagreement,
     DynamicHardness,
@@ -16,6 +18,7 @@ from kd_lightning.curricula.difficulties import (
     TeacherEntropy,
     TeacherLoss,
     TeacherMargin,
+    UpperConfidence,
 )
 from kd_lightning.curricula.orders import EasyFirst, HardFirst, RandomOrder, SampledHard, SampleOrder
 from kd_lightning.curricula.paced import Paced
@@ -37,6 +40,8 @@ __all__ = [
     "Asked",
     "Assessment",
     "BabySteps",
+    "Bandit",
+    "BetaFlips",
     "Concepts",
     "Curriculum",
     "Difficulty",
@@ -66,4 +71,5 @@ __all__ = [
     "TeacherEntropy",
     "TeacherLoss",
     "TeacherMargin",
+    "UpperConfidence",
 ]

@@ -111,6 +111,9 @@ class Curriculum:
     next_progress: Progress = BEGIN
     """How far it will be when that epoch is over, if it takes as many samples as `draw` is told."""
 
+    learning_rate: float | Tensor = 0.0
+    """That of the step whose batch `observe` sees, of the student's first group of parameters."""
+
     awaits: str | None = None
     """What `finished` waits for, told where the training reaches the trainer's limit first; None: for nothing."""
 

@@ -22,6 +22,7 @@ from kd_lightning.curricula.curriculum import Curriculum, has_state
 from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples_of
 from kd_lightning.data.derived.peek import seeded
 from kd_lightning.errors import UserError
+from kd_lightning.learners.optimizer import optimizers_in
 from kd_lightning.learners.validations import validated
 from kd_lightning.ranks import gathered, on_any_rank
 from kd_lightning.schedules.length import TimedModule, accumulation, batches_over
@@ -153,6 +154,10 @@ class FollowedCurriculum(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._follow(trainer, pl_module, trainer.current_epoch)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # Before the step: a scheduler has moved on by its end.
+        self.curriculum.learning_rate = next(iter(optimizers_in(trainer.optimizers[0]).values())).param_groups[0]["lr"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

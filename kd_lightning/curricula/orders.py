@@ -108,10 +108,10 @@ class RandomOrder(SampleOrder):
 class SampledHard(SampleOrder):
     """Drawn anew for each epoch, the difficult ones more likely in front: without replacement, p_i ∝ exp(s·r_i / r̄).
 
-    r̄ is the mean difficulty. s is `sharpness` in the first episode, and falls by `factor` from one to the next, to
-    `least` (DIHCL-Exp, Zhou, Wang, Bilmes 2020, NeurIPS; its UCB and Beta are not built). `episodes` are where the
-    second one begins, the third, …, as fractions of the training; None: the authors'. Raises UserError for values that
-    cannot be.
+    r̄ is the mean difficulty, or 1 where `relative` is false. s is `sharpness` in the first episode, and falls by
+    `factor` from one to the next, to `least` (DIHCL, Zhou, Wang, Bilmes 2020, NeurIPS, as in its code). `episodes` are
+    where the second one begins, the third, …, as fractions of the training; None: the authors'. Raises UserError for
+    values that cannot be.
 
     Examples:
         >>> import torch
@@ -128,16 +128,18 @@ class SampledHard(SampleOrder):
         least: float = 1.0,
         episodes: Sequence[float] | None = None,
         stratified: bool = False,
+        relative: bool = True,
     ) -> None:
         super().__init__(stratified)
         for name, value in {"sharpness": sharpness, "factor": factor, "least": least}.items():
             if not value > 0:
                 raise UserError(f"{name}={value}: must be a number above 0")
         self.sharpness, self.factor, self.least, self.episodes = sharpness, factor, least, checked(episodes)
+        self.relative = relative
 
     def rank(self, difficulty: Tensor) -> Tensor:
         sharpness = max(self.least, self.sharpness * self.factor ** episode_at(self.progress.fraction, self.episodes))
-        mean = difficulty.mean()
+        mean = difficulty.mean() if self.relative else torch.ones_like(difficulty.mean())
         utility = torch.where(mean > 0, difficulty / mean, torch.zeros_like(difficulty))
         # The k largest of independent Gumbel variables are k draws without replacement.
         gumbel = -torch.empty_like(utility).exponential_().log()

@@ -55,7 +55,7 @@ class Paced(Curriculum):
 
     def _difficulties(self) -> Tensor:
         """Those of all samples, (N,): one that was never seen takes that of a sample that was, by chance."""
-        values, seen = self.difficulty.values, self.difficulty.known()
+        values, seen = self.difficulty.ranked_by(self.progress), self.difficulty.known()
         known = values if seen is None else values[seen]
         if seen is None or not len(known):
             return values
@@ -73,6 +73,7 @@ class Paced(Curriculum):
         return self.told
 
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
+        self.difficulty.learning_rate = self.learning_rate
         self.difficulty.observe(positions, signals)
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from kd_lightning.curricula.difficulties.asked import (
     TeacherLoss,
     TeacherMargin,
 )
+from kd_lightning.curricula.difficulties.bandits import Bandit, BetaFlips, UpperConfidence
 from kd_lightning.curricula.difficulties.difficulty import Difficulty
 from kd_lightning.curricula.difficulties.dynamic import DynamicHardness
 from kd_lightning.curricula.difficulties.given import FromData, FromFile
@@ -14,6 +15,8 @@ from kd_lightning.curricula.difficulties.running import Disagreement, Flips, Run
 
 __all__ = [
     "Asked",
+    "Bandit",
+    "BetaFlips",
     "Difficulty",
     "Disagreement",
     "DynamicHardness",
@@ -26,4 +29,5 @@ __all__ = [
     "TeacherEntropy",
     "TeacherLoss",
     "TeacherMargin",
+    "UpperConfidence",
 ]

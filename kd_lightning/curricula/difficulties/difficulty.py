@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kd_lightning.curricula.curriculum import Samples
 from kd_lightning.errors import UserError
+from kd_lightning.schedules.progress import Progress
 
 
 class Difficulty:
@@ -33,12 +34,19 @@ class Difficulty:
     asks: tuple[str, ...] = ()
     values: Tensor  # (N,)
 
+    learning_rate: float | Tensor = 0.0
+    """That of the step whose batch `observe` sees."""
+
     def begin(self, samples: Samples) -> None:
         """Forget everything: a training of these samples begins, about which nothing is known."""
         self.values = torch.zeros(len(samples.index), device=samples.index.device)
 
     def observe(self, positions: Tensor, signals: Mapping[str, Tensor]) -> None:
         """See a batch after its step: positions int64 (B,), and the signals that `observes` names."""
+
+    def ranked_by(self, progress: Progress) -> Tensor:
+        """What an order ranks by, asked once as an epoch is drawn, (N,): the values, or one that also explores."""
+        return self.values
 
     def known(self) -> Tensor | None:
         """Of which samples it knows the difficulty so far, bool (N,); None: of all."""

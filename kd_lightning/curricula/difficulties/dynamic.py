@@ -13,6 +13,7 @@ from kd_lightning.errors import UserError
 
 MOST = 10.0  # that a loss changes by, as in the authors' code
 KINDS = ("loss", "change", "flip")
+DIVISORS = ("learning_rate", "path")
 
 
 class DynamicHardness(Running):
@@ -20,8 +21,12 @@ class DynamicHardness(Running):
 
     r_i ← decay·r_i + (1 - decay)·a_i for the samples of a batch, where a_i is the cross-entropy l_i, |l_i - l_i'| (at
     most 10) of l_i' at the time before, or 1 where the student was right at one of both times alone (Zhou, Wang, Bilmes
-    2020, NeurIPS, "Curriculum Learning by Dynamic Instance Hardness"). A first change or flip is 0. The authors' code
-    divides a_i by the learning rate besides, which is not done here. Raises UserError for another kind.
+    2020, NeurIPS, "Curriculum Learning by Dynamic Instance Hardness"). A first change or flip is 0.
+
+    The paper divides a_i by the learning rate of its step, `divided_by="learning_rate"`: a student that moves little
+    changes little. Its authors' code divides changes and flips by the sum of the learning rates of all steps since the
+    one at which the sample was last seen, `divided_by="path"`. A step at rate 0 is not seen. Raises UserError for
+    another kind or divisor.
 
     Examples:
         >>> import torch
@@ -41,24 +46,43 @@ class DynamicHardness(Running):
         decay: float = 0.9,
         logits: str = "student.logits",
         target: str = "target",
+        divided_by: Literal["learning_rate", "path"] | None = None,
     ) -> None:
         super().__init__(decay)
         if kind not in KINDS:
             raise UserError(f"kind={kind}: must be one of {', '.join(KINDS)}")
-        self.kind = kind
+        if divided_by is not None and divided_by not in DIVISORS:
+            raise UserError(f"divided_by={divided_by}: must be one of {', '.join(DIVISORS)}; or null")
+        self.kind, self.divided_by = kind, divided_by
         self.observes = logits, target
 
     def begin(self, samples: Samples) -> None:
         super().begin(samples)
         self.last = torch.zeros_like(self.values)  # of each sample, its loss or whether it was right
+        self.path = torch.zeros((), device=self.values.device)  # the sum of all steps' learning rates
+        self.path_at = torch.zeros_like(self.values)  # of each sample, what it was when the sample was last seen
 
     def learn(self, positions: Tensor, value: Tensor) -> None:
+        hardness, was_seen = self.hardness(positions, value), self.seen[positions]
+        if self.divided_by is None:
+            super().learn(positions, hardness)
+            return
+        self.path += self.learning_rate
+        rate = self.learning_rate if self.divided_by == "learning_rate" else self.path - self.path_at[positions]
+        counts = torch.zeros_like(hardness) + rate > 0
+        before = self.values[positions]
+        super().learn(positions, torch.where(counts, hardness / rate, before))
+        self.path_at[positions] = self.path
+        self.seen[positions] = was_seen | counts
+
+    def hardness(self, positions: Tensor, value: Tensor) -> Tensor:
+        """How hard the samples at these positions are now, (B,), by their latest values."""
         hardness = value
         if self.kind != "loss":
             change = (value - self.last[positions]).abs().clamp_max(MOST)
             hardness = torch.where(self.seen[positions], change, torch.zeros_like(change))
         self.last[positions] = value
-        super().learn(positions, hardness)
+        return hardness
 
     def value(self, signals: Mapping[str, Tensor]) -> Tensor:
         logits, target = (signals[name] for name in self.observes)
@@ -67,8 +91,8 @@ class DynamicHardness(Running):
         return F.cross_entropy(logits, target, reduction="none")
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "last": self.last}
+        return {**super().state_dict(), "last": self.last, "path": self.path, "path_at": self.path_at}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
-        self.last = state["last"]
+        self.last, self.path, self.path_at = state["last"], state["path"], state["path_at"]
