@@ -3,7 +3,8 @@
 A loss that is a mean over samples takes `reduction`, `mean` or `none`, as its function does; where some samples do not
 count, its method `counted` says which do. One that compares the samples of a batch says `per_sample = False`.
 One that serves certain outputs alone says in `outputs` which: `classes`, of which a sample has one, `labels`, of which
-it has any number, or `numbers`. One that matches the teacher's soft targets says `soft_target = True`.
+it has any number, or `numbers`. One that matches the teacher's soft targets says `soft_target = True`, one by
+which a network learns from its own answers, or from labels softened by hand, `teaches_itself = True`.
 """
 
 from kd_lightning.losses import functional
@@ -19,6 +20,7 @@ from kd_lightning.losses.logits.multi_level import MLKD
 from kd_lightning.losses.logits.one_for_all import OFA
 from kd_lightning.losses.logits.pearson import DIST
 from kd_lightning.losses.logits.regression import MeanAbsoluteError, MeanSquaredError, RegressionKD
+from kd_lightning.losses.logits.self_distillation import PSKD, USKD, VirtualTeacher
 from kd_lightning.losses.logits.standardization import LogitStandardization
 from kd_lightning.losses.logits.targets import WSLD, CrossEntropy, HardLabel, MeanSquaredLogits, SoftTarget
 from kd_lightning.losses.logits.temperature import CurriculumTemperature
@@ -42,8 +44,10 @@ __all__ = [
     "OFA",
     "OFD",
     "PKT",
+    "PSKD",
     "RKD",
     "SRRL",
+    "USKD",
     "VID",
     "WSLD",
     "ActivationBoundary",
@@ -67,5 +71,6 @@ __all__ = [
     "SimKD",
     "SimilarityPreserving",
     "SoftTarget",
+    "VirtualTeacher",
     "functional",
 ]

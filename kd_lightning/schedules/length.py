@@ -51,7 +51,7 @@ class Length:
         exact = self._epoch_of(step) if math.isfinite(self.steps_from[0]) else float(epoch)
         steps = self.max_steps if self.is_open else self.steps
         fraction = max(step / steps, exact / self.max_epochs) if steps and self.max_epochs else 1.0
-        return Progress(epoch=exact, fraction=min(1.0, fraction), assessment=assessment)
+        return Progress(epoch=exact, fraction=min(1.0, fraction), assessment=assessment, epochs=self.epochs)
 
     @property
     def _has_steps(self) -> bool:

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,7 +48,8 @@ class Assessment(NamedTuple):
 class Progress:
     """How far the training is. `epoch` counts from 0 and has a fraction within the epoch.
 
-    `assessment` is what its latest validation measured; None before the first one.
+    `assessment` is what its latest validation measured; None before the first one. `epochs` are those that the whole
+    training begins; infinite where nobody knows.
 
     Examples:
         >>> from kd_lightning.schedules import Progress
@@ -59,6 +60,7 @@ class Progress:
     epoch: float = 0.0
     fraction: float = 0.0
     assessment: Assessment | None = None
+    epochs: float = field(default=math.inf, compare=False)
 
 
 BEGIN, END = Progress(), Progress(epoch=math.inf, fraction=1.0)
@@ -143,7 +145,7 @@ class _WithoutAssessment:
     """A progress that tells who asks for an assessment."""
 
     def __init__(self, epoch: float = 0.0, fraction: float = 0.0) -> None:
-        self.epoch, self.fraction = epoch, fraction
+        self.epoch, self.fraction, self.epochs = epoch, fraction, math.inf
 
     @property
     def assessment(self) -> Any:
@@ -160,10 +162,16 @@ class _WithoutLength:
     def fraction(self) -> float:
         raise _FractionAskedError
 
+    @property
+    def epochs(self) -> float:
+        raise _FractionAskedError
+
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
     """Rises to `value` over the first epochs: value·min(1, e/epochs) in epoch e = 1, 2, …, as in mdistiller.
+
+    Without `epochs` it rises over the whole training, and is `value` in the last epoch alone.
 
     Examples:
         >>> from kd_lightning.schedules import Progress, Warmup
@@ -173,16 +181,17 @@ class Warmup(Schedule):
     """
 
     value: float
-    epochs: float
+    epochs: float | None = None
 
     def __post_init__(self) -> None:
         check_numbers(value=self.value)
-        if not self.epochs > 0:
+        if self.epochs is not None and not self.epochs > 0:
             raise UserError(f"epochs={self.epochs}: a warm-up lasts longer than 0 epochs; give a plain number instead")
 
     def __call__(self, progress: Progress) -> float:
         current = math.floor(progress.epoch + ROUNDING) + 1 if math.isfinite(progress.epoch) else math.inf
-        return self.value * min(1.0, current / self.epochs)
+        epochs = progress.epochs if self.epochs is None else self.epochs
+        return self.value * (current / epochs if current < epochs else 1.0)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from tests.experiment.steps import trainings
 
 METHODS = [name for name in options("method") if "/" not in name]  # those for ImageNet have the same terms
 TWO_PHASES = [name for name in METHODS if "\ninitialization:" in (conf_dir() / f"method/{name}.yaml").read_text()]
-REMEMBERING = ["catkd", "crd", "ctkd", "ft", "reviewkd", "simkd", "vid"]  # what a checkpoint must hold
+TEACHERLESS = [name for name in METHODS if "/teacher: none" in (conf_dir() / f"method/{name}.yaml").read_text()]
+REMEMBERING = ["catkd", "crd", "ctkd", "ft", "ps_kd", "reviewkd", "simkd", "uskd", "vid"]  # what a checkpoint must hold
 TINY_DEIT = (
     "{_target_: timm.models.deit.VisionTransformerDistilled, img_size: 8, patch_size: 4, in_chans: 1, num_classes: 10,"
     " embed_dim: 16, depth: 4, num_heads: 2}"
@@ -34,7 +35,7 @@ TEACHERS = {"fsp": "resnet14"}
 SHORT = ("callbacks.progress_bar=null", "trainer.log_every_n_steps=1", "scratch=false", "test=false")
 
 
-ONE_OF_A_KIND = ("ab", "attention", "crd", "ctkd", "deit", "kd", "mlkd", "rkd", "simkd")
+ONE_OF_A_KIND = ("ab", "attention", "crd", "ctkd", "deit", "kd", "mlkd", "ps_kd", "rkd", "simkd")
 
 
 def one_of_a_kind(methods: list[str]) -> list[Any]:
@@ -47,7 +48,7 @@ def small_pair(method: str) -> list[str]:
     return [
         f"method={method}",
         f"student.model={STUDENTS.get(method, 'digits_cnn_4')}",
-        f"teacher.model={TEACHERS.get(method, 'digits_cnn_8')}",
+        *([] if method in TEACHERLESS else [f"teacher.model={TEACHERS.get(method, 'digits_cnn_8')}"]),
         *(["initialization.epochs=4"] if method in TWO_PHASES else []),
         *(["loss.crd.loss.negatives=512"] if method == "crd" else []),  # of 449 images
     ]
@@ -120,7 +121,7 @@ def test_all_that_is_trained_gets_gradients(method: str) -> None:
 @pytest.mark.parametrize("method", one_of_a_kind(REMEMBERING))
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(method: str, command: Command) -> None:
     short = (*SHORT, "trainer.max_epochs=2", "data.train_samples=192")
-    options = (*small_pair(method), *short, "teacher.weights=null")
+    options = (*small_pair(method), *short, *([] if method in TEACHERLESS else ["teacher.weights=null"]))
     folder = command("kd-train", *options, "hydra.run.dir=whole").folder
     crash = "+callbacks.power_cut={_target_: tests.runs.test_resume.PowerCut}"
     with pytest.raises(OSError, match="no power"):

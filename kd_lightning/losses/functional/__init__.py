@@ -22,6 +22,7 @@ from kd_lightning.losses.functional.logits.multi_level import batch_correlation,
 from kd_lightning.losses.functional.logits.one_for_all import ofa
 from kd_lightning.losses.functional.logits.pearson import dist
 from kd_lightning.losses.functional.logits.regression import mae, mse
+from kd_lightning.losses.functional.logits.self_distillation import ps_kd, uskd, virtual_teacher
 from kd_lightning.losses.functional.logits.standardization import logit_standardization_kd, standardize
 from kd_lightning.losses.functional.logits.targets import cross_entropy, hard_label, kd, mean_squared_logits, wsld
 from kd_lightning.losses.functional.logits.temperature import reverse_gradient
@@ -65,12 +66,15 @@ __all__ = [
     "ofa",
     "ofd_partial_l2",
     "pkt",
+    "ps_kd",
     "reverse_gradient",
     "rkd",
     "similarity_preserving",
     "simkd",
     "srrl",
     "standardize",
+    "uskd",
     "variational_information",
+    "virtual_teacher",
     "wsld",
 ]

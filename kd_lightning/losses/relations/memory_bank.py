@@ -7,6 +7,7 @@ import torch.distributed
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kd_lightning.losses.tables import write_rows
 from kd_lightning.losses.whole_batch import processes
 
 
@@ -48,11 +49,7 @@ class MemoryBank(nn.Module):
         rows, queries = _joined(rows), _joined(queries)
         places = rows.clamp(min=0)
         moved = F.normalize(momentum * self.embeddings[places] + (1 - momentum) * queries, dim=1)
-        same = (places[:, None] == places) & (rows >= 0)
-        last = (same * torch.arange(1, len(rows) + 1, device=rows.device)).amax(dim=1)
-        # Whoever writes to one place writes the same value, so the order does not matter.
-        values = torch.where(last[:, None] > 0, moved[last - 1], self.embeddings[places])
-        self.embeddings.index_copy_(0, places, values)
+        write_rows(self.embeddings, rows, moved)
 
 
 def _joined(values: Tensor) -> Tensor:

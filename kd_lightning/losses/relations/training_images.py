@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
 from kd_lightning.losses.functional.samples import has_label
+from kd_lightning.losses.tables import rows_of
 
 
 class TrainingImages(nn.Module):
@@ -45,8 +46,7 @@ class TrainingImages(nn.Module):
 
     def rows(self, index: Tensor) -> Tensor:
         """The rows (B,) of images; -1 of an image that does not train."""
-        row = torch.searchsorted(self.index, index.long()).clamp(max=len(self) - 1)
-        return torch.where(self.index[row] == index, row, -1)
+        return rows_of(index, self.index)
 
     def negatives(self, index: Tensor, target: Tensor, count: int, key: Tensor) -> Tensor:
         """Rows (B, count) of images of other classes, each as likely as any other, with replacement.
