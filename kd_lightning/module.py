@@ -76,6 +76,7 @@ class DistillationModule(TimedModule):
         curriculum: which samples an epoch holds, see `Curriculum`; all of them in a random order where None.
         on_nonfinite: `stop` ends a training whose loss or gradient is NaN or infinite with `NonFinite`; `skip` leaves
             such steps out, see `FiniteNumbers`.
+        random_states: of several learners the states of torch's generator from which each one's terms are built.
         config: the run's resolved configuration as plain values, kept in checkpoints.
 
     A batch is `(input, target)`, an input alone, or a mapping with `input` and, where there are, `target`, `index`,
@@ -140,6 +141,7 @@ class DistillationModule(TimedModule):
         training_set: Mapping[str, Tensor] | None = None,
         curriculum: Curriculum | None = None,
         on_nonfinite: OnNonFinite = "stop",
+        random_states: Mapping[str, Tensor] | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -181,7 +183,7 @@ class DistillationModule(TimedModule):
         self.validations = followed_validations(self.objectives, self.views, self.sources, self.task)
         absent = {} if others.given or "teacher" in learners.given else {"teacher": None}
         taps_keys = {name: one.key_of(name, "_taps") for one in (learners, others) for name in one.given}
-        self._connect(absent, taps_keys)
+        self._connect(absent, taps_keys, random_states or {})
         # What is equal on all ranks by itself is not sent anew before every step.
         self._ddp_params_and_buffers_to_ignore = [
             *(f"training_set.{name}" for name in self.training_set.names()),
@@ -202,11 +204,8 @@ class DistillationModule(TimedModule):
         """All signals that terms take, of all streams or of these, by the names of their sources."""
         return taken_by_all(self.objectives, self.views, streams)
 
-    def _connect(self, absent: Mapping[str, None], taps_keys: Mapping[str, str]) -> None:
-        """Have the sources give what the terms take, and build the parts of terms from the signals of one dry run.
-
-        `absent` are sources that terms may name and that are not there.
-        """
+    def _connect(self, absent: Mapping[str, None], taps_keys: Mapping[str, str], states: Mapping[str, Tensor]) -> None:
+        """Have the sources give what terms take, and build terms from one dry run; `absent` sources are not there."""
         self.begin_sources()
         signals = {name: source.signals for name, source in self.sources.items()}
         for name, objective in self.objectives.items():
@@ -221,7 +220,8 @@ class DistillationModule(TimedModule):
             if self._examples:
                 objective.check_streams(self._examples)
             if objective.is_built_from_examples:
-                with dry_run(self.student, example_for(self._example_input)):
+                with dry_run(self.student, example_for(self._example_input)):  # which leaves the generator as it was
+                    torch.set_rng_state(states.get(name, torch.get_rng_state()))
                     objective.build(*self.views[name].of_streams(self.example_signals(self._examples)))
                 for source in self.learners:
                     check_apart(objective.key, objective, source, self.network_of(source))

@@ -1,6 +1,7 @@
 """An experiment: a checked config with the objects that it describes, made once."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from kd_lightning.config.parts.recipe import (
     own_terms,
     recipe_of,
 )
+from kd_lightning.config.parts.students import students_in
 from kd_lightning.config.parts.task import task_of
 from kd_lightning.data import DataModule
 from kd_lightning.networks import Network, Student
@@ -43,6 +45,7 @@ class Experiment:
     teacher: Teacher
     plan: Plan
     costs: dict[str, Cost] = field(default_factory=dict)  # by the key of the model
+    each: Sequence["Experiment"] = ()  # of several students the experiment of each alone; `student` is the first
 
     @cached_property
     def parts(self) -> Parts:
@@ -51,6 +54,9 @@ class Experiment:
 
     def parts_as(self, began: DictConfig) -> Parts:
         """The same by the names that they have in the config that the run began with, on other devices perhaps."""
+        if self.each:
+            each = [one.parts_as(own) for one, own in zip(self.each, students_in(began), strict=True)]
+            return replace(each[0], context=self.context(began), students=each)
         config, context = self.config, self.context(began)
         student = self.student.owner
         recipe = recipe_from(recipe_of(student, config), recipe_of(student, began))
@@ -102,4 +108,16 @@ def of_training(training: Training, config: DictConfig) -> DictConfig:
 def experiment_of(config: DictConfig, data: DataModule | None = None) -> Experiment:
     """What a config describes, still without data, and not checked. Raises `UserError` for what cannot be made."""
     data = data_of(config) if data is None else data
+    return together(config, [of_one(own, data) for own in students_in(config)])
+
+
+def of_one(config: DictConfig, data: DataModule) -> Experiment:
     return Experiment(config, data, task_of(config, data), student_of(config), teacher_of(config), plan_of(config))
+
+
+def together(config: DictConfig, each: Sequence[Experiment]) -> Experiment:
+    """The experiment of one student, or of several from that of each alone, which are of the same data."""
+    if len(each) == 1:
+        return each[0]
+    costs = {key: cost for one in each for key, cost in one.costs.items()}
+    return replace(each[0], config=config, costs=costs, each=each)

@@ -4,6 +4,7 @@ from kd_lightning.plans.assistants import Assistants
 from kd_lightning.plans.blocks import Blocks
 from kd_lightning.plans.born_again import BornAgain
 from kd_lightning.plans.distillation import Distillation
+from kd_lightning.plans.mutual import Mutual
 from kd_lightning.plans.plan import Parts, Plan, Steps
 from kd_lightning.plans.route import Route
 from kd_lightning.plans.stages import Stages
@@ -18,6 +19,7 @@ __all__ = [
     "Distillation",
     "Learner",
     "Mean",
+    "Mutual",
     "Parts",
     "Plan",
     "Role",

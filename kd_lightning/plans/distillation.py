@@ -1,5 +1,7 @@
 """A teacher, where there is one, the student alone, the distilled student."""
 
+from dataclasses import replace
+
 from kd_lightning.errors import UserError
 from kd_lightning.plans.plan import Parts, Steps
 
@@ -8,7 +10,8 @@ class Distillation:
     """The student learns from the teacher, perhaps after a training before it, and is compared with itself alone.
 
     Without a teacher it is compared where it teaches itself (`Term.is_taught`); ordinary supervised training is the
-    student alone already. A teacher that learns beside the student is trained in the student's training.
+    student alone already. A teacher that learns beside the student is trained in the student's training. Several
+    students learn in one training, each as it would by itself.
 
     Examples:
         >>> from kd_lightning.plans import Distillation
@@ -18,10 +21,18 @@ class Distillation:
 
     name = "distillation"
     networks = ("teacher", "scratch", "student")  # each of which its summary tells, as null where it is not there
-    lets_teacher_learn = True
+    lets_teacher_learn = takes_students = True
 
     def check(self, parts: Parts) -> None:
-        """Raise `UserError` for what needs a teacher that is trained already, where it learns beside the student."""
+        """Raise `UserError` for students that would come out the same, and for what needs a trained teacher."""
+        students = [own.student for own in parts.students]
+        for place, student in enumerate(students):
+            for other in students[:place]:
+                if replace(student, key=other.key) == other:
+                    raise UserError(
+                        f"{student.model_key}={student.name}: is the same as {other.model_key}, and would learn the "
+                        "same; give it another model or optimizer, or plan=mutual, which has equal ones begin apart"
+                    )
         if not parts.teacher.learns:
             return
         if parts.student.adapt:
@@ -39,10 +50,9 @@ class Distillation:
         is_before = parts.teacher.exists and not parts.teacher.learns
         teacher = (yield parts.teacher) if is_before else None
         if parts.is_taught and parts.compares:
-            yield parts.student_alone()
-        title = "distilled student" if parts.is_taught else "student"
-        student = parts.distilled("student", parts.student, teacher, title=title)
+            yield from parts.students_alone()
+        students = parts.distilled_together(teacher)
         if parts.pretraining is not None:
-            prepared = yield parts.prepared(student)
-            student = parts.distilled("student", parts.student, teacher, title=title, starts_from=prepared)
-        yield parts.beside_its_teacher(student) if parts.teacher.learns else student
+            prepared = yield parts.prepared(students)
+            students = parts.distilled_together(teacher, starts_from=prepared)
+        yield parts.beside_its_teacher(students) if parts.teacher.learns else students

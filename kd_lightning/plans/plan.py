@@ -1,6 +1,6 @@
 """What a plan is given, and what it yields."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -38,6 +38,7 @@ class Parts:
         compares: whether the student is also to be trained by itself.
         pretraining: the training before its training; None: none.
         curriculum: makes what decides which samples are seen when; None: all of them, shuffled.
+        students: of several students the parts of the experiment with each alone; `student` is the first.
     """
 
     student: Student
@@ -48,6 +49,7 @@ class Parts:
     compares: bool = True
     pretraining: Pretraining | None = None
     curriculum: Part[Any] | None = None
+    students: Sequence["Parts"] = ()
 
     @cached_property
     def is_taught(self) -> bool:
@@ -79,6 +81,16 @@ class Parts:
         """The training of the student by itself, which it is compared with."""
         return self.by_itself("scratch", self.student, title="student alone", role=Role.BASELINE, called="alone")
 
+    def students_alone(self, seeds_on: Sequence[int] = ()) -> Iterator[Training]:
+        """The same of each of several students, `scratch_1`, `scratch_2`, …, with seeds so far from the recipe's."""
+        if not self.students:
+            yield self.student_alone()
+        for place, own in enumerate(self.students):
+            title, on = f"student {place + 1} alone", seeds_on[place] if seeds_on else 0
+            yield own.by_itself(
+                f"scratch_{place + 1}", own.student, title=title, role=Role.BASELINE, called="alone", seeds_on=on
+            )
+
     def distilled(
         self,
         name: str,
@@ -109,9 +121,36 @@ class Parts:
         Networks of one model would begin as one, and learn nothing from one another.
         """
         learner = self.teacher.learner(self.context)
-        is_alike = learner.network.settings == self.student.settings
+        is_alike = learner.network.settings in [one.network.settings for one in training.learners.values()]
         own = learner._replace(seeds_on=1) if is_alike else learner
         return training._replace(learners={**training.learners, self.teacher.role: own})
+
+    def distilled_together(
+        self,
+        teacher: Trained | None,
+        terms: Callable[["Parts"], Callable[[], Terms]] | None = None,
+        seeds_on: Sequence[int] = (),
+        starts_from: Trained | None = None,
+    ) -> Training:
+        """The training of all students at once, `student_1`, `student_2`, …, or of the only one, `student`.
+
+        `terms` are those of the parts of each; None: the loss.
+        """
+        title = "distilled student" if self.is_taught else "student"
+        own = self.distilled("student", self.student, teacher, title=title, starts_from=starts_from)
+        if not self.students:
+            return own
+        learners = {
+            f"student_{place}": Learner(
+                one.student,
+                one.terms if terms is None else terms(one),
+                f"{title} {place}",
+                recipe=one.recipe,
+                seeds_on=seeds_on[place - 1] if seeds_on else 0,
+            )
+            for place, one in enumerate(self.students, start=1)
+        }
+        return own._replace(name="students", learners=learners)
 
     def check_plain(self, plan: str) -> None:
         """Raise `UserError` for a training before the student's, in a plan whose every network would need one."""
@@ -138,7 +177,8 @@ class Plan(Protocol):
     `steps` yields one step after the other, a `Training`, a `Convert`, a `Mean` or the experiment's teacher, and is
     handed what each gave: a `Trained`. The last training is the one that the run is about, which means alone may
     follow; those before it that are kept are found again by later runs. Where it has a method `check(parts)`, that
-    raises `UserError` for what cannot be, before anything is downloaded.
+    raises `UserError` for what cannot be, before anything is downloaded. `takes_students = True` says that it trains
+    several students, `teaches = True` that they learn from one another whatever the loss says.
 
     Examples:
         >>> from kd_lightning.plans import Parts, Steps
@@ -155,12 +195,24 @@ class Plan(Protocol):
 def check_plan(plan: Plan, parts: Parts) -> None:
     """Have a plan say what of the parts does not go with it, where it has a method `check`. Raises UserError.
 
-    A teacher that learns beside the student is for plans which say that they let it, `lets_teacher_learn`.
+    A teacher that learns beside the student is for plans which say that they let it, `lets_teacher_learn`, and several
+    students for those that say `takes_students`.
     """
+    name = getattr(plan, "name", type(plan).__name__)
     if parts.teacher.learns and not getattr(plan, "lets_teacher_learn", False):
         raise UserError(
-            f"teacher.trained=true: plan={getattr(plan, 'name', type(plan).__name__)} takes a teacher that is trained "
-            "already; use plan=distillation, or teacher.trained=false"
+            f"teacher.trained=true: plan={name} takes a teacher that is trained already; use plan=distillation, or "
+            "teacher.trained=false"
+        )
+    if parts.students and parts.pretraining is not None:
+        raise UserError(
+            "student.models: the method begins with a training before the training, which is for one student; give "
+            "student.model, or a method without initialization"
+        )
+    if parts.students and not getattr(plan, "takes_students", False):
+        raise UserError(
+            f"student.models: plan={name} is about one student; give student.model, or plan=distillation, which trains "
+            "several"
         )
     check: Callable[[Parts], None] | None = getattr(plan, "check", None)
     if check is not None:

@@ -118,7 +118,7 @@ def sweeper_values(hydra: DictConfig) -> dict[str, Any]:
 
 def refuse_search_on_test(config: DictConfig) -> None:
     """Raise `UserError` if there is no validation split for a search to maximise on."""
-    from kd_lightning.experiment.checks.config import check_data
+    from kd_lightning.config.checks.recipes import check_data
 
     if check_data(config).validates_on != "validation":
         raise UserError("data.val_fraction=0: a search would select on the test set; set data.val_fraction above 0")

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import torch
 from lightning import seed_everything
-from torch import nn
+from torch import Tensor, nn
 
 from kd_lightning.conversions import conversions_of, replayed
 from kd_lightning.module import DistillationModule
@@ -28,11 +29,12 @@ def build_module(training: Training, context: Context) -> DistillationModule:
         prepared = build_module(training.prepares, context)
         learned = (prepared.network_of(name) for name in prepared.learners)
         return module_around(dict(zip(training.learners, learned, strict=True)), training, context)
-    networks = {}
+    networks, states = {}, {}
     for name, learner in training.learners.items():
         seed_everything(training.recipe.seeds_on(learner.seeds_on).seed, workers=True, verbose=False)
         networks[name] = build_network(learner, around(training), context)
-    module = module_around(networks, training, context)
+        states[name] = torch.get_rng_state()
+    module = module_around(networks, training, context, states if len(states) > 1 else None)
     for name, learner in zip(module.learners, training.learners.values(), strict=True):
         if learner.starts_from is not None:
             go_on_from(learner.starts_from, name, module)
@@ -69,7 +71,12 @@ def build_network(learner: Learner, other: nn.Module | None, context: Context) -
     return replayed(built, entries, trusted=[entry["conversion"] for entry in entries])
 
 
-def module_around(networks: Mapping[str, nn.Module], training: Training, context: Context) -> DistillationModule:
+def module_around(
+    networks: Mapping[str, nn.Module],
+    training: Training,
+    context: Context,
+    random_states: Mapping[str, Tensor] | None = None,
+) -> DistillationModule:
     """The module that trains these networks as a training says."""
     learners, data = training.learners, training.data
     terms = {name: dict(learner.terms()) for name, learner in learners.items()}
@@ -95,6 +102,7 @@ def module_around(networks: Mapping[str, nn.Module], training: Training, context
         on_nonfinite=training.recipe.on_nonfinite,
         task=context.task,
         curriculum=None if training.curriculum is None else training.curriculum(),
+        random_states=random_states,
         config={} if training.is_kept else dict(context.settings),
         **given,
     )

@@ -8,9 +8,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from kd_lightning.config.checks.recipes import check_data
 from kd_lightning.config.conf import conf_dir
 from kd_lightning.config.refusals.bad_input import BAD_INPUT, one_line
-from kd_lightning.experiment.checks.config import check_data
 from tests.data.test_folder import tree
 from tests.data.test_layouts import as_arrow, as_shards
 

@@ -20,6 +20,7 @@ EVERY_METHOD_SOMEWHERE = [
     (method, next(experiments[method.startswith("imagenet/")]))
     for experiments in [(itertools.cycle(CIFAR), itertools.cycle(IMAGENET))]
     for method in options("method")
+    if "/teacher: none" not in (conf_dir() / f"method/{method}.yaml").read_text()  # an experiment is of a teacher
 ]
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from kd_lightning.config.conf import conf_dir, options
 from kd_lightning.data import ImageDataModule
 from kd_lightning.experiment.checks.config import check
+from kd_lightning.learners.objectives import total_of
 from kd_lightning.module import DistillationModule
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.training.ranks.unreached import without_unreached
@@ -32,6 +33,7 @@ TINY_DEIT = (
 )
 STUDENTS = {"deit": TINY_DEIT, "fsp": "resnet8"}  # a distillation token; a stem, and the teacher's widths
 TEACHERS = {"fsp": "resnet14"}
+SEVERAL = {"dml": "[digits_cnn_4,digits_cnn_4]"}  # students that teach each other, without a teacher
 SHORT = ("callbacks.progress_bar=null", "trainer.log_every_n_steps=1", "scratch=false", "test=false")
 
 
@@ -45,6 +47,8 @@ def one_of_a_kind(methods: list[str]) -> list[Any]:
 
 def small_pair(method: str) -> list[str]:
     """The overrides that choose a method on the digits, with a small student and teacher."""
+    if method in SEVERAL:
+        return [f"method={method}", f"student.models={SEVERAL[method]}"]
     return [
         f"method={method}",
         f"student.model={STUDENTS.get(method, 'digits_cnn_4')}",
@@ -66,7 +70,7 @@ def modules(method: str) -> Iterator[tuple[DistillationModule, ImageDataModule]]
     data = experiment.data
     data.prepare_data()
     found = trainings(experiment)
-    yield found["student"][1], data
+    yield found["students" if method in SEVERAL else "student"][1], data
     if config.initialization:
         first = found["initialization"][1]
         with without_unreached(first, data.example()):
@@ -98,7 +102,8 @@ def test_fifty_steps(method: str, command: Command) -> None:
     assert (run / "initialization").exists() == (method in TWO_PHASES)
     if method in TWO_PHASES:
         assert falls(totals(run / "initialization" / "metrics.csv"))
-    assert set(json.loads((run / "summary.json").read_text())["objective"]) == set(config.loss)
+    terms = {term.rpartition(".")[2] for term in json.loads((run / "summary.json").read_text())["objective"]}
+    assert terms == {*config.loss, *(["mutual"] if method in SEVERAL else [])}
     module, _ = next(modules(method))
     module.load_state_dict(torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"], strict=True)
 
@@ -109,8 +114,7 @@ def test_all_that_is_trained_gets_gradients(method: str) -> None:
         module.train()
         batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())))
         module.zero_grad()
-        total = module.objective(module.signals(batch), Progress(epoch=1.0, fraction=0.1)).total
-        total.backward()
+        total_of(module.losses((module.signals(batch), {}), Progress(epoch=1.0, fraction=0.1))).backward()
         trained = nn.ModuleDict({"student": module.student, "objective": module.objective}).named_parameters()
         gradients = {name: parameter.grad for name, parameter in trained if parameter.requires_grad}
         assert gradients

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 import kd_lightning
 from kd_lightning.callbacks.moving_average import copied, move
 from kd_lightning.data import CropFlip
+from kd_lightning.learners.objectives import total_of
 from kd_lightning.module import DistillationModule
 from kd_lightning.optimizers import SAM
 from kd_lightning.schedules.length import Length
@@ -100,7 +101,7 @@ def each(batch: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
 
 def step(module: DistillationModule, batch: dict[str, torch.Tensor]) -> None:
-    module.objective(module.signals(batch), module.progress()).total.backward()
+    total_of(module.losses((module.signals(batch), {}), module.progress())).backward()
 
 
 def test_a_moving_average_and_a_look_nearby_need_none() -> None:

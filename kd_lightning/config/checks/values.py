@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kd_lightning.config.checks.groups import check_groups, check_members, is_described
+from kd_lightning.config.checks.students import check_students
 from kd_lightning.config.conf import plain
 from kd_lightning.config.parts.recipe import BATCH_SIZE, OWN_PARTS, PARTS, own_part, own_terms, own_values
 from kd_lightning.errors import UserError
@@ -20,6 +21,7 @@ OF_SOFT_TARGETS: dict[str, tuple[Callable[[float], bool], str]] = {  # the root 
 def check_values(config: DictConfig) -> None:
     """Groups, numbers, terms, the training before the training; raises `UserError` for the first that is wrong."""
     check_groups(config)
+    check_students(config)
     check_numbers(config)
     check_loss(config.get("loss"), "loss")
     check_initialization(config.initialization)

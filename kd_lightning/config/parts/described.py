@@ -12,6 +12,7 @@ from kd_lightning.config.parts.instantiation import make
 from kd_lightning.config.parts.objects import terms_from
 from kd_lightning.config.parts.own_model import as_model
 from kd_lightning.config.parts.recipe import has_scratch
+from kd_lightning.config.parts.students import of_one
 from kd_lightning.data import DataModule
 from kd_lightning.data.derived.module import as_data_module
 from kd_lightning.data.values import as_folder
@@ -27,8 +28,8 @@ MODELS = ("model", "models")
 
 
 def student_of(config: DictConfig) -> Student:
-    """What the config's `student` describes. Raises UserError for a class of another kind."""
-    values = arguments(config.student)
+    """What the config's `student` describes, but for several of them. Raises UserError for a class of another kind."""
+    values = of_one(config)
     target = values.pop("_target_", None)
     kind: Any = Student if target is None else get_object(target)
     if not (inspect.isclass(kind) and issubclass(kind, Student)):
@@ -75,7 +76,8 @@ def trained_alone(config: DictConfig, student: Student, teacher: Teacher) -> lis
 
 def is_taught(config: DictConfig, teacher: Teacher) -> bool:
     """Whether the student learns from what networks answer: a teacher, its peers, or itself."""
-    return teacher.exists or any(term.is_taught for term in terms_from(config.loss)().values())
+    terms = terms_from(config.loss)().values()
+    return teacher.exists or any(term.is_taught for term in terms) or getattr(plan_of(config), "teaches", False)
 
 
 def data_of(config: DictConfig) -> DataModule:

@@ -1,38 +1,22 @@
 """Checking a composed config before anything is trained or downloaded."""
 
-from collections.abc import Iterable
-
 from omegaconf import DictConfig
 
 from kd_lightning.config.checks.arguments import check_arguments
-from kd_lightning.config.checks.curricula import check_assessed, check_curriculum, check_own_curriculum
+from kd_lightning.config.checks.curricula import check_curriculum, check_own_curriculum
 from kd_lightning.config.checks.overrides import culprit_override
-from kd_lightning.config.checks.training import (
-    check_compilation,
-    check_devices,
-    check_precision,
-    check_root_schedules,
-    check_training,
-)
+from kd_lightning.config.checks.recipes import check_data, check_own_recipe, check_recipe, check_same_trainer
+from kd_lightning.config.checks.training import check_compilation, check_root_schedules
 from kd_lightning.config.checks.values import check_values
-from kd_lightning.config.checks.watched import check_watched
-from kd_lightning.config.parts.described import data_of, plan_of, student_of, teacher_of, trained_alone
-from kd_lightning.config.parts.optimizer import without_beside
-from kd_lightning.config.parts.recipe import (
-    BATCH_SIZE,
-    PARTS,
-    in_its_batches,
-    own_batch_size,
-    own_terms,
-    recipe_of,
-)
+from kd_lightning.config.parts.described import plan_of, student_of, teacher_of, trained_alone
+from kd_lightning.config.parts.recipe import own_terms
+from kd_lightning.config.parts.students import naming, of_one, students_in
 from kd_lightning.config.parts.task import task_of
 from kd_lightning.config.refusals.bad_input import BAD_INPUT
 from kd_lightning.config.refusals.blame import SEE_ALL, reason_of
-from kd_lightning.data import DataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.networks import check_classes, check_models, check_weights
-from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.experiment.experiment import Experiment, together
 from kd_lightning.networks import Student
 from kd_lightning.plans.plan import check_plan
 from kd_lightning.teachers import Teacher
@@ -54,6 +38,25 @@ def check(config: DictConfig) -> Experiment:
 def check_all(config: DictConfig) -> Experiment:
     """The same, where a value that no check knows of may raise anything."""
     check_values(config)
+    each: list[Experiment] = []
+    for place, own in enumerate(students_in(config)):
+        with naming(place, config):
+            each.append(check_student(own, each[0] if each else None))
+    for place, one in enumerate(each):
+        with naming(place, config):
+            check_classes(one)
+            check_models(one, one.parts, [*each[:place], *each[place + 1 :]])
+            check_weights(one)
+    experiment = together(config, each)
+    check_plan(experiment.plan, experiment.parts)
+    return experiment
+
+
+def check_student(config: DictConfig, first: Experiment | None) -> Experiment:
+    """The experiment of one student, whose networks are not built yet; of several it goes with the first one's."""
+    if first is not None:
+        check_values(config)
+        check_same_trainer(config, first.config)
     student, teacher = check_networks(config)
     check_compilation(config)
     for group in GROUPS:
@@ -67,69 +70,15 @@ def check_all(config: DictConfig) -> Experiment:
     check_curriculum(config, teacher)
     for owner in trainings:
         check_own_curriculum(owner, config)
-    data = check_data(config, trainings)
-    experiment = Experiment(config, data, task_of(config, data), student, teacher, plan_of(config))
-    check_classes(experiment)
-    check_models(experiment, experiment.parts)
-    check_weights(experiment)
-    check_plan(experiment.plan, experiment.parts)
-    return experiment
+    data = check_data(config, trainings, None if first is None else first.data)
+    return Experiment(config, data, task_of(config, data), student, teacher, plan_of(config))
 
 
 def check_networks(config: DictConfig) -> tuple[Student, Teacher]:
     """Student and teacher as the config describes them, sound by their values. Raises UserError."""
-    for group in ("student", "teacher"):
-        check_arguments(config[group], group)
+    check_arguments(of_one(config), Student.owner)
+    check_arguments(config.teacher, Teacher.role)
     student, teacher = student_of(config), teacher_of(config)
     student.check()
     teacher.check()
     return student, teacher
-
-
-def check_recipe(config: DictConfig, loss: DictConfig | None) -> None:
-    """Optimizer, schedule and trainer are sound, and train at least one step on these terms. Raises UserError."""
-    for key in ("max_epochs", "max_steps"):
-        if config.trainer.get(key) == 0:
-            raise UserError(f"trainer.{key}=0: nothing to train; give at least one epoch and one step")
-    if config.trainer.get("limit_test_batches") == 0:
-        raise UserError(
-            "trainer.limit_test_batches=0: networks are compared by a test; give at least 1, or test=false, which "
-            "leaves out the student's"
-        )
-    check_precision(config)
-    for group in PARTS:
-        check_arguments(without_beside(config[group]) if group == "optimizer" else config[group], group)
-    check_devices(config.trainer)
-    check_training(config, loss)
-
-
-def check_own_recipe(owner: str, config: DictConfig, loss: DictConfig | None) -> None:
-    """The same of a training that has something of its own under its owner's key. Raises UserError."""
-    own = recipe_of(owner, config)
-    if own is config:
-        return
-    try:
-        check_recipe(own, loss)
-    except UserError as error:
-        raise UserError(f"{owner}.{error}") from error
-
-
-def check_data(config: DictConfig, owners: Iterable[str] = ()) -> DataModule:
-    """The data module, whose own check finds nothing wrong, and which serves the run's recipe and those of owners.
-
-    Raises UserError.
-    """
-    data = data_of(config)
-    data.check()
-    check_assessed(config, data)
-    check_watched(config, data)
-    for owner in owners:
-        try:
-            in_its_batches(owner, config, data)
-        except UserError as error:
-            size = own_batch_size(owner, config)
-            raise UserError(
-                f"{owner}.data.{BATCH_SIZE}={size}: {data.name} makes its batches by itself; leave it null"
-            ) from error
-        check_watched(recipe_of(owner, config), data, f"{owner}.")
-    return data

@@ -1,6 +1,8 @@
 """Checking the networks that a config names: they have weights, and fit the data and the terms."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -12,10 +14,20 @@ from kd_lightning.config.parts.recipe import own_terms
 from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.learners.over_sources import OverPeers
 from kd_lightning.networks import Network
 from kd_lightning.objective import Objective
 from kd_lightning.plans import Parts
-from kd_lightning.signals import DETACHED, Signal, has_rows, read, requested, takes_strong_view, taps_of_source
+from kd_lightning.signals import (
+    DETACHED,
+    PEERS,
+    Signal,
+    has_rows,
+    read,
+    requested,
+    takes_strong_view,
+    taps_of_source,
+)
 from kd_lightning.signals import TRAINING_SET as TRAINING_SET_SIGNALS
 from kd_lightning.taps.inspection import Adapt, Cost
 from kd_lightning.teachers import Teacher
@@ -33,15 +45,17 @@ def check_classes(experiment: Experiment) -> None:
         network.check_classes(experiment.data)
 
 
-def check_models(experiment: Experiment, parts: Parts) -> None:
+def check_models(experiment: Experiment, parts: Parts, others: Sequence[Experiment] = ()) -> None:
     """The models run on the data, know its classes, and have every tap that a term takes; what they cost is noted.
 
-    Seen on networks without memory behind them where possible, so it costs little.
+    Seen on networks without memory behind them where possible, so it costs little. `others` are those of the other
+    students, of which terms may take signals.
     """
     student, teacher = experiment.student, experiment.teacher
     context = replace(parts.context, recipe=parts.recipe)
-    adapt = student.adapted_to_one_like(lambda example: teacher.like(experiment.data, example))
-    experiment.costs.update(check_terms("loss", parts.terms(), student, teacher, adapt, context))
+    adapt = adapted(experiment)
+    peers = {f"{PEERS}_{place}": (one.student, adapted(one)) for place, one in enumerate(others)}
+    experiment.costs.update(check_terms("loss", parts.terms(), student, teacher, adapt, context, peers))
     if parts.pretraining is not None:
         check_terms("initialization.loss", parts.pretraining.terms(), student, teacher, adapt, context)
     for network in {one.alone: one for one in reversed(experiment.trained_alone())}.values():
@@ -50,11 +64,23 @@ def check_models(experiment: Experiment, parts: Parts) -> None:
             check_terms(f"{network.alone}.loss", terms, network, Teacher(), None, context)
 
 
+def adapted(experiment: Experiment) -> Adapt | None:
+    """How a student is rebuilt, around a teacher like its own."""
+    return experiment.student.adapted_to_one_like(lambda example: experiment.teacher.like(experiment.data, example))
+
+
 def check_terms(
-    key: str, terms: Terms, learner: Network, teacher: Teacher, adapt: Adapt | None, context: Context
+    key: str,
+    terms: Terms,
+    learner: Network,
+    teacher: Teacher,
+    adapt: Adapt | None,
+    context: Context,
+    peers: Mapping[str, tuple[Network, Adapt | None]] = MappingProxyType({}),
 ) -> dict[str, Cost]:
     """What the networks cost, which have every tap that these terms take, in shapes that fit. Raises UserError."""
-    objective, data, task = Objective(terms), context.data, context.task
+    data, task = context.data, context.task
+    objective = Objective({name: OverPeers.around(term, [*peers]) for name, term in terms.items()})
     check_schedules(objective, key, data)
     check_signals(key, objective, teacher, context)
     check_known_classes(key, objective, teacher, data)
@@ -62,13 +88,14 @@ def check_terms(
     if not objective.needs_training_labels:  # which are not read yet
         objective.see_labels(None, task.width)
     names = objective.names()
-    taps: dict[str, list[str] | None] = {LEARNER: [], TEACHER: None}
+    taps: dict[str, list[str] | None] = {LEARNER: [], TEACHER: None, **{name: [] for name in peers}}
     values: dict[str, Tensor] = {}
     costs: dict[str, Cost] = {}
     networks = teacher.networks()
     looked_at = [
         (LEARNER, learner, "", adapt),
         *((TEACHER, network, prefix, None) for prefix, network in networks.items()),
+        *((name, network, "", own) for name, (network, own) in peers.items() if requested(name, names)),
     ]
     for source, network, prefix, adapted in looked_at:
         wanted = requested(source, names)
@@ -146,7 +173,13 @@ def check_signals(key: str, objective: Objective, teacher: Teacher, context: Con
             raise UserError(f"loss={name}: this term needs a teacher; choose one, or loss={alone} with teacher=none")
         for argument, signal in term.named_signals():
             first = read(signal)
-            if (signal if first is None else first.source) not in GIVEN:
+            source = signal if first is None else first.source
+            if source == PEERS:
+                raise UserError(
+                    f"{key}.{name}: takes {signal}, of the other students, and there is one; give student.models=[…], "
+                    "and plan=mutual"
+                )
+            if source not in GIVEN and not source.startswith(f"{PEERS}_"):
                 raise UserError(
                     f"{key}.{name}.{argument}={signal}: nobody gives this signal; names begin with {', '.join(GIVEN)}"
                 )
@@ -155,7 +188,7 @@ def check_signals(key: str, objective: Objective, teacher: Teacher, context: Con
 def check_weights(experiment: Experiment) -> None:
     """Files of weights fit their networks, and given normalisations the data."""
     data, student, teacher = experiment.data, experiment.student, experiment.teacher
-    student.check_weights(data, student.adapted_to_one_like(lambda example: teacher.like(data, example)))
+    student.check_weights(data, adapted(experiment))
     for network in teacher.networks().values():
         network.check_weights(data)
 

@@ -29,5 +29,12 @@ def introduce(experiment: Experiment) -> None:
         )
     costs = [experiment.costs[network.model_key] for network in teacher.networks().values()]
     learned_from = {teacher.role: (teacher.name, Cost.total(costs))} if costs else {}
-    learns = {student.owner: (student.name, experiment.costs[student.model_key])}
-    show(model_summary(learned_from | learns))
+    students = [one.student for one in experiment.each]
+    learns = {f"{student.owner} {place}": one for place, one in enumerate(students, start=1)} or {
+        student.owner: student
+    }
+    show(
+        model_summary(
+            learned_from | {title: (one.name, experiment.costs[one.model_key]) for title, one in learns.items()}
+        )
+    )
