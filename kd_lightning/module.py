@@ -19,11 +19,14 @@ from kd_lightning.curricula.curriculum import Curriculum
 from kd_lightning.curricula.following import FollowedCurriculum
 from kd_lightning.curricula.route import followed_routes
 from kd_lightning.errors import UserError
+from kd_lightning.learners.following.losses import following_losses
+from kd_lightning.learners.following.schedules import followed_validations
 from kd_lightning.learners.measures import MeasuresOfAll
 from kd_lightning.learners.names import Networks, of_each, one_or_all
 from kd_lightning.learners.objectives import (
     begin_equal,
     example_for,
+    introduce_peers,
     objectives_of,
     shown,
     synchronized_buffers,
@@ -39,7 +42,6 @@ from kd_lightning.learners.sources import (
     sources_of,
     trained_parameters,
 )
-from kd_lightning.learners.validations import followed_validations
 from kd_lightning.learners.views import View, taken_by_all
 from kd_lightning.objective import Objective, ObjectiveValue, Term
 from kd_lightning.ranks import mean_of_ranks
@@ -87,9 +89,10 @@ class DistillationModule(TimedModule):
 
     A mapping of networks for `student` are several learners in one fit, each as it would be alone: with random numbers,
     statistics, clipping, an optimizer and a schedule of its own. In a learner's terms `student.*` is itself, `peers.*`
-    each of the others, over which the term's value is the mean, and `NAME.*` the one of this name, both without
-    gradient. Logged are `train/NAME/loss`, `val/NAME/top1` and so on, and `train/loss`, their sum; `for_learners` has
-    callbacks watch them. `forward`, `predict` and an export are the first one's.
+    each of the others, over which the term's value is the mean, or of a loss that says `all_at_once` all of them, and
+    `NAME.*` the one of this name, without gradient. Logged are `train/NAME/loss`, `val/NAME/top1` and so on, and
+    `train/loss`, their sum; `for_learners` has callbacks watch them. `forward`, `predict` and an export are the first
+    one's.
 
     Examples:
         >>> import lightning, torch
@@ -225,17 +228,12 @@ class DistillationModule(TimedModule):
                     objective.build(*self.views[name].of_streams(self.example_signals(self._examples)))
                 for source in self.learners:
                     check_apart(objective.key, objective, source, self.network_of(source))
+        introduce_peers(self.objectives, self.views)
+        self.following = following_losses(self.objectives, self.views, self.sources, self.task)
 
     def example_signals(self, streams: Mapping[str, Batch]) -> OfStreams:
         """The signals of examples, as of a step's streams; targets and indices are 0 where they have none."""
         return self._with_training_set(*self._signals.of_examples(streams, self.device, self.training))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes some 45 times a step which hook runs; nn.Module would search its parameters for it each time.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
 
     def forward(self, x: Input) -> Tensor:
         """The student's logits (B, C); of several learners the first one's."""
@@ -315,11 +313,13 @@ class DistillationModule(TimedModule):
         for name, entry in {**means, **found.changing}.items():
             self.log(f"train/{name}", entry, prog_bar=name in found.bar, batch_size=batch_size)
 
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor] | None:
+        """The logits of each learner by its name; None of a batch without targets."""
         batch = as_batch(batch)
-        if "target" in batch:
-            given = {name: self.sources[name](batch)["logits"] for name in self.learners}
+        given = {name: self.sources[name](batch)["logits"] for name in self.learners} if "target" in batch else None
+        if given is not None:
             self._measure("val", given, batch, dataloader_idx)
+        return given
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         batch = as_batch(batch)
@@ -363,7 +363,7 @@ class DistillationModule(TimedModule):
 
     def configure_callbacks(self) -> list[Callback]:
         passes = second_passes(self.optimizer, self.learners)
-        own = [self.finite, self.followed, self.validations, *self.routes, *passes]
+        own = [self.finite, self.followed, self.validations, self.following, *self.routes, *passes]
         return [one for one in own if one is not None and one not in self.trainer.callbacks]  # type: ignore[attr-defined]
 
     def teardown(self, stage: str) -> None:

@@ -165,10 +165,10 @@ class Term(nn.Module):
         )
 
     def unbuilt(self) -> "Term":
-        """A term of its own for another training: with the same loss, or a copy of one that learns or sees its data."""
+        """A term of its own for another training: with the same loss, or a copy of one that learns or sees others."""
         term = copy.copy(self)
         is_trained = isinstance(self.loss, Buildable) or next(self.loss.parameters(), None) is not None
-        is_own = is_trained or getattr(self.loss, "needs_training_labels", False)
+        is_own = is_trained or getattr(self.loss, "needs_training_labels", False) or hasattr(self.loss, "see_peers")
         loss = copy.deepcopy(self.loss) if is_own else self.loss
         term._modules = {**self._modules, "loss": loss, "projections": nn.ModuleList()}
         if isinstance(self.sample_weight, nn.Module):

@@ -22,8 +22,8 @@ from kd_lightning.curricula.curriculum import Curriculum, has_state
 from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples_of
 from kd_lightning.data.derived.peek import seeded
 from kd_lightning.errors import UserError
+from kd_lightning.learners.following.schedules import validated
 from kd_lightning.learners.optimizer import optimizers_in
-from kd_lightning.learners.validations import validated
 from kd_lightning.ranks import gathered, on_any_rank
 from kd_lightning.schedules.length import TimedModule, accumulation, batches_over
 from kd_lightning.schedules.progress import Assessment

@@ -9,7 +9,7 @@ from torch import nn
 
 from kd_lightning.curricula.following import timed
 from kd_lightning.errors import UserError
-from kd_lightning.learners.validations import validated
+from kd_lightning.learners.following.schedules import validated
 from kd_lightning.sources import Route
 from kd_lightning.tasks import Task
 from kd_lightning.terminal import say

@@ -11,9 +11,11 @@ from kd_lightning.batch import Input
 from kd_lightning.errors import UserError
 from kd_lightning.learners.names import Networks, of_each, peers_of
 from kd_lightning.learners.over_sources import OverPeers
-from kd_lightning.objective import Objective, ObjectiveValue
+from kd_lightning.learners.views import View
+from kd_lightning.objective import Objective, ObjectiveValue, naming
 from kd_lightning.ranks import processes
 from kd_lightning.schedules.progress import Progress
+from kd_lightning.signals import read
 from kd_lightning.sources.sharing import check_terms_apart
 
 
@@ -41,6 +43,25 @@ def objectives_of(terms: Mapping[str, Any], learners: Networks, others: Networks
         peers = list(peers_of(learner, learners.key, names))
         found[learner] = Objective({name: OverPeers.around(term, peers) for name, term in own.items()}, key)
     return found
+
+
+def introduce_peers(objectives: Mapping[str, Objective], views: Mapping[str, View]) -> None:
+    """Tell the losses over all peers at once, by `see_peers`, whose signals stand in their list.
+
+    Of each the peer's loss in the term of the same name; None where there is none, as of a teacher.
+    """
+    for learner, objective in objectives.items():
+        for name, term in objective.items():
+            see = getattr(term.loss, "see_peers", None)
+            listed = [signal for each in term.signals if isinstance(each, list) for signal in map(read, each)]
+            if see is None:
+                continue
+            peers = []
+            for source in (signal.source for signal in listed if signal is not None):
+                other = objectives.get(views[learner].peers.get(source, ""))
+                peers.append(None if other is None else getattr(dict(other.items()).get(name), "loss", None))
+            with naming(f"{objective.key}.{name}"):
+                see(peers)
 
 
 def example_for(example_input: Input | None) -> Input:

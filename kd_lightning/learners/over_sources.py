@@ -100,9 +100,32 @@ class OverSources(Term):
 
     @classmethod
     def around(cls, term: Term, sources: Sequence[str]) -> Term:
-        """The term itself, or where it takes signals of what the sources stand for, it over them."""
+        """The term itself, or where it takes signals of what the sources stand for, it over them.
+
+        A loss that says `all_at_once` gets a list of all of theirs for each such signal, and for one in a list.
+        """
+        if sources and getattr(term.loss, "all_at_once", False):
+            term = cls._with_all(term, sources)
         takes = any(signal is not None and signal.source == cls.stands_for for signal in map(read, term.names()))
         return cls(term, sources) if takes and sources else term
+
+    @classmethod
+    def _with_all(cls, term: Term, sources: Sequence[str]) -> Term:
+        """A term of its own, with all the sources' signals for each of what they stand for."""
+
+        def of_all(name: str) -> list[str] | str:
+            signal = read(name)
+            if signal is None or signal.source != cls.stands_for:
+                return name
+            return [str(signal._replace(source=source)) for source in sources]
+
+        def of_list(names: list[str]) -> list[str]:
+            found = [of_all(name) for name in names]
+            return [name for one in found for name in ([one] if isinstance(one, str) else one)]
+
+        term = term.unbuilt()
+        term.signals = [of_all(one) if isinstance(one, str) else of_list(one) for one in term.signals]
+        return term
 
 
 class OverPeers(OverSources):

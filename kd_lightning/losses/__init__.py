@@ -24,6 +24,8 @@ from kd_lightning.losses.logits.self_distillation import PSKD, USKD, VirtualTeac
 from kd_lightning.losses.logits.standardization import LogitStandardization
 from kd_lightning.losses.logits.targets import WSLD, CrossEntropy, HardLabel, MeanSquaredLogits, SoftTarget
 from kd_lightning.losses.logits.temperature import CurriculumTemperature
+from kd_lightning.losses.peers.collaborative import KDCL
+from kd_lightning.losses.peers.contrast import MCL
 from kd_lightning.losses.relations.contrastive import CRD
 from kd_lightning.losses.relations.similarities import (
     PKT,
@@ -39,6 +41,8 @@ __all__ = [
     "DIST",
     "DKD",
     "FSP",
+    "KDCL",
+    "MCL",
     "MLKD",
     "NST",
     "OFA",

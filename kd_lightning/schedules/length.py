@@ -84,6 +84,13 @@ class TimedModule(LightningModule):
 
     assessment: Assessment | None = None  # by the latest validation, where a curriculum or schedules follow it
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes some 45 times a step which hook runs; nn.Module would search its parameters for it each time.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def setup(self, stage: str) -> None:
         self.__dict__.pop("length", None)  # another training of the same module may have another
 

@@ -17,6 +17,7 @@ from kd_lightning import losses
 from kd_lightning.config.conf import conf_dir, options
 from kd_lightning.config.resolvers import register_resolvers
 from kd_lightning.errors import UserError
+from kd_lightning.learners.over_sources import OverPeers
 from kd_lightning.losses import functional
 from kd_lightning.losses.per_sample import counted, has_values, values
 from kd_lightning.losses.sample_weights import Confidence, Entropy
@@ -25,6 +26,7 @@ from kd_lightning.schedules import Linear, Progress
 
 LOSSES = options("loss")
 BATCH, CLASSES, IMAGES = 6, 5, 20
+PEERS = ["second", "third"]
 TARGET = [0, -1, 3, 3, -100, 1]  # two without a label
 NUMBERS = ["mae", "mse"]  # losses whose targets are numbers, of which all are given
 SHAPES = {
@@ -43,13 +45,14 @@ WEIGHTS = {f"bn_{tap}{n}": (4 * n,) for n in (1, 2) for tap in ("scale", "shift"
 
 def signals(name: str = "ce") -> dict[str, Tensor]:
     """A step's signals by all names that conf/loss takes, in float64, with the targets of this loss."""
+    roles = ("student", "teacher", *PEERS)
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    found = {f"{role}.{tap}": drawn(BATCH, *shape) for role in ("student", "teacher") for tap, shape in SHAPES.items()}
-    found |= {f"{role}.{tap}": drawn(*shape) for role in ("student", "teacher") for tap, shape in WEIGHTS.items()}
+    found = {f"{role}.{tap}": drawn(BATCH, *shape) for role in roles for tap, shape in SHAPES.items()}
+    found |= {f"{role}.{tap}": drawn(*shape) for role in roles for tap, shape in WEIGHTS.items()}
     images = {"train.index": torch.arange(IMAGES), "train.target": torch.arange(IMAGES) % CLASSES}
     batch = {"target": torch.tensor(TARGET), "index": torch.arange(BATCH), "weight": drawn(BATCH).exp()}
     if name in NUMBERS:
@@ -70,8 +73,8 @@ def config(name: str) -> Any:
 
 def term(name: str, **given: Any) -> Term:
     """The term of a file of conf/loss, built for the signals, in float64."""
-    objective = Objective({name: instantiate(config(name), **given)})
-    taps = {role: [*SHAPES, *WEIGHTS] for role in ("student", "teacher")}
+    objective = Objective({name: OverPeers.around(instantiate(config(name), **given), PEERS)})
+    taps = {role: [*SHAPES, *WEIGHTS] for role in ("student", "teacher", *PEERS)}
     objective.connect(taps, ["index", "target"])
     given = signals(name).items()
     objective.build({key: value.float() if value.is_floating_point() else value for key, value in given})
@@ -94,7 +97,7 @@ def test_every_loss_stands_in_conf() -> None:
     """So that the tests below see a new one."""
     seen = {type(instantiate(config(name)).loss).__name__ for name in LOSSES}
     assert seen | {"Paraphrase", "functional"} == set(losses.__all__)
-    assert set(OF_A_BATCH) == {"cc", "cc_kernel", "dist", "mlkd", "pkt", "rkd", "sp"}
+    assert set(OF_A_BATCH) == {"cc", "cc_kernel", "dist", "mcl", "mlkd", "pkt", "rkd", "sp"}
 
 
 @pytest.mark.parametrize("name", PER_SAMPLE)

@@ -48,7 +48,7 @@ ALLOWED = {
     ("curricula/following.py", "cpu"),  # of a draw, as its epoch begins
     ("curricula/following.py", "tolist"),  # of what a validation measured
     ("finite.py", "tolist"),  # of weights, before they are saved
-    ("learners/validations.py", "tolist"),  # of what an epoch observed, once it is validated
+    ("learners/following/schedules.py", "tolist"),  # of what an epoch observed, once it is validated
     ("learners/random_state.py", "equal"),  # of generators' states, which lie on the host
     ("models/normalization.py", "tolist"),  # of statistics that go into a file
     ("sources/cached.py", "cpu"),  # answers that the file lacks

@@ -26,6 +26,8 @@ from kd_lightning.losses.functional.logits.self_distillation import ps_kd, uskd,
 from kd_lightning.losses.functional.logits.standardization import logit_standardization_kd, standardize
 from kd_lightning.losses.functional.logits.targets import cross_entropy, hard_label, kd, mean_squared_logits, wsld
 from kd_lightning.losses.functional.logits.temperature import reverse_gradient
+from kd_lightning.losses.functional.peers.collaborative import collaborative_target, generalization_weights, kdcl
+from kd_lightning.losses.functional.peers.contrast import mcl, supervised_contrast
 from kd_lightning.losses.functional.relations.contrastive import contrastive_nce
 from kd_lightning.losses.functional.relations.similarities import (
     correlation_congruence_adjacent,
@@ -44,6 +46,7 @@ __all__ = [
     "cat_kd",
     "class_activation_maps",
     "class_correlation",
+    "collaborative_target",
     "contrastive_nce",
     "correlation_congruence_adjacent",
     "correlation_congruence_kernel",
@@ -53,12 +56,15 @@ __all__ = [
     "factor_transfer",
     "fitnet",
     "fsp",
+    "generalization_weights",
     "hard_label",
     "hcl",
     "kd",
+    "kdcl",
     "logit_standardization_kd",
     "mae",
     "margin_relu_margin",
+    "mcl",
     "mean_squared_logits",
     "mlkd",
     "mse",
@@ -73,6 +79,7 @@ __all__ = [
     "simkd",
     "srrl",
     "standardize",
+    "supervised_contrast",
     "uskd",
     "variational_information",
     "virtual_teacher",

@@ -1,0 +1,1 @@
+"""Functions of the outputs of several networks that learn from one another."""

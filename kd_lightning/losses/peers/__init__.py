@@ -1,0 +1,1 @@
+"""Losses over several networks that learn from one another, all of them at once."""
