@@ -11,6 +11,10 @@ from kd_lightning.errors import UserError
 Input = Tensor | Mapping[str, Tensor]
 Batch = dict[str, Any]
 INPUT = "input"
+STRONG = "strong"  # the image strongly augmented
+SECOND = "second"  # the image in another of its views
+SAME_CLASS = "same_class"  # another image of the image's class
+VIEWS = (STRONG, SECOND, SAME_CLASS)
 KNOWN = "known."  # begins what sources know of a batch beforehand
 TARGETS = ("target", "label", "labels")
 OTHERS = {"index": "index", "idx": "index", "view": "view"}
@@ -132,10 +136,10 @@ def as_text(shape: Any) -> str:
 
 
 def example_batch(inputs: Input) -> Batch:
-    """A batch of these inputs with target, index and strong view."""
+    """A batch of these inputs with target, index, and further views of each sample."""
     first = first_tensor_of(inputs)
     zeros = torch.zeros(len(first), dtype=torch.int64, device=first.device)
-    return {INPUT: inputs, "input_strong": inputs, "target": zeros, "index": zeros}
+    return {INPUT: inputs, **{f"{INPUT}_{view}": inputs for view in VIEWS}, "target": zeros, "index": zeros}
 
 
 def example_of(batch: Batch) -> Batch:

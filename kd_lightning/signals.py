@@ -1,7 +1,7 @@
 """The vocabulary of signals: what names there are, what they stand for, and what is wrong with one that is none.
 
 student.stage1            a tap of a source
-student@strong.stage1     the same of another view, or of another input by its name
+student@strong.stage1     the same of another view (strong, second, same_class), or of another input by its name
 student.stage1.detached   without gradient
 student.stages            all stages of a source; student.last_stage the last of them
 peers.logits              of each other learner of a training, without gradient
@@ -15,13 +15,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from kd_lightning.batch import INPUT
+from kd_lightning.batch import INPUT, VIEWS
 from kd_lightning.errors import UserError, did_you_mean
 
 DETACHED = ".detached"
 PROGRESS, TRAINING_SET, PEERS = "progress", "train", "peers"
 OF_PROGRESS = ("epoch", "fraction")
-STRONG = "strong"
 LENGTHS = "rows.lengths"
 
 
@@ -70,9 +69,9 @@ def taps_of_source(source: str, names: Iterable[str]) -> set[str]:
     return set().union(*requested(source, names).values())
 
 
-def takes_strong_view(names: Iterable[str]) -> bool:
-    """Whether a name is of what a network makes of the strongly augmented view, such as `student@strong.logits`."""
-    return any(signal is not None and signal.input == STRONG for signal in map(read, names))
+def views_in(names: Iterable[str]) -> set[str]:
+    """The further views of samples whose signals are among these names: `strong` for `student@strong.logits`."""
+    return {signal.input for signal in map(read, names) if signal is not None and signal.input in VIEWS}
 
 
 def expanded(name: str, available: Mapping[str, Iterable[str]]) -> str | list[str]:

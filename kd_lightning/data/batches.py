@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
-from kd_lightning.batch import Batch
+from kd_lightning.batch import SAME_CLASS, Batch
 from kd_lightning.data.augmentation.augment import Augmentation
 from kd_lightning.data.augmentation.mixing import Drawn, Mixing
 from kd_lightning.data.augmentation.strong import STRONG_VIEWS, StrongView
-from kd_lightning.data.views import view_of
+from kd_lightning.data.labels.same_class import Partners
+from kd_lightning.data.views import another_view, view_of
 from kd_lightning.errors import UserError
 from kd_lightning.store.hashing import fold
 
@@ -47,7 +49,8 @@ class ImageSet(Dataset[Batch]):
     A batch is {"input": uint8 (B, C, H, W), "target", "index": int64 (B,)}, where index is the row in `images`,
     however few of them are used; for training, where num_views is a number, also "view": int64 (B,), where there is a
     strong augmentation "input_strong", and where images are mixed "partner", whose "input", "target" and "view" are the
-    other images' and whose "share" and "box" are `Drawn`'s.
+    other images' and whose "share" and "box" are `Drawn`'s. Further views lie in "beside" by their names, each with its
+    "input" and "view".
 
     Examples:
         >>> import torch
@@ -67,6 +70,7 @@ class ImageSet(Dataset[Batch]):
     mixing: Mixing | None = None
     partners: Tensor | None = None  # the rows that images are mixed with, some repeatedly perhaps; all where None
     labels: Tensor | None = None  # of all images, int64 (N,), in place of their own
+    beside: tuple[str, ...] = ()  # which further views come with each image, `second` or `same_class`
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -95,7 +99,23 @@ class ImageSet(Dataset[Batch]):
         if self.strong is not None:
             views = view_of(self.seed, draw.epoch + STRONG_EPOCHS, index, STRONG_VIEWS, repeats)
             batch["input_strong"] = self.strong(self.images.read(index, views % self.num_views), views)
+        if self.beside:
+            batch["beside"] = {name: self._beside(name, draw, index, batch["view"], repeats) for name in self.beside}
         return batch
+
+    def _beside(self, name: str, draw: Draw, index: Tensor, views: Tensor, repeats: Tensor | None) -> Batch:
+        """What comes with the images of a draw: themselves in other views, or others of their classes in any."""
+        assert self.num_views is not None
+        other = another_view(self.seed, draw.epoch, index, views, self.num_views)
+        if name == SAME_CLASS:
+            positions = torch.tensor(draw.positions)
+            index = self.rows[self.classes.drawn(self.seed, draw.epoch, positions, index, repeats)]
+        return {"input": self.read(index, other), "view": other}
+
+    @cached_property
+    def classes(self) -> Partners:
+        """Who else is of each image's class."""
+        return Partners.among(self.targets)
 
     def batch(self, index: Tensor, views: Tensor | None) -> Batch:
         """Images by their index, of these views."""
@@ -125,6 +145,11 @@ class ImageSet(Dataset[Batch]):
         """Images by their row in `images`, as the loader gives them: rows int64 (B,) -> uint8 (B, C, H, W)."""
         images = self.images.read(rows, views)
         return images if views is None or self.augment is None else self.augment(images, views)
+
+
+def whole(images: Images) -> ImageSet:
+    """All rows, for evaluation."""
+    return ImageSet(images, torch.arange(len(images.targets)))
 
 
 class ShardedBatches(DistributedSampler[Draw]):

@@ -2,7 +2,7 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import lightning
@@ -105,8 +105,14 @@ class DataModule(lightning.LightningDataModule):
         """`index` and `target`, both (N,), of all training samples, for losses with a memory of them; or nothing."""
         return {}
 
-    def without_strong_views(self) -> Self:
-        """The same samples for a training that takes one view of each."""
+    def check_views(self, views: Collection[str]) -> None:
+        """Raise UserError for further views of the training samples, such as `second`, that cannot be given."""
+
+    def with_views(self, views: Collection[str]) -> Self:
+        """The same samples, of which a training takes these views beside the first, and no others.
+
+        Those of the user's own class come as its loader gives them.
+        """
         return self
 
     def in_batches_of(self, size: int) -> Self:

@@ -3,7 +3,7 @@
 import copy
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,13 @@ import torch
 from torch.utils.data import DataLoader
 from typing_extensions import Self
 
-from kd_lightning.batch import as_streams
-from kd_lightning.data.augmentation.augment import Augmentation
+from kd_lightning.batch import SAME_CLASS, SECOND, STRONG, as_streams
+from kd_lightning.data.augmentation.augment import Augmentation, in_unit_range
 from kd_lightning.data.augmentation.in_order import divided
 from kd_lightning.data.augmentation.mixing import Mixing, described, mixed, mixed_labels
 from kd_lightning.data.augmentation.strong import StrongAugmentation, StrongView
 from kd_lightning.data.augmentation.trial import try_augmentations
-from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader
+from kd_lightning.data.batches import Batch, FixedBatches, Images, ImageSet, ShardedBatches, batched_loader, whole
 from kd_lightning.data.data import DataModule
 from kd_lightning.data.derived.peek import as_example, first_batches
 from kd_lightning.data.evaluation import MODES, EvaluationTransform
@@ -59,9 +59,9 @@ class ImageDataModule(DataModule):
 
     Loaders give `ImageSet`'s uint8 batches; the hook after the transfer makes of them, on the device,
     {"input": float32 (B, C, H, W) in [0, 1], "target", "index": int64 (B,)}. Only the training loader's images are
-    augmented, and only its batches have a "view": int64 (B,) and, where `strong` says so, a second image
-    "input_strong". With `mixup` or `cutmix` each is mixed with another one, and "target" is float32 (B, C). Networks
-    normalise for themselves: `mean` and `std` are the data's.
+    augmented, and only its batches have a "view": int64 (B,) and, where `strong` says so, a strongly augmented one as
+    "input_strong"; `with_views` has them give others, too. With `mixup` or `cutmix` each is mixed with another one, and
+    "target" is float32 (B, C). Networks normalise for themselves: `mean` and `std` are the data's.
 
     A subclass sets the attributes declared here and implements `read`; it extends `check` and `fingerprint`.
     """
@@ -73,6 +73,7 @@ class ImageDataModule(DataModule):
     std: tuple[float, ...]
     augment: Augmentation
     num_views: int
+    beside: tuple[str, ...] = ()
     train_set: ImageSet
     val_set: ImageSet
     test_set: ImageSet
@@ -125,8 +126,9 @@ class ImageDataModule(DataModule):
 
     @property
     def inputs(self) -> Mapping[str, Any]:
-        """The images, (C, H, W), and where there is a strong view that one, too."""
-        return dict.fromkeys(["input", *([] if self.strong is None else ["input_strong"])], self.input_shape)
+        """The images, (C, H, W), and further views of them, where there are any."""
+        views = [*([] if self.strong is None else [STRONG]), *self.beside]
+        return dict.fromkeys(["input", *(f"input_{view}" for view in views)], self.input_shape)
 
     @cached_property
     def streams(self) -> Mapping[str, Batch]:
@@ -256,12 +258,40 @@ class ImageDataModule(DataModule):
                 f"{self.num_classes - 1}, as class_names has them, and -1 and -100 mean none"
             )
 
-    def without_strong_views(self) -> Self:
-        """The same images for a training that takes one view of each."""
+    def check_views(self, views: Collection[str]) -> None:
+        if STRONG in views and self.strong is None:
+            raise UserError(
+                "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd "
+                "does"
+            )
+        for view in {SECOND, SAME_CLASS} & {*views} if self.mixing.is_on else ():
+            raise UserError(f"{self.mixing.key}: beside terms on @{view}, which is an image by itself; mix none")
+        if SECOND in views and self.num_views == 1:
+            raise UserError(
+                "data.augment=null: a term compares two views of an image, and each has one; augment the images, or "
+                "allow more data.views"
+            )
+
+    def with_views(self, views: Collection[str]) -> Self:
+        """The same images, whose training batches hold these views beside the first, as "input_second", and no others.
+
+        `strong` are those of the strong augmentation, `second` the image in another of its views, `same_class` another
+        image of its class: a function of seed, epoch and index, and of how often the epoch had it. Raises UserError.
+
+        Examples:
+            >>> from kd_lightning.data import DigitsDataModule
+            >>> data = DigitsDataModule().with_views(["second", "same_class"])
+            >>> batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())))
+            >>> [name for name in batch if name.startswith("input")]
+            ['input', 'input_second', 'input_same_class']
+        """
         self.setup()
-        plain = copy.copy(self)
-        plain.train_set = replace(self.train_set, strong=None)
-        return plain
+        given = copy.copy(self)
+        given.beside = tuple(view for view in (SECOND, SAME_CLASS) if view in views)
+        given.check_views(given.beside)
+        strong = self.train_set.strong if STRONG in views else None
+        given.train_set = replace(self.train_set, strong=strong, beside=given.beside)
+        return given
 
     def in_this_process(self) -> Self:
         data = copy.copy(self)
@@ -316,6 +346,7 @@ class ImageDataModule(DataModule):
         whole_numbers = not batch["input"].is_floating_point()
         strong = {name: in_unit_range(value, whole_numbers) for name, value in batch.items() if name == "input_strong"}
         shown = {**batch, **strong, "input": self._shown(batch)}
+        shown |= {f"input_{view}": self._shown(one) for view, one in shown.pop("beside", {}).items()}
         if "partner" not in batch:
             return shown
         partner = shown.pop("partner")
@@ -367,20 +398,3 @@ class ImageDataModule(DataModule):
             batches.take(balanced_draw(images.targets, self.seed, 0))
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         return batched_loader(images, batches, self.num_workers, pin_memory=on_gpu and not images.is_on_device)
-
-
-def in_unit_range(images: torch.Tensor, whole_numbers: bool) -> torch.Tensor:
-    """Images (B, C, H, W), which come from whole numbers or are in [0, 1] already, as float32 in [0, 1].
-
-    Raises UserError for whole numbers but uint8.
-    """
-    if not images.is_floating_point() and images.dtype != torch.uint8:
-        raise UserError(f"batch: images are {images.dtype}; give uint8 from 0 to 255, or floats in [0, 1]")
-    if images.is_floating_point():
-        return images.float() / 255 if whole_numbers else images.float()
-    return images.float().div_(255)
-
-
-def whole(images: Images) -> ImageSet:
-    """All rows, for evaluation."""
-    return ImageSet(images, torch.arange(len(images.targets)))

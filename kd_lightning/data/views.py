@@ -7,6 +7,8 @@ from torch import Tensor
 
 from kd_lightning.store.hashing import MASK, fold, scramble
 
+SECOND_EPOCHS = 2 * 2**32  # added to an epoch's number, so that a second view is drawn apart from the first
+
 
 def view_of(seed: int, epoch: int, index: Tensor, num_views: int, repeats: Tensor | None = None) -> Tensor:
     """The view that each image shows in an epoch: index int64 (B,) -> int64 (B,) in [0, num_views).
@@ -23,6 +25,23 @@ def view_of(seed: int, epoch: int, index: Tensor, num_views: int, repeats: Tenso
     """
     views = scramble(scramble(index & MASK) ^ fold(seed, epoch)) % num_views
     return views if repeats is None else (views + repeats * stride(num_views)) % num_views
+
+
+def another_view(seed: int, epoch: int, index: Tensor, views: Tensor, num_views: int) -> Tensor:
+    """Another view of each image than the one that it shows: index and views int64 (B,) -> int64 (B,)
+
+    Each of the others is equally likely; where there is one view alone, it is that. The same on any device and for any
+    batch the index stands in.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.data.views import another_view, view_of
+        >>> index = torch.arange(1000)
+        >>> views = view_of(seed=0, epoch=3, index=index, num_views=2)
+        >>> torch.equal(another_view(0, 3, index, views, num_views=2), 1 - views)
+        True
+    """
+    return (views + 1 + view_of(seed, epoch + SECOND_EPOCHS, index, max(1, num_views - 1))) % num_views
 
 
 @lru_cache

@@ -111,7 +111,7 @@ class Execution:
             epochs = training.recipe.trainer.settings["max_epochs"]
             say(training.name, f"{epochs} epochs, {terms}")
             folder = self.folder / INITIALIZATION
-            fit(training.recipe, module, training.data, folder, folder, self.context.describe(training))
+            fit(training.recipe, module, kept.data_of(training), folder, folder, self.context.describe(training))
         tested = TestedNetwork(module.student, {})
         return Trained(training.name, training.first.network, tested, module.objective.state_dict())
 
@@ -124,7 +124,8 @@ class Execution:
         self.logging.enter_context(one_wandb_run())
         beside = [callback for one in training.sources.values() for callback in one.callbacks()]
         beside += unfreezing(training, module)
-        fitted = fit(training.recipe, module, training.data, folder, folder, context.describe(training), beside)
+        data = kept.data_of(training)
+        fitted = fit(training.recipe, module, data, folder, folder, context.describe(training), beside)
         tested, selected = measure_learners(fitted, module, training.data, folder, config.test)
         self.measure_changed(training, module)
         self.compare(training, tested)

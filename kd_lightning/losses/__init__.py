@@ -34,10 +34,16 @@ from kd_lightning.losses.relations.similarities import (
     CorrelationCongruenceKernel,
     SimilarityPreserving,
 )
+from kd_lightning.losses.self_distillation.class_wise import CSKD
+from kd_lightning.losses.self_distillation.early_heads import BYOT
+from kd_lightning.losses.self_distillation.two_views import DDGSD, MeanDiscrepancy
 
 __all__ = [
+    "BYOT",
     "CATKD",
     "CRD",
+    "CSKD",
+    "DDGSD",
     "DIST",
     "DKD",
     "FSP",
@@ -67,6 +73,7 @@ __all__ = [
     "HardLabel",
     "LogitStandardization",
     "MeanAbsoluteError",
+    "MeanDiscrepancy",
     "MeanSquaredError",
     "MeanSquaredLogits",
     "Paraphrase",

@@ -8,7 +8,7 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from kd_lightning.batch import INPUT, KNOWN, Batch, as_streams, example_of, main_stream
-from kd_lightning.signals import DETACHED, LENGTHS, Signal, has_rows, requested
+from kd_lightning.signals import DETACHED, LENGTHS, Signal, has_rows, read, requested
 from kd_lightning.sources.source import Source
 from kd_lightning.tasks import Task
 from kd_lightning.tasks.rows import ALL
@@ -38,6 +38,7 @@ class StepSignals:
         self.requested = {name: requested(name, names) for name in sources}
         self.ask_sources()
         self.detached = [name for name in names if name.endswith(DETACHED)]
+        self.without_gradient = without_gradient(names)
         self.names_of = names_of
         self.answered: dict[tuple[str, str, str], dict[str, Tensor]] | None = None  # which are not asked for again
         self._of_stream: dict[tuple[str, bool], list[str]] = {}
@@ -66,7 +67,15 @@ class StepSignals:
     def _given(
         self, name: str, source: Source, batch: Batch, input: str, training: bool, stream: str
     ) -> dict[str, Tensor]:
-        """What a source gives; one that learns nothing is not asked again where its answers are held."""
+        """What a source gives; one that learns nothing is not asked again where its answers are held.
+
+        Of a further input no gradient is prepared where all that is taken of it comes without.
+        """
+        if source.trained and (name, input) in self.without_gradient:
+            with torch.no_grad():
+                given = source(batch, input, training=training)
+            torch.clear_autocast_cache()  # which has weights in lower precision, now perhaps without their gradient
+            return given
         if self.answered is None or source.trained:
             return source(batch, input, training=training)
         if (name, stream, input) not in self.answered:
@@ -97,6 +106,16 @@ class StepSignals:
             return requested(name, self._of_stream[stream, is_main])
         asked = self.requested[name]
         return asked if source.trained and training else {INPUT: None, **asked}
+
+
+def without_gradient(names: Iterable[str]) -> set[tuple[str, str]]:
+    """The sources and their further inputs of which the signals by these names are all taken without gradient."""
+    taken: dict[tuple[str, str], bool] = {}
+    for signal in map(read, names):
+        if signal is not None and signal.input != INPUT:
+            place = signal.source, signal.input
+            taken[place] = taken.get(place, True) and signal.is_detached
+    return {place for place, is_detached in taken.items() if is_detached}
 
 
 def before_transfer(batch: Any, task: Task, sources: Iterable[Source]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from kd_lightning.batch import STRONG
 from kd_lightning.conversions.entries import in_key
 from kd_lightning.data import DataModule
 from kd_lightning.errors import NonFinite, UserError
@@ -23,7 +24,7 @@ from kd_lightning.ranks import all_ranks_agree
 from kd_lightning.runs.arrays import sound_arrays, write_arrays
 from kd_lightning.runs.files import CHECKPOINTS, EVALUATION, checkpoint
 from kd_lightning.signals import read as read_signal
-from kd_lightning.signals import takes_strong_view
+from kd_lightning.signals import views_in
 from kd_lightning.store import CannotKeep, Store, key_of
 from kd_lightning.system.checksums import safetensors_fault
 from kd_lightning.system.files import write_json
@@ -123,7 +124,7 @@ def cache_key(training: Training, context: Context) -> dict[str, Any]:
         **data_key(context),
         "batches": {"size": data.batch_size, **data.order()},
         "statistics": data.statistics(),
-        **({"strong": context.settings["data"].get("strong")} if takes_strong_views(training) else {}),
+        **({"strong": context.settings["data"].get("strong")} if STRONG in views_taken(training) else {}),
         **learned_from(training, context),
     }
     before = learner.starts_from
@@ -302,8 +303,8 @@ def train(
 
 
 def data_of(training: Training) -> DataModule:
-    """What a training is on: one view of each sample where no term takes another."""
-    return training.data if takes_strong_views(training) else training.data.without_strong_views()
+    """What a training is on: the samples in the views that its terms take; where it is not kept, also the strong."""
+    return training.data.with_views(views_taken(training) | (set() if training.is_kept else {STRONG}))
 
 
 def takes_features(training: Training) -> bool:
@@ -312,8 +313,9 @@ def takes_features(training: Training) -> bool:
     return any(signal is not None and signal.tap != "logits" for signal in signals)
 
 
-def takes_strong_views(training: Training) -> bool:
-    return any(takes_strong_view(names_in(one.terms())) for one in training.learners.values())
+def views_taken(training: Training) -> set[str]:
+    """The further views of samples that its terms take."""
+    return set().union(*(views_in(names_in(one.terms())) for one in training.learners.values()))
 
 
 def record_of(test: Metrics, time: Mapping[str, float], key: dict[str, Any], context: Context) -> dict[str, Any]:

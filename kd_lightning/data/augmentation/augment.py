@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kd_lightning.data.values import check_flag, check_whole
+from kd_lightning.errors import UserError
 
 MOST_PADDING = 2**13
 
@@ -102,3 +103,15 @@ class CropFlip:
         pixels = rows[:, :, None] * (width + 2 * self.padding) + columns[:, None, :]
         padded = F.pad(images, [self.padding] * 4).flatten(2)
         return padded.gather(2, pixels.flatten(1)[:, None].expand(-1, channels, -1)).view_as(images)
+
+
+def in_unit_range(images: Tensor, whole_numbers: bool) -> Tensor:
+    """Images (B, C, H, W), which come from whole numbers or are in [0, 1] already, as float32 in [0, 1].
+
+    Raises UserError for whole numbers but uint8.
+    """
+    if not images.is_floating_point() and images.dtype != torch.uint8:
+        raise UserError(f"batch: images are {images.dtype}; give uint8 from 0 to 255, or floats in [0, 1]")
+    if images.is_floating_point():
+        return images.float() / 255 if whole_numbers else images.float()
+    return images.float().div_(255)

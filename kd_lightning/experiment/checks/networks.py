@@ -25,8 +25,8 @@ from kd_lightning.signals import (
     has_rows,
     read,
     requested,
-    takes_strong_view,
     taps_of_source,
+    views_in,
 )
 from kd_lightning.signals import TRAINING_SET as TRAINING_SET_SIGNALS
 from kd_lightning.taps.inspection import Adapt, Cost
@@ -149,10 +149,7 @@ def remedy_of_classes(teacher: Teacher, data: DataModule) -> str | None:
 def check_signals(key: str, objective: Objective, teacher: Teacher, context: Context) -> None:
     """The terms take nothing that nobody gives. Raises UserError."""
     data = context.data
-    if takes_strong_view(objective.names()) and isinstance(data, ImageDataModule) and data.strong is None:
-        raise UserError(
-            "data.strong=null: a term compares two views of an image; choose a strong augmentation, as method=mlkd does"
-        )
+    data.check_views(views_in(objective.names()))
     if isinstance(data, ImageDataModule) and data.mixing.is_on:
         for name, term in objective.items():
             if any(signal == "index" or signal.startswith(f"{TRAINING_SET_SIGNALS}.") for signal in term.names()):

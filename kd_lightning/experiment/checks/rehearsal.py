@@ -157,7 +157,7 @@ class Rehearsal:
 
     def attempt(self, training: Training, tried: Tried) -> None:
         """The same; `tried` holds what was made of the config until then."""
-        data, recipe = training.data, training.recipe
+        data, recipe = kept.data_of(training), training.recipe
         made = recipe.callbacks(self.place)
         tried.callbacks |= {name: callback for name, callback in made.items() if is_rehearsed(callback)}
         tried.module = module = build_module(training, self.parts.context)

@@ -36,6 +36,9 @@ from kd_lightning.losses.functional.relations.similarities import (
     rkd,
     similarity_preserving,
 )
+from kd_lightning.losses.functional.self_distillation.class_wise import cs_kd
+from kd_lightning.losses.functional.self_distillation.early_heads import byot
+from kd_lightning.losses.functional.self_distillation.two_views import ddgsd, mean_discrepancy
 
 __all__ = [
     "activation_boundary",
@@ -43,6 +46,7 @@ __all__ = [
     "batch_correlation",
     "bce",
     "bernoulli_kd",
+    "byot",
     "cat_kd",
     "class_activation_maps",
     "class_correlation",
@@ -51,6 +55,8 @@ __all__ = [
     "correlation_congruence_adjacent",
     "correlation_congruence_kernel",
     "cross_entropy",
+    "cs_kd",
+    "ddgsd",
     "dist",
     "dkd",
     "factor_transfer",
@@ -65,6 +71,7 @@ __all__ = [
     "mae",
     "margin_relu_margin",
     "mcl",
+    "mean_discrepancy",
     "mean_squared_logits",
     "mlkd",
     "mse",
