@@ -74,7 +74,7 @@ class StepSignals:
         if source.trained and (name, input) in self.without_gradient:
             with torch.no_grad():
                 given = source(batch, input, training=training)
-            torch.clear_autocast_cache()  # which has weights in lower precision, now perhaps without their gradient
+            torch.clear_autocast_cache()  # which in older torch has weights in lower precision without gradient now
             return given
         if self.answered is None or source.trained:
             return source(batch, input, training=training)

@@ -39,6 +39,8 @@ MEANS: dict[str, Loss] = {  # means over the images
     "ofa": with_target(functional.ofa),
     "ofa eps=1.5": with_target(partial(functional.ofa, eps=1.5)),
     "ofa eps=0.5": with_target(partial(functional.ofa, eps=0.5)),
+    "cs_kd": with_target(functional.cs_kd),
+    "ddgsd": functional.ddgsd,
 }
 OVER_THE_BATCH: dict[str, Loss] = {
     "dist": functional.dist,

@@ -34,6 +34,7 @@ LEFT: dict[str, Loss] = {  # over some classes what they are over these alone
     "wsld of mixed labels": lambda s, t: functional.wsld(s, t, padded(SMOOTH, s)),
     "ofa": lambda s, t: functional.ofa(s, t, TARGET, 1.5),
     "ofa eps<1": lambda s, t: functional.ofa(s, t, TARGET, 0.5),
+    "cs_kd": lambda s, t: functional.cs_kd(s, t, TARGET),
     "hard_label": functional.hard_label,
     "cross_entropy": lambda s, t: functional.cross_entropy(s, TARGET),
     "cross_entropy of mixed labels": lambda s, t: functional.cross_entropy(s, padded(SMOOTH, s)),

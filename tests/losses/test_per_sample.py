@@ -59,6 +59,11 @@ def signals(name: str = "ce") -> dict[str, Tensor]:
         batch["target"] = drawn(BATCH, CLASSES)
     elif name == "bce":
         batch["target"] = torch.tensor([[-1] * CLASSES if label < 0 else [0, -1, 1, 0, label % 2] for label in TARGET])
+    for view in ("second", "same_class"):
+        found |= {f"student@{view}.{tap}": drawn(BATCH, *SHAPES[tap]) for tap in ("logits", "pooled")}
+    found |= {
+        f"{key}.detached": found[key] for key in ("student.logits", "student.pooled", "student@same_class.logits")
+    }
     progress = {"progress.epoch": torch.tensor(3.0), "progress.fraction": torch.tensor(0.3)}
     return {**found, **images, **batch, **progress}
 
@@ -97,7 +102,7 @@ def test_every_loss_stands_in_conf() -> None:
     """So that the tests below see a new one."""
     seen = {type(instantiate(config(name)).loss).__name__ for name in LOSSES}
     assert seen | {"Paraphrase", "functional"} == set(losses.__all__)
-    assert set(OF_A_BATCH) == {"cc", "cc_kernel", "dist", "mcl", "mlkd", "pkt", "rkd", "sp"}
+    assert set(OF_A_BATCH) == {"cc", "cc_kernel", "dist", "mcl", "mlkd", "mmd", "pkt", "rkd", "sp"}
 
 
 @pytest.mark.parametrize("name", PER_SAMPLE)
@@ -141,7 +146,7 @@ def test_a_loss_of_relations_refuses_sample_weights(name: str) -> None:
 def test_probabilities_as_targets_all_count() -> None:
     given = signals()
     given["target"] = torch.full((BATCH, CLASSES), 1 / CLASSES, dtype=torch.float64)
-    for name in ("ce", "wsld", "ofa"):
+    for name in ("ce", "wsld", "ofa", "cs_kd", "byot"):
         made = term(name, sample_weight="weight")
         arguments = taken(made, given)
         assert counted(made.loss, *arguments) is None
