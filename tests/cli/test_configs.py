@@ -104,7 +104,7 @@ def test_a_trainer_builds(value: str) -> None:
 def test_a_method_says_where_it_comes_from(value: str) -> None:
     text = (conf_dir() / "method" / f"{value}.yaml").read_text()
     header = text.partition("defaults:")[0]
-    assert re.search(r"arXiv:\d{4}\.\d{4,5}|\d{4}, (CVPR|ICLR), \"", header)
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|\d{4}, (AAAI|CVPR|ICLR), \"", header)
     assert re.search(r"\d·", header), "the combination of the terms"
 
 

@@ -171,7 +171,7 @@ def test_data_without_a_strong_view_are_refused(command: Command) -> None:
 
 def test_who_takes_one_view_is_given_one() -> None:
     data = DigitsDataModule(strong=RandAugment())
-    plain = data.without_strong_views()
+    plain = data.with_views([])
     assert "input_strong" in next(iter(data.train_dataloader()))
     assert "input_strong" not in next(iter(plain.train_dataloader()))
     assert "input_strong" in next(iter(data.train_dataloader()))

@@ -22,7 +22,6 @@ WITHOUT = {  # what nobody outside calls: protocols, bases whose subclasses have
         "Data",
         "DataModule",
         "Draw",
-        "ImageDataModule",
         "ImageFilesDataModule",
         "Images",
     },

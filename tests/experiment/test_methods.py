@@ -18,6 +18,7 @@ from kd_lightning.experiment.checks.config import check
 from kd_lightning.learners.objectives import total_of
 from kd_lightning.module import DistillationModule
 from kd_lightning.schedules.progress import Progress
+from kd_lightning.training import kept
 from kd_lightning.training.ranks.unreached import without_unreached
 from tests.cli.test_configs import composed
 from tests.conftest import Command
@@ -26,7 +27,8 @@ from tests.experiment.steps import trainings
 METHODS = [name for name in options("method") if "/" not in name]  # those for ImageNet have the same terms
 TWO_PHASES = [name for name in METHODS if "\ninitialization:" in (conf_dir() / f"method/{name}.yaml").read_text()]
 TEACHERLESS = [name for name in METHODS if "/teacher: none" in (conf_dir() / f"method/{name}.yaml").read_text()]
-REMEMBERING = ["catkd", "crd", "ctkd", "ft", "ps_kd", "reviewkd", "simkd", "uskd", "vid"]  # what a checkpoint must hold
+# What a checkpoint must hold, or the data must give again.
+REMEMBERING = ["byot", "catkd", "crd", "cs_kd", "ctkd", "ft", "ps_kd", "reviewkd", "simkd", "uskd", "vid"]
 TINY_DEIT = (
     "{_target_: timm.models.deit.VisionTransformerDistilled, img_size: 8, patch_size: 4, in_chans: 1, num_classes: 10,"
     " embed_dim: 16, depth: 4, num_heads: 2}"
@@ -70,7 +72,8 @@ def modules(method: str) -> Iterator[tuple[DistillationModule, ImageDataModule]]
     data = experiment.data
     data.prepare_data()
     found = trainings(experiment)
-    yield found["students" if method in SEVERAL else "student"][1], data
+    training, module = found["students" if method in SEVERAL else "student"]
+    yield module, kept.data_of(training)
     if config.initialization:
         first = found["initialization"][1]
         with without_unreached(first, data.example()):
@@ -135,5 +138,5 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(method: str, command: C
         torch.load(folder / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for name in ("whole", "cut")
     )
-    assert any(name.startswith("objective.") for name in whole) or method in ("catkd", "simkd")
+    assert any(name.startswith("objective.") for name in whole) or method in ("catkd", "cs_kd", "simkd")
     assert [name for name, value in whole.items() if not torch.equal(cut[name], value)] == []
