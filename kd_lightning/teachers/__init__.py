@@ -1,9 +1,9 @@
 """What a teacher can be: nothing, a network, an ensemble of networks, a source of the user's own."""
 
 from kd_lightning.teachers.ensemble import EnsembleTeacher
-from kd_lightning.teachers.network import FrozenTeacher, NetworkTeacher
+from kd_lightning.teachers.network import FrozenTeacher, NetworkTeacher, NoTeacher
 from kd_lightning.teachers.own import OwnTeacher
 from kd_lightning.teachers.route import RouteTeacher
 from kd_lightning.teachers.teacher import Teacher
 
-__all__ = ["EnsembleTeacher", "FrozenTeacher", "NetworkTeacher", "OwnTeacher", "RouteTeacher", "Teacher"]
+__all__ = ["EnsembleTeacher", "FrozenTeacher", "NetworkTeacher", "NoTeacher", "OwnTeacher", "RouteTeacher", "Teacher"]

@@ -128,7 +128,10 @@ class NetworkTeacher(FrozenTeacher):
         self.of_another_training = {"trainer": trainer, "data": data, "finetune": finetune}
         own = {"finetune": finetune, "weights_map": weights_map, "is_learner": trained is True}
         self.network = Member(model, weights, weights_key, taps, normalization, trusted, stem, image_size, **own)
-        self.exists = model is not None
+
+    @property
+    def exists(self) -> bool:  # type: ignore[override]
+        return self.network.model is not None
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -173,3 +176,9 @@ class NetworkTeacher(FrozenTeacher):
 
     def logits_tap(self) -> dict[str, str] | str:
         return self.network.logits_tap()
+
+
+class NoTeacher(NetworkTeacher):
+    """None, whatever network is named: for a student that learns from labels, or teaches itself, in any experiment."""
+
+    exists = False  # type: ignore[assignment]
