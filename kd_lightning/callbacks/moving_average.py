@@ -10,6 +10,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
+from kd_lightning.sources.moving_average import check_decay, decay_after
 
 Weights = dict[str, Tensor]
 TRAINED = "trained_weights"  # in a checkpoint: what the optimizer goes on with, by learner
@@ -42,8 +43,7 @@ class EMA(Callback):
     """
 
     def __init__(self, decay: float = 0.999, warmup: bool = True) -> None:
-        if not isinstance(decay, (int, float)) or not 0 < decay < 1:
-            raise UserError(f"decay={decay}: must be above 0 and below 1, such as 0.999")
+        check_decay(decay)
         self.decay = decay
         self.warmup = warmup
         self.updates = 0
@@ -76,7 +76,7 @@ class EMA(Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+        decay = decay_after(self.updates, self.decay, self.warmup)
         stepped = {name: one for name, one in networks_of(pl_module).items() if name not in pl_module.finite.left_out}
         self.updates += bool(stepped)
         for name, network in stepped.items():

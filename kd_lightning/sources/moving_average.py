@@ -18,13 +18,16 @@ class MovingAverage(TappedNetwork, UntrainedSource):
     """A learner's weights, averaged over its steps: w ← d·w + (1 - d)·w_learner after each; buffers are copied.
 
     It begins as a copy of the learner, and gives what that gives. The mean teacher of Tarvainen, Valpola 2017,
-    arXiv:1703.01780. Its weights are in checkpoints.
+    arXiv:1703.01780. Its weights, and how many steps it has followed, are in checkpoints; steps that were skipped count
+    not.
 
     Args:
         decay: d, above 0 and below 1.
         of: the learner's name; None where there is one alone.
+        warmup: whether d begins lower, as min(decay, (1 + t) / (10 + t)) after t steps, so that the average of a short
+            training is not that of its random beginning.
 
-    Raises UserError for another decay.
+    Raises UserError for another decay, or another switch.
 
     Examples:
         >>> import torch
@@ -38,12 +41,14 @@ class MovingAverage(TappedNetwork, UntrainedSource):
         True
     """
 
-    def __init__(self, decay: float = 0.999, of: str | None = None) -> None:
+    def __init__(self, decay: float = 0.999, of: str | None = None, warmup: bool = False) -> None:
         super().__init__()
-        if not 0 < decay < 1:
-            raise UserError(f"decay={decay}: must be above 0 and below 1, such as 0.999")
-        self.decay = decay
+        check_decay(decay)
+        if not isinstance(warmup, bool):
+            raise UserError(f"warmup={warmup}: must be true or false")
+        self.decay, self.warmup = decay, warmup
         self.of = of
+        self.updates = 0
 
     def begin(self, sources: Mapping[str, Source]) -> None:
         """Copy the learner. Raises UserError where there is none of this name, or the choice is open."""
@@ -65,9 +70,28 @@ class MovingAverage(TappedNetwork, UntrainedSource):
         assert self.of is not None
         learner = sources[self.of]
         assert isinstance(learner, Learner)
-        torch._foreach_lerp_([*self.network.parameters()], [*learner.network.parameters()], 1 - self.decay)
+        decay = decay_after(self.updates, self.decay, self.warmup)
+        torch._foreach_lerp_([*self.network.parameters()], [*learner.network.parameters()], 1 - decay)
+        self.updates += 1
         for own, buffer in zip(self.network.buffers(), learner.network.buffers(), strict=True):
             own.copy_(buffer)
 
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.updates)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.updates = int(state)
+
     def identity(self) -> dict[str, Any]:
-        return {"moving_average_of": self.of, "decay": self.decay}
+        return {"moving_average_of": self.of, "decay": self.decay, **({"warmup": True} if self.warmup else {})}
+
+
+def check_decay(decay: Any) -> None:
+    """Raise `UserError` for what is no share of what an average was so far."""
+    if not isinstance(decay, (int, float)) or not 0 < decay < 1:
+        raise UserError(f"decay={decay}: must be above 0 and below 1, such as 0.999")
+
+
+def decay_after(updates: int, decay: float, warmup: bool) -> float:
+    """The decay of an average that has moved so often, lower at first with a warm-up."""
+    return min(decay, (1 + updates) / (10 + updates)) if warmup else decay

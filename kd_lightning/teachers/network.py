@@ -181,4 +181,4 @@ class NetworkTeacher(FrozenTeacher):
 class NoTeacher(NetworkTeacher):
     """None, whatever network is named: for a student that learns from labels, or teaches itself, in any experiment."""
 
-    exists = False  # type: ignore[assignment]
+    exists = False

@@ -30,8 +30,9 @@ def test_it_is_measured_at_the_end_and_tested_again_with_equal_numbers(command: 
     assert teacher["params"] == student["params"]
     assert 0 < teacher["top1"] != student["top1"]
     state = torch.load(Path("run", "checkpoints", "last.ckpt"), weights_only=True)["state_dict"]
-    averages = {name.removeprefix("teacher.network."): v for name, v in state.items() if name.startswith("teacher.")}
-    assert averages.keys() == {name.removeprefix("student.") for name in state if name.startswith("student.")}
+    averages = [name.removeprefix("teacher.network.") for name in state if name.startswith("teacher.network.")]
+    assert state["teacher._extra_state"] == 3 * 7, "how many steps it has followed"
+    assert {*averages} == {name.removeprefix("student.") for name in state if name.startswith("student.")}
     best = torch.load(Path("run", "checkpoints", "best.ckpt"), weights_only=True)["state_dict"]
     exported = load_file(Path("run", "student.safetensors"))
     assert all(torch.equal(exported[name], best[f"student.{name}"]) for name in exported), "the student, and no average"

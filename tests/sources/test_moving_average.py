@@ -28,8 +28,8 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
 
 
-def module(decay: float = 0.9) -> DistillationModule:
-    return DistillationModule(network(), MovingAverage(decay), TERMS)
+def module(decay: float = 0.9, warmup: bool = False) -> DistillationModule:
+    return DistillationModule(network(), MovingAverage(decay, warmup=warmup), TERMS)
 
 
 def trainer(folder: Path, **options: Any) -> Trainer:
@@ -51,17 +51,19 @@ class Weights(Callback):
         self.each.append({name: value.double().clone() for name, value in pl_module.student.state_dict().items()})
 
 
-@pytest.mark.parametrize("accumulated", [1, 3])
-def test_it_averages_the_weights_after_each_optimizer_step(tmp_path: Path, accumulated: int) -> None:
-    trained, seen = module(), Weights()
+@pytest.mark.parametrize(("accumulated", "warmup"), [(1, False), (3, False), (1, True)])
+def test_it_averages_the_weights_after_each_optimizer_step(tmp_path: Path, accumulated: int, warmup: bool) -> None:
+    decays = [0.1, 2 / 11, 0.25, 4 / 13, 5 / 14, 0.4] if warmup else [0.9] * 6
+    trained, seen = module(warmup=warmup), Weights()
     average = {name: value.double().clone() for name, value in trained.student.state_dict().items()}
     trainer(tmp_path, callbacks=[seen], accumulate_grad_batches=accumulated).fit(trained, batches())
-    for weights in seen.each[accumulated - 1 :: accumulated]:
+    for weights, decay in zip(seen.each[accumulated - 1 :: accumulated], decays, strict=False):
         for name, value in weights.items():
             is_buffer = "running" in name or "num_batches" in name
-            average[name] = value if is_buffer else 0.9 * average[name] + 0.1 * value
+            average[name] = value if is_buffer else decay * average[name] + (1 - decay) * value
     assert isinstance(trained.teacher, MovingAverage)
     own = trained.teacher.network.state_dict()
+    assert trained.teacher.updates == 6 // accumulated
     weights_alone = [name for name in own if "running" not in name and "num_batches" not in name]
     assert len(seen.each) == 6
     torch.testing.assert_close({n: own[n].double() for n in weights_alone}, {n: average[n] for n in weights_alone})
@@ -75,21 +77,73 @@ def test_it_neither_learns_nor_leaves_eval_mode(tmp_path: Path) -> None:
     assert not any(part.training for part in trained.teacher.modules())
 
 
-def test_it_is_in_checkpoints_and_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = module()
+@pytest.mark.parametrize("warmup", [False, True])
+def test_it_is_in_checkpoints_and_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path: Path, warmup: bool) -> None:
+    whole = module(warmup=warmup)
     trainer(tmp_path).fit(whole, batches())
     first = trainer(tmp_path, max_epochs=1)
-    first.fit(module(), batches())
+    first.fit(module(warmup=warmup), batches())
     first.save_checkpoint(tmp_path / "first.ckpt")
-    resumed = module()
+    resumed = module(warmup=warmup)
     trainer(tmp_path).fit(resumed, batches(), ckpt_path=str(tmp_path / "first.ckpt"), weights_only=True)
     assert any(name.startswith("teacher.") for name in resumed.state_dict())
     torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("make", [lambda: MovingAverage(1.0), lambda: MovingAverage(of="assistant")])
+def test_steps_that_are_skipped_count_not(tmp_path: Path) -> None:
+    inputs = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
+    inputs[4:8] = torch.inf
+    data = DataLoader(TensorDataset(inputs, torch.arange(12) % 3), batch_size=4)
+    average = MovingAverage(0.9, warmup=True)
+    skipping = DistillationModule(nn.Linear(6, 3), average, TERMS, on_nonfinite="skip")
+    trainer(tmp_path, max_epochs=1).fit(skipping, data)
+    assert average.updates == 2
+
+
+class OfRanks(Callback):
+    """Keeps each rank's weights after each step, and its average at the end."""
+
+    def __init__(self) -> None:
+        self.each: list[dict[str, torch.Tensor]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        self.each.append({name: value.clone() for name, value in pl_module.student.state_dict().items()})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        kept = {"each": self.each, "average": pl_module.teacher.network.state_dict()}
+        torch.save(kept, Path(trainer.default_root_dir) / str(trainer.global_rank))
+
+
+@pytest.mark.slow
+def test_two_ranks_have_the_same_average(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    alone = DistillationModule(nn.Linear(6, 3), MovingAverage(0.9, warmup=True), TERMS)
+    begun = {name: value.clone() for name, value in alone.student.state_dict().items()}
+    ranks = {"devices": 2, "strategy": "ddp_spawn", "callbacks": [OfRanks()]}
+    trainer(tmp_path, **ranks).fit(alone, DataLoader(DATA, batch_size=2))
+    first, second = (torch.load(tmp_path / name) for name in "01")
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert len(first["each"]) == 6
+    for step, weights in enumerate(first["each"]):
+        decay = min(0.9, (1 + step) / (10 + step))
+        begun = {name: decay * begun[name] + (1 - decay) * value for name, value in weights.items()}
+    torch.testing.assert_close(first["average"], begun)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MovingAverage(1.0),
+        lambda: MovingAverage("0.9"),  # type: ignore[arg-type]
+        lambda: MovingAverage(warmup=10),  # type: ignore[arg-type]
+        lambda: MovingAverage(of="assistant"),
+    ],
+)
 def test_bad_arguments_are_told(make: Callable[[], MovingAverage]) -> None:
-    with pytest.raises(UserError, match=r"^(decay=1\.0: must be|of=assistant: name the learner .* there are student)"):
+    with pytest.raises(
+        UserError,
+        match=r"^(decay=(1\.0|0\.9): must be|warmup=10: must be true or false|of=assistant: name the learner .* there are student)",
+    ):
         DistillationModule(network(), make(), TERMS)
 
 
