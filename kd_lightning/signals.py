@@ -49,7 +49,7 @@ def read(name: str) -> Signal | None:
 def has_rows(name: str) -> bool:
     """Whether a signal is one of those that have a row for each token or pixel, where outputs have."""
     signal = read(name)
-    return name == "target" if signal is None else signal.tap.removesuffix(DETACHED) == "logits"
+    return name == "target" if signal is None else signal.tap.rpartition(".")[2] == "logits"  # also of a member
 
 
 def requested(source: str, names: Iterable[str]) -> dict[str, set[str]]:

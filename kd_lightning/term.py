@@ -60,7 +60,7 @@ class Term(nn.Module):
             tensors (a layer each), `student.stages` for all stages of that network, `student.last_stage` for the last.
         weight: a number, or a schedule of the training's progress.
         projector: makes the module that takes the first signal to the second one's shape, from these two shapes
-            without the batch dimension; of two lists, one module for each pair.
+            without the batch dimension; of two lists, one module for each pair, of one signal and a list one for each.
         sample_weight: what each sample counts: the name of a signal (B,), or a function that takes the mapping of all
             signals and returns (B,), such as `losses.sample_weights.Entropy()`. A function that takes signals which no
             term takes names them in an attribute `signals`.
@@ -197,7 +197,9 @@ class Term(nn.Module):
         """Make the projections, and the loss's own parts, from the signals of one dry run."""
         values = [_pick(examples, name) for name in self.signals]
         if self.projector is not None:
-            pairs = zip(*(_as_list(value) for value in values[:2]), strict=True)
+            first, second = _as_list(values[0]), _as_list(values[1])
+            first = first * len(second) if isinstance(values[0], Tensor) else first
+            pairs = zip(first, second, strict=True)
             self.projections = nn.ModuleList(self.projector(_shape(source), _shape(to)) for source, to in pairs)
         if isinstance(self.loss, Buildable):
             with torch.no_grad(), evaluating(self.projections), self.numbers_at(BEGIN):
@@ -296,8 +298,11 @@ class Term(nn.Module):
         """The values, the first of them through the projections."""
         if not len(self.projections):
             return values
-        projected = [project(x) for project, x in zip(self.projections, _as_list(values[0]), strict=True)]
-        return [projected[0] if isinstance(values[0], Tensor) else projected, *values[1:]]
+        first = _as_list(values[0])
+        first = first * len(self.projections) if isinstance(values[0], Tensor) else first
+        projected = [project(x) for project, x in zip(self.projections, first, strict=True)]
+        is_one = isinstance(values[0], Tensor) and isinstance(values[1], Tensor)
+        return [projected[0] if is_one else projected, *values[1:]]
 
 
 def check_takes(loss: nn.Module, signals: int) -> None:

@@ -10,12 +10,14 @@ from torch import Tensor
 from kd_lightning.batch import Input
 from kd_lightning.errors import UserError
 from kd_lightning.learners.names import Networks, of_each, peers_of
+from kd_lightning.learners.over_members import over_members
 from kd_lightning.learners.over_sources import OverPeers
 from kd_lightning.learners.views import View
 from kd_lightning.objective import Objective, ObjectiveValue, naming
 from kd_lightning.ranks import processes
 from kd_lightning.schedules.progress import Progress
 from kd_lightning.signals import read
+from kd_lightning.sources import Ensemble
 from kd_lightning.sources.sharing import check_terms_apart
 
 
@@ -40,6 +42,10 @@ def objectives_of(terms: Mapping[str, Any], learners: Networks, others: Networks
         check_terms_apart(own, learners.given, others.given, key)
         own = {name: copy.deepcopy(term) if id(term.loss) in taken else term for name, term in own.items()}
         taken |= {id(term.loss) for term in own.values()}
+        for name, source in others.given.items():
+            if isinstance(source, Ensemble):
+                members, combined = [*source.members], {"combine": source.combine, "tolerance": source.tolerance}
+                own = over_members(own, name, members, **combined)
         peers = list(peers_of(learner, learners.key, names))
         found[learner] = Objective({name: OverPeers.around(term, peers) for name, term in own.items()}, key)
     return found

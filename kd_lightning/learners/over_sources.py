@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ class OverSources(Term):
         sources: their names.
     """
 
-    stands_for: ClassVar[str]
+    stands_for: str
 
     def __init__(self, term: Term, sources: Sequence[str]) -> None:
         nn.Module.__init__(self)

@@ -37,9 +37,12 @@ from kd_lightning.losses.relations.similarities import (
 from kd_lightning.losses.self_distillation.class_wise import CSKD
 from kd_lightning.losses.self_distillation.early_heads import BYOT
 from kd_lightning.losses.self_distillation.two_views import DDGSD, MeanDiscrepancy
+from kd_lightning.losses.teachers.confidence import CAMKD
+from kd_lightning.losses.teachers.perturbed import TeKAP
 
 __all__ = [
     "BYOT",
+    "CAMKD",
     "CATKD",
     "CRD",
     "CSKD",
@@ -82,6 +85,7 @@ __all__ = [
     "SimKD",
     "SimilarityPreserving",
     "SoftTarget",
+    "TeKAP",
     "VirtualTeacher",
     "functional",
 ]

@@ -1,4 +1,4 @@
-"""A teacher that is the mean of several networks."""
+"""A teacher that is several networks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -8,16 +8,18 @@ from typing import Any
 from torch import nn
 
 from kd_lightning.errors import UserError, did_you_mean
+from kd_lightning.learners.over_members import over_members
 from kd_lightning.models import stored_normalization
 from kd_lightning.models.resolution import stored_image_size
 from kd_lightning.models.weights.weights import state_sha256
 from kd_lightning.networks.settings import given_taps
 from kd_lightning.signals import read
 from kd_lightning.sources import Ensemble, FrozenNetwork
+from kd_lightning.sources.ensemble import OF_TERMS, check_combination, combined_by
 from kd_lightning.teachers.member import Member
 from kd_lightning.teachers.network import ELSEWHERE, FrozenTeacher
 from kd_lightning.terminal import say
-from kd_lightning.training.context import Context
+from kd_lightning.training.context import Context, Terms
 from kd_lightning.training.measurements import key_of_mean, measure_cached
 from kd_lightning.training.measuring import TestedNetwork
 
@@ -29,7 +31,7 @@ OF_A_MEMBER = (
 
 
 class EnsembleTeacher(FrozenTeacher):
-    """The plain mean of the logits of several networks; see conf/teacher/ensemble.yaml for what its arguments are."""
+    """Several networks, combined; see conf/teacher/ensemble.yaml for what its arguments are."""
 
     key = "teacher.models"
 
@@ -54,9 +56,12 @@ class EnsembleTeacher(FrozenTeacher):
         image_size: Any = None,
         finetune: Any = None,
         weights_map: Any = None,
+        combine: Any = "mean_logits",
+        tolerance: Any = 0.6,
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
         self.models, self.weights, self.weights_key = models, weights, weights_key
+        self.combine, self.tolerance = combine, tolerance
         self.taps, self.normalization, self.trusted = taps, normalization, trusted
         self.stem, self.image_size, self.finetune, self.weights_map = stem, image_size, finetune, weights_map
 
@@ -95,6 +100,10 @@ class EnsembleTeacher(FrozenTeacher):
             )
         for place, given in enumerate(models):
             check_keys(given, f"teacher.models.{place}")
+        try:
+            check_combination(self.combine, self.tolerance, len(models))
+        except UserError as error:
+            raise UserError(f"teacher.{error}") from None
         super().check()
         members = list(self.members().values())
         sharing = [] if isinstance(weights, list) else [one for one in members if "weights" not in one.own]
@@ -111,9 +120,23 @@ class EnsembleTeacher(FrozenTeacher):
                         "weights; name another one, or teacher.weights=train, which seeds them apart"
                     )
 
+    def over(self, terms: Terms) -> Terms:
+        members = [prefix.rstrip(".") for prefix in self.members()]
+        return over_members(terms, self.role, members, combine=self.combine, tolerance=self.tolerance)
+
+    def check_with(self, context: Context, taken: set[str]) -> None:
+        outputs = context.task.outputs
+        if self.combine in ("mean_probabilities", "entropy", "confidence") and outputs not in (None, "classes"):
+            raise UserError(
+                f"teacher.combine={self.combine}: is of probabilities of classes, and the task {context.task.name} has "
+                "none; take mean_logits, gradient or fixed weights"
+            )
+        super().check_with(context, taken)
+
     def obtain(self, context: Context) -> TestedNetwork:
         networks = [self.obtained(one, context) for one in self.members().values()]
-        key = key_of_mean(list(self.members().values()), networks, context)
+        own = combined_by(self.combine, self.tolerance) if self.combine not in OF_TERMS else {}
+        key = key_of_mean(list(self.members().values()), networks, context, own)
         return measure_cached(self.around(networks, context), key, "auto", context, Member.owner)
 
     def obtained(self, member: Member, context: Context) -> nn.Module:
@@ -150,7 +173,9 @@ class EnsembleTeacher(FrozenTeacher):
             [
                 FrozenNetwork(network, logits_alone(member), member.name, num_classes=width)
                 for network, member in members
-            ]
+            ],
+            self.combine,
+            self.tolerance,
         )
 
     def source(self, built: nn.Module, names: Iterable[str], context: Context) -> Ensemble:
@@ -161,7 +186,7 @@ class EnsembleTeacher(FrozenTeacher):
             own = {alone for name in names if (alone := without(prefix, name)) is not None}
             statistics = self.batch_statistics
             sources.append(member.source(frozen.network, own, self.answers, context, batch_statistics=statistics))
-        return Ensemble(sources)
+        return Ensemble(sources, self.combine, self.tolerance)
 
 
 def check_keys(given: Any, place: str) -> None:
@@ -184,8 +209,8 @@ def logits_alone(member: Member) -> dict[str, str]:
 
 
 def without(prefix: str, name: str) -> str | None:
-    """A signal's name as it is without the beginning of a network's taps; None for one of another network."""
+    """A signal's name as a network has it; None for one of another network. One without a number is of each."""
     signal = read(name)
-    if signal is None or signal.source != "teacher" or not signal.tap.startswith(prefix):
+    if signal is None or signal.source != "teacher" or not ("." not in signal.tap or signal.tap.startswith(prefix)):
         return None
     return str(signal._replace(tap=signal.tap.removeprefix(prefix)))

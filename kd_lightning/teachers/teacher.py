@@ -12,7 +12,7 @@ from kd_lightning.batch import Input
 from kd_lightning.data import DataModule
 from kd_lightning.networks import Network
 from kd_lightning.sources import Source
-from kd_lightning.training.context import Context
+from kd_lightning.training.context import Context, Terms
 from kd_lightning.training.measuring import TestedNetwork
 from kd_lightning.training.steps import Learner, Training
 
@@ -51,6 +51,10 @@ class Teacher:
 
     def check(self) -> None:
         """Raise `UserError` for what can be told to be wrong by its values alone."""
+
+    def over(self, terms: Terms) -> Terms:
+        """The terms as they take it: of an ensemble whose members weigh in them, over these."""
+        return terms
 
     def check_with(self, context: Context, taken: set[str]) -> None:
         """Raise `UserError` where it does not go with the run, whose terms take these of its signals."""

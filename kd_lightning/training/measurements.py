@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -84,15 +85,23 @@ def measure_mean(step: Mean, context: Context) -> Trained:
     return Trained(step.name, step, measure_cached(mean, key, "auto", context, step.name), key=key)
 
 
-def key_of_mean(described: Sequence[Network], networks: Sequence[nn.Module], context: Context) -> dict[str, Any]:
-    """Everything that decides the metrics of the mean of several networks."""
+def key_of_mean(
+    described: Sequence[Network], networks: Sequence[nn.Module], context: Context, combined: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything that decides the metrics of several networks together; `combined` is how, where not as their mean."""
     members = [of_network(one, network) for one, network in zip(described, networks, strict=True)]
-    return key_of_members(mean_of([one.name for one in described]), members, context)
+    return key_of_members(mean_of([one.name for one in described]), members, context, combined)
 
 
-def key_of_members(model: str, members: Sequence[Mapping[str, Any]], context: Context) -> dict[str, Any]:
+def key_of_members(
+    model: str,
+    members: Sequence[Mapping[str, Any]],
+    context: Context,
+    combined: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """The same of what decides each of them; `model` is what tables call them together."""
-    return key_of({"model": model, "mean_of": [*members], **of_measurement(context)}, context.settings["data"])
+    decided_by = {"model": model, "mean_of": [*members], **combined, **of_measurement(context)}
+    return key_of(decided_by, context.settings["data"])
 
 
 def of_network(described: Network, network: nn.Module) -> dict[str, Any]:

@@ -198,12 +198,33 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(command: Command, tmp_p
             ["teacher.models=[{model: digits_cnn_4, normalization: 3}]"],
             "teacher.models.0.normalization=3: give auto, or",
         ),
+        (["teacher.combine=mean_logit"], "teacher.combine=mean_logit: did you mean mean_logits"),
+        (["teacher.combine=[1,2,3]"], r"teacher.combine=\[1, 2, 3\]: there are 2 members; give as many numbers"),
+        (["teacher.combine=gradient", "teacher.tolerance=0"], "teacher.tolerance=0: must be a finite number above 0"),
+        (["teacher.combine=entropy", "loss=[ce,sp]"], "sp: teacher.combine=entropy: weighs each sample, and"),
+        (["teacher.combine=entropy", "task=regression", "loss=[mse]"], "teacher.combine=entropy: is of probabilities"),
         (["method=simkd"], "student.adapt=ReusedClassifier: rebuilds the student around one network"),
     ],
 )
 def test_what_is_no_ensemble_is_refused(overrides: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         check(composed("teacher=ensemble", *overrides))
+
+
+def test_a_loss_of_several_teachers_asks_for_them() -> None:
+    with pytest.raises(UserError, match=r"ca_mkd: signals: weighs several teachers .*; choose teacher=ensemble"):
+        check(composed("loss=[ce,ca_mkd]"))
+
+
+def test_members_weigh_in_every_term_that_takes_the_ensemble(command: Command) -> None:
+    terms = ("loss=[ce,kd,attention]", "loss.attention.signals=[student.stages,teacher.stages]")
+    given = ("teacher=ensemble", "teacher.models=[digits_cnn_4,digits_cnn_8]", "trainer.max_epochs=1", *terms)
+    outcome = command("kd-train", *SHORT, *given, "teacher.combine=gradient", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    resumed = command(
+        "kd-train", *SHORT, *given, "teacher.combine=entropy", "hydra.run.dir=run", "trainer.max_epochs=2"
+    )
+    assert resumed.code == 2, "another combination is another teacher"
 
 
 def test_files_of_equal_networks_are_one(command: Command, tmp_path: Path) -> None:

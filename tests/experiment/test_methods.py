@@ -36,15 +36,24 @@ TINY_DEIT = (
 STUDENTS = {"deit": TINY_DEIT, "fsp": "resnet8"}  # a distillation token; a stem, and the teacher's widths
 TEACHERS = {"fsp": "resnet14"}
 SEVERAL = {"dml": "[digits_cnn_4,digits_cnn_4]"}  # students that teach each other, without a teacher
+OF_ENSEMBLES = [
+    name for name in METHODS if "override /teacher: ensemble" in (conf_dir() / f"method/{name}.yaml").read_text()
+]
 SHORT = ("callbacks.progress_bar=null", "trainer.log_every_n_steps=1", "scratch=false", "test=false")
 
 
-ONE_OF_A_KIND = ("ab", "attention", "crd", "ctkd", "deit", "kd", "mlkd", "ps_kd", "rkd", "simkd")
+ONE_OF_A_KIND = ("ab", "attention", "ca_mkd", "crd", "ctkd", "deit", "kd", "mlkd", "ps_kd", "rkd", "simkd")
 
 
 def one_of_a_kind(methods: list[str]) -> list[Any]:
     """All methods, of which all but one of a kind train in `make test-long` alone."""
     return [name if name in ONE_OF_A_KIND else pytest.param(name, marks=pytest.mark.slow) for name in methods]
+
+
+def teacher_of(method: str) -> list[str]:
+    if method in OF_ENSEMBLES:
+        return ["teacher.models=[digits_cnn_8,digits_cnn_4]"]
+    return [] if method in TEACHERLESS else [f"teacher.model={TEACHERS.get(method, 'digits_cnn_8')}"]
 
 
 def small_pair(method: str) -> list[str]:
@@ -54,7 +63,7 @@ def small_pair(method: str) -> list[str]:
     return [
         f"method={method}",
         f"student.model={STUDENTS.get(method, 'digits_cnn_4')}",
-        *([] if method in TEACHERLESS else [f"teacher.model={TEACHERS.get(method, 'digits_cnn_8')}"]),
+        *teacher_of(method),
         *(["initialization.epochs=4"] if method in TWO_PHASES else []),
         *(["loss.crd.loss.negatives=512"] if method == "crd" else []),  # of 449 images
     ]

@@ -27,6 +27,7 @@ from kd_lightning.schedules import Linear, Progress
 LOSSES = options("loss")
 BATCH, CLASSES, IMAGES = 6, 5, 20
 PEERS = ["second", "third"]
+ROLES = ("student", "teacher", "another", *PEERS)
 TARGET = [0, -1, 3, 3, -100, 1]  # two without a label
 NUMBERS = ["mae", "mse"]  # losses whose targets are numbers, of which all are given
 SHAPES = {
@@ -45,14 +46,13 @@ WEIGHTS = {f"bn_{tap}{n}": (4 * n,) for n in (1, 2) for tap in ("scale", "shift"
 
 def signals(name: str = "ce") -> dict[str, Tensor]:
     """A step's signals by all names that conf/loss takes, in float64, with the targets of this loss."""
-    roles = ("student", "teacher", *PEERS)
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    found = {f"{role}.{tap}": drawn(BATCH, *shape) for role in roles for tap, shape in SHAPES.items()}
-    found |= {f"{role}.{tap}": drawn(*shape) for role in roles for tap, shape in WEIGHTS.items()}
+    found = {f"{role}.{tap}": drawn(BATCH, *shape) for role in ROLES for tap, shape in SHAPES.items()}
+    found |= {f"{role}.{tap}": drawn(*shape) for role in ROLES for tap, shape in WEIGHTS.items()}
     images = {"train.index": torch.arange(IMAGES), "train.target": torch.arange(IMAGES) % CLASSES}
     batch = {"target": torch.tensor(TARGET), "index": torch.arange(BATCH), "weight": drawn(BATCH).exp()}
     if name in NUMBERS:
@@ -78,8 +78,14 @@ def config(name: str) -> Any:
 
 def term(name: str, **given: Any) -> Term:
     """The term of a file of conf/loss, built for the signals, in float64."""
-    objective = Objective({name: OverPeers.around(instantiate(config(name), **given), PEERS)})
-    taps = {role: [*SHAPES, *WEIGHTS] for role in ("student", "teacher", *PEERS)}
+    made = OverPeers.around(instantiate(config(name), **given), PEERS)
+    if getattr(made.loss, "all_at_once", False):  # what an ensemble of this teacher and another gives
+        made.signals = [
+            [one, f"another.{one.partition('.')[2]}"] if isinstance(one, str) and one.startswith("teacher.") else one
+            for one in made.signals
+        ]
+    objective = Objective({name: made})
+    taps = {role: [*SHAPES, *WEIGHTS] for role in ROLES}
     objective.connect(taps, ["index", "target"])
     given = signals(name).items()
     objective.build({key: value.float() if value.is_floating_point() else value for key, value in given})

@@ -80,7 +80,7 @@ def check_terms(
 ) -> dict[str, Cost]:
     """What the networks cost, which have every tap that these terms take, in shapes that fit. Raises UserError."""
     data, task = context.data, context.task
-    objective = Objective({name: OverPeers.around(term, [*peers]) for name, term in terms.items()})
+    objective = Objective({name: OverPeers.around(term, [*peers]) for name, term in teacher.over(terms).items()})
     check_schedules(objective, key, data)
     check_signals(key, objective, teacher, context)
     check_known_classes(key, objective, teacher, data)

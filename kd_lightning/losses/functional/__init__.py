@@ -39,6 +39,14 @@ from kd_lightning.losses.functional.relations.similarities import (
 from kd_lightning.losses.functional.self_distillation.class_wise import cs_kd
 from kd_lightning.losses.functional.self_distillation.early_heads import byot
 from kd_lightning.losses.functional.self_distillation.two_views import ddgsd, mean_discrepancy
+from kd_lightning.losses.functional.teachers.confidence import ca_mkd
+from kd_lightning.losses.functional.teachers.perturbed import perturbed
+from kd_lightning.losses.functional.teachers.weights import (
+    confidence_weights,
+    entropy_weights,
+    mean_probabilities,
+    min_norm_weights,
+)
 
 __all__ = [
     "activation_boundary",
@@ -47,10 +55,12 @@ __all__ = [
     "bce",
     "bernoulli_kd",
     "byot",
+    "ca_mkd",
     "cat_kd",
     "class_activation_maps",
     "class_correlation",
     "collaborative_target",
+    "confidence_weights",
     "contrastive_nce",
     "correlation_congruence_adjacent",
     "correlation_congruence_kernel",
@@ -59,6 +69,7 @@ __all__ = [
     "ddgsd",
     "dist",
     "dkd",
+    "entropy_weights",
     "factor_transfer",
     "fitnet",
     "fsp",
@@ -72,12 +83,15 @@ __all__ = [
     "margin_relu_margin",
     "mcl",
     "mean_discrepancy",
+    "mean_probabilities",
     "mean_squared_logits",
+    "min_norm_weights",
     "mlkd",
     "mse",
     "nst",
     "ofa",
     "ofd_partial_l2",
+    "perturbed",
     "pkt",
     "ps_kd",
     "reverse_gradient",

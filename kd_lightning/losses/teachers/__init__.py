@@ -1,0 +1,1 @@
+"""Losses of several teachers, or of one that is made several."""

@@ -1,0 +1,145 @@
+"""Terms over the members of an ensemble, in which these weigh by entropy, confidence or gradients."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kd_lightning import DistillationModule, Term
+from kd_lightning.errors import UserError
+from kd_lightning.learners.over_members import OverMembers
+from kd_lightning.losses import AttentionTransfer, CrossEntropy, SimilarityPreserving, SoftTarget
+from kd_lightning.losses.functional import confidence_weights, entropy_weights, kd
+from kd_lightning.losses.sample_weights import Entropy
+from kd_lightning.sources import Ensemble, FrozenNetwork
+
+INPUTS = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+BATCH = {"input": INPUTS, "target": torch.tensor([0, 1, 2, 3, 4, -1]), "index": torch.arange(6)}
+
+
+def network(seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5))
+
+
+MEMBERS = [network(seed) for seed in (1, 2, 3)]
+
+
+def module(combine: str, terms: dict[str, Term] | None = None, tolerance: float = 0.6) -> DistillationModule:
+    members = [FrozenNetwork(one, {"stage1": "1"}) for one in MEMBERS]
+    terms = terms or {"kd": Term(SoftTarget(temperature=4.0), ["student.logits", "teacher.logits"])}
+    student = network(0)
+    made = DistillationModule(student, Ensemble(members, combine, tolerance), terms, student_taps={"stage1": "1"})
+    return made.train()
+
+
+def loss_of(made: DistillationModule) -> Tensor:
+    return made.objective(made.signals(dict(BATCH))).total
+
+
+def logits_of(made: DistillationModule) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        teachers = torch.stack([member(INPUTS) for member in MEMBERS])
+    return made.network_of("student")(INPUTS), teachers
+
+
+def gradients(value: Tensor, made: DistillationModule) -> list[Tensor]:
+    return list(torch.autograd.grad(value, list(made.student.parameters())))
+
+
+@pytest.mark.parametrize("combine", ["entropy", "confidence"])
+def test_each_sample_weighs_its_members(combine: str) -> None:
+    made = module(combine)
+    student, teachers = logits_of(made)
+    weights = entropy_weights(teachers) if combine == "entropy" else confidence_weights(teachers, BATCH["target"])
+    each = torch.stack([kd(student, one, 4.0, reduction="none") for one in teachers])
+    expected = (weights * each).sum(dim=0).mean()
+    value = loss_of(made)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(gradients(value, made), gradients(expected, made))
+    assert not torch.allclose(value, each.mean(), rtol=1e-3), "they do weigh"
+
+
+def test_a_batch_weighs_its_members_by_their_gradients() -> None:
+    made = module("gradient", tolerance=1.0)
+    student, teachers = logits_of(made)
+    values = torch.stack([kd(student, one, 4.0) for one in teachers])
+    slopes = torch.stack([4 * (torch.softmax(student / 4, 1) - torch.softmax(one / 4, 1)).mean(0) for one in teachers])
+    value = loss_of(made)
+    grid = [torch.tensor([a, b, 200 - a - b]) / 200 for a in range(201) for b in range(201 - a)]
+    shortest = min(grid, key=lambda w: float((w @ slopes.detach()).square().sum()))
+    torch.testing.assert_close(value, (shortest * values).sum(), rtol=0.01, atol=0.001)
+    term = dict(made.objective.items())["kd"]
+    assert isinstance(term, OverMembers)
+    found = term.weights_of_batch(values, {**made.signals(dict(BATCH)), "student.logits": student})
+    assert not found.requires_grad
+    torch.testing.assert_close(gradients(value, made), gradients((found * values).sum(), made))
+
+
+def test_a_sample_counts_what_it_counts_by_itself_too() -> None:
+    own = Entropy("student.logits")
+    made = module("confidence", {"kd": Term(SoftTarget(), ["student.logits", "teacher.logits"], sample_weight=own)})
+    student, teachers = logits_of(made)
+    each = torch.stack([kd(student, one, 4.0, reduction="none") for one in teachers])
+    weights = confidence_weights(teachers, BATCH["target"]) * own({"student.logits": student}).detach()
+    torch.testing.assert_close(loss_of(made), (weights * each).sum(dim=0).mean())
+
+
+def test_a_features_term_is_over_the_members_too() -> None:
+    made = module("entropy", {"at": Term(AttentionTransfer(), [["student.stage1"], ["teacher.stage1"]])})
+    assert set(made.objective.names()) == {
+        "student.stage1",
+        *(f"teacher.{member}.{tap}" for member in range(3) for tap in ("stage1", "logits")),
+    }
+    student, teachers = made.network_of("student")[:2](INPUTS), torch.stack([one[:2](INPUTS) for one in MEMBERS])
+    each = torch.stack([AttentionTransfer()([student], [one], reduction="none") for one in teachers])
+    torch.testing.assert_close(loss_of(made), (entropy_weights(logits_of(made)[1]) * each).sum(dim=0).mean())
+
+
+def test_terms_of_one_member_stay_as_they_are() -> None:
+    terms = {"kd": Term(SoftTarget(), ["student.logits", "teacher.1.logits"])}
+    made = module("confidence", terms)
+    student, teachers = logits_of(made)
+    torch.testing.assert_close(loss_of(made), kd(student, teachers[1], 4.0))
+
+
+def test_without_a_gradient_all_weigh_alike() -> None:
+    made = module("gradient")
+    with torch.no_grad():
+        student, teachers = logits_of(made)
+        torch.testing.assert_close(loss_of(made), torch.stack([kd(student, one, 4.0) for one in teachers]).mean())
+
+
+def test_the_ensemble_itself_is_combined_as_said() -> None:
+    _, teachers = logits_of(module("entropy"))
+    members = [FrozenNetwork(one) for one in MEMBERS]
+    mean, p = teachers.mean(dim=0), teachers.softmax(dim=2).mean(dim=0)
+    torch.testing.assert_close(Ensemble(members, "entropy")(BATCH)["logits"], mean)
+    torch.testing.assert_close(Ensemble(members, "mean_probabilities")(BATCH)["logits"].softmax(dim=1), p)
+    weighed = Ensemble(members, [1, 0, 3])(BATCH)["logits"]
+    torch.testing.assert_close(weighed, (teachers[0] + 3 * teachers[2]) / 4)
+    assert Ensemble(members).identity() != Ensemble(members, "mean_probabilities").identity()
+
+
+def test_a_loss_of_relations_has_no_samples_to_weigh() -> None:
+    terms = {
+        "ce": Term(CrossEntropy(), ["student.logits", "target"]),
+        "sp": Term(SimilarityPreserving(), ["student.stage1", "teacher.stage1"]),
+    }
+    with pytest.raises(UserError, match=r"^terms\.sp: teacher\.combine=entropy: weighs each sample, and Similarity"):
+        module("entropy", terms)
+    assert loss_of(module("gradient", terms)).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("combine", "words"),
+    [
+        ("mean_logit", "combine=mean_logit: did you mean mean_logits"),
+        ([1, 2], r"combine=\[1, 2\]: there are 3 members; give as many numbers"),
+        ([0, 0, 0], r"combine=\[0, 0, 0\]: there are 3 members"),
+        ([1, -1, 1], r"combine=\[1, -1, 1\]: there are 3 members"),
+        (None, "combine=None: there are 3 members"),
+    ],
+)
+def test_what_is_no_combination_is_refused(combine: object, words: str) -> None:
+    with pytest.raises(UserError, match=f"^{words}"):
+        Ensemble([FrozenNetwork(one) for one in MEMBERS], combine)  # type: ignore[arg-type]
