@@ -46,7 +46,7 @@ def entropy_weights(logits: Tensor) -> Tensor:
     log_p = F.log_softmax(logits, dim=2)
     entropies = torch.stack([cross_entropies(one, one.exp()) for one in log_p])
     entropies = entropies + torch.finfo(entropies.dtype).tiny  # all are sure: all weigh alike
-    return others_share(entropies / entropies.sum(dim=0))
+    return _others_share(entropies / entropies.sum(dim=0))
 
 
 def confidence_weights(logits: Tensor, target: Tensor) -> Tensor:
@@ -68,10 +68,10 @@ def confidence_weights(logits: Tensor, target: Tensor) -> Tensor:
     losses = torch.stack([F.cross_entropy(one, labels, reduction="none") for one in logits])
     if target.ndim == 1:
         losses = torch.where(has_label(target), losses, 0.0)
-    return others_share(F.softmax(losses, dim=0))
+    return _others_share(F.softmax(losses, dim=0))
 
 
-def others_share(shares: Tensor) -> Tensor:
+def _others_share(shares: Tensor) -> Tensor:
     """(1 - s_k) / (K - 1) of shares (K, …) whose sum is 1: again of sum 1."""
     if len(shares) == 1:
         return shares
