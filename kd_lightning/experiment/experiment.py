@@ -30,7 +30,7 @@ from kd_lightning.plans.plan import Pretraining
 from kd_lightning.system.secrets import without_secrets
 from kd_lightning.taps.inspection import Cost
 from kd_lightning.tasks import Task
-from kd_lightning.teachers import Teacher
+from kd_lightning.teachers import StudentAlone, Teacher
 from kd_lightning.training.context import Alone, Context
 
 
@@ -73,6 +73,12 @@ class Experiment:
             if prepared is None
             else Pretraining(recipe_from(as_training(config)), terms_from(prepared.loss, "initialization.loss")),
         )
+
+    @property
+    def taught_by(self) -> Teacher:
+        """The teacher; where there is none, and the plan has the student alone teach, that."""
+        has_own = self.teacher.exists or not getattr(self.plan, "teaches_alone", False)
+        return self.teacher if has_own else StudentAlone(self.student)
 
     def trained_alone(self) -> list[Network]:
         return trained_alone(self.config, self.student, self.teacher)

@@ -178,7 +178,8 @@ class Plan(Protocol):
     handed what each gave: a `Trained`. The last training is the one that the run is about, which means alone may
     follow; those before it that are kept are found again by later runs. Where it has a method `check(parts)`, that
     raises `UserError` for what cannot be, before anything is downloaded. `takes_students = True` says that it trains
-    several students, `teaches = True` that they learn from one another whatever the loss says.
+    several students, `teaches = True` that they learn from one another whatever the loss says, `teaches_alone = True`
+    that without a teacher the student trained alone is one.
 
     Examples:
         >>> from kd_lightning.plans import Parts, Steps

@@ -4,6 +4,16 @@ from kd_lightning.teachers.ensemble import EnsembleTeacher
 from kd_lightning.teachers.network import FrozenTeacher, NetworkTeacher, NoTeacher
 from kd_lightning.teachers.own import OwnTeacher
 from kd_lightning.teachers.route import RouteTeacher
+from kd_lightning.teachers.student_alone import StudentAlone
 from kd_lightning.teachers.teacher import Teacher
 
-__all__ = ["EnsembleTeacher", "FrozenTeacher", "NetworkTeacher", "NoTeacher", "OwnTeacher", "RouteTeacher", "Teacher"]
+__all__ = [
+    "EnsembleTeacher",
+    "FrozenTeacher",
+    "NetworkTeacher",
+    "NoTeacher",
+    "OwnTeacher",
+    "RouteTeacher",
+    "StudentAlone",
+    "Teacher",
+]

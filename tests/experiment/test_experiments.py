@@ -178,6 +178,7 @@ def test_weight_of_reviewkd_by_pair(teacher: str, student: str, weight: float) -
         ("funmatch", {"kd": 1}),
         ("wsld", {"ce": 1, "wsld": 2.5}),
         ("ps_kd", {"ps_kd": 1}),
+        ("tf_kd", {"ce": 0.05, "kd": 0.475}),
         ("tf_kd_reg", {"ce": 0.9, "tf_kd_reg": 0.1}),
         ("uskd", {"ce": 1, "uskd": 1}),
         ("fitnet", {"ce": 1, "fitnet": 100}),

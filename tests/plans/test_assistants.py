@@ -247,6 +247,30 @@ def test_the_first_generation_learns_from_any_teacher(command: Command, tmp_path
     assert listed == ["test results of digits_cnn_4 + digits_cnn_8 on digits"]
 
 
+def test_the_student_alone_teaches_the_first_generation_where_there_is_no_teacher(
+    command: Command, tmp_path: Path
+) -> None:
+    """As Tf-KD's self-training: kept first, and its student begins with random weights of another seed."""
+    options = ("method=tf_kd", *SMALL[:4], "optimizer.lr=1e-9")
+    done = command("kd-train", *options, "student.model=digits_cnn_4", "scratch=false", "hydra.run.dir=run")
+    assert done.code == 0, done.errors
+    assert re.search(r"student alone +digits_cnn_4, training", done.output)
+    found = summary(tmp_path / "run")
+    assert found["teacher"] is None
+    assert [*found["plan"]["networks"]] == ["scratch", "student"]
+    assert {name: term["weight"] for name, term in found["objective"].items()} == {"ce": 0.05, "kd": 0.475}
+    assert found["objective"]["kd"]["temperature"] == 6
+    (alone,) = (tmp_path / "cache" / "networks").glob("*/weights.safetensors")
+    weights = [load_file(file)["fc.weight"] for file in (alone, tmp_path / "run" / "student.safetensors")]
+    assert not torch.allclose(*weights, atol=1e-3), "they hardly learned: their random weights differ"
+    assert command("kd-eval", "run=run").code == 0
+    again = command("kd-train", *options, "student.model=digits_cnn_4", "hydra.run.dir=again")
+    assert re.search(r"student alone +digits_cnn_4, found", again.output)
+    assert summary(tmp_path / "again")["student"]["top1"] == found["student"]["top1"]
+    features = ("loss=[ce,kd,attention]", "plan.generations=2", "student.model=digits_cnn_4", "hydra.run.dir=maps")
+    assert command("kd-train", *options, *features).code == 0
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

@@ -51,7 +51,7 @@ def check_models(experiment: Experiment, parts: Parts, others: Sequence[Experime
     Seen on networks without memory behind them where possible, so it costs little. `others` are those of the other
     students, of which terms may take signals.
     """
-    student, teacher = experiment.student, experiment.teacher
+    student, teacher = experiment.student, experiment.taught_by
     context = replace(parts.context, recipe=parts.recipe)
     adapt = adapted(experiment)
     peers = {f"{PEERS}_{place}": (one.student, adapted(one)) for place, one in enumerate(others)}
@@ -66,7 +66,7 @@ def check_models(experiment: Experiment, parts: Parts, others: Sequence[Experime
 
 def adapted(experiment: Experiment) -> Adapt | None:
     """How a student is rebuilt, around a teacher like its own."""
-    return experiment.student.adapted_to_one_like(lambda example: experiment.teacher.like(experiment.data, example))
+    return experiment.student.adapted_to_one_like(lambda example: experiment.taught_by.like(experiment.data, example))
 
 
 def check_terms(
