@@ -80,6 +80,8 @@ class Execution:
     def of_teacher(self, teacher: Teacher) -> Trained:
         tested = teacher.obtain(self.context)
         assert tested is not None
+        for name, (model, member) in teacher.measured.items():
+            self.compared[name] = Compared(model, Part(name.replace("_", " "), Role.MEMBER), member)
         self.compared[teacher.role] = Compared(teacher.name, Part(teacher.role, Role.TEACHER), tested)
         return Trained(teacher.role, teacher, tested)
 

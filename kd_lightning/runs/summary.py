@@ -15,6 +15,7 @@ class Role(str, Enum):
     """What a network is in a plan: it chooses colours and sentences. There may be several of a role, or none."""
 
     TEACHER = "teacher"
+    MEMBER = "member"  # of several that teach together
     ASSISTANT = "assistant"
     BASELINE = "baseline"
     STUDENT = "student"

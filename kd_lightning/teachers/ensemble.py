@@ -20,7 +20,7 @@ from kd_lightning.teachers.member import Member
 from kd_lightning.teachers.network import ELSEWHERE, FrozenTeacher
 from kd_lightning.terminal import say
 from kd_lightning.training.context import Context, Terms
-from kd_lightning.training.measurements import key_of_mean, measure_cached
+from kd_lightning.training.measurements import key_of_mean, measure_cached, measurement_key
 from kd_lightning.training.measuring import TestedNetwork
 
 # What a network in `models` may have of its own; what it leaves out is that of all.
@@ -134,16 +134,23 @@ class EnsembleTeacher(FrozenTeacher):
         super().check_with(context, taken)
 
     def obtain(self, context: Context) -> TestedNetwork:
-        networks = [self.obtained(one, context) for one in self.members().values()]
+        tested = {member.called: (member.name, self.obtained(member, context)) for member in self.members().values()}
+        self.measured = tested
+        networks = [one.network for _, one in tested.values()]
         own = combined_by(self.combine, self.tolerance) if self.combine not in OF_TERMS else {}
         key = key_of_mean(list(self.members().values()), networks, context, own)
         return measure_cached(self.around(networks, context), key, "auto", context, Member.owner)
 
-    def obtained(self, member: Member, context: Context) -> nn.Module:
+    def obtained(self, member: Member, context: Context) -> TestedNetwork:
         if member.is_trained_first:
-            return member.obtained(context).network
+            return member.obtained(context)
         member.tell(context.data)
-        return member.built(context)
+        network = member.built(context)
+        key = measurement_key(member, network, context)
+        return measure_cached(network, key, member.logits_tap(), context, member.owner)
+
+    def names(self) -> list[str]:
+        return [*(member.called for member in self.members().values()), self.role]
 
     def build(self, context: Context, there: Mapping[str, nn.Module] = MappingProxyType({})) -> nn.Module:
         return self.around([member.among(there, context) for member in self.members().values()], context)

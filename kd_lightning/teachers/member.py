@@ -52,6 +52,11 @@ class Member(Network):
         return f"{self.name}{tuned}{seeded}"
 
     @property
+    def called(self) -> str:
+        """What a comparison, and its training, call it."""
+        return self.owner if self.place is None else f"{self.owner}_{self.place}"
+
+    @property
     def model_key(self) -> str:
         whole = f"{self.owner}.models.{self.place}"
         return f"{self.owner}.model" if self.place is None else f"{whole}.model" if self.own else whole
@@ -155,9 +160,8 @@ class Member(Network):
 
     def training(self, context: Context) -> Training:
         """How it is trained first, with the seed of its random weights and its batches; the data stay the run's."""
-        name = self.owner if self.place is None else f"{self.owner}_{self.place}"
         options: dict[str, Any] = {"seeds_on": self.seeds_on, "finetune": self.finetune}
-        return by_itself(name, self, context, title=self.owner, called=f"as {self.owner}", **options)
+        return by_itself(self.called, self, context, title=self.owner, called=f"as {self.owner}", **options)
 
     def built(self, context: Context) -> nn.Module:
         """With its weights, or random ones of its seed."""

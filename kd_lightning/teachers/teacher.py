@@ -37,6 +37,13 @@ class Teacher:
     key: str = "teacher"
     """Where in the config an error comes from that its code raises."""
 
+    measured: Mapping[str, tuple[str, TestedNetwork]] = MappingProxyType({})
+    """What was measured of the networks that teach together, and their models, by their names in a comparison."""
+
+    def names(self) -> list[str]:
+        """All names that it has in a comparison."""
+        return [self.role]
+
     def networks(self) -> Mapping[str, Network]:
         """The networks that are built by name, each with what is in front of its signals' names."""
         return {}

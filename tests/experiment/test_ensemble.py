@@ -62,6 +62,20 @@ def test_it_is_trained_once_measured_as_one_and_tested_again(command: Command, c
     sizes = [sum(p.numel() for p in create_model(f"digits_cnn_{n}", 10, 1).parameters()) for n in (4, 8, 4)]
     assert teacher["model"] == "digits_cnn_4 + digits_cnn_8 + digits_cnn_4"
     assert teacher["params"] == sum(sizes)
+    each = [summary("run")[f"teacher_{place}"] for place in range(3)]
+    assert [one["params"] for one in each] == sizes
+    assert [one["model"] for one in each] == ["digits_cnn_4", "digits_cnn_8", "digits_cnn_4"]
+    kept_top1 = sorted(json.loads(file.read_text())["test"]["top1"] for file in cache.glob("networks/*/record.json"))
+    assert sorted(one["top1"] for one in each) == kept_top1
+    networks = summary("run")["plan"]["networks"]
+    assert [(one["title"], one["role"]) for one in networks.values()] == [
+        *((f"teacher {place}", "member") for place in range(3)),
+        ("teacher", "teacher"),
+        ("distilled student", "student"),
+    ]
+    page = Path("run/report.html").read_text()
+    assert "teacher 2" in page
+    assert "agrees with it on" in page
     data = check(composed(*ENSEMBLE, *SHORT)).data
     data.setup()
     test = data.test_set

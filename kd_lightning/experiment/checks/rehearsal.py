@@ -108,7 +108,7 @@ class Rehearsal:
         """What a step gives has a name of its own, which stands for nothing else in a run. Raises UserError."""
         if isinstance(step, Training) and step.prepares is not None:
             return
-        names = [step.role] if isinstance(step, Teacher) else [step.name]
+        names = step.names() if isinstance(step, Teacher) else [step.name]
         for name in [*step.learners] if isinstance(step, Training) else names:
             if not name.isidentifier() or name in TAKEN or name in self.names:
                 raise UserError(

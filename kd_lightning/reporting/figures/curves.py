@@ -19,6 +19,7 @@ from kd_lightning.reporting.figures.style import (
 )
 from kd_lightning.runs.collections.collection import Collection
 from kd_lightning.runs.run import VALIDATION, Run
+from kd_lightning.runs.summary import Role
 
 FURTHER = ("loss", "gradient_norm", "images_per_s", "memory_gib")  # logged while training, beside the terms
 
@@ -92,6 +93,9 @@ def validation(run: Run) -> Figure | None:
     return figure(data, **layout, legend={"orientation": "h", "x": 0, "y": 1.08, "yanchor": "bottom"})
 
 
+WIDTH, MEMBER = 2.0, 1.0  # of lines
+
+
 class Trained(NamedTuple):
     """A network that a run trained: its rows, what is before a metric in its columns, and its line."""
 
@@ -100,7 +104,7 @@ class Trained(NamedTuple):
     rows: pd.DataFrame
     before: str
     colour: str
-    width: float = 2
+    width: float = WIDTH
 
 
 def all_trained(run: Run) -> list[Trained]:
@@ -110,13 +114,13 @@ def all_trained(run: Run) -> list[Trained]:
     colour, networks = colours(run.networks), sorted(run.networks, key=lambda one: not run.is_about(one))
     found = []
     for one in networks:
-        found.append(Trained(one.name, one.title, *run.validated(one.name), colour[one.name]))
+        width = MEMBER if one.role is Role.MEMBER else WIDTH
+        found.append(Trained(one.name, one.title, *run.validated(one.name), colour[one.name], width))
     of = {name: name.rpartition("_")[0] for name in run.trained_apart if name not in colour}
     return found + [Trained(name, name, run.curves_of(name), BEFORE, colour.get(of[name], GREY), MEMBER) for name in of]
 
 
 BEFORE = f"{VALIDATION}/"
-MEMBER = 1.0  # the width of its line
 
 
 def under_way(run: Run) -> list[Trained]:

@@ -19,6 +19,7 @@ OTHERS = [BLUE, ORANGE, "#3a9d6b", "#b65fb0", "#c4544f", "#7a6fd0", "#9a8a2c", "
 # Of the networks of a role, in order; after the last it begins anew.
 OF_ROLES = {
     Role.TEACHER: [GREY, "#6f6a5e", "#a3a07f", "#6b7f8f"],
+    Role.MEMBER: ["#b3aea3", "#c2bf9f", "#a9b8c2", "#bda8b5"],
     Role.ASSISTANT: ["#7a6fd0", "#b65fb0", "#9a8a2c", "#8f86c9"],
     Role.BASELINE: [ORANGE, "#c4544f", "#d9a441"],
     Role.STUDENT: [BLUE, "#3a9d6b", "#3d9fa8", "#5c62b8"],

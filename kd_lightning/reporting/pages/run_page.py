@@ -160,7 +160,7 @@ def results(run: Run, summary: Summary, compared: Compared) -> list[Card]:
     for student in summary.of(Role.STUDENT):
         found += card(student, student.record["model"]) if student != result else ()
     teachers = [one for one in summary.of(Role.TEACHER) if one != result]
-    others = [one for one in summary.networks if one not in (result, baseline)]
+    others = [one for one in summary.networks if one not in (result, baseline) and one.role is not Role.MEMBER]
     for teacher in teachers:  # of several others, nothing tells which of them the agreement is with
         found += card(teacher, agreement(summary, compared) if len(others) == 1 else "")
     return found
