@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 
 from kd_lightning.batch import INPUT, Batch, Constants, Input, as_batch, as_streams, main_stream, size_of
 from kd_lightning.callbacks.nonfinite import FiniteNumbers, OnNonFinite
+from kd_lightning.callbacks.passes import preceding
 from kd_lightning.callbacks.sharpness import second_passes
 from kd_lightning.conversions import stored_beside
 from kd_lightning.curricula.curriculum import Curriculum
@@ -162,8 +163,7 @@ class DistillationModule(TimedModule):
         if task is not None and num_classes is not None:
             raise UserError(f"num_classes={num_classes}: the short form of a task; leave it out beside task")
         self.task = Classification(num_classes) if task is None else task
-        if terms is None:
-            terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])}
+        terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])} if terms is None else terms
         self.objectives = objectives_of(terms, learners, others)
         self.objective = cast(Objective, one_or_all(self.objectives))
         self.followed = None if curriculum is None else FollowedCurriculum(curriculum, self.task, self.finite)
@@ -362,7 +362,7 @@ class DistillationModule(TimedModule):
         return super().to_torchscript(file_path, method, example, **options)
 
     def configure_callbacks(self) -> list[Callback]:
-        passes = second_passes(self.optimizer, self.learners)
+        passes = [*preceding(self.sources), *second_passes(self.optimizer, self.learners)]
         own = [self.finite, self.followed, self.validations, self.following, *self.routes, *passes]
         return [one for one in own if one is not None and one not in self.trainer.callbacks]  # type: ignore[attr-defined]
 

@@ -48,6 +48,15 @@ def mean_of_ranks(values: Mapping[str, Tensor], names: Sequence[str]) -> Mapping
     return {name: means[name] for name in values}
 
 
+def mean_tensors_of_ranks(values: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors as their means over the ranks, which all give them in the same shapes, in one operation."""
+    if processes() == 1 or not values:
+        return list(values)
+    flat = torch.cat([value.flatten() for value in values]) / processes()
+    torch.distributed.all_reduce(flat)
+    return [part.view_as(value) for part, value in zip(flat.split([v.numel() for v in values]), values, strict=True)]
+
+
 def gathered(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors (B, …) of all ranks one after another, of which each may have another B; nothing waits for a device.
 

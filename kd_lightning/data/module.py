@@ -25,7 +25,7 @@ from kd_lightning.data.derived.peek import as_example, first_batches
 from kd_lightning.data.evaluation import MODES, EvaluationTransform
 from kd_lightning.data.labels.balanced import BALANCED, BalancedBatches, balanced_draw, check_labelled, equally_often
 from kd_lightning.data.labels.noise import mislabelled
-from kd_lightning.data.split import SPLIT_SEED, Split
+from kd_lightning.data.split import SPLIT_SEED, Split, examples_with_quiz, loaders_with_quiz
 from kd_lightning.data.values import as_folder, check_callable, check_flag, check_numbers, check_whole, is_number
 from kd_lightning.errors import UserError
 from kd_lightning.losses.functional.samples import NO_LABEL
@@ -77,6 +77,7 @@ class ImageDataModule(DataModule):
     train_set: ImageSet
     val_set: ImageSet
     test_set: ImageSet
+    quiz_set: ImageSet | None = None  # apart from the training images, as `with_quiz` has it
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class ImageDataModule(DataModule):
     def streams(self) -> Mapping[str, Batch]:
         """An example of each stream, which a subclass with a `train_dataloader` of its own may give."""
         if type(self).train_dataloader is ImageDataModule.train_dataloader:
-            return {}
+            return {} if self.quiz_set is None else examples_with_quiz(self.example())
         found = first_batches(self, f"data={self.name}")
         return {name: as_example(batch) for name, batch in found.items() if name}
 
@@ -364,10 +365,10 @@ class ImageDataModule(DataModule):
             images = self.divided[1](images, batch["view"])
         return in_unit_range(images, whole_numbers=not batch["input"].is_floating_point())
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Any:
         loader = self.loader(self.train_set, self.batch_size, shuffle=True, drop_last=self.drop_last)
         loader.sampler.over, self.batches_over = self.batches_over, 0  # type: ignore[attr-defined]
-        return loader
+        return loader if self.quiz_set is None else loaders_with_quiz(self, loader)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self.val_set, self.eval_batch_size)

@@ -1,14 +1,25 @@
-"""Which rows of the training images are trained on, and which validated on."""
+"""Which rows of the training images are trained on, which validated on, and which a quiz beside the training has."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from kd_lightning.batch import Batch
 from kd_lightning.data.labels.balanced import check_labelled, long_tailed
 from kd_lightning.errors import UserError
 
-SPLIT_SEED = 20_251  # of the validation split, which is the same whatever the run's seed
+if TYPE_CHECKING:
+    from kd_lightning.data.module import ImageDataModule
+
+    Images = TypeVar("Images", bound=ImageDataModule)
+
+SPLIT_SEED = 20_251  # of the validation split and of a quiz, which are the same whatever the run's seed
+TAUGHT, QUIZ = "taught", "quiz"  # the streams of the training data
 
 
 def quotas(sizes: Tensor, count: int) -> Tensor:
@@ -85,3 +96,38 @@ class Split:
                 "take fewer, or null for all"
             )
         return used[stratified(targets[used], self.train_samples, self.seed)], held_out
+
+
+def with_quiz(data: Images, share: float) -> Images:
+    """The same data with a share of the training images, classes in proportion, as a second stream `quiz`.
+
+    Its batches are as large as those of the first one, and augmented likewise; shorter than that, it comes again within
+    an epoch. Raises UserError where it has no batch, or leaves none.
+    """
+    data.setup()
+    images = data.train_set
+    count = round(share * len(images))
+    if not 1 < count < len(images):
+        raise UserError(
+            f"quiz={share}: takes {count} of {len(images)} training images; take another share, so that both have two "
+            "or more"
+        )
+    held = stratified(images.targets, count, SPLIT_SEED)
+    changed = copy.copy(data)
+    changed.train_set = replace(images, rows=without(images.rows, held))
+    changed.quiz_set = replace(images, rows=images.rows[held], strong=None, mixing=None)
+    vars(changed).pop("streams", None)  # those of the data without
+    return changed
+
+
+def loaders_with_quiz(data: ImageDataModule, taught: Any) -> dict[str, Any]:
+    """The loader of the training images, and that of the quiz."""
+    images = data.quiz_set
+    assert images is not None
+    return {TAUGHT: taught, QUIZ: data.loader(images, min(data.batch_size, len(images)), shuffle=True)}
+
+
+def examples_with_quiz(example: Batch) -> dict[str, Batch]:
+    """An example of each stream."""
+    labelled = {**example, "target": torch.zeros_like(example["index"])}
+    return {TAUGHT: labelled, QUIZ: labelled}

@@ -24,7 +24,7 @@ class Distillation:
     lets_teacher_learn = takes_students = True
 
     def check(self, parts: Parts) -> None:
-        """Raise `UserError` for students that would come out the same, and for what needs a trained teacher."""
+        """Raise `UserError` for students that would come out the same, and for what needs a teacher that stays."""
         students = [own.student for own in parts.students]
         for place, student in enumerate(students):
             for other in students[:place]:
@@ -33,17 +33,18 @@ class Distillation:
                         f"{student.model_key}={student.name}: is the same as {other.model_key}, and would learn the "
                         "same; give it another model or optimizer, or plan=mutual, which has equal ones begin apart"
                     )
-        if not parts.teacher.learns:
+        by = parts.teacher.changes_by
+        if by is None:
             return
         if parts.student.adapt:
             raise UserError(
-                "student.adapt: rebuilds the student around a teacher that is trained already, and with "
-                "teacher.trained=true it learns beside the student; use teacher.trained=false"
+                f"student.adapt: rebuilds the student around a teacher that stays as it is, and with {by} it learns; "
+                "use another teacher"
             )
         if parts.pretraining is not None:
             raise UserError(
-                "initialization: is a training before the student's, and with teacher.trained=true the teacher learns "
-                "in that one alone; use a method without, or teacher.trained=false"
+                f"initialization: is a training before the student's, and with {by} the teacher learns in that one "
+                "alone; use a method without, or another teacher"
             )
 
     def steps(self, parts: Parts) -> Steps:
@@ -55,4 +56,5 @@ class Distillation:
         if parts.pretraining is not None:
             prepared = yield parts.prepared(students)
             students = parts.distilled_together(teacher, starts_from=prepared)
+        students = students._replace(data=parts.teacher.taught_on(students.data))
         yield parts.beside_its_teacher(students) if parts.teacher.learns else students

@@ -196,14 +196,14 @@ class Plan(Protocol):
 def check_plan(plan: Plan, parts: Parts) -> None:
     """Have a plan say what of the parts does not go with it, where it has a method `check`. Raises UserError.
 
-    A teacher that learns beside the student is for plans which say that they let it, `lets_teacher_learn`, and several
-    students for those that say `takes_students`.
+    A teacher that the student's training changes is for plans which say that they let it, `lets_teacher_learn`, and
+    several students for those that say `takes_students`.
     """
     name = getattr(plan, "name", type(plan).__name__)
-    if parts.teacher.learns and not getattr(plan, "lets_teacher_learn", False):
+    if parts.teacher.changes_by is not None and not getattr(plan, "lets_teacher_learn", False):
         raise UserError(
-            f"teacher.trained=true: plan={name} takes a teacher that is trained already; use plan=distillation, or "
-            "teacher.trained=false"
+            f"{parts.teacher.changes_by}: plan={name} takes a teacher that stays as it is; use plan=distillation, or "
+            "another teacher"
         )
     if parts.students and parts.pretraining is not None:
         raise UserError(

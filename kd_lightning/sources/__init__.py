@@ -5,11 +5,12 @@ from kd_lightning.sources.cached import CachedSource
 from kd_lightning.sources.ensemble import Ensemble
 from kd_lightning.sources.frozen import FrozenNetwork
 from kd_lightning.sources.learner import Learner
+from kd_lightning.sources.meta.network import MetaNetwork
 from kd_lightning.sources.moving_average import MovingAverage
 from kd_lightning.sources.rebuilt.bias_free import bias_free_classifier
 from kd_lightning.sources.rebuilt.reused_classifier import ReusedClassifier
 from kd_lightning.sources.route import Anchor, Mastery, Route
-from kd_lightning.sources.source import FrozenSource, LogitsOf, Source, UntrainedSource
+from kd_lightning.sources.source import FrozenSource, LogitsOf, Source, Step, UntrainedSource
 
 __all__ = [
     "Anchor",
@@ -21,10 +22,12 @@ __all__ = [
     "Learner",
     "LogitsOf",
     "Mastery",
+    "MetaNetwork",
     "MovingAverage",
     "ReusedClassifier",
     "Route",
     "Source",
+    "Step",
     "UntrainedSource",
     "bias_free_classifier",
 ]

@@ -1,8 +1,8 @@
 """What every source has in common: it maps a batch to signals."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,28 @@ from typing_extensions import Self
 from kd_lightning.batch import INPUT, Batch, Input, size_of, with_input
 from kd_lightning.models.batch_norm import batch_statistics
 from kd_lightning.schedules.progress import Progress
+
+
+class Step(NamedTuple):
+    """A step of a training that is about to be taken, as its sources see it beforehand.
+
+    Args:
+        streams: the batches on the device, by stream; one alone has the name "".
+        sources: all of them by name.
+        objectives: what each learner minimises.
+        minimised: computes each learner's total on these batches, with the networks as they are when it is called.
+        rates: each learner's learning rate, that of its first group of parameters.
+        progress: how far the training is.
+        skips: whether a step that is not finite changes nothing.
+    """
+
+    streams: Mapping[str, Batch]
+    sources: Mapping[str, "Source"]
+    objectives: Mapping[str, nn.Module]
+    minimised: Callable[[], Mapping[str, Tensor]]
+    rates: Mapping[str, float]
+    progress: Progress
+    skips: bool
 
 
 class Source(nn.Module):
@@ -60,6 +82,10 @@ class Source(nn.Module):
     def forward(self, batch: Mapping[str, Any], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
         """The requested signals of one of the batch's inputs; `training` says that a learner learns from them."""
         raise NotImplementedError
+
+    def before_step(self, step: Step) -> Mapping[str, Tensor]:
+        """What precedes a training's step, such as a step of the source's own; gives what is logged of it, by name."""
+        return {}
 
     def after_step(self, sources: Mapping[str, "Source"], progress: Progress) -> None:
         """What follows an optimizer step, such as another step of a moving average."""

@@ -125,6 +125,7 @@ class NetworkTeacher(FrozenTeacher):
     ) -> None:
         super().__init__(batch_statistics, cache, cache_bits, cache_top_k)
         self.learns, self.weight = trained, weight
+        self.changes_by = "teacher.trained=true" if trained is True else None
         self.of_another_training = {"trainer": trainer, "data": data, "finetune": finetune}
         own = {"finetune": finetune, "weights_map": weights_map, "is_learner": trained is True}
         self.network = Member(model, weights, weights_key, taps, normalization, trusted, stem, image_size, **own)

@@ -31,6 +31,9 @@ class Teacher:
     learns: bool = False
     """Whether it learns beside the student, in one training; no step of a plan gives it then."""
 
+    changes_by: str | None = None
+    """What in the config has the student's training change it, which most plans do not let it; None: nothing has."""
+
     role: str = "teacher"
     """What a plan calls it, and terms the beginning of its signals' names."""
 
@@ -73,6 +76,10 @@ class Teacher:
     def learner(self, context: Context) -> Learner:
         """How it learns, where it does so beside the student."""
         raise NotImplementedError
+
+    def taught_on(self, data: DataModule) -> DataModule:
+        """The data of its student's training, which may need more of them than the student."""
+        return data
 
     def obtain(self, context: Context) -> TestedNetwork | None:
         """Trained first, once, or built, and measured unless it changes with the student."""

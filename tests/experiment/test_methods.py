@@ -89,6 +89,12 @@ def modules(method: str) -> Iterator[tuple[DistillationModule, ImageDataModule]]
             yield first, data
 
 
+def first_batch(data: ImageDataModule) -> Any:
+    """What a step learns from first; of a training beside a quiz what is taught."""
+    loader = data.train_dataloader()
+    return next(iter(loader["taught"] if isinstance(loader, dict) else loader))
+
+
 def totals(metrics: Path) -> list[float]:
     """The objective in each step, with the weights that the terms have in the last one."""
     rows = [row for row in csv.DictReader(metrics.open()) if row.get("train/loss")]
@@ -124,7 +130,7 @@ def test_fifty_steps(method: str, command: Command) -> None:
 def test_all_that_is_trained_gets_gradients(method: str) -> None:
     for module, data in modules(method):
         module.train()
-        batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())))
+        batch = data.on_after_batch_transfer(first_batch(data))
         module.zero_grad()
         total_of(module.losses((module.signals(batch), {}), Progress(epoch=1.0, fraction=0.1))).backward()
         trained = nn.ModuleDict({"student": module.student, "objective": module.objective}).named_parameters()

@@ -17,7 +17,7 @@ from kd_lightning.learners.objectives import total_of
 from kd_lightning.module import DistillationModule
 from kd_lightning.optimizers import SAM
 from kd_lightning.schedules.length import Length
-from tests.experiment.test_methods import METHODS, modules
+from tests.experiment.test_methods import METHODS, first_batch, modules
 
 PACKAGE = Path(kd_lightning.__file__).parent
 FOLDERS = ("learners", "losses", "models/projectors", "optimizers", "sources")
@@ -73,7 +73,7 @@ def test_no_code_of_a_step_asks_for_a_number() -> None:
 def test_no_method_needs_a_number_to_go_on(method: str) -> None:
     for module, data in modules(method):
         module.length = Length(max_epochs=10, max_steps=math.inf, steps_from={0: 1})
-        batch = next(iter(data.train_dataloader()))
+        batch = first_batch(data)
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
             fake = each(batch, mode.from_tensor)
             step(module, data.on_after_batch_transfer(fake))
@@ -85,7 +85,7 @@ def test_no_step_waits_for_the_gpu(method: str) -> None:
     for module, data in modules(method):
         module.length = Length(max_epochs=10, max_steps=math.inf, steps_from={0: 1})
         module.cuda()
-        batch = each(next(iter(data.train_dataloader())), torch.Tensor.cuda)
+        batch = each(first_batch(data), torch.Tensor.cuda)
         step(module, data.on_after_batch_transfer(batch))
         torch.cuda.set_sync_debug_mode("error")
         try:

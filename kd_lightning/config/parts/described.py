@@ -24,7 +24,7 @@ from kd_lightning.store import Store
 from kd_lightning.teachers import NetworkTeacher, OwnTeacher, Teacher
 from kd_lightning.teachers.own import STATISTICS
 
-MODELS = ("model", "models")
+MODELS, META = ("model", "models"), "meta"
 
 
 def student_of(config: DictConfig) -> Student:
@@ -52,6 +52,8 @@ def teacher_of(config: DictConfig) -> Teacher:
     target = values.pop("_target_", None)
     kind: Any = NetworkTeacher if target is None else get_object(target)
     if inspect.isclass(kind) and issubclass(kind, Teacher):
+        if META in values:  # whose numbers may be schedules
+            values[META] = make(config.teacher[META], f"teacher.{META}", converted) if config.teacher[META] else None
         described = kind(**with_models(values))
         return described if described.exists else Teacher()
     takes = inspect.signature(kind).parameters
@@ -59,6 +61,11 @@ def teacher_of(config: DictConfig) -> Teacher:
     given = {name: value for name, value in values.items() if name != STATISTICS or takes_statistics}
     part = Part(lambda: instantiate({"_target_": target, **given}), {"_target_": target, **values})
     return OwnTeacher(part, takes_statistics)
+
+
+def converted(part: Any) -> Any:
+    """What is instantiated in a part, which has no `_target_` itself, among plain values."""
+    return instantiate(part, _convert_="all")
 
 
 def with_models(values: dict[str, Any]) -> dict[str, Any]:
