@@ -1,6 +1,6 @@
 """How a teacher changes what its student becomes by one step: a derivative of second order, over all ranks."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -64,14 +64,14 @@ def meta_gradient(
             torch.autograd.grad(quiz, [*pilot.values()], allow_unused=True, materialize_grads=True)
         )
         products = [(own * other).sum() for own, other in zip(step, along, strict=True) if own.requires_grad]
-        if not products:
-            raise UserError(
-                "no term that is minimised depends on the teacher's weights; let one take its logits, as kd"
-            )
-        taught = torch.autograd.grad(
-            -rate * torch.stack(products).sum(), [*of_teacher.values()], allow_unused=True, materialize_grads=True
-        )
-    return mean_tensors_of_ranks(taught), quiz.detach()
+        inputs = [*of_teacher.values()]
+        taught: Sequence[Tensor | None] = [None] * len(inputs)
+        if products:
+            taught = torch.autograd.grad(-rate * torch.stack(products).sum(), inputs, allow_unused=True)
+    if all(one is None for one in taught):
+        raise UserError("no term that is minimised depends on the teacher's weights; let one take its logits, as kd")
+    found = [torch.zeros_like(weight) if one is None else one for one, weight in zip(taught, inputs, strict=True)]
+    return mean_tensors_of_ranks(found), quiz.detach()
 
 
 class Parts(nn.Module):

@@ -102,7 +102,7 @@ class MetaNetwork(TappedNetwork, UntrainedSource):
         return self.reader(batch[INPUT])
 
     def before_step(self, step: Step) -> dict[str, Tensor]:
-        """Its own step, of which the quiz's loss is told."""
+        """Its own step, of which the quiz's loss is told. Raises UserError where no stream has the quiz."""
         rate = number(self.lr, step.progress)
         if rate == 0:
             return {}
