@@ -360,9 +360,7 @@ class ImageDataModule(DataModule):
 
     def _shown(self, batch: Batch) -> torch.Tensor:
         """The images as networks are shown them, in [0, 1], before they are mixed."""
-        images = batch["input"]
-        if "view" in batch:
-            images = self.divided[1](images, batch["view"])
+        images = self.divided[1](batch["input"], batch["view"]) if "view" in batch else batch["input"]
         return in_unit_range(images, whole_numbers=not batch["input"].is_floating_point())
 
     def train_dataloader(self) -> Any:

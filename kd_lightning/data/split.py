@@ -115,7 +115,7 @@ def with_quiz(data: Images, share: float) -> Images:
     held = stratified(images.targets, count, SPLIT_SEED)
     changed = copy.copy(data)
     changed.train_set = replace(images, rows=without(images.rows, held))
-    changed.quiz_set = replace(images, rows=images.rows[held], strong=None, mixing=None)
+    changed.quiz_set = replace(images, rows=images.rows[held], strong=None, mixing=None, beside=())
     vars(changed).pop("streams", None)  # those of the data without
     return changed
 

@@ -36,6 +36,10 @@ class Distillation:
         by = parts.teacher.changes_by
         if by is None:
             return
+        if parts.students and not parts.teacher.learns:
+            raise UserError(
+                f"{by}: the teacher learns from how one student does, and student.models are several; give student.model"
+            )
         if parts.student.adapt:
             raise UserError(
                 f"student.adapt: rebuilds the student around a teacher that stays as it is, and with {by} it learns; "

@@ -119,8 +119,8 @@ def test_a_schedule_is_weighted_too() -> None:
         ((LEARNS, "++teacher.data.batch_size=32"), ("teacher.data", "null")),
         ((LEARNS, "plan=born_again"), ("plan=born_again", "plan=distillation")),
         ((LEARNS, "plan=route"), ("plan=route", "plan=distillation")),
-        ((LEARNS, "method=simkd"), ("student.adapt", "teacher.trained=false")),
-        ((LEARNS, "method=ab"), ("initialization", "teacher.trained=false")),
+        ((LEARNS, "method=simkd"), ("student.adapt", LEARNS)),
+        ((LEARNS, "method=ab"), ("initialization", LEARNS)),
         ((LEARNS, "++teacher.optimizer.lr=-1"), ("teacher.optimizer.lr=-1",)),
     ],
 )

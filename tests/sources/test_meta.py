@@ -299,6 +299,7 @@ def test_what_it_cannot_learn_from_is_told(make: Callable[[], Any], loaders: Cal
         (("+teacher.meta.pilot=1",), ("teacher.meta.pilot=1", "pilot_lr")),
         (("compile=true",), ("compile=True", "compile=false")),
         (("trainer.precision=16-mixed",), ("trainer.precision=16-mixed", "bf16-mixed")),
+        (("student.models=[digits_cnn_4,digits_cnn_8]",), ("teacher.meta", "give student.model")),
         (("plan=born_again",), ("teacher.meta", "plan=distillation")),
     ],
 )
