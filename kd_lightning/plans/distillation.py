@@ -38,7 +38,7 @@ class Distillation:
             return
         if parts.students and not parts.teacher.learns:
             raise UserError(
-                f"{by}: the teacher learns from how one student does, and student.models are several; give student.model"
+                f"{by}: it learns from how one student does, and student.models are several; give student.model"
             )
         if parts.student.adapt:
             raise UserError(
