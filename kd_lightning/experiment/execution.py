@@ -94,7 +94,8 @@ class Execution:
 
     def compare(self, training: Training, tested: Mapping[str, TestedNetwork]) -> None:
         for (name, learner), own in zip(training.learners.items(), tested.values(), strict=True):
-            self.compared[name] = Compared(learner.network.name, Part(learner.title or name, learner.role), own)
+            part = Part(learner.title or name, learner.role, learner.baseline)
+            self.compared[name] = Compared(learner.network.name, part, own)
 
     def mean(self, step: Mean) -> Trained:
         trained = measure_mean(step, self.context)

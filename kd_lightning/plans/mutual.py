@@ -45,8 +45,13 @@ class Mutual:
                 "student.models=null: plan=mutual has students that learn from one another; give two or more, such as "
                 "student.models=[resnet20,resnet32]"
             )
-        if not isinstance(self.term, Term) or not takes_peers({self.name: self.term}):
-            raise UserError(f"plan.term={self.term}: must be a term that takes peers, as in conf/plan/mutual.yaml")
+        if not isinstance(self.term, Term):
+            raise UserError(f"plan.term={self.term}: must be a term, as in conf/plan/mutual.yaml")
+        if not takes_peers({self.name: self.term}):
+            raise UserError(
+                f"plan.term: takes {', '.join(self.term.names())}, and nothing of peers; take peers.logits, as in "
+                "conf/plan/mutual.yaml"
+            )
 
     def steps(self, parts: Parts) -> Steps:
         teacher = (yield parts.teacher) if parts.teacher.exists else None

@@ -134,7 +134,7 @@ class Parts:
     ) -> Training:
         """The training of all students at once, `student_1`, `student_2`, …, or of the only one, `student`.
 
-        `terms` are those of the parts of each; None: the loss.
+        `terms` are those of the parts of each; None: the loss. Each is compared with itself alone, `students_alone`.
         """
         title = "distilled student" if self.is_taught else "student"
         own = self.distilled("student", self.student, teacher, title=title, starts_from=starts_from)
@@ -146,6 +146,7 @@ class Parts:
                 one.terms if terms is None else terms(one),
                 f"{title} {place}",
                 recipe=one.recipe,
+                baseline=f"scratch_{place}",
                 seeds_on=seeds_on[place - 1] if seeds_on else 0,
             )
             for place, one in enumerate(self.students, start=1)

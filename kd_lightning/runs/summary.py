@@ -23,10 +23,14 @@ class Role(str, Enum):
 
 @dataclass(frozen=True)
 class Part:
-    """A network's part in a plan: what tables and figures call it, and its role."""
+    """A network's part in a plan: what tables and figures call it, its role, and by name whom it is compared with.
+
+    The last is told where there are several that the run is about, each with its own.
+    """
 
     title: str
     role: Role
+    baseline: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,14 @@ class Summary:
         """What its networks are compared by; None where it does not tell."""
         return compared_by({"data": self.data})
 
+    def gains(self) -> list[tuple[Network, Network]]:
+        """Each network that the run is about with the one that it is compared with, as far as there are both."""
+        own = [(name, part.baseline) for name, part in self.plan.networks.items() if part.baseline is not None]
+        if not own and self.plan.baseline is not None:
+            own = [(self.plan.result, self.plan.baseline)]
+        found = [(self.network(name), self.network(other)) for name, other in own]
+        return [(one, other) for one, other in found if one is not None and other is not None]
+
     def called(self, network: Network) -> str:
         """A network's role where it is the only one of it, else its title."""
         return network.role.value if len(self.of(network.role)) == 1 else network.title
@@ -115,6 +127,8 @@ class Summary:
     def as_values(self) -> dict[str, Any]:
         """Plain values, for JSON: a key for each network."""
         named = {name: {"title": part.title, "role": part.role.value} for name, part in self.plan.networks.items()}
+        for name, part in self.plan.networks.items():
+            named[name] |= {} if part.baseline is None else {"baseline": part.baseline}
         told = {"skipped_steps": self.skipped_steps, "route": self.route}
         further = {name: value for name, value in told.items() if value is not None}
         return {
@@ -165,7 +179,8 @@ SHAPE = Then(
 def summary_from(values: Mapping[str, Any]) -> Summary:
     """A summary of its plain values, which are of `SHAPE`."""
     plan = values["plan"]
-    networks = {name: Part(part["title"], Role(part["role"])) for name, part in plan["networks"].items()}
+    parts = plan["networks"].items()
+    networks = {name: Part(part["title"], Role(part["role"]), part.get("baseline")) for name, part in parts}
     kept: dict[str, Any] = {name: values.get(name) for name in KEYS if name != "plan"}
     records = {name: record for name, record in values.items() if name not in KEYS}
     return Summary(plan=PlanRecord(**{**plan, "networks": networks}), records=records, **kept)

@@ -86,6 +86,10 @@ def metrics_of(summary: Summary) -> dict[str, float]:
         ours, theirs = result.record.get(column.name), baseline.record.get(column.name)
         if ours is not None and theirs is not None:
             metrics[f"gain/{column.name}"] = column.sign * (ours - theirs)
+        for one, other in summary.gains():
+            ours, theirs = one.record.get(column.name), other.record.get(column.name)
+            if one != result and ours is not None and theirs is not None:
+                metrics[f"{one.name}/gain/{column.name}"] = column.sign * (ours - theirs)
     return metrics
 
 

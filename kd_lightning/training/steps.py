@@ -98,6 +98,7 @@ class Learner(NamedTuple):
         starts_from: what it is before the training begins, in place of its own weights.
         seeds_on: how far the seed of its random weights is from the training's.
         is_rebuilt: whether it is rebuilt as `student.adapt` says, perhaps around what it learns from.
+        baseline: of several that a run is about, what the plan calls the network that it is compared with.
 
     Examples:
         >>> from kd_lightning import Term
@@ -119,6 +120,7 @@ class Learner(NamedTuple):
     starts_from: Trained | None = None
     seeds_on: int = 0
     is_rebuilt: bool = True
+    baseline: str | None = None
 
 
 class Training(NamedTuple):

@@ -20,8 +20,9 @@ def check_students(config: DictConfig) -> None:
     if not isinstance(given, ListConfig):
         raise UserError(f"{key}={given}: must be a list, such as [resnet8x4,ShuffleV1], or null")
     if len(given) < 2:
-        one = given[0] if given and not is_described(given[0]) else "NAME"
-        raise UserError(f"{key}={given}: several students are two or more; give {STUDENT}.{MODEL}={one} for one")
+        one = given[0] if given and isinstance(given[0], str) else "NAME"
+        told = f"[{one if given else ''}]"
+        raise UserError(f"{key}={told}: several students are two or more; give {STUDENT}.{MODEL}={one} for one")
     for place, entry in enumerate(given):
         check_entry(f"{key}.{place}", entry)
 

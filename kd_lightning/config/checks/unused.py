@@ -1,6 +1,7 @@
 """Keys that are given on a command line and would change nothing: they are refused.
 
-These are root keys that no term of the loss takes, and the recipe of a network that is not trained by itself.
+These are root keys that no term of the loss takes, the recipe of a network that is not trained by itself, and the model
+of one student beside several.
 """
 
 import copy
@@ -14,10 +15,12 @@ from kd_lightning.config.checks.groups import is_described
 from kd_lightning.config.conf import conf_dir, plain
 from kd_lightning.config.parts.described import student_of, teacher_of, trained_alone
 from kd_lightning.config.parts.recipe import ALONE, OWN_PARTS, has_scratch, own_values
+from kd_lightning.config.parts.students import MODEL, MODELS, STUDENT, entries, has_several
 from kd_lightning.config.refusals.bad_input import BAD_INPUT
 from kd_lightning.errors import UserError
 
 KEYS = ("temperature", "alpha")  # of the soft targets; a method may have its own instead
+MODEL_KEY = f"{STUDENT}.{MODEL}"
 PLACES = ("paths", "logger", *KEYS)
 TRIED = (0.25, 0.75)  # two values that either may have
 
@@ -25,7 +28,7 @@ TRIED = (0.25, 0.75)  # two values that either may have
 def given(overrides: Sequence[str]) -> dict[str, str]:
     """Those of the keys that a command line gives, each with its override as it was typed."""
     keys = {override.partition("=")[0].lstrip("+"): override for override in overrides}
-    typed = {key: keys[key] for key in KEYS if key in keys}
+    typed = {key: keys[key] for key in (*KEYS, MODEL_KEY) if key in keys}
     return typed | {key: override for key, override in keys.items() if is_own(key) and not override.endswith("=null")}
 
 
@@ -43,6 +46,8 @@ def refuse_unused(config: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def unused(key: str, override: str, config: DictConfig) -> UserError:
+    if key == MODEL_KEY:
+        return UserError(f"{override}: each of {STUDENT}.{MODELS} names its own model; leave one of the two out")
     if not is_own(key):
         return UserError(f"{override}: no term of the loss takes the run's {key}; {remedy(key, config)}")
     if key.startswith(f"{ALONE}."):
@@ -66,6 +71,8 @@ def set_for_nothing(config: DictConfig, overrides: Sequence[str]) -> str | None:
 
 def is_taken(key: str, config: DictConfig) -> bool:
     """Whether anything but places and names changes with the key."""
+    if key == MODEL_KEY:
+        return not has_several(config) or any(MODEL not in entry for entry in entries(config))
     if is_own(key):
         return is_trained(key.partition(".")[0], config)
     try:

@@ -10,7 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config.conf import plain
 from kd_lightning.config.parts.recipe import ALONE, CURRICULUM, own_curriculum
+from kd_lightning.config.parts.students import MODELS as SEVERAL
 from kd_lightning.data import DataModule
+from kd_lightning.learners.names import of_learner
 from kd_lightning.networks import Network, Student, short_name
 from kd_lightning.reporting.tables.config_tree import call
 from kd_lightning.runs.folder import sweep_of
@@ -22,7 +24,6 @@ from kd_lightning.training.steps import Training
 
 SCHEDULED = ("temperature", "alpha")  # by one name, also where it is a schedule
 OF_DISTILLATION = (*SCHEDULED, "loss", "initialization", "curriculum")
-NETWORKS = (Student.owner, Teacher.role)
 NETWORKS = (Student.owner, Teacher.role)
 PLACES = ("paths", "hydra", "logger", "callbacks")
 
@@ -36,9 +37,18 @@ def describe(training: Training, config: DictConfig, data: DataModule, task: Tas
         group=group_name(Path(config.paths.output_dir)),
         tags=[method, data.name] if is_result else [data.name],
         config={**flat_config(config, training), "data.name": data.name},
-        compared=[f"{stage}/{column.name}" for stage in ("val", "test") for column in task.validated],
+        compared=compared_by(training, task),
         is_result=is_result,
     )
+
+
+def compared_by(training: Training, task: Task) -> list[str]:
+    """The logged names by which trainings are compared, of several learners those of each."""
+    named, learners = (
+        [f"{stage}/{column.name}" for stage in ("val", "test") for column in task.validated],
+        training.learners,
+    )
+    return named if len(learners) == 1 else [of_learner(name, one) for one in learners for name in named]
 
 
 def method_name(config: DictConfig) -> str:
@@ -88,7 +98,11 @@ def flat_config(config: DictConfig, training: Training) -> dict[str, Any]:
         values = {name: value for name, value in values.items() if name not in left_out}
     flat = flatten({name: value for name, value in values.items() if name not in PLACES})
     named = [network for network in NETWORKS if network in values and values[network].get("model")]
-    return flat | {f"{network}.model": short_name(values[network]["model"]) for network in named}
+    flat |= {f"{network}.model": short_name(values[network]["model"]) for network in named}
+    if Student.owner in named and values[Student.owner].get(SEVERAL):
+        students = [one.network for one in training.learners.values() if one.network.owner == Student.owner]
+        flat[f"{Student.owner}.model"] = ", ".join(one.name for one in students)
+    return flat
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -29,6 +29,8 @@ PLUGINS = {  # configs that an extra of this package brings
 }
 
 IN_CONFIG = (  # a Python argument, and the key that stands for it
+    (re.compile(r"(?<![\w=./\\-])terms\.student_\d+\.(?=\w)"), "loss."),
+    (re.compile(r"(?<![\w=./\\-])student_taps\.student_\d+\b"), "student.taps"),
     (re.compile(r"(?<![\w=./\\-])terms\.(?=\w)"), "loss."),
     (re.compile(r"(?<![\w=./\\-])(student|teacher)_taps\b"), r"\1.taps"),
 )

@@ -45,7 +45,7 @@ def check_all(config: DictConfig) -> Experiment:
     for place, one in enumerate(each):
         with naming(place, config):
             check_classes(one)
-            check_models(one, one.parts, [*each[:place], *each[place + 1 :]])
+            check_models(one, one.parts, {f"student_{n}": other for n, other in enumerate(each, 1) if other is not one})
             check_weights(one)
     experiment = together(config, each)
     check_plan(experiment.plan, experiment.parts)

@@ -45,16 +45,16 @@ def check_classes(experiment: Experiment) -> None:
         network.check_classes(experiment.data)
 
 
-def check_models(experiment: Experiment, parts: Parts, others: Sequence[Experiment] = ()) -> None:
+def check_models(experiment: Experiment, parts: Parts, others: Mapping[str, Experiment] = MappingProxyType({})) -> None:
     """The models run on the data, know its classes, and have every tap that a term takes; what they cost is noted.
 
     Seen on networks without memory behind them where possible, so it costs little. `others` are those of the other
-    students, of which terms may take signals.
+    students, of which terms may take signals, by their names.
     """
     student, teacher = experiment.student, experiment.taught_by
     context = replace(parts.context, recipe=parts.recipe)
     adapt = adapted(experiment)
-    peers = {f"{PEERS}_{place}": (one.student, adapted(one)) for place, one in enumerate(others)}
+    peers = {name: (one.student, adapted(one)) for name, one in others.items()}
     experiment.costs.update(check_terms("loss", parts.terms(), student, teacher, adapt, context, peers))
     if parts.pretraining is not None:
         check_terms("initialization.loss", parts.pretraining.terms(), student, teacher, adapt, context)
@@ -82,7 +82,7 @@ def check_terms(
     data, task = context.data, context.task
     objective = Objective({name: OverPeers.around(term, [*peers]) for name, term in teacher.over(terms).items()})
     check_schedules(objective, key, data)
-    check_signals(key, objective, teacher, context)
+    check_signals(key, objective, teacher, context, [*peers])
     check_known_classes(key, objective, teacher, data)
     task.check_losses({f"{key}.{name}": term.loss for name, term in objective.items()})
     if not objective.needs_training_labels:  # which are not read yet
@@ -116,7 +116,8 @@ def check_terms(
             values |= {str(Signal(source, tap, input)): value.to("meta") for tap, value in given.items()}
     if not teacher.tells_signals():  # what that one gives is known once it is built
         return costs
-    objective.connect(taps, TRAINING_SET if isinstance(data, ImageDataModule) else ())
+    keys = {name: f"{network.model_key.removesuffix('.model')}.taps" for name, (network, _) in peers.items()}
+    objective.connect(taps, TRAINING_SET if isinstance(data, ImageDataModule) else (), keys)
     teacher.check_with(context, taps_of_source(TEACHER, objective.names()))
     if not any(name.startswith("train.") for name in objective.names()):  # the training samples are not read yet
         values |= {f"{name}{DETACHED}": value for name, value in values.items()}
@@ -146,7 +147,9 @@ def remedy_of_classes(teacher: Teacher, data: DataModule) -> str | None:
     return next((told for told in found if told is not None), None)
 
 
-def check_signals(key: str, objective: Objective, teacher: Teacher, context: Context) -> None:
+def check_signals(
+    key: str, objective: Objective, teacher: Teacher, context: Context, peers: Sequence[str] = ()
+) -> None:
     """The terms take nothing that nobody gives. Raises UserError."""
     data = context.data
     data.check_views(views_in(objective.names()))
@@ -176,7 +179,7 @@ def check_signals(key: str, objective: Objective, teacher: Teacher, context: Con
                     f"{key}.{name}: takes {signal}, of the other students, and there is one; give student.models=[…], "
                     "and plan=mutual"
                 )
-            if source not in GIVEN and not source.startswith(f"{PEERS}_"):
+            if source not in (*GIVEN, *peers):
                 raise UserError(
                     f"{key}.{name}.{argument}={signal}: nobody gives this signal; names begin with {', '.join(GIVEN)}"
                 )

@@ -20,7 +20,10 @@ def introduce(experiment: Experiment) -> None:
     """Show a checked config, and what its networks cost."""
     config, data = experiment.config, experiment.data
     student, teacher = experiment.student, experiment.teacher
-    show(config_tree(plain(config), f"kd-train, seed {config.seed}", GROUPS))
+    values = plain(config)
+    if experiment.each:  # each of which has a model of its own
+        del values[student.owner]["model"]
+    show(config_tree(values, f"kd-train, seed {config.seed}", GROUPS))
     if data.undecided is not None:
         say(
             "data",

@@ -152,13 +152,18 @@ def results(run: Run, summary: Summary, compared: Compared) -> list[Card]:
             yield Card(label, column.with_unit(reached[network.name]), note)
 
     found = [*card(result, result.record["model"])]
-    if baseline is not None and {result.name, baseline.name} <= reached.keys():
-        called = "alone" if baseline.role is Role.BASELINE else baseline.title
-        note = f"{called} {column.with_unit(reached[baseline.name])}; one seed, a spread needs more"
-        gain = column.difference(column.sign * (reached[result.name] - reached[baseline.name]))
-        found.append(Card(f"gain over the {baseline.title}", gain, note))
+    gains = {one.name: other for one, other in summary.gains() if {one.name, other.name} <= reached.keys()}
+
+    def gain(network: Network) -> Iterator[Card]:
+        if (other := gains.get(network.name)) is not None:
+            called = "alone" if other.role is Role.BASELINE else other.title
+            note = f"{called} {column.with_unit(reached[other.name])}; one seed, a spread needs more"
+            more = column.difference(column.sign * (reached[network.name] - reached[other.name]))
+            yield Card(f"gain over the {other.title}", more, note)
+
+    found += gain(result)
     for student in summary.of(Role.STUDENT):
-        found += card(student, student.record["model"]) if student != result else ()
+        found += [*card(student, student.record["model"]), *gain(student)] if student != result else ()
     teachers = [one for one in summary.of(Role.TEACHER) if one != result]
     others = [one for one in summary.networks if one not in (result, baseline) and one.role is not Role.MEMBER]
     for teacher in teachers:  # of several others, nothing tells which of them the agreement is with

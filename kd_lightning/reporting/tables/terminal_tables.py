@@ -1,6 +1,6 @@
 """The comparison of a run's networks, in the terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -63,7 +63,7 @@ NOT_TOLD = "Its summary does not tell what it is compared by, as one of an earli
 
 def caption(summary: Summary) -> str:
     """What the distillation brought, and which weights were tested."""
-    result, baseline, data = summary.result, summary.baseline, summary.data
+    result, data = summary.result, summary.data
     validated, held_out = (part(result.record, data, end) or samples(data, split) for end, split in VALIDATED_TESTED)
     noun = "images" if "input_shape" in data else "samples"
     tested = f"Best epoch by {validated} validation {noun}"
@@ -75,12 +75,19 @@ def caption(summary: Summary) -> str:
     if (compared := summary.compared) is None:
         return "\n".join([*lines, NOT_TOLD])
     measure = compared.test if data["tested"] else compared.validation
-    ours, theirs = (None if one is None else one.record.get(measure.name) for one in (result, baseline))
-    if baseline is not None and ours is not None and theirs is not None:
-        alone = baseline.role is Role.BASELINE
-        why = "Distillation" if alone else f"The {result.title}, compared with the {baseline.title}"
-        lines.insert(0, f"{why}: {brought(measure, ours - theirs)}.")
-    return "\n".join([*lines, *teacher_warnings(summary)])
+    return "\n".join([*gained(summary, measure), *lines, *teacher_warnings(summary)])
+
+
+def gained(summary: Summary, measure: Measure) -> Iterator[str]:
+    """What each network that the run is about has more than the one that it is compared with, in a sentence."""
+    found = [
+        (one, other, one.record.get(measure.name), other.record.get(measure.name)) for one, other in summary.gains()
+    ]
+    for one, other, ours, theirs in found:
+        if ours is not None and theirs is not None:
+            is_alone = other.role is Role.BASELINE and len(found) == 1
+            why = "Distillation" if is_alone else f"The {one.title}, compared with the {other.title}"
+            yield f"{why}: {brought(measure, ours - theirs)}."
 
 
 def samples(data: Mapping[str, Any], split: str) -> str:
