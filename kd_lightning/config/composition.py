@@ -158,7 +158,7 @@ def needed_in_group(name: str) -> list[str]:
         return [
             key
             for key in keys
-            if key not in ("_target_", "trusted", "stem", "weights_map", "image_size", "finetune", *OWN_PARTS[group])
+            if key not in (*NOT_NEEDED, *OWN_PARTS[group], *(("models",) if group == "student" else ()))
         ]
     if "_target_" in keys:
         return ["_target_"]

@@ -27,6 +27,7 @@ class Student(Network):
     optimizer: Any = None  # this and what follows lies over the run's recipe; see `recipe`
     scheduler: Any = None
     trainer: Any = None
+    models: Any = None  # several students in its place, of which each is made by itself
     key: str | None = None  # where its model stands in the config; None: with the others of its keys
 
     @property
@@ -40,7 +41,8 @@ class Student(Network):
     def as_values(self) -> dict[str, Any]:
         own = {} if type(self) is Student else {"_target_": f"{type(self).__module__}.{type(self).__qualname__}"}
         values = super().as_values()
-        values.pop("key", None)
+        for name in ("key", "models"):
+            values.pop(name, None)
         return {**own, **values}
 
     def check(self) -> None:

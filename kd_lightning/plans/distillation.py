@@ -1,8 +1,9 @@
 """A teacher, where there is one, the student alone, the distilled student."""
 
-from dataclasses import replace
+from typing import Any
 
 from kd_lightning.errors import UserError
+from kd_lightning.networks import Student
 from kd_lightning.plans.plan import Parts, Steps
 
 
@@ -28,7 +29,7 @@ class Distillation:
         students = [own.student for own in parts.students]
         for place, student in enumerate(students):
             for other in students[:place]:
-                if replace(student, key=other.key) == other:
+                if described(student) == described(other):
                     raise UserError(
                         f"{student.model_key}={student.name}: is the same as {other.model_key}, and would learn the "
                         "same; give it another model or optimizer, or plan=mutual, which has equal ones begin apart"
@@ -62,3 +63,8 @@ class Distillation:
             students = parts.distilled_together(teacher, starts_from=prepared)
         students = students._replace(data=parts.teacher.taught_on(students.data))
         yield parts.beside_its_teacher(students) if parts.teacher.learns else students
+
+
+def described(student: Student) -> tuple[Any, ...]:
+    """A student as plain values, wherever it stands in the config."""
+    return student.as_values(), student.weights, student.weights_key, student.optimizer, student.scheduler

@@ -9,16 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kd_lightning.config.parts.students import students_in
+from kd_lightning.config.refusals.bad_input import one_line
+from kd_lightning.errors import UserError
+from kd_lightning.experiment.checks.config import check
+from kd_lightning.plans.mutual import apart
+from tests.cli.test_configs import composed
 from tests.conftest import Command
 
 SMALL = (
-    *(
-        "trainer.max_epochs=2",
-        "trainer.limit_train_batches=4",
-        "trainer.accelerator=cpu",
-        "trainer.log_every_n_steps=1",
-    ),
-    *("callbacks.progress_bar=null", "scratch=false"),
+    *("trainer.max_epochs=2", "trainer.limit_train_batches=4", "trainer.accelerator=cpu", "scratch=false"),
+    *("trainer.log_every_n_steps=1", "callbacks.progress_bar=null"),
 )
 TEACHER = "teacher.model=digits_cnn_8"
 STUDENTS = (
@@ -26,6 +27,9 @@ STUDENTS = (
     {"model": "{_target_: droppy.Droppy}", "taps": "{hint: '2'}", "optimizer": "{lr: 0.02}"},
 )
 MODELS = ",".join("{" + ",".join(f"{key}: {value}" for key, value in one.items()) + "}" for one in STUDENTS)
+HINTS = ("loss=[ce,kd,fitnet]", "loss.fitnet.signals=[student.hint,teacher.stage3]", "trainer.gradient_clip_val=0.5")
+PAIR = "student.models=[digits_cnn_4,digits_cnn_4]"
+OTHERS = "student.models=[digits_cnn_4,digits_cnn_8]"
 DROPPY = """
 from torch import nn
 
@@ -40,8 +44,7 @@ class Droppy(nn.Sequential):
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KD_LIGHTNING_CACHE", str(tmp_path / "cache"))
+def _here(_cache: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "droppy.py").write_text(DROPPY)
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -57,13 +60,12 @@ def curves(run: Path) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(
     "options",
-    [
-        ("loss=[ce,kd,fitnet]", "loss.fitnet.signals=[student.hint,teacher.stage3]", "trainer.gradient_clip_val=0.5"),
-    ],
+    [HINTS, pytest.param(("teacher.cache=logits", "trainer.accumulate_grad_batches=2"), marks=pytest.mark.slow)],
 )
 def test_each_ends_number_for_number_as_if_it_were_trained_alone(
     command: Command, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
+    """With dropout, batch normalisation, a projector, clipping and an optimizer of its own."""
     together = command("kd-train", *SMALL, TEACHER, *options, f"student.models=[{MODELS}]", "hydra.run.dir=together")
     assert together.code == 0, together.errors
     shown, record = curves(tmp_path / "together"), summary(tmp_path / "together")
@@ -76,7 +78,8 @@ def test_each_ends_number_for_number_as_if_it_were_trained_alone(
         assert [*ours] == [*theirs]
         assert all(torch.equal(ours[name], value) for name, value in theirs.items())
         own_curves, own_record = curves(tmp_path / f"alone{place}"), summary(tmp_path / f"alone{place}")
-        for name in ("val/top1", "val/nll", "train/loss", "train/fitnet"):
+        terms = {name for name in own_curves if name.startswith("train/") and f"{name}_weighted" in own_curves}
+        for name in ("val/top1", "val/nll", "train/loss", *terms):
             stage, _, metric = name.partition("/")
             assert shown[f"{stage}/student_{place}/{metric}"] == own_curves[name], name
         one, other = record[f"student_{place}"], own_record["student"]
@@ -84,19 +87,18 @@ def test_each_ends_number_for_number_as_if_it_were_trained_alone(
         best = torch.load(tmp_path / "together" / "checkpoints" / f"best_student_{place}.ckpt", weights_only=True)
         theirs = torch.load(tmp_path / f"alone{place}" / "checkpoints" / "best.ckpt", weights_only=True)
         assert best["epoch"] == theirs["epoch"]
-    assert record["plan"]["result"] == "student_1"
 
 
-PAIR = "student.models=[digits_cnn_4,digits_cnn_4]"
-
-
-def test_students_that_teach_each_other_begin_apart(command: Command, tmp_path: Path) -> None:
-    done = command("kd-train", "method=dml", PAIR, *SMALL, "scratch=true", "hydra.run.dir=run")
+def test_students_that_teach_each_other_begin_apart_and_are_compared_each(command: Command, tmp_path: Path) -> None:
+    mutual = ("method=dml", PAIR, *SMALL, "scratch=true", "scratch.optimizer.lr=0.01", "logger=[csv,tensorboard]")
+    done = command("kd-train", *(one for one in mutual if one != "scratch=true"), "hydra.run.dir=run")
     assert done.code == 0, done.errors
-    print(done.output)
     record = summary(tmp_path / "run")
-    assert [*record["plan"]["networks"]] == ["scratch_1", "scratch_2", "student_1", "student_2"]
-    assert record["plan"]["baseline"] == "scratch_1"
+    networks = record["plan"]["networks"]
+    assert [*networks] == ["scratch_1", "scratch_2", "student_1", "student_2"]
+    assert [networks[f"student_{n}"]["baseline"] for n in (1, 2)] == ["scratch_1", "scratch_2"]
+    assert (record["plan"]["result"], record["plan"]["baseline"]) == ("student_1", "scratch_1")
+    assert done.output.count("compared with the student") == 2
     assert {name: term["weight"] for name, term in record["objective"].items()} == {
         f"student_{place}.{term}": 1.0 for place in (1, 2) for term in ("ce", "mutual")
     }
@@ -105,8 +107,121 @@ def test_students_that_teach_each_other_begin_apart(command: Command, tmp_path: 
     assert record["scratch_1"]["nll"] != record["scratch_2"]["nll"]
     tested = command("kd-eval", "run=run")
     assert tested.code == 0, tested.errors
-    print(tested.output)
+    row = next(line for line in tested.output.splitlines() if line.strip().startswith("NLL"))
+    now = row.split()[1:]
+    assert now[0] == now[1] != now[2] == now[3]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "gain over the student 1 alone" in page
+    assert "gain over the student 2 alone" in page
+    exported = command("kd-export", "run=run/student_2.safetensors", "format=torch_export", "compared=8")
+    assert exported.code == 0, exported.errors
+    assert "run/export/student_2" in exported.output
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_of_several_ends_as_an_uninterrupted_one(command: Command, tmp_path: Path) -> None:
+    options = (*SMALL, TEACHER, *HINTS, "plan=mutual", f"student.models=[{MODELS}]")
+    whole = command("kd-train", *options, "hydra.run.dir=whole")
+    assert whole.code == 0, whole.errors
+    crash = "+callbacks.power_cut={_target_: tests.runs.test_resume.PowerCut}"
+    with pytest.raises(OSError, match="no power"):
+        command("kd-train", *options, "hydra.run.dir=cut", crash)
+    assert command("kd-train", *options, "hydra.run.dir=cut").code == 0
+    for name in ("last", "best_student_1", "best_student_2"):
+        one, other = (
+            torch.load(tmp_path / run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+            for run in ("whole", "cut")
+        )
+        assert [key for key, value in one.items() if not torch.equal(other[key], value)] == []
     for place in (1, 2):
-        exported = command("kd-export", f"run=run/student_{place}.safetensors", "format=torch", f"output=e{place}")
-        print(exported.output, exported.errors)
-    assert command("kd-report", "run").code == 0
+        before, after = (summary(tmp_path / run)[f"student_{place}"] for run in ("whole", "cut"))
+        assert {key for key in before if before[key] != after[key]} <= {"latency_ms", "latency_iqr_ms"}
+
+
+@pytest.mark.slow
+def test_a_sweep_selects_by_the_first(command: Command, tmp_path: Path) -> None:
+    given = ("student.models=[digits_cnn_4,digits_cnn_8],[digits_cnn_8,digits_cnn_4]", "trainer.max_epochs=1")
+    swept = command("kd-train", "-m", *SMALL[1:], TEACHER, *given, "hydra.sweep.dir=sweep")
+    assert swept.code == 0, swept.errors
+    reached = [summary(tmp_path / "sweep" / str(job))["student_1"]["top1_validation"] for job in range(2)]
+    assert reached == [
+        json.loads((tmp_path / "sweep" / str(job) / "status.json").read_text())["validation"] for job in range(2)
+    ]
+
+
+def test_values_by_pair_are_those_of_each_student() -> None:
+    config = composed(
+        "method=ls",
+        "teacher.model=vgg13",
+        "student.models=[vgg8,{model: resnet20, optimizer: {lr: 0.01}}]",
+        "data=cifar100",
+    )
+    own = students_in(config)
+    assert [one.loss.ls.loss.loss.temperature for one in own] == [3.0, 2.0]
+    assert [one.student.model for one in own] == ["vgg8", "resnet20"]
+    assert [one.student.optimizer for one in own] == [None, {"lr": 0.01}]
+
+
+def test_equal_models_alone_differ_by_their_seeds() -> None:
+    models = "[digits_cnn_4,digits_cnn_8,digits_cnn_4,{model: digits_cnn_4, optimizer: {lr: 0.1}}]"
+    parts = check(composed("method=dml", f"student.models={models}")).parts
+    assert apart(parts) == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["student.models=resnet8"], "student.models=resnet8: must be a list"),
+        (
+            ["student.models=[resnet8]"],
+            "student.models=[resnet8]: several students are two or more; give student.model=re",
+        ),
+        (["student.models=[digits_cnn_4,null]"], "student.models.1=null: must be a model's name"),
+        (["student.models=[digits_cnn_4,digits_cnn_x]"], "student.models.1=digits_cnn_x: no such model"),
+        (
+            ["student.models=[digits_cnn_4,{wieghts: a}]"],
+            "student.models.1.wieghts=a: nothing reads this key; did you mean we",
+        ),
+        (["student.models=[digits_cnn_4,{trainer: {}}]"], "student.models.1.trainer={}: all students learn in one fit"),
+        (
+            ["student.models=[digits_cnn_8,{model: digits_cnn_4, weights: pretrained}]"],
+            "student.models.1.weights=pretrained: digits_cnn_4 has no published weights",
+        ),
+        (
+            ["student.models=[digits_cnn_8,{model: digits_cnn_4, optimizer: {lrr: 1}}]"],
+            "student.models.1.optimizer.lrr=1: torch.optim.SGD has no such argument; did you mean lr?",
+        ),
+        (
+            ["loss=[ce,kd,fitnet]", "student.models=[digits_cnn_8,{model: digits_cnn_4, taps: {stage2: no}}]"],
+            "student.models.1.taps.stage2=no: DigitsCNN has no module 'no'",
+        ),
+        ([PAIR], "student.models.1=digits_cnn_4: is the same as student.models.0"),
+        (
+            ["student.models=[{_target_: droppy.Droppy},digits_cnn_4,{model: {_target_: droppy.Droppy}}]"],
+            "student.models.2.model=Droppy: is the same as student.models.0",
+        ),
+        ([OTHERS, "plan=born_again"], "student.models: plan=born_again is about one student"),
+        ([OTHERS, "method=ab"], "student.models: the method begins with a training before"),
+        (["plan=mutual"], "student.models=null: plan=mutual has students that learn from one another"),
+        (
+            [OTHERS, "plan=mutual", "plan.term.signals=[student.logits,teacher.logits]"],
+            "plan.term: takes student.logits, ",
+        ),
+        (
+            [OTHERS, "loss.kd.signals=[student.logits,peers.foo]"],
+            "loss.kd.signals=peers.foo: the student_2 has no such tap",
+        ),
+        (
+            ["loss.kd.signals=[student.logits,peers.logits]"],
+            "loss.kd: takes peers.logits, of the other students, and there",
+        ),
+        (
+            ["method=mlkd", "teacher.model=resnet32x4", "student.models=[resnet20,ShuffleV1]", "data=cifar100"],
+            "student.models: all learn in one fit, and trainer.max_epochs would be",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_with_its_key(given: list[str], told: str) -> None:
+    with pytest.raises(UserError) as raised:
+        check(composed(*given))
+    assert one_line(raised.value).startswith(told)

@@ -12,7 +12,6 @@ from kd_lightning.config.parts.instantiation import make
 from kd_lightning.config.parts.objects import terms_from
 from kd_lightning.config.parts.own_model import as_model
 from kd_lightning.config.parts.recipe import has_scratch
-from kd_lightning.config.parts.students import of_one
 from kd_lightning.data import DataModule
 from kd_lightning.data.derived.module import as_data_module
 from kd_lightning.data.values import as_folder
@@ -28,8 +27,11 @@ MODELS, META = ("model", "models"), "meta"
 
 
 def student_of(config: DictConfig) -> Student:
-    """What the config's `student` describes, but for several of them. Raises UserError for a class of another kind."""
-    values = of_one(config)
+    """What the config's `student` describes. Raises UserError for a class of another kind.
+
+    Of several, `students_in`, it is what they have in common.
+    """
+    values = arguments(config.student)
     target = values.pop("_target_", None)
     kind: Any = Student if target is None else get_object(target)
     if not (inspect.isclass(kind) and issubclass(kind, Student)):

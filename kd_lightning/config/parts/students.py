@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from kd_lightning.config.conf import TARGET, arguments, plain
+from kd_lightning.config.conf import TARGET, plain
 from kd_lightning.config.parts.recipe import PARTS, laid_over
 from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.errors import UserError
@@ -39,11 +39,6 @@ def entries(config: DictConfig) -> list[DictConfig]:
 def is_described(entry: Any) -> bool:
     """Whether an entry of `student.models` is of keys of `student`, and no model by itself."""
     return isinstance(entry, Mapping | DictConfig) and TARGET not in entry
-
-
-def of_one(config: DictConfig) -> dict[str, Any]:
-    """What `student` says of one student."""
-    return {name: value for name, value in arguments(config[STUDENT]).items() if name != MODELS}
 
 
 def alone(place: int, config: DictConfig) -> DictConfig:

@@ -10,7 +10,7 @@ from kd_lightning.config.checks.training import check_compilation, check_root_sc
 from kd_lightning.config.checks.values import check_values
 from kd_lightning.config.parts.described import plan_of, student_of, teacher_of, trained_alone
 from kd_lightning.config.parts.recipe import own_terms
-from kd_lightning.config.parts.students import naming, of_one, students_in
+from kd_lightning.config.parts.students import naming, students_in
 from kd_lightning.config.parts.task import task_of
 from kd_lightning.config.refusals.bad_input import BAD_INPUT
 from kd_lightning.config.refusals.blame import SEE_ALL, reason_of
@@ -76,8 +76,8 @@ def check_student(config: DictConfig, first: Experiment | None) -> Experiment:
 
 def check_networks(config: DictConfig) -> tuple[Student, Teacher]:
     """Student and teacher as the config describes them, sound by their values. Raises UserError."""
-    check_arguments(of_one(config), Student.owner)
-    check_arguments(config.teacher, Teacher.role)
+    for group in ("student", "teacher"):
+        check_arguments(config[group], group)
     student, teacher = student_of(config), teacher_of(config)
     student.check()
     teacher.check()
