@@ -18,16 +18,7 @@ from kd_lightning.learners.over_sources import OverPeers
 from kd_lightning.networks import Network
 from kd_lightning.objective import Objective
 from kd_lightning.plans import Parts
-from kd_lightning.signals import (
-    DETACHED,
-    PEERS,
-    Signal,
-    has_rows,
-    read,
-    requested,
-    taps_of_source,
-    views_in,
-)
+from kd_lightning.signals import DETACHED, PEERS, Signal, has_rows, read, requested, taps_of_source, views_in
 from kd_lightning.signals import TRAINING_SET as TRAINING_SET_SIGNALS
 from kd_lightning.taps.inspection import Adapt, Cost
 from kd_lightning.teachers import Teacher

@@ -32,12 +32,7 @@ def introduce(experiment: Experiment) -> None:
         )
     costs = [experiment.costs[network.model_key] for network in teacher.networks().values()]
     learned_from = {teacher.role: (teacher.name, Cost.total(costs))} if costs else {}
-    students = [one.student for one in experiment.each]
-    learns = {f"{student.owner} {place}": one for place, one in enumerate(students, start=1)} or {
-        student.owner: student
-    }
-    show(
-        model_summary(
-            learned_from | {title: (one.name, experiment.costs[one.model_key]) for title, one in learns.items()}
-        )
-    )
+    students = {f"{student.owner} {place}": one.student for place, one in enumerate(experiment.each, start=1)}
+    learns = students or {student.owner: student}
+    told = {title: (one.name, experiment.costs[one.model_key]) for title, one in learns.items()}
+    show(model_summary(learned_from | told))
