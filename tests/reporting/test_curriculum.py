@@ -10,7 +10,7 @@ import networkx
 import pytest
 
 from kd_lightning.reporting.figures.curriculum import concepts, values
-from kd_lightning.reporting.figures.graph import as_graph, edges_walked, graph
+from kd_lightning.reporting.figures.graph import LETTER, as_graph, edges_walked, graph
 from kd_lightning.reporting.figures.places import placed
 from kd_lightning.reporting.pages.content import Table
 from kd_lightning.reporting.pages.curriculum import curriculum
@@ -23,6 +23,8 @@ from tests.conftest import Command
 from tests.reporting.told import branching, chain, concepts_of, graph_of, hierarchy, walk, write
 
 NAMES = ["ant", "bee", "cat", "dog"]
+
+ENDS = ("id", "source", "target")  # where a graph names its concepts
 
 
 def told_of(folder: Path, told: dict[str, Any]) -> Told:
@@ -144,6 +146,22 @@ def test_the_graph_tells_of_each_concept(tmp_path: Path) -> None:
     ]
     texts = [trace["text"] for trace in figure["data"] if trace.get("mode") == "text"]
     assert texts == [NAMES, ["1", "2"]]
+
+
+def test_long_names_are_inside_of_the_figure(tmp_path: Path) -> None:
+    known = branching(20)
+    for kind in ("nodes", "edges"):
+        for entry in known[kind]:
+            entry.update({key: f"a concept of a long name, {entry[key]}" for key in entry if key in ENDS})
+    figure = graph(told_of(tmp_path, walk(concepts_of(known), known)))
+    assert figure is not None
+    left, right = figure["layout"]["xaxis"]["range"]
+    labels = next(one for one in figure["data"] if one.get("textposition"))
+    for x, text, side in zip(labels["x"], labels["text"], labels["textposition"], strict=True):
+        width = LETTER * labels["textfont"]["size"] * len(text)
+        begins = {"middle right": x, "middle left": x - width, "middle center": x - width / 2}[side]
+        assert left <= begins
+        assert begins + width <= right
 
 
 def test_decisions_are_a_table(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def graph(told: Told) -> Figure | None:
     known, concepts = as_graph(told), [one.name for one in told.nodes if not one.is_waypoint]
     at, walked = placed(known, concepts, WIDTH), edges_walked(known, told.path)
     size, font = (26, 13) if len(concepts) <= FEW else (20, 11)
-    low, high = (choose(y for _, y in at.values()) for choose in (min, max))
+    left, low, right, high = window(at)
     hidden = {"visible": False}
     return figure(
         [
@@ -41,13 +41,19 @@ def graph(told: Told) -> Figure | None:
             *([names(concepts, at, walked, size, font)] if len(concepts) <= NAMED else []),
             numbers(told, at, font - 1),
         ],
-        height=round(high - low) + 80,
+        height=round(high - low) + 16,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis={**hidden, "range": [min(x for x, _ in at.values()) - 90, max(x for x, _ in at.values()) + 90]},
-        yaxis={**hidden, "range": [low - 32, high + 32]},
+        xaxis={**hidden, "range": [left, right]},
+        yaxis={**hidden, "range": [low, high]},
         hovermode="closest",
         showlegend=False,
     )
+
+
+def window(at: Places) -> tuple[float, float, float, float]:
+    """What is seen, by its left, lower, right and upper side: all nodes, with room for names beside them."""
+    across, up = ([place[axis] for place in at.values()] for axis in (0, 1))
+    return min(across) - 90, min(up) - 32, max(across) + 90, max(up) + 32
 
 
 def as_graph(told: Told) -> Any:
@@ -157,7 +163,9 @@ def numbers(told: Told, at: Places, font: int) -> dict[str, Any]:
 
 
 def names(concepts: Sequence[str], at: Places, walked: Any, size: int, font: int) -> dict[str, Any]:
-    """The concepts' names beside them, each on the side where it covers least of the others and of the path."""
+    """The concepts' names beside them, each on the side where most of it is seen, and it covers least of the others."""
+    left, low, right, high = window(at)
+    unseen = np.array([(left - WIDTH, low, left, high), (right, low, right + WIDTH, high)])
     boxes = [around(*at[name], size, size) for name in concepts]
     boxes += [around(*place, 4, 4) for one, other in walked for place in between(at[one], at[other])]
     labels: list[tuple[float, float, str]] = []  # where each begins or ends, for letters are not equally wide
@@ -168,7 +176,8 @@ def names(concepts: Sequence[str], at: Places, walked: Any, size: int, font: int
         sides += [(x, y + above, "middle center"), (x, y - above, "middle center")]
         places = [(x + beside + width / 2, y), (x - beside - width / 2, y), *((side[0], side[1]) for side in sides[2:])]
         others = np.array([box for other, box in enumerate(boxes) if other != number])
-        covered = [overlap(np.array(around(*place, width, font)), others) for place in places]
+        drawn = [np.array(around(*place, width, font)) for place in places]
+        covered = [(overlap(one, unseen), overlap(one, others)) for one in drawn]
         best = covered.index(min(covered))
         labels.append(sides[best])
         boxes.append(around(*places[best], width, font))
