@@ -224,6 +224,7 @@ def test_the_weak_classifier_is_on_the_second_to_last_stage(shapes: list[tuple[i
         (lambda: VirtualTeacher(temperature=0.0), r"^temperature=0\.0: must be a finite number above 0"),
         (lambda: USKD(beta=-1.0), r"^beta=-1\.0: must be a finite number of at least 0"),
         (lambda: PSKD().build(torch.zeros(2, 3), TARGET, TARGET, None), r"^train\.index=\[\]: a table of answers"),
+        (lambda: PSKD()(torch.zeros(6, 3), TARGET % 3, TARGET[:2]), r"^index=\(2,\): this loss remembers one answer"),
         (lambda: USKD()(torch.zeros(2, 3), [], torch.full((2, 3), 1 / 3)), r"^target=\(2, 3\): this loss needs one"),
     ],
 )

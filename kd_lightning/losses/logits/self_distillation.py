@@ -81,6 +81,11 @@ class PSKD(nn.Module):
         reduction: Reduction = "mean",
     ) -> Tensor:
         check_labels(logits, target)
+        if len(index) != len(logits):
+            raise UserError(
+                f"index={tuple(index.shape)}: this loss remembers one answer for each sample, and the logits are "
+                f"{tuple(logits.shape)}, with a row for each token or pixel; use a loss without a memory"
+            )
         rows = rows_of(index, self.index)
         past = torch.where(rows[:, None] >= 0, self.answers[rows.clamp(min=0)], 0.0)
         value = functional.ps_kd(logits, target, past, self.share, reduction=reduction)
