@@ -26,7 +26,7 @@ CONDITIONS = {
     ],
     "mutual pair, no teacher": ["teacher=none", "plan=mutual", "student.models=[digits_cnn_4,digits_cnn_4]"],
     "moving average of itself": ["teacher=moving_average"],
-    "born again, three generations": ["plan=born_again", "teacher.model=digits_cnn_4"],
+    "born again, three generations": ["plan=born_again", "teacher=none", "loss=[ce,kd]"],
 }
 
 
