@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 @command("inspect")
 def main(config: "DictConfig") -> None:
-    """Show the taps of a student and a teacher, side by side."""
+    """Show the taps of a student and a teacher, side by side; or rank candidate teachers by their kept answers."""
+    if config.teachers is not None:
+        show_candidates(config)
+        return
     roles = networks(config)  # first, for torch takes seconds to import
 
     import torch
@@ -61,6 +64,25 @@ def main(config: "DictConfig") -> None:
         console.print(line)
     for model in inspected:
         console.print(further(model, student if model.role == "student" else teacher))
+
+
+def show_candidates(config: "DictConfig") -> None:
+    """Rank the teachers that a config chooses by what is kept of their answers."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from kd_lightning.config.conf import plain
+    from kd_lightning.inference.candidates import rank
+    from kd_lightning.reporting.tables.teachers import candidates_table, notes
+    from kd_lightning.terminal import AS_IT_IS
+
+    found, left_out = rank(plain(config.teachers), Path(config.cache_dir).expanduser())
+    console = Console(**AS_IT_IS)
+    for data, candidates in found:
+        console.print(candidates_table(data, candidates))
+    for line in [*left_out, *(notes() if found else [])]:
+        console.print(line)
 
 
 def networks(config: "DictConfig") -> list[str]:

@@ -178,6 +178,19 @@ class ExpectedCalibrationError(MulticlassCalibrationError):
             join_equals(each)
 
 
+def ratio_of_two_largest(logits: Tensor) -> Tensor:
+    """P_1 / P_2 of each sample's largest two logits as they are, (N,); NaN where the second is not above 0.
+
+    Of a teacher their mean is R12, which predicts its students: the smaller, the better (arXiv:2605.15689). A ratio of
+    raw numbers says nothing once one of them is not positive, and changes where a constant is added to all of them.
+    Takes logits (N, C).
+    """
+    if logits.shape[1] < 2:
+        return torch.full_like(logits[:, 0], torch.nan)
+    first, second = logits.topk(2, dim=1).values.unbind(dim=1)
+    return torch.where(second > 0, first / second, torch.nan)
+
+
 def join_equals(parts: list[Tensor]) -> None:
     """Join the latest of a metric's parts (N,), one for each batch, so that few are held, in the same order.
 

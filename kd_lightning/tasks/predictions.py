@@ -6,7 +6,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from kd_lightning.losses.functional.samples import has_label
-from kd_lightning.tasks.metrics import join_equals
+from kd_lightning.tasks.metrics import join_equals, ratio_of_two_largest
 
 BINS = 15
 TEMPERATURES = (1, 2, 4, 8, 16)
@@ -14,11 +14,11 @@ CELLS = 10**6  # of the mean probabilities that are held: all of 1,000 classes; 
 FEWEST = 10  # of a class
 MOST_PAIRS = 10_000
 AT_ONCE = 1_000  # classes, whose probabilities are looked through together
-ARRAYS = ("confusions", "bins", "soft_labels", "entropy")
+ARRAYS = ("confusions", "bins", "soft_labels", "entropy", "ratio")
 
 
 class Predictions(Metric):
-    """Confusions, reliability, mean probabilities by class and entropies. Takes logits (N, C) and target (N,).
+    """Confusions, reliability, mean probabilities by class, entropies, ratios. Takes logits (N, C) and target (N,).
 
     Samples without a label, -1 or -100, do not count. Nothing that is held has the size of C².
 
@@ -26,7 +26,8 @@ class Predictions(Metric):
     `bins` (15, 3), of equal bins of confidence the count, the mean confidence and the accuracy; `soft_labels` (P, 3),
     rows of true class, another class and its mean probability over the images of the true one, the highest
     `MOST_PAIRS` of them in descending order, and exact up to 1,000 classes; `entropy` (5, 2), a temperature and the
-    mean entropy of the probabilities at it, in nats.
+    mean entropy of the probabilities at it, in nats; `ratio` (2,), the mean ratio of the two largest logits, and of how
+    many samples.
     """
 
     full_state_update = False
@@ -37,6 +38,7 @@ class Predictions(Metric):
     likely: Tensor
     mass: Tensor
     entropy: Tensor
+    ratio: Tensor
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -49,6 +51,7 @@ class Predictions(Metric):
         self.add_state("likely", torch.arange(held).repeat(num_classes, 1), dist_reduce_fx=None)
         self.add_state("mass", torch.zeros(num_classes, held), dist_reduce_fx=None)
         self.add_state("entropy", torch.zeros(len(TEMPERATURES)), dist_reduce_fx="sum")
+        self.add_state("ratio", torch.zeros(2), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         # index_add_ throughout: bincount and one_hot, and a choice of rows, would wait for the device.
@@ -67,6 +70,9 @@ class Predictions(Metric):
         self._add(target, probabilities * ones[:, None])
         entropies = (torch.special.entr((logits / each).softmax(dim=1)).sum(dim=1) for each in TEMPERATURES)
         self.entropy += torch.stack([each.dot(ones.float()) for each in entropies])
+        ratio = ratio_of_two_largest(logits)
+        there = counted & ratio.isfinite()
+        self.ratio += torch.stack([torch.where(there, ratio, 0.0).sum(), there.float().sum()])
 
     def _add(self, target: Tensor, probabilities: Tensor) -> None:
         """Add probabilities (N, C) to what their true classes (N,) hold, of which each keeps the highest sums."""
@@ -91,6 +97,7 @@ class Predictions(Metric):
             "bins": bins,
             "soft_labels": self._soft_labels(of_class.clamp(min=1)),
             "entropy": torch.stack([temperatures, self.entropy / images.sum().clamp(min=1)], dim=1),
+            "ratio": torch.stack([self.ratio[..., 0] / self.ratio[..., 1], self.ratio[..., 1]]),
         }
 
     def _soft_labels(self, images: Tensor) -> Tensor:

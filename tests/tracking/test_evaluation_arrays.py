@@ -14,7 +14,7 @@ from tests.conftest import Command
 from tests.experiment.test_train import SHORT, summary
 from tests.tasks.test_metrics import softmax
 
-ARRAYS = {"confusions", "bins", "soft_labels", "entropy"}
+ARRAYS = {"confusions", "bins", "soft_labels", "entropy", "ratio"}
 TEST_METRICS = (
     "top1",
     "top5",
@@ -73,6 +73,10 @@ def test_predictions_equal_numpy() -> None:
         q = softmax(z / temperature)
         assert nats == pytest.approx(-(q * np.log(q + 1e-300)).sum(axis=1).mean(), abs=1e-4)
     assert found["entropy"][:, 0].tolist() == [1, 2, 4, 8, 16]
+    second, first = np.sort(z, axis=1)[:, -2:].T
+    ratios = (first / second)[second > 0]
+    assert 0 < len(ratios) < len(z)
+    assert found["ratio"] == pytest.approx([ratios.mean(), len(ratios)], rel=1e-4)
 
 
 def test_predictions_of_a_diverged_network_are_counted() -> None:

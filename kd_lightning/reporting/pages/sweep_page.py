@@ -12,6 +12,7 @@ from kd_lightning.reporting.pages.sweep_cards import best_mean, cards, summary_c
 from kd_lightning.reporting.tables.by_data import by_data
 from kd_lightning.reporting.tables.curricula import curricula, sentence
 from kd_lightning.reporting.tables.page_tables import comparison, configurations, jobs
+from kd_lightning.reporting.tables.teachers import teachers, teachers_text
 from kd_lightning.runs.caution import teacher_warnings
 from kd_lightning.runs.collections.collection import Collection, Configuration
 from kd_lightning.runs.run import Run
@@ -41,6 +42,7 @@ def sections_of(runs: Collection) -> list[Section]:
     sections = [
         *section("heat-map", "Heat map" if len(runs.keys) > 1 else "By value", heat_map_text(runs), [heat_map(runs)]),
         *compared(runs),
+        *section("teachers", "Teachers", teachers_text(runs), [teachers(runs)]),
         *section("curricula", "Curricula", curricula_text(runs), [curricula(runs)]),
         *section("configurations", "Configurations", configurations_text(runs), [configurations(runs)]),
         *section("runs", "All runs", all_runs_text(runs), [parallel_coordinates(runs), of_all(runs), jobs(runs)]),
