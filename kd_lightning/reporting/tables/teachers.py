@@ -91,9 +91,8 @@ def teachers_text(runs: Collection) -> str:
     if not found:
         return ""
     text = (
-        "The teacher that is the likeliest to teach well by R12, the ratio of its two largest logits, comes first. What "
-        "is told of each is of its own answers, measured once: its accuracy as students are compared, the rest on the "
-        "test set. "
+        "The likeliest to teach well by R12, the ratio of its two largest logits, comes first. What is told of each is "
+        "of its own answers, measured once: its accuracy as students are compared, the rest on the test set. "
     )
     ranks = [(shown(one, runs), value) for one in measured(found) if (value := correlation(found, one)) is not None]
     if ranks:
