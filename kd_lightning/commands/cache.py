@@ -99,7 +99,7 @@ def verify_entries(arguments: argparse.Namespace) -> int:
 
 def is_right(entry: "Entry", trust: bool) -> bool:
     """Verify some answers and say what came of it; those that cannot be verified are not right."""
-    from kd_lightning.inference.verification import verify
+    from kd_lightning.inference.answers.verification import verify
 
     try:
         result = verify(entry.path, trust=trust)

@@ -34,7 +34,7 @@ def main(config: "DictConfig") -> None:
     def look(role: str) -> Inspection:
         model = plain(config[role].model)
         taps, size, classes = (
-            given_taps(role, plain(config[role].taps)),
+            given_taps(f"{role}.taps", plain(config[role].taps)),
             input_size(role, plain(config[role])),
             config.num_classes,
         )
@@ -53,7 +53,9 @@ def main(config: "DictConfig") -> None:
     for role in roles:
         check_model(plain(config[role].model), f"{role}.model")
     inspected = [look(role) for role in roles]
-    student, *teachers = (stages(model, given_taps(model.role, plain(config[model.role].taps))) for model in inspected)
+    student, *teachers = (
+        stages(model, given_taps(f"{model.role}.taps", plain(config[model.role].taps))) for model in inspected
+    )
     teacher = teachers[0] if teachers else None
     pairs = [] if teacher is None else pair_taps(student.shapes, teacher.shapes)
     console = Console(**AS_IT_IS)
@@ -73,7 +75,7 @@ def show_candidates(config: "DictConfig") -> None:
     from rich.console import Console
 
     from kd_lightning.config.conf import plain
-    from kd_lightning.inference.candidates import rank
+    from kd_lightning.inference.answers.candidates import rank
     from kd_lightning.reporting.tables.teachers import candidates_table, notes
     from kd_lightning.terminal import AS_IT_IS
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from kd_lightning.inference.candidates import encoding_of, told
+from kd_lightning.inference.answers.candidates import encoding_of, told
 from kd_lightning.store import TopK, Whole
 from kd_lightning.store.folders import Entry, entries
 from tests.conftest import Command, Outcome

@@ -38,6 +38,7 @@ NAMES_ROLES = {
     "module",
     "losses.sample_weights",
     "curricula.difficulties.asked",
+    "curricula.difficulties.bandits",
     "curricula.difficulties.dynamic",
     "curricula.difficulties.running",
     "curricula.path.learning_path",

@@ -66,7 +66,7 @@ def test_teachers_are_ranked_and_measures_by_how_well_they_rank() -> None:
     table = teachers(runs)
     assert table is not None
     titles = [
-        "teacher",
+        "candidate",
         "validation top-1 %",
         "calibration error %",
         "entropy",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kd_lightning.inference.verification import MIXED_TOLERANCE, TOLERANCE, relative_difference
+from kd_lightning.inference.answers.verification import MIXED_TOLERANCE, TOLERANCE, relative_difference
 from kd_lightning.store import TopK, Whole
 from kd_lightning.store.encoding import Encoding
 

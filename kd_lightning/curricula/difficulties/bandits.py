@@ -80,6 +80,7 @@ class UpperConfidence(Bandit):
 
     r̄ is the mean over the samples, c the `bonus`, and E the number of epochs (DIHCL-UCB in the code of Zhou, Wang,
     Bilmes 2020, NeurIPS, after UCB1). As there the sums are decayed as an episode begins, and the counts are not.
+    Raises UserError for values that cannot be.
 
     Examples:
         >>> import torch
@@ -143,6 +144,7 @@ class BetaFlips(Bandit):
 
     A_i counts the changes and B_i the other times, both from `prior` on and decayed as an episode begins (DIHCL-Beta of
     Zhou, Wang, Bilmes 2020, NeurIPS, as in its code). Drawn anew for each epoch; `values` are the means A / (A + B).
+    Raises UserError for values that cannot be.
 
     Examples:
         >>> import torch

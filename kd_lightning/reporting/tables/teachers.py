@@ -30,7 +30,7 @@ NOTES = {
 def candidates_table(data: str, found: Sequence[Candidate]) -> TerminalTable:
     """A row for each candidate, for the terminal; `data` says what they were asked about."""
     columns = measured(found)
-    table = TerminalTable("teacher", title=data, title_justify="left", box=SIMPLE_HEAD)
+    table = TerminalTable("candidate", title=data, title_justify="left", box=SIMPLE_HEAD)
     for column in columns:
         table.add_column(column.title, justify="right")
     noted = any(one.note for one in found)
@@ -67,7 +67,7 @@ def teachers(runs: Collection) -> Table | None:
         ]
         for one in found
     ]
-    titles = ["teacher", *(shown(one, runs).title for one in columns), f"{column.title} of the student"]
+    titles = ["candidate", *(shown(one, runs).title for one in columns), f"{column.title} of the student"]
     return Table(titles, [False, *(True for _ in titles[1:])], rows, controls=True)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from kd_lightning.config.folder.foreign import check_foreign
 from kd_lightning.data import ImageDataModule
 from kd_lightning.errors import UserError, did_you_mean
-from kd_lightning.inference.verification import config_of, working_in
+from kd_lightning.inference.answers.verification import config_of, working_in
 from kd_lightning.runs.collections.teachers import Candidate, ranked
 from kd_lightning.store import Answers, TopK, Whole
 from kd_lightning.store.encoding import Encoding
@@ -29,7 +29,10 @@ ENCODINGS: dict[str, type[Whole] | type[TopK]] = {"Whole": Whole, "TopK": TopK}
 
 
 class Kept:
-    """The answers of a teacher in a folder of the cache, and which data they are of."""
+    """The answers of a teacher in a folder of the cache, and which data they are of.
+
+    Raises UserError where nothing describes them.
+    """
 
     def __init__(self, entry: Entry) -> None:
         self.folder, self.name = entry.path, entry.name

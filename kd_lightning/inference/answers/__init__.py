@@ -1,0 +1,1 @@
+"""What is kept of teachers' answers: verified, and what it tells of candidate teachers."""
