@@ -60,6 +60,8 @@ def test_each_learns_from_the_one_before_and_is_found_again(command: Command, tm
         ("digits_cnn_8", "digits_cnn_16"),
         ("digits_cnn_4", "digits_cnn_8"),
     ]
+    section = (tmp_path / "first" / "report.html").read_text().partition("Chain</h2>")[2][:4000]
+    assert all(name in section for name in ("taught by", "assistant 1", "assistant 2", "over its teacher"))
     tested = command("kd-eval", "run=first")
     assert tested.code == 0, tested.errors
     again = command("kd-train", *CHAIN, "student.model=digits_cnn_8", "hydra.run.dir=again")

@@ -7,6 +7,7 @@ from kd_lightning.columns import Compared, Measure
 from kd_lightning.reporting.figures.cost import result_over_cost
 from kd_lightning.reporting.figures.curves import loss_terms, validation
 from kd_lightning.reporting.figures.stored import read_figures
+from kd_lightning.reporting.pages.chain import chain
 from kd_lightning.reporting.pages.classification import classification
 from kd_lightning.reporting.pages.content import Card, Cell, Content, Notice, Section, Table, section
 from kd_lightning.reporting.pages.curriculum import curriculum
@@ -35,7 +36,8 @@ def run_page(run: Run) -> Content:
 
 def details(run: Run) -> list[Section]:
     """All figures of one run."""
-    return [*curves(run), *curriculum(run), *evaluation(run)]
+    linked = [] if run.compared is None else chain(run, compared_on(run, run.compared))
+    return [*linked, *curves(run), *curriculum(run), *evaluation(run)]
 
 
 def curves(run: Run) -> list[Section]:
