@@ -1,6 +1,6 @@
 """Speed, measured side by side: prints a Markdown table and writes JSON.
 
-    python -m benchmarks.speed [ROOT] [--json FILE] [--only training,overhead,sweep,startup,cuda,decoding]
+    python -m benchmarks.speed [ROOT] [--json FILE] [--only training,overhead,students,sweep,startup,cuda,decoding]
 
 ROOT holds cifar-100-python/ and, for decoding, imagenet/. Without it the images are noise in CIFAR-100's layout, which
 take the same time, and decoding is left out. Run it on a quiet machine, from the clone's folder.
@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.speed import cuda, decode, overhead, startup, sweep, training
+from benchmarks.speed import cuda, decode, overhead, startup, students, sweep, training
 from benchmarks.speed.cifar import write_noise
 from benchmarks.speed.machine import machine, sentence
 from benchmarks.speed.timing import Row, say
@@ -26,6 +26,7 @@ from kd_lightning.cli.composed import prepare_process
 PARTS: dict[str, Callable[[Path, Path], list[Row]]] = {
     "training": training.measure,
     "overhead": overhead.measure,
+    "students": students.measure,
     "sweep": sweep.measure,
     "startup": startup.measure,
     "cuda": cuda.measure,

@@ -76,9 +76,8 @@ class Ours:
         seed_everything(config.seed, workers=True, verbose=False)
         self.parts, teacher = self.experiment.parts, self.experiment.teacher
         built = teacher.build(self.parts.context)
-        assert built is not None
-        learned_from = Trained(teacher.role, teacher, TestedNetwork(built, {}))
-        self.training = self.parts.distilled("student", self.parts.student, learned_from)
+        learned_from = None if built is None else Trained(teacher.role, teacher, TestedNetwork(built, {}))
+        self.training = self.parts.distilled_together(learned_from)
         self.module = build_module(self.training, self.parts.context)
 
     def __call__(self, warm_up: int, steps: int) -> float:

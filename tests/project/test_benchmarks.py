@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import limit, overhead, startup, sweep, training
+from benchmarks.speed import limit, overhead, startup, students, sweep, training
 from benchmarks.speed.cifar import PillowImages, write_noise
 from benchmarks.speed.settings import Pair
 from benchmarks.speed.timing import Effort, Row, alternate, median_ratio
@@ -108,6 +108,15 @@ def test_overhead_is_a_ratio_of_times(noise: Path, tmp_path: Path) -> None:
     (row,) = overhead.measure(noise, tmp_path, (SMALL,), SHORT)
     assert row.ratio == pytest.approx(row.ours / row.theirs)
     assert {*row.samples} == {"bare loop", "under the Trainer"}
+
+
+def test_students_together_are_measured_against_their_own_steps(noise: Path, tmp_path: Path) -> None:
+    plain, warm = students.measure(noise, tmp_path, "resnet8", ("resnet8", "resnet14"), SHORT)
+    alone = [plain.samples[name][0] for name in ("resnet8", "resnet14")]
+    teacher = plain.samples[students.PASS][0]
+    assert plain.ratio == pytest.approx(plain.samples[students.TOGETHER][0] / (sum(alone) + teacher))
+    assert warm.ratio == pytest.approx(warm.samples[students.WARM][0] / sum(alone))
+    assert warm.ours == pytest.approx(1000 * warm.samples[students.WARM][0])
 
 
 def test_the_command_writes_what_it_prints(
