@@ -10,7 +10,8 @@ from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.data.split import QUIZ, with_quiz
 from kd_lightning.errors import UserError, did_you_mean
 from kd_lightning.schedules import Schedule
-from kd_lightning.schedules.progress import extremes
+from kd_lightning.schedules.length import unlimited
+from kd_lightning.schedules.progress import asks_for_assessment, extremes, needs_length
 from kd_lightning.sources import MetaNetwork
 from kd_lightning.tasks import Task
 from kd_lightning.teachers.network import NetworkTeacher
@@ -104,6 +105,10 @@ class MetaTeacher(NetworkTeacher):
                 f"compile={recipe.compile}: a compiled network has no derivative of second order, which the teacher "
                 "learns by; use compile=false"
             )
+        if recipe.trainer.settings.get("max_epochs") == -1 and recipe.trainer.settings.get("max_steps", -1) == -1:
+            for name in ("lr", "pilot_lr"):
+                if isinstance(schedule := getattr(self.meta, name), Schedule) and needs_length(schedule):
+                    raise UserError(unlimited(f"{KEY}.{name} changes over the whole of it"))
         if str(recipe.trainer.settings.get("precision")).startswith("16"):
             raise UserError(
                 f"trainer.precision={recipe.trainer.settings['precision']}: scales what the student minimises, and not "
@@ -129,7 +134,12 @@ def is_number(value: Any) -> bool:
 
 
 def check_number(name: str, value: Any, allowed: Any, meaning: str) -> None:
-    """Raise UserError for what is neither an allowed number nor a schedule of such."""
+    """Raise UserError for what is neither an allowed number nor a schedule of such, of the progress alone."""
+    if isinstance(value, Schedule) and asks_for_assessment(value):
+        raise UserError(
+            f"{KEY}.{name}={value}: follows what validation measures, as a term's numbers may; give a schedule of the "
+            "progress alone, such as Steps"
+        )
     is_known = is_number(value) or isinstance(value, Schedule)
     if not is_known or not all(is_number(one) and allowed(one) for one in extremes(value)):
         raise UserError(f"{KEY}.{name}={value}: must be {meaning}")

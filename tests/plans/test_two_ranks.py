@@ -55,3 +55,17 @@ def test_two_ranks_end_where_one_process_does(plan: str, tmp_path: Path, monkeyp
     logs = [(tmp_path / f"{ranks}.log").read_text() for ranks in (1, 2)]
     assert "sync_dist" not in logs[1]
     assert logs[0].count(", training (") == logs[1].count(", training (") == len(alone)
+
+
+@pytest.mark.slow
+def test_a_teacher_that_learns_beside_its_student_does_so_on_two_ranks(tmp_path: Path) -> None:
+    given = ["teacher.trained=true", "teacher.weight=0.5", "trainer.max_epochs=3", "scheduler=constant"]
+    given += ["scratch=false", "teacher.optimizer.lr=0.1", *ONE_BATCH]
+    for network, width in (("student", 3), ("teacher", 4)):
+        given += [f"{network}.model={{_target_: {__name__}.Plain, width: {width}}}", f"{network}.taps={{logits: head}}"]
+    for ranks in (1, 2):
+        trainer = "default" if ranks == 1 else "ddp"
+        finish(tmp_path / str(ranks), *given, f"trainer={trainer}", f"data.batch_size={64 // ranks}")
+    for network in ("student", "teacher"):
+        one, two = (load_file(tmp_path / ranks / f"{network}.safetensors") for ranks in ("1", "2"))
+        torch.testing.assert_close(two, one)

@@ -10,26 +10,31 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.ten_classes import TenClasses
 from kd_lightning import DistillationModule, Term
 from kd_lightning.data import DigitsDataModule
 from kd_lightning.data.split import with_quiz
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.losses import CrossEntropy, SoftTarget
+from kd_lightning.models import create_model
 from kd_lightning.optimizers import SAM
 from kd_lightning.schedules import Progress, Steps
 from kd_lightning.sources import Learner, MetaNetwork, Step
 from kd_lightning.sources.meta.gradient import meta_gradient
 from tests.cli.test_configs import composed
 from tests.conftest import Command
+from tests.experiment.test_real_data import unpack
 from tests.plans.digits_by_hand import ONE_BATCH
 from tests.runs.run_process import finish
 
 METHOD = "method=metadistil"
+PLATEAU = "{_target_: kd_lightning.schedules.Plateau, start: 0.1, factor: 0.1, end: 0.001}"
 TEMPERATURE, ALPHA = 3.0, 0.8
 
 
@@ -168,7 +173,7 @@ def test_a_training_is_that_of_a_plain_loop() -> None:
     of_teacher = torch.optim.SGD(taught.parameters(), lr=0.3, momentum=0.9, weight_decay=0.01)
     ((given, asked),) = loaders["quiz"]
     for number, (x, y) in enumerate(loaders["taught"]):
-        if number > 0:  # in the first quarter its rate is 0
+        if number > 0:  # in the first quarter its rate is 0, and it is tried alone
             total = minimised(plain(x), taught(x), y)
             steps = torch.autograd.grad(total, [plain.weight, plain.bias], create_graph=True)
             pilot = [weight - 0.2 * step for weight, step in zip(plain.parameters(), steps, strict=True)]
@@ -297,6 +302,8 @@ def test_what_it_cannot_learn_from_is_told(make: Callable[[], Any], loaders: Cal
         (("teacher.meta.momentum=1",), ("teacher.meta.momentum=1", "below 1")),
         (("teacher.meta.quiz=1",), ("teacher.meta.quiz=1", "below 1")),
         (("+teacher.meta.pilot=1",), ("teacher.meta.pilot=1", "pilot_lr")),
+        ((f"teacher.meta.pilot_lr={PLATEAU}",), ("teacher.meta.pilot_lr", "Steps")),
+        (("trainer.max_epochs=-1", "scheduler=constant"), ("teacher.meta.lr", "trainer.max_epochs")),
         (("compile=true",), ("compile=True", "compile=false")),
         (("trainer.precision=16-mixed",), ("trainer.precision=16-mixed", "bf16-mixed")),
         (("student.models=[digits_cnn_4,digits_cnn_8]",), ("teacher.meta", "give student.model")),
@@ -366,3 +373,36 @@ def test_two_ranks_end_where_one_process_does(tmp_path: Path, monkeypatch: pytes
         kept = torch.load(tmp_path / str(ranks) / "checkpoints" / "last.ckpt", weights_only=True)
         states.append(kept["state_dict"])
     torch.testing.assert_close(states[1], states[0])
+
+
+class Losses(Callback):
+    """What each step minimised."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        self.found.append(float(outputs["loss"]))
+
+
+@pytest.mark.slow
+def test_fifty_steps_on_ten_classes_of_cifar100(shared: Path, tmp_path: Path) -> None:
+    """Of a teacher that learns from a quiz, and of one that learns beside its student: both change, the loss falls."""
+    data = TenClasses(root=unpack(shared, "cifar100", tmp_path), download=False, val_fraction=0, batch_size=32)
+    data.setup()
+    for learns_from_a_quiz in (True, False):
+        student, teacher = (create_model("resnet8", num_classes=10) for _ in range(2))
+        before, losses = copy.deepcopy(teacher.state_dict()), Losses()
+        if learns_from_a_quiz:
+            source = MetaNetwork(teacher, loss=CrossEntropy(), lr=0.05, num_classes=10)
+            module = DistillationModule(student, source, TERMS, num_classes=10)
+        else:
+            own = {"ce": Term(CrossEntropy(), ["student.logits", "target"], 0.5)}
+            both = {"student": student, "teacher": teacher}
+            module = DistillationModule(both, terms={"student": TERMS, "teacher": own}, num_classes=10)
+        trainer = lightning.Trainer(max_steps=50, limit_val_batches=0, callbacks=[losses], **QUIET)
+        trainer.fit(module, with_quiz(data, 0.1) if learns_from_a_quiz else data)
+        assert len(losses.found) == 50
+        assert all(np.isfinite(losses.found))
+        assert sum(losses.found[-10:]) < sum(losses.found[:10]), losses.found
+        assert not torch.equal(teacher.state_dict()["conv1.weight"], before["conv1.weight"])

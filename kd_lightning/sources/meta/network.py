@@ -25,7 +25,7 @@ class MetaNetwork(TappedNetwork, UntrainedSource):
     of the loss that θ' has on a batch of the quiz, and the student then learns from the changed φ: Zhou, Xu, McAuley
     2022, arXiv:2106.04570. The pilot is plain gradient descent, and neither it nor the quiz leaves anything in the
     student. As in the authors' code (JetRunner/MetaDistil) the network stays in eval mode, and only its weights change.
-    Where its rate is 0, nothing of this is computed. Its weights and its momentum are in checkpoints.
+    Where its rate is 0, nothing of this is computed but in the first step. Weights and momentum are in checkpoints.
 
     The training data have two streams, that of the quiz by its name, `{"taught": loader, "quiz": loader}`.
 
@@ -104,7 +104,7 @@ class MetaNetwork(TappedNetwork, UntrainedSource):
     def before_step(self, step: Step) -> dict[str, Tensor]:
         """Its own step, of which the quiz's loss is told. Raises UserError where no stream has the quiz."""
         rate = number(self.lr, step.progress)
-        if rate == 0:
+        if rate == 0 and step.progress.epoch > 0:  # the first step tries it, so that what fails fails there
             return {}
         quiz, learner = step.streams.get(self.quiz), self.of
         assert learner is not None
@@ -127,7 +127,8 @@ class MetaNetwork(TappedNetwork, UntrainedSource):
             )
         finally:
             self._is_taught = False
-        self.descend(gradient, rate, step.skips)
+        if rate > 0:
+            self.descend(gradient, rate, step.skips)
         return dict(mean_of_ranks({"quiz": loss}, ["quiz"]))
 
     @torch.no_grad()
