@@ -54,6 +54,11 @@ class OverMembers(OverSources):
     combine: str
     tolerance: float
 
+    def _take(self, terms: Mapping[str, Term]) -> None:
+        super()._take(terms)
+        weight = self.sample_weight
+        vars(self).update(sample_weight=weight.given if isinstance(weight, WeightOfMember) else weight)
+
     def check_sample_weight(self) -> None:
         for term in self.terms().values():
             weight = term.sample_weight

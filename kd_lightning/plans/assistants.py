@@ -63,6 +63,11 @@ class Assistants:
         if not parts.teacher.exists:
             raise UserError("plan=assistants: they stand between a teacher and the student; choose a teacher")
         parts.check_plain(self.name)
+        if self.dense and parts.teacher.weighs_terms:
+            raise UserError(
+                "plan.dense=true: sums a term over all that teach, and the members of this teacher weigh in each by "
+                "themselves; take teacher.combine=mean_logits, or plan.dense=false"
+            )
         if parts.student.adapt:
             raise UserError(
                 "student.adapt: rebuilds the student alone, and the assistants of plan=assistants learn on the same "

@@ -120,6 +120,10 @@ class EnsembleTeacher(FrozenTeacher):
                         "weights; name another one, or teacher.weights=train, which seeds them apart"
                     )
 
+    @property
+    def weighs_terms(self) -> bool:  # type: ignore[override]
+        return self.combine in OF_TERMS
+
     def over(self, terms: Terms) -> Terms:
         members = [prefix.rstrip(".") for prefix in self.members()]
         return over_members(terms, self.role, members, combine=self.combine, tolerance=self.tolerance)

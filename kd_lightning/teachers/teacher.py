@@ -43,6 +43,9 @@ class Teacher:
     measured: Mapping[str, tuple[str, TestedNetwork]] = MappingProxyType({})
     """What was measured of the networks that teach together, and their models, by their names in a comparison."""
 
+    weighs_terms: bool = False
+    """Whether its members weigh in each term by themselves."""
+
     def names(self) -> list[str]:
         """All names that it has in a comparison."""
         return [self.role]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
+from kd_lightning.experiment.folder.introduction import introduce
 from kd_lightning.models import create_model, load_weights, normalize_inputs
 from tests.cli.test_configs import composed
 from tests.conftest import Command
@@ -217,6 +218,10 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(command: Command, tmp_p
         (["teacher.combine=gradient", "teacher.tolerance=0"], "teacher.tolerance=0: must be a finite number above 0"),
         (["teacher.combine=entropy", "loss=[ce,sp]"], "sp: teacher.combine=entropy: weighs each sample, and"),
         (["teacher.combine=entropy", "task=regression", "loss=[mse]"], "teacher.combine=entropy: is of probabilities"),
+        (
+            ["teacher.combine=entropy", "plan=assistants", "plan.assistants=[digits_cnn_8]", "plan.dense=true"],
+            "plan.dense=true: sums a term over all that teach",
+        ),
         (["method=simkd"], "student.adapt=ReusedClassifier: rebuilds the student around one network"),
     ],
 )
@@ -238,7 +243,18 @@ def test_members_weigh_in_every_term_that_takes_the_ensemble(command: Command) -
     resumed = command(
         "kd-train", *SHORT, *given, "teacher.combine=entropy", "hydra.run.dir=run", "trainer.max_epochs=2"
     )
+    assert {term: one.get("members") for term, one in summary("run")["objective"].items()} == {
+        "ce": None,
+        "kd": "gradient",
+        "attention": "gradient",
+    }
     assert resumed.code == 2, "another combination is another teacher"
+
+
+def test_values_by_pair_are_not_of_several(capsys: pytest.CaptureFixture[str]) -> None:
+    for teacher, told in (("teacher=ensemble", True), ("teacher=default", False)):
+        introduce(check(composed("method=mlkd", teacher)))
+        assert ("values by pair of networks are of one teacher" in capsys.readouterr().out) == told
 
 
 def test_files_of_equal_networks_are_one(command: Command, tmp_path: Path) -> None:

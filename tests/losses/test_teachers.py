@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from kd_lightning import Objective, Term
 from kd_lightning.errors import UserError
-from kd_lightning.losses import CAMKD, SoftTarget, TeKAP
+from kd_lightning.losses import CAMKD, CRD, SoftTarget, TeKAP
 from kd_lightning.losses.functional import (
     confidence_weights,
     entropy_weights,
@@ -105,3 +106,23 @@ def test_what_perturbs_nothing_is_refused(given: dict[str, float]) -> None:
     ((name, value),) = given.items()
     with pytest.raises(UserError, match=rf"^{name}={value}: "):
         TeKAP(SoftTarget(), **given)  # type: ignore[arg-type]
+
+
+def test_features_of_a_contrast_are_perturbed_too() -> None:
+    """The bank and the labels of the training images are the loss's own, whoever asks it."""
+    index, target = torch.arange(40), torch.arange(40) % 4
+    student, teacher = torch.randn(8, 6), torch.randn(8, 12)
+    term = Term(
+        TeKAP(CRD(embedding=8, negatives=16), teachers=1, deviation=0.1, weight=1.0),
+        ["student.pooled", "teacher.pooled", "index", "target", "train.index", "train.target"],
+    )
+    objective = Objective({"crd": term})
+    signals = {"student.pooled": student, "teacher.pooled": teacher, "index": index[:8], "target": target[:8]}
+    signals |= {"train.index": index, "train.target": target}
+    objective.build(signals)
+    value = objective.train()(signals).total
+    value.backward()
+    assert value.isfinite()
+    gradients = [one.grad for one in objective.parameters()]
+    assert gradients
+    assert all(one is not None and one.isfinite().all() for one in gradients)

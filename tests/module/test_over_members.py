@@ -11,6 +11,7 @@ from kd_lightning.losses import AttentionTransfer, CrossEntropy, SimilarityPrese
 from kd_lightning.losses.functional import confidence_weights, entropy_weights, kd
 from kd_lightning.losses.sample_weights import Entropy
 from kd_lightning.sources import Ensemble, FrozenNetwork
+from kd_lightning.tasks import TokenClassification
 
 INPUTS = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 BATCH = {"input": INPUTS, "target": torch.tensor([0, 1, 2, 3, 4, -1]), "index": torch.arange(6)}
@@ -143,3 +144,35 @@ def test_a_loss_of_relations_has_no_samples_to_weigh() -> None:
 def test_what_is_no_combination_is_refused(combine: object, words: str) -> None:
     with pytest.raises(UserError, match=f"^{words}"):
         Ensemble([FrozenNetwork(one) for one in MEMBERS], combine)  # type: ignore[arg-type]
+
+
+class Tagger(nn.Module):
+    """Tokens (B, T) to logits (B, T, C)."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embed, self.head = nn.Embedding(20, 8), nn.Linear(8, 4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.embed(tokens))
+        return logits
+
+
+@pytest.mark.parametrize("combine", ["entropy", "confidence", "gradient"])
+def test_each_token_weighs_its_members(combine: str) -> None:
+    tokens = torch.arange(12).reshape(3, 4)
+    target = torch.tensor([[0, 1, -100, 3], [1, 1, 2, -100], [0, -100, -100, 2]])
+    student, members = Tagger(0), [Tagger(1), Tagger(2)]
+    terms = {"kd": Term(SoftTarget(), ["student.logits", "teacher.logits"])}
+    made = DistillationModule(student, Ensemble(members, combine), terms, task=TokenClassification(4)).train()
+    batch = made.task.before_transfer({"input": tokens, "target": target})
+    counts = target >= 0
+    rows, teachers = student(tokens)[counts], torch.stack([one(tokens)[counts] for one in members]).detach()
+    each = torch.stack([kd(rows, one, 4.0, reduction="none") for one in teachers])
+    value = made.objective(made.signals(batch)).total
+    if combine == "gradient":
+        assert each.mean(dim=1).amin() <= value <= each.mean(dim=1).amax()
+        return
+    weights = entropy_weights(teachers) if combine == "entropy" else confidence_weights(teachers, target[counts])
+    torch.testing.assert_close(value, (weights * each).sum(dim=0).mean())

@@ -3,6 +3,7 @@
 from lightning.pytorch.utilities import rank_zero_only
 
 from kd_lightning.config.conf import plain
+from kd_lightning.config.resolvers import PAIRS
 from kd_lightning.experiment.experiment import Experiment
 from kd_lightning.reporting.tables.config_tree import config_tree
 from kd_lightning.reporting.tables.model_summary import model_summary
@@ -30,6 +31,8 @@ def introduce(experiment: Experiment) -> None:
             f"what {data.name} holds is not known ({data.undecided}), so networks are kept for this run alone; give "
             "it a method fingerprint(), which tells",
         )
+    if config.get(PAIRS) and len(teacher.networks()) > 1:
+        say(teacher.role, "the method's values by pair of networks are of one teacher; several have its other values")
     costs = [experiment.costs[network.model_key] for network in teacher.networks().values()]
     learned_from = {teacher.role: (teacher.name, Cost.total(costs))} if costs else {}
     students = {f"{student.owner} {place}": one.student for place, one in enumerate(experiment.each, start=1)}

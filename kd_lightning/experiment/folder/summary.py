@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from kd_lightning.config.folder.description import curriculum_record
 from kd_lightning.data import DataModule
 from kd_lightning.experiment.experiment import Experiment
+from kd_lightning.learners.over_members import OverMembers
 from kd_lightning.losses.arguments import plain_attributes
 from kd_lightning.losses.sample_weights import named
 from kd_lightning.models.profile import Profile
@@ -98,6 +99,7 @@ def objective_record(objective: Objective, end: Progress) -> dict[str, Any]:
             **_plain_attributes(term, end),
             **({} if term.sample_weight is None else {"sample_weight": named(term.sample_weight)}),
             **({} if term.stream is None else {"stream": term.stream}),
+            **({"members": term.combine} if isinstance(term, OverMembers) else {}),
         }
         for name, term in objective.items()
     }
