@@ -28,8 +28,9 @@ TRIED = (0.25, 0.75)  # two values that either may have
 def given(overrides: Sequence[str]) -> dict[str, str]:
     """Those of the keys that a command line gives, each with its override as it was typed."""
     keys = {override.partition("=")[0].lstrip("+"): override for override in overrides}
-    typed = {key: keys[key] for key in (*KEYS, MODEL_KEY) if key in keys}
-    return typed | {key: override for key, override in keys.items() if is_own(key) and not override.endswith("=null")}
+    typed = {key: keys[key] for key in KEYS if key in keys}
+    own = {key: override for key, override in keys.items() if is_own(key) or key == MODEL_KEY}
+    return typed | {key: override for key, override in own.items() if not override.endswith("=null")}
 
 
 def is_own(key: str) -> bool:
