@@ -126,3 +126,12 @@ def test_features_of_a_contrast_are_perturbed_too() -> None:
     gradients = [one.grad for one in objective.parameters()]
     assert gradients
     assert all(one is not None and one.isfinite().all() for one in gradients)
+
+
+def test_what_no_classifier_takes_is_refused() -> None:
+    tokens = [torch.rand(2, 9, 6)] * 2
+    with pytest.raises(UserError, match=r"^signals=\(9, 6\) and a classifier of 6: takes maps"):
+        CAMKD().build(tokens, tokens, [torch.rand(5, 6)] * 2, [torch.rand(5)] * 2, torch.tensor([0, 1]))
+    vectors, classifiers = [torch.rand(2, 6)] * 2, ([torch.rand(5, 6)] * 2, [torch.rand(5)] * 2)
+    CAMKD().build(vectors, vectors, *classifiers, torch.tensor([0, 1]))
+    assert float(CAMKD()(vectors, vectors, *classifiers, torch.tensor([0, 1]))) == 0

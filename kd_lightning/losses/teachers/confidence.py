@@ -37,9 +37,16 @@ class CAMKD(nn.Module):
         biases: Sequence[Tensor],
         target: Tensor,
     ) -> None:
-        """Raise UserError for the signals of one teacher alone."""
+        """Raise UserError for the signals of one teacher alone, and for what its classifier does not take."""
         if isinstance(teachers, Tensor):
             raise UserError("signals: weighs several teachers by their classifiers; choose teacher=ensemble")
+        for feature, weight in zip(teachers, weights, strict=True):
+            width = weight.shape[1]
+            if feature.ndim not in (2, 4) or feature.shape[1] != width:
+                raise UserError(
+                    f"signals={tuple(feature.shape[1:])} and a classifier of {width}: takes maps (B, D, H, W) "
+                    "or vectors (B, D) in front of a classifier of their D; name such ones in taps"
+                )
 
     def forward(
         self,
@@ -52,7 +59,7 @@ class CAMKD(nn.Module):
         reduction: Reduction = "mean",
     ) -> Tensor:
         logits = [
-            F.linear(feature.flatten(2).mean(dim=2), weight, bias)
+            F.linear(feature if feature.ndim == 2 else feature.mean(dim=(2, 3)), weight, bias)
             for feature, weight, bias in zip(student, weights, biases, strict=True)
         ]
         return functional.ca_mkd(student, teachers, logits, target, reduction=reduction)
