@@ -20,7 +20,6 @@ from kd_lightning.losses.logits.multi_level import MLKD
 from kd_lightning.losses.logits.one_for_all import OFA
 from kd_lightning.losses.logits.pearson import DIST
 from kd_lightning.losses.logits.regression import MeanAbsoluteError, MeanSquaredError, RegressionKD
-from kd_lightning.losses.logits.self_distillation import PSKD, USKD, VirtualTeacher
 from kd_lightning.losses.logits.standardization import LogitStandardization
 from kd_lightning.losses.logits.targets import WSLD, CrossEntropy, HardLabel, MeanSquaredLogits, SoftTarget
 from kd_lightning.losses.logits.temperature import CurriculumTemperature
@@ -36,6 +35,7 @@ from kd_lightning.losses.relations.similarities import (
 )
 from kd_lightning.losses.self_distillation.class_wise import CSKD
 from kd_lightning.losses.self_distillation.early_heads import BYOT
+from kd_lightning.losses.self_distillation.soft_labels import PSKD, USKD, VirtualTeacher
 from kd_lightning.losses.self_distillation.two_views import DDGSD, MeanDiscrepancy
 from kd_lightning.losses.teachers.confidence import CAMKD
 from kd_lightning.losses.teachers.perturbed import TeKAP

@@ -22,7 +22,6 @@ from kd_lightning.losses.functional.logits.multi_level import batch_correlation,
 from kd_lightning.losses.functional.logits.one_for_all import ofa
 from kd_lightning.losses.functional.logits.pearson import dist
 from kd_lightning.losses.functional.logits.regression import mae, mse
-from kd_lightning.losses.functional.logits.self_distillation import ps_kd, uskd, virtual_teacher
 from kd_lightning.losses.functional.logits.standardization import logit_standardization_kd, standardize
 from kd_lightning.losses.functional.logits.targets import cross_entropy, hard_label, kd, mean_squared_logits, wsld
 from kd_lightning.losses.functional.logits.temperature import reverse_gradient
@@ -38,6 +37,7 @@ from kd_lightning.losses.functional.relations.similarities import (
 )
 from kd_lightning.losses.functional.self_distillation.class_wise import cs_kd
 from kd_lightning.losses.functional.self_distillation.early_heads import byot
+from kd_lightning.losses.functional.self_distillation.soft_labels import ps_kd, uskd, virtual_teacher
 from kd_lightning.losses.functional.self_distillation.two_views import ddgsd, mean_discrepancy
 from kd_lightning.losses.functional.teachers.confidence import ca_mkd
 from kd_lightning.losses.functional.teachers.perturbed import perturbed

@@ -1,1 +1,1 @@
-"""Losses of a network that teaches itself: by another image of the class, another view, its deepest layers."""
+"""Losses of a network that teaches itself: soft labels, others of the class, another view, its deepest layers."""
