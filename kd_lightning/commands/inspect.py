@@ -11,10 +11,22 @@ if TYPE_CHECKING:
 
 @command("inspect")
 def main(config: "DictConfig") -> None:
-    """Show the taps of a student and a teacher, side by side; or rank candidate teachers by their kept answers."""
+    """Show the taps of students and a teacher, side by side; or rank candidate teachers by their kept answers."""
     if config.teachers is not None:
         show_candidates(config)
         return
+
+    from kd_lightning.config.checks.students import check_students
+    from kd_lightning.config.parts.students import naming, students_in
+
+    check_students(config)
+    for place, own in enumerate(students_in(config)):
+        with naming(place, config):
+            show_taps(own)
+
+
+def show_taps(config: "DictConfig") -> None:
+    """Show the taps of one student and the teacher."""
     roles = networks(config)  # first, for torch takes seconds to import
 
     import torch

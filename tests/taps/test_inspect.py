@@ -62,6 +62,17 @@ def test_shows_a_student_alone_even_one_that_is_not_built_on_the_meta_device(ins
     assert "Unpaired" not in output
 
 
+def test_shows_each_of_several_students_beside_the_teacher(inspect) -> None:  # type: ignore[no-untyped-def]
+    code, output, _ = inspect(
+        "student.models=[resnet8x4,{model: resnet20, taps: {stage9: layer3.0}}]", "teacher.model=resnet32x4"
+    )
+    assert code == 0
+    assert output.count("7.43M params") == 2
+    shown = [row[:3] for row in rows(output)]
+    assert ["stage3", "layer3", "256x8x8"] in shown
+    assert ["stage9", "layer3.0", "64x8x8"] in shown
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -75,6 +86,8 @@ def test_shows_a_student_alone_even_one_that_is_not_built_on_the_meta_device(ins
             ["timm/vit_tiny_patch16_224", "3x32x32", "224"],
         ),
         ([], ["student.model"]),
+        (["student.models=[resnet20,resnet8x5]"], ["student.models.1=resnet8x5", "resnet8x4"]),
+        (["student=resnet20"], ["student"]),
     ],
 )
 def test_bad_input_is_one_line_with_exit_code_2(inspect, overrides: list[str], words: list[str]) -> None:  # type: ignore[no-untyped-def]

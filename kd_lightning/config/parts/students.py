@@ -27,7 +27,8 @@ def students_in(config: DictConfig) -> list[DictConfig]:
 
 def has_several(config: DictConfig) -> bool:
     """Whether a run has several students."""
-    return config[STUDENT].get(MODELS) is not None
+    student = config[STUDENT]
+    return isinstance(student, DictConfig) and student.get(MODELS) is not None
 
 
 def entries(config: DictConfig) -> list[DictConfig]:
@@ -69,8 +70,8 @@ def naming(place: int, config: DictConfig) -> Iterator[None]:
     except UserError as error:
         if not has_several(config):
             raise
-        given = [str(name) for name in entries(config)[place] if name != MODEL]
+        given = {str(name): f"{STUDENT}.{MODELS}.{place}.{name}" for name in entries(config)[place]}
         message = one_line(error)
-        for name in given:
-            message = re.sub(rf"(?<![\w.]){STUDENT}\.{name}\b", f"{STUDENT}.{MODELS}.{place}.{name}", message)
+        for name, key in {**given, MODEL: key_of(place, config)}.items():
+            message = re.sub(rf"(?<![\w.]){STUDENT}\.{name}\b", key, message)
         raise UserError(message) from error
