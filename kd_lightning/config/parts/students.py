@@ -70,7 +70,8 @@ def naming(place: int, config: DictConfig) -> Iterator[None]:
     except UserError as error:
         if not has_several(config):
             raise
-        given = {str(name): f"{STUDENT}.{MODELS}.{place}.{name}" for name in entries(config)[place]}
+        names = [str(name) for name in entries(config)[place]]
+        given = {name: f"{STUDENT}.{MODELS}.{place}.{name}" for name in names}
         message = one_line(error)
         for name, key in {**given, MODEL: key_of(place, config)}.items():
             message = re.sub(rf"(?<![\w.]){STUDENT}\.{name}\b", key, message)
