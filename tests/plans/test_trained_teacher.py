@@ -46,6 +46,7 @@ def test_both_are_kept_and_the_teacher_learns_as_it_would_alone(command: Command
     beside, kept = load_file(tmp_path / "both" / "teacher.safetensors"), load_file(alone)
     assert all(torch.equal(beside[name], kept[name]) for name in kept)
     told, ordinary = summary(tmp_path / "both"), summary(tmp_path / "first")
+    assert [*told["plan"]["networks"]] == ["teacher", "student"], "in the order of tables"
     assert told["plan"]["networks"]["teacher"] == {"title": "teacher", "role": "teacher"}
     assert told["teacher"]["top1"] == ordinary["teacher"]["top1"]
     assert told["student"]["nll"] != ordinary["student"]["nll"], "it learned from another teacher in each step"
@@ -56,6 +57,15 @@ def test_both_are_kept_and_the_teacher_learns_as_it_would_alone(command: Command
     (line,) = [line for line in tested.output.splitlines() if "top-1 %" in line]
     *_, student, stored, teacher, teacher_stored = line.split()
     assert (student, teacher) == (stored, teacher_stored)
+
+
+def test_it_teaches_several_students(command: Command, tmp_path: Path) -> None:
+    one_epoch = (*SMALL[1:], "trainer.max_epochs=1", LEARNS, "student.models=[digits_cnn_4,digits_cnn_8]")
+    outcome = command("kd-train", *one_epoch, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.errors
+    weights = {name: load_file(tmp_path / "run" / f"{name}.safetensors") for name in ("student_2", "teacher")}
+    assert not torch.equal(*(own["fc.weight"] for own in weights.values())), "of one model, from seeds of their own"
+    assert [*summary(tmp_path / "run")["plan"]["networks"]] == ["teacher", "student_1", "student_2"]
 
 
 def built(*overrides: str) -> Any:
