@@ -91,7 +91,7 @@ def show_candidates(config: "DictConfig") -> None:
     from kd_lightning.reporting.tables.teachers import candidates_table, notes
     from kd_lightning.terminal import AS_IT_IS
 
-    found, left_out = rank(plain(config.teachers), Path(config.cache_dir).expanduser())
+    found, left_out = rank(plain(config.teachers), Path(config.cache_dir).expanduser(), config.trust is True)
     console = Console(**AS_IT_IS)
     for data, candidates in found:
         console.print(candidates_table(data, candidates))

@@ -61,9 +61,13 @@ class Kept:
             self.folder / "answers.bin", images, self.stored["data"]["views"], encoding_of(self.stored["kept"])
         )
 
-    def targets(self) -> Tensor:
-        """The labels of all images, int64 (N,). Raises UserError where the data are not here any more."""
-        if not is_remembered(json.dumps(self.stored["config"], sort_keys=True)):
+    def targets(self, trust: bool) -> Tensor:
+        """The labels of all images, int64 (N,). Raises UserError where the data are not here any more.
+
+        It is also raised unless `trust`, or a run of this user's made the answers, where something foreign would be
+        built: `check_foreign`.
+        """
+        if not trust and not is_remembered(json.dumps(self.stored["config"], sort_keys=True)):
             check_foreign(self.stored["config"], self.name)
         config = config_of(self.stored, self.folder)
         with working_in(self.stored.get("made_in")):
@@ -75,7 +79,7 @@ class Kept:
         return data.train_set.labels_of(torch.arange(images))
 
 
-def rank(chosen: Any, cache: Path) -> tuple[list[tuple[str, list[Candidate]]], list[str]]:
+def rank(chosen: Any, cache: Path, trust: bool = False) -> tuple[list[tuple[str, list[Candidate]]], list[str]]:
     """The candidates of each data, which are named, ranked, and a line for each of whom nothing can be told.
 
     They are compared on the same views of the same images, those that all were asked about, where there are any.
@@ -89,7 +93,7 @@ def rank(chosen: Any, cache: Path) -> tuple[list[tuple[str, list[Candidate]]], l
             by_data.setdefault(one.data, []).append(one)
     found = []
     for own in by_data.values():
-        compared, on = told_of_all(own, own[0].targets())
+        compared, on = told_of_all(own, own[0].targets(trust))
         found.append((f"{own[0].stored['data']['name']}, {on}", ranked(compared)))
     return found, left_out
 
@@ -139,7 +143,10 @@ def told_of_all(kept: Sequence[Kept], targets: Tensor) -> tuple[list[Candidate],
         there = torch.ones(len(chosen), dtype=torch.bool).index_fill(0, missing, False)
         title = f"{one.model} ({one.name})" if one.model in several else one.model
         note = "" if len(common) else f"{int(there.sum()):,} answers"
-        found.append(Candidate(title, told(logits[there], targets[index[there]]), note=note))
+        tells = told(logits[there], targets[index[there]])
+        if isinstance(its.encoding, TopK) and its.encoding.k < 2:
+            tells = {**tells, "ratio": None}  # the second logit was not kept
+        found.append(Candidate(title, tells, note=note))
     return found, on
 
 
