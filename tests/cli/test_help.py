@@ -62,7 +62,7 @@ def test_it_shows_the_values_of_each_group(command: Command) -> None:
         plain = [name for name in options(group) if "/" not in name]
         nested = [name for name in options(group) if "/" in name]
         assert ", ".join([*plain, *nested]) in shown
-    assert "method=null a published method: its terms and weights ab, attention," in shown
+    assert "method=null a published method: its terms and weights ab, aekd, attention," in shown
 
 
 def test_a_group_shows_its_values(command: Command) -> None:
