@@ -1,5 +1,6 @@
 """A temperature or alpha that no term takes is refused where a command line gives it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_what_a_term_takes_somewhere_is_not(command: Command) -> None:
     assert outcome.code == 0, outcome.errors
     in_one_job = command("kd-train", "-m", "method=kd,dkd", "temperature=2", *options, FOLDER)
     assert in_one_job.code == 0, in_one_job.errors
+
+
+def test_a_teacher_that_is_named_where_there_is_none_is_told(command: Command) -> None:
+    small = ("trainer.max_epochs=1", "trainer.limit_train_batches=1", "callbacks.progress_bar=null", "scratch=false")
+    outcome = command("kd-train", *small, "method=tf_kd_reg", "teacher.model=digits_cnn_8")
+    assert outcome.code == 0, outcome.errors
+    told = "warning: teacher.model=digits_cnn_8 has no effect: there is no teacher, as teacher=none or the method says"
+    assert told in " ".join(outcome.errors.split())
+    assert json.loads((outcome.run / "summary.json").read_text())["teacher"] is None
 
 
 def test_a_config_that_sets_one_for_nothing_is_told(command: Command) -> None:

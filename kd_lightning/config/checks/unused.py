@@ -18,10 +18,12 @@ from kd_lightning.config.parts.recipe import ALONE, OWN_PARTS, has_scratch, own_
 from kd_lightning.config.parts.students import MODEL, MODELS, STUDENT, entries, has_several
 from kd_lightning.config.refusals.bad_input import BAD_INPUT
 from kd_lightning.errors import UserError
+from kd_lightning.teachers import NoTeacher
 
 KEYS = ("temperature", "alpha")  # of the soft targets; a method may have its own instead
 MODEL_KEY = f"{STUDENT}.{MODEL}"
 PLACES = ("paths", "logger", *KEYS)
+TEACHER_MODEL = "teacher.model="
 TRIED = (0.25, 0.75)  # two values that either may have
 
 
@@ -62,7 +64,13 @@ def unused(key: str, override: str, config: DictConfig) -> UserError:
 
 
 def set_for_nothing(config: DictConfig, overrides: Sequence[str]) -> str | None:
-    """A line on a key that a user's own config sets, to another value than the default, and that nothing takes."""
+    """A line on a key that a user's own config sets, to another value than the default, and that nothing takes.
+
+    Or on a network that a command line names as the teacher where there is none, by teacher=none or a method.
+    """
+    named = [one for one in overrides if one.lstrip("+").startswith(TEACHER_MODEL) and not one.endswith("=null")]
+    if named and str(config.teacher.get("_target_")).endswith(f".{NoTeacher.__name__}"):
+        return f"{named[-1]} has no effect: there is no teacher, as teacher=none or the method says"
     usual: Any = OmegaConf.load(conf_dir() / "train.yaml")
     for key in KEYS:
         if key not in given(overrides) and config.get(key) != usual[key] and not is_taken(key, config):
