@@ -14,6 +14,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from kd_lightning import DistillationModule
@@ -154,6 +155,25 @@ def test_shares_are_sampled_as_they_are() -> None:
     gumbel = -torch.empty(2).exponential_().log()
     torch.manual_seed(4)
     torch.testing.assert_close(order.rank(difficulty), -(3.0 * difficulty + gumbel))
+
+
+@pytest.mark.parametrize(
+    "difficulty",
+    [
+        DynamicHardness("change", divided_by="learning_rate"),
+        DynamicHardness("loss", divided_by="path"),
+        UpperConfidence("change"),
+        BetaFlips(),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_what_is_observed_asks_the_device_for_no_number(difficulty: Difficulty) -> None:
+    with FakeTensorMode():
+        difficulty.begin(Samples(torch.arange(7), torch.arange(7) % 3))
+        difficulty.learning_rate = 0.1
+        for batch in (torch.tensor([1, 5, 1]), torch.tensor([5, 2, 0])):
+            difficulty.observe(batch, {"student.logits": torch.randn(3, 3), "target": batch % 3})
+            assert difficulty.values.shape == (7,)
 
 
 class Rates(Callback):
