@@ -180,7 +180,8 @@ class Plan(Protocol):
     follow; those before it that are kept are found again by later runs. Where it has a method `check(parts)`, that
     raises `UserError` for what cannot be, before anything is downloaded. `takes_students = True` says that it trains
     several students, `teaches = True` that they learn from one another whatever the loss says, `teaches_alone = True`
-    that without a teacher the student trained alone is one.
+    that without a teacher the student trained alone is one, `lets_teacher_learn = True` that its last training may
+    change the teacher.
 
     Examples:
         >>> from kd_lightning.plans import Parts, Steps

@@ -24,6 +24,17 @@ class Step(NamedTuple):
         rates: each learner's learning rate, that of its first group of parameters.
         progress: how far the training is.
         skips: whether a step that is not finite changes nothing.
+
+    Examples:
+        >>> import torch
+        >>> from kd_lightning.schedules import Progress
+        >>> from kd_lightning.sources import FrozenNetwork, Step
+        >>> class Watching(FrozenNetwork):  # logs the student's rate, as train/teacher_rate
+        ...     def before_step(self, step: Step):
+        ...         return {"rate": torch.tensor(step.rates["student"])}
+        >>> step = Step({}, {}, {}, dict, {"student": 0.1}, Progress(), skips=False)
+        >>> Watching(torch.nn.Linear(16, 3)).before_step(step)
+        {'rate': tensor(0.1000)}
     """
 
     streams: Mapping[str, Batch]
