@@ -1,7 +1,7 @@
 """A chain of assistants between the teacher and the student in size."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ class Assistants:
     TAKD (Mirzadeh et al. 2020, arXiv:1902.03393); `dense`: each learns from the teacher and all assistants before it
     (DGKD, Son et al. 2021, arXiv:2009.08825), Σ over them of the terms that take the teacher, of which `drop` are left
     out at random in each step where more are there. Assistants are kept for all runs under what they were taught by.
+    Several students learn from the chain in one training.
 
     The public code of both divides the KL divergence by B·C (`nn.KLDivLoss()`), and that of TAKD drops the learning
     rate by a condition on the wrong variable; neither is done here.
@@ -44,6 +45,7 @@ class Assistants:
 
     name = "assistants"
     networks = Distillation.networks
+    takes_students = True
 
     def __init__(self, assistants: Sequence[Any] | None, dense: bool = False, drop: int = 1) -> None:
         if not isinstance(assistants, Sequence) or isinstance(assistants, str) or not assistants:
@@ -68,7 +70,7 @@ class Assistants:
                 "plan.dense=true: sums a term over all that teach, and the members of this teacher weigh in each by "
                 "themselves; take teacher.combine=mean_logits, or plan.dense=false"
             )
-        if parts.student.adapt:
+        if any(one.student.adapt for one in parts.students or [parts]):
             raise UserError(
                 "student.adapt: rebuilds the student alone, and the assistants of plan=assistants learn on the same "
                 "terms as they are; use plan=distillation"
@@ -82,9 +84,8 @@ class Assistants:
             training = parts.distilled(name, network, taught_by[-1], title=title, role=Role.ASSISTANT, is_kept=True)
             taught_by.append((yield self.by_all(training, taught_by, parts)))
         if parts.compares:
-            yield parts.student_alone()
-        student = parts.distilled("student", parts.student, taught_by[-1], title="distilled student")
-        yield self.by_all(student, taught_by, parts)
+            yield from parts.students_alone()
+        yield self.by_all(parts.distilled_together(taught_by[-1]), taught_by, parts)
 
     def by_all(self, training: Training, taught_by: Sequence[Trained], parts: Parts) -> Training:
         """The training as it is, or with all that stand before its network as teachers."""
@@ -93,15 +94,17 @@ class Assistants:
         sources = {one.name: one for one in taught_by}
         drop = min(self.drop, len(sources) - 1)
 
-        def terms() -> Terms:
-            made = {name: OverTeachers.around(term, [*sources]) for name, term in parts.terms().items()}
-            for term in made.values():
-                if isinstance(term, OverTeachers):
-                    term.drop, term.seed = drop, parts.recipe.seed
-            return made
+        def over_all(own: Callable[[], Terms]) -> Part[Terms]:
+            def terms() -> Terms:
+                made = {name: OverTeachers.around(term, [*sources]) for name, term in own().items()}
+                for term in made.values():
+                    if isinstance(term, OverTeachers):
+                        term.drop, term.seed = drop, parts.recipe.seed
+                return made
 
-        settings = {**parts.terms.settings, "teachers": {"sources": [*sources], "drop": drop}}
-        learners = {name: one._replace(terms=Part(terms, settings)) for name, one in training.learners.items()}
+            return Part(terms, {**parts.terms.settings, "teachers": {"sources": [*sources], "drop": drop}})
+
+        learners = {name: one._replace(terms=over_all(one.terms)) for name, one in training.learners.items()}
         return training._replace(learners=learners, sources=sources)
 
 

@@ -14,8 +14,10 @@ from kd_lightning.config.refusals.bad_input import one_line
 from kd_lightning.errors import UserError
 from kd_lightning.experiment.checks.config import check
 from kd_lightning.plans.mutual import apart
+from kd_lightning.sources import FrozenNetwork
 from tests.cli.test_configs import composed
 from tests.conftest import Command
+from tests.experiment.steps import trainings
 
 SMALL = (
     *("trainer.max_epochs=2", "trainer.limit_train_batches=4", "trainer.accelerator=cpu", "scratch=false"),
@@ -139,6 +141,21 @@ def test_an_interrupted_run_of_several_ends_as_an_uninterrupted_one(command: Com
 
 
 @pytest.mark.slow
+def test_a_chain_of_assistants_teaches_each_as_it_would_alone(command: Command, tmp_path: Path) -> None:
+    chain = (*SMALL, TEACHER, "plan=assistants", "plan.assistants=[digits_cnn_8,digits_cnn_4]", "plan.dense=true")
+    for run, given in (
+        ("together", "student.models=[digits_cnn_8,digits_cnn_4]"),
+        ("alone", "student.model=digits_cnn_4"),
+    ):
+        done = command("kd-train", *chain, given, f"hydra.run.dir={run}")
+        assert done.code == 0, done.errors
+    ours, theirs = (
+        load_file(tmp_path / file) for file in ("together/student_2.safetensors", "alone/student.safetensors")
+    )
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+@pytest.mark.slow
 def test_a_sweep_selects_by_the_first(command: Command, tmp_path: Path) -> None:
     given = ("student.models=[digits_cnn_4,digits_cnn_8],[digits_cnn_8,digits_cnn_4]", "trainer.max_epochs=1")
     swept = command("kd-train", "-m", *SMALL[1:], TEACHER, *given, "hydra.sweep.dir=sweep")
@@ -147,6 +164,22 @@ def test_a_sweep_selects_by_the_first(command: Command, tmp_path: Path) -> None:
     assert reached == [
         json.loads((tmp_path / "sweep" / str(job) / "status.json").read_text())["validation"] for job in range(2)
     ]
+
+
+def test_one_teacher_pass_a_step_serves_all() -> None:
+    students = "student.models=[digits_cnn_4,digits_cnn_8,{model: digits_cnn_8, optimizer: {lr: 0.1}}]"
+    given = (students, TEACHER, "teacher.weights=null", "loss=[ce,kd,attention]", "loss.attention.weight=2.0")
+    experiment = check(composed(*given))
+    data = experiment.data
+    data.prepare_data()
+    module = trainings(experiment)["students"][1].train()
+    calls: list[Any] = []
+    assert isinstance(module.teacher, FrozenNetwork)
+    module.teacher.network.register_forward_hook(lambda *_: calls.append(1))
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())))
+    values = module.losses((module.signals(batch), {}))
+    assert [*values] == ["student_1", "student_2", "student_3"]
+    assert len(calls) == 1
 
 
 def test_values_by_pair_are_those_of_each_student() -> None:
