@@ -4,7 +4,8 @@ A loss that is a mean over samples takes `reduction`, `mean` or `none`, as its f
 count, its method `counted` says which do. One that compares the samples of a batch says `per_sample = False`.
 One that serves certain outputs alone says in `outputs` which: `classes`, of which a sample has one, `labels`, of which
 it has any number, or `numbers`. One that matches the teacher's soft targets says `soft_target = True`, one by
-which a network learns from its own answers, or from labels softened by hand, `teaches_itself = True`.
+which a network learns from its own answers, or from labels softened by hand, `teaches_itself = True`, one over all
+peers at once `all_at_once = True`.
 """
 
 from kd_lightning.losses import functional
