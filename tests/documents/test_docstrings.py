@@ -28,7 +28,7 @@ WITHOUT = {  # what nobody outside calls: protocols, bases whose subclasses have
     "kd_lightning.errors": {"DiskFailure", "NonFinite", "did_you_mean"},
     "kd_lightning.exporting": {"Exported"},
     "kd_lightning.plans": {"Parts", "Role", "Trained", "Training"},
-    "kd_lightning.sources": {"CachedSource", "Step", "UntrainedSource"},
+    "kd_lightning.sources": {"CachedSource", "UntrainedSource"},
     "kd_lightning.taps": {"taps_of"},
     "kd_lightning.tasks": {"Task"},
 }

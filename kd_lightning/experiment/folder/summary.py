@@ -37,10 +37,7 @@ def summarise(
     selected: str,
     skipped_steps: int | None,
 ) -> Summary:
-    """A run's summary: of networks by name, the `result` of a module, whose `selected` checkpoint is reported.
-
-    Teachers stand first, those that learned in the run's training, too.
-    """
+    """A run's summary: of networks, teachers first, the `result` of a module, its `selected` checkpoint reported."""
     compared = dict(sorted(compared.items(), key=lambda named: named[1].part.role is not Role.TEACHER))
     data, task, plan = experiment.data, experiment.task, experiment.plan
     cost = costs({name: one.tested for name, one in compared.items()}, data)
