@@ -38,7 +38,8 @@ def summarise(
     skipped_steps: int | None,
 ) -> Summary:
     """A run's summary: of networks, teachers first, the `result` of a module, its `selected` checkpoint reported."""
-    compared = dict(sorted(compared.items(), key=lambda named: named[1].part.role is not Role.TEACHER))
+    taught_by = (Role.MEMBER, Role.TEACHER)
+    compared = dict(sorted(compared.items(), key=lambda named: named[1].part.role not in taught_by))
     data, task, plan = experiment.data, experiment.task, experiment.plan
     cost = costs({name: one.tested for name, one in compared.items()}, data)
     records = {name: network_record(one.model, cost[name], one.tested) for name, one in compared.items()}
