@@ -15,6 +15,7 @@ from pathlib import Path
 from finished import difference, runs, shown, sweep
 
 SEEDS = range(5)
+HALF = ["alpha=0.5", "temperature=1"]  # labels and own answers count alike
 CONDITIONS = {
     "one teacher, digits_cnn_32": [],
     "ensemble of three": ["teacher=ensemble", "teacher.models=[digits_cnn_32,digits_cnn_32,digits_cnn_32]"],
@@ -25,8 +26,8 @@ CONDITIONS = {
         "plan.dense=true",
     ],
     "mutual pair, no teacher": ["teacher=none", "plan=mutual", "student.models=[digits_cnn_4,digits_cnn_4]"],
-    "moving average of itself": ["teacher=moving_average"],
-    "born again, three generations": ["plan=born_again", "teacher=none", "loss=[ce,kd]"],
+    "moving average of itself": ["teacher=moving_average", "teacher.decay=0.99", *HALF],
+    "born again, three generations": ["plan=born_again", "teacher=none", "loss=[ce,kd]", *HALF],
 }
 
 
