@@ -116,3 +116,23 @@ def test_fifty_steps_on_real_images(tmp_path: Path, ten_classes: tuple[Tensor, T
     assert len(totals) == 50
     assert all(np.isfinite(totals))
     assert np.mean(totals[-5:]) < np.mean(totals[:5]), totals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("method=kdcl", "loss.kdcl.loss.collaboration=general", "data.val_fraction=0"),
+            "loss.kdcl.loss=KDCL: would follow the test set; set data.val_fraction above 0",
+        ),
+        (
+            ("plan=mutual", "teacher=moving_average"),
+            "teacher.of=null: name the learner to average; there are student_1",
+        ),
+        (("plan=mutual", "teacher=moving_average", "teacher.decay=1"), "teacher.decay=1: must be above 0 and below 1"),
+    ],
+)
+def test_what_does_not_go_together_is_told_by_its_key(command: Command, arguments: tuple[str, ...], told: str) -> None:
+    outcome = command("kd-train", *arguments, "student.models=[digits_cnn_4,digits_cnn_8]")
+    assert outcome.code == 2
+    assert outcome.error_lines[0].startswith(f"error: {told}")

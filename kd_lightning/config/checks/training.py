@@ -149,14 +149,16 @@ def check_schedules(objective: Objective, key: str, data: DataModule) -> None:
 
 
 def check_followed(key: str, objective: Objective, data: DataModule) -> None:
-    """No schedule of the terms follows the test set, or a validation that there is not. Raises UserError."""
+    """No schedule and no loss of the terms follows the test set, or a validation that is not. Raises UserError."""
+    why = "would follow the test set; set data.val_fraction above 0"
+    if data.validates_on == "none":
+        why = f"follows validations, and {data.name} has no val_dataloader; give it one"
     for name, term in objective.items() if data.validates_on != "validation" else ():
         followed = next((one for one in term.schedules() if asks_for_assessment(one)), None)
         if followed is not None:
-            why = "would follow the test set; set data.val_fraction above 0"
-            if data.validates_on == "none":
-                why = f"follows validations, and {data.name} has no val_dataloader; give it one"
             raise UserError(f"{key}.{name}={followed}: {why}, or a schedule of the progress alone, such as Linear")
+        if getattr(term.loss, "needs_validation", False):
+            raise UserError(f"{key}.{name}.loss={type(term.loss).__name__}: {why}, or another of its kinds")
 
 
 def check_numbers(given: str, schedule: Callable[..., float], allowed: Callable[[float], bool], meaning: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.utils import get_object, instantiate
 from lightning import LightningDataModule
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kd_lightning.config.conf import arguments, plain
 from kd_lightning.config.parts.instantiation import make
@@ -61,7 +61,8 @@ def teacher_of(config: DictConfig) -> Teacher:
     takes = inspect.signature(kind).parameters
     takes_statistics = STATISTICS in takes or any(one.kind is one.VAR_KEYWORD for one in takes.values())
     given = {name: value for name, value in values.items() if name != STATISTICS or takes_statistics}
-    part = Part(lambda: instantiate({"_target_": target, **given}), {"_target_": target, **values})
+    named = OmegaConf.create({Teacher.role: {"_target_": target, **given}})  # so that what is raised names its key
+    part = Part(lambda: instantiate(named[Teacher.role]), {"_target_": target, **values})
     return OwnTeacher(part, takes_statistics)
 
 
