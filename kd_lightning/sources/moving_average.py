@@ -55,7 +55,8 @@ class MovingAverage(TappedNetwork, UntrainedSource):
         learners = {name: one for name, one in sources.items() if isinstance(one, Learner)}
         name = next(iter(learners)) if self.of is None and len(learners) == 1 else self.of
         if name not in learners:
-            raise UserError(f"of={self.of}: name the learner to average; there are {', '.join(learners) or 'none'}")
+            key, there = f"{self.role}.of".lstrip("."), ", ".join(learners) or "none"
+            raise UserError(f"{key}={self.of}: name the learner to average; there are {there}")
         learner = learners[name]
         self.of = name
         self.network = copy.deepcopy(learner.network)
