@@ -140,7 +140,7 @@ def test_two_ranks_have_the_same_average(tmp_path: Path) -> None:
     ],
 )
 def test_bad_arguments_are_told(make: Callable[[], MovingAverage]) -> None:
-    of = "of=assistant: name the learner .* there are student"
+    of = "teacher.of=assistant: name the learner .* there are student"
     with pytest.raises(UserError, match=rf"^(decay=(1\.0|0\.9): must be|warmup=10: must be true or false|{of})"):
         DistillationModule(network(), make(), TERMS)
 
