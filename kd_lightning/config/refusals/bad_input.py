@@ -33,7 +33,6 @@ IN_CONFIG = (  # a Python argument, and the key that stands for it
     (re.compile(r"(?<![\w=./\\-])student_taps\.student_\d+\b"), "student.taps"),
     (re.compile(r"(?<![\w=./\\-])terms\.(?=\w)"), "loss."),
     (re.compile(r"(?<![\w=./\\-])(student|teacher)_taps\b"), r"\1.taps"),
-    (re.compile(r"^of(?==\w+: name the learner)"), "teacher.of"),
 )
 TYPED = {"None": "null", "True": "true", "False": "false"}  # Python's words, and those of a config
 
