@@ -21,14 +21,15 @@ SHORT = (
     *("callbacks.progress_bar=null", "scratch=false"),
 )
 ELSEWHERE = ("data=cifar", "data=imagenet", "launcher=submitit_slurm", "launcher=ray")  # needs what is not here
-NAMES = ("model", "data", "loss", "teacher", "sweep", "report")
+NAMES = ("model", "data", "loss", "teacher", "many", "sweep", "report")
 TUTORIALS = {name: Page(f"docs/tutorials/{name}.md") for name in NAMES}
 
 
 def lines(page: Page, *, slow: bool) -> list[str]:
-    """The commands that can run here, but for those that take long, or these: long sweeps, and folders of images."""
+    """The commands that can run here, but for those that take long, or these: many runs, and folders of images."""
+    of_many_runs = (TUTORIALS["sweep"], TUTORIALS["many"])
     here = [line for line in page.commands if line.startswith("kd-") and not any(one in line for one in ELSEWHERE)]
-    return [line for line in here if (page is TUTORIALS["sweep"] or "data.root=pets" in line) == slow]
+    return [line for line in here if (page in of_many_runs or "data.root=pets" in line) == slow]
 
 
 FAST = {name: page for name, page in TUTORIALS.items() if lines(page, slow=False)}
