@@ -36,7 +36,7 @@ class Ensemble(FrozenSource):
             ensemble itself, by which it is measured, are then their mean: a label decides the weights, or the student.
         tolerance: of `gradient`, the largest weight of one member.
 
-    Raises UserError for no members, for one that is there twice, for one that changes, and for no combination.
+    Raises UserError for no members, for a bad name, for one that is there twice or changes, and for no combination.
 
     Examples:
         >>> import torch
@@ -61,7 +61,10 @@ class Ensemble(FrozenSource):
         self.combine, self.tolerance = combine, tolerance
         given = list(named.items())
         for place, (name, one) in enumerate(given):
-            twin = next((other for other, before in given[:place] if before is one), None)
+            is_name = isinstance(name, str) and f"_{name}".isidentifier() and not hasattr(nn.ModuleDict, name)
+            if not is_name:
+                raise UserError(f"members.{name}: cannot be a member's name; use letters, digits, _")
+            twin = next((other for other, before in given[:place] if network_in(before) is network_in(one)), None)
             if twin is not None:
                 raise UserError(f"members.{name}={type(one).__name__}: is members.{twin} itself; give another one")
             if isinstance(one, Source) and not isinstance(one, FrozenSource):
@@ -126,6 +129,11 @@ class Ensemble(FrozenSource):
     def identity(self) -> dict[str, Any]:
         members = {name: member.identity() for name, member in self.sources().items()}
         return {"members": members, **combined_by(self.combine, self.tolerance)}
+
+
+def network_in(member: nn.Module) -> nn.Module:
+    """The network that answers, which several sources may stand in front of."""
+    return member.network if isinstance(member, FrozenNetwork) else member
 
 
 def combined_by(combine: Combination, tolerance: float) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from torch import nn
 from kd_lightning.conversions import conversions_of
 from kd_lightning.conversions.entries import in_key
 from kd_lightning.models import stored_normalization
+from kd_lightning.models.resolution import stored_image_size
+from kd_lightning.models.stem import stored_stem
 from kd_lightning.models.weights.weights import state_sha256
 from kd_lightning.networks import Network
 from kd_lightning.runs.arrays import read_arrays, write_arrays
@@ -106,6 +108,8 @@ def key_of_members(
 
 def of_network(described: Network, network: nn.Module) -> dict[str, Any]:
     return {
+        **stored_image_size(network),  # as a file of weights may say it, whose weights are those of another
+        **stored_stem(network),
         **described.named_model(),
         "weights": state_sha256(network),
         "normalization": stored_normalization(network),

@@ -64,3 +64,8 @@ def test_members_of_other_classes_and_none_at_all_are_told() -> None:
         Ensemble([one, one])
     with pytest.raises(UserError, match=r"^members\.average=MovingAverage: changes as it trains; give a frozen"):
         Ensemble({"net": one, "average": MovingAverage()})
+    with pytest.raises(UserError, match=r"^members\.again=FrozenNetwork: is members\.net itself; give another one"):
+        Ensemble({"net": one, "again": FrozenNetwork(one)})
+    for name in ("a.b", "keys"):  # the first would be read as a tap, the second is a ModuleDict's own
+        with pytest.raises(UserError, match=rf"^members\.{name}: cannot be a member's name; use letters"):
+            Ensemble({name: one})
