@@ -31,7 +31,7 @@ class Assistants:
     rate by a condition on the wrong variable; neither is done here.
 
     Args:
-        assistants: their models, from the teacher's size down to the student's.
+        assistants: their models, names or `Part`s that make them, from the teacher's size down to the student's.
         dense: whether each learns from all before it.
         drop: how many of those each step leaves out.
 
@@ -51,6 +51,11 @@ class Assistants:
         if not isinstance(assistants, Sequence) or isinstance(assistants, str) or not assistants:
             given = "null" if assistants is None else assistants
             raise UserError(f"plan.assistants={given}: give a list of models, such as [resnet56,resnet32]")
+        for place, model in enumerate(assistants):
+            if not isinstance(model, str | Part) or not model:
+                raise UserError(
+                    f"plan.assistants.{place}={model}: must be the name of a model, or a mapping with _target_"
+                )
         if not isinstance(drop, int) or isinstance(drop, bool) or drop < 0:
             raise UserError(f"plan.drop={drop}: how many of its teachers a step leaves out; give 0, 1, …")
         self.assistants, self.dense, self.drop = list(assistants), dense, drop

@@ -280,6 +280,7 @@ def test_the_student_alone_teaches_the_first_generation_where_there_is_no_teache
         (["plan=assistants", "plan.assistants=resnet20"], "plan.assistants=resnet20: must be a list"),
         (["plan=assistants", "plan.assistants=[digits_cnn_8]", "plan.drop=-1"], "plan.drop=-1: how many of its"),
         (["plan=assistants", "plan.assistants=[digits_cnn_9x]"], "plan.assistants.0=digits_cnn_9x: "),
+        (["plan=assistants", "plan.assistants=[digits_cnn_8,7]"], "plan.assistants.1=7: must be the name of a model"),
         (
             ["plan=assistants", "plan.assistants=[digits_cnn_8]", "teacher=none", "loss=ce"],
             "plan=assistants: they stand between a teacher and the student",

@@ -1,4 +1,4 @@
-"""Two processes that train stage by stage, or block by block, come to what one does on the same images."""
+"""Two processes that carry out a plan come to what one does on the same images."""
 
 from pathlib import Path
 
@@ -33,13 +33,22 @@ class Channels(nn.Conv2d):
         super().__init__(student[0], teacher[0], 1)
 
 
+BETWEEN = f"projector={{_target_: {__name__}.Channels, _partial_: true}}"
+PLANS = {  # with what each has besides, and how many networks it keeps: the teacher, and those before the last training
+    "stages": ([f"plan.term.{BETWEEN}"], 3),
+    "blocks": ([f"plan.term.{BETWEEN}", f"plan.{BETWEEN}"], 2),
+    "assistants": ([f"plan.assistants=[{{_target_: {__name__}.Plain, width: 4}}]", "plan.dense=true"], 2),
+    "born_again": (["plan.generations=2"], 2),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("plan", ["stages", "blocks"])
+@pytest.mark.parametrize("plan", PLANS)
 def test_two_ranks_end_where_one_process_does(plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Student and teacher of different widths, so that what lies between them learns on both ranks, too."""
-    given = [f"plan={plan}", "trainer.max_epochs=2", "loss=[ce,kd]", "scheduler=constant", "scratch=false", *ONE_BATCH]
-    between = f"{{_target_: {__name__}.Channels, _partial_: true}}"
-    given += [f"plan.term.projector={between}", *([f"plan.projector={between}"] if plan == "blocks" else [])]
+    own, count = PLANS[plan]
+    given = [f"plan={plan}", *own, "trainer.max_epochs=2", "loss=[ce,kd]", "scheduler=constant", "scratch=false"]
+    given += ONE_BATCH
     for network, width in (("student", 3), ("teacher", 4)):
         given += [f"{network}.model={{_target_: {__name__}.Plain, width: {width}}}", f"{network}.taps={TAPS}"]
     for ranks in (1, 2):
@@ -48,7 +57,7 @@ def test_two_ranks_end_where_one_process_does(plan: str, tmp_path: Path, monkeyp
         finish(tmp_path / str(ranks), *given, f"trainer={trainer}", f"data.batch_size={64 // ranks}")
     alone, together = (kept(tmp_path / f"cache{ranks}") for ranks in (1, 2))
     assert alone.keys() == together.keys()
-    assert len(alone) == (3 if plan == "stages" else 2), "the teacher, and what is trained before the last training"
+    assert len(alone) == count
     students = [load_file(tmp_path / str(ranks) / "student.safetensors") for ranks in (1, 2)]
     for one, two in [*((alone[name], together[name]) for name in alone), students]:
         torch.testing.assert_close(two, one)

@@ -24,6 +24,7 @@ from kd_lightning.teachers import NetworkTeacher, OwnTeacher, Teacher
 from kd_lightning.teachers.own import STATISTICS
 
 MODELS, META = ("model", "models"), "meta"
+OF_PLANS = (*MODELS, "assistants")
 
 
 def student_of(config: DictConfig) -> Student:
@@ -102,13 +103,21 @@ def data_of(config: DictConfig) -> DataModule:
 
 
 def plan_of(config: DictConfig) -> Plan:
-    """The plan of a config. Raises `UserError` for what is none."""
-    made: object = make(config.plan, "plan")
+    """The plan of a config, whose models are made where they are trained. Raises `UserError` for what is none."""
+    made: object = make(config.plan, "plan", with_models_of_its_own)
     if not callable(getattr(made, "steps", None)):
         raise UserError(
             f"plan._target_={config.plan.get('_target_')}: has no method steps(parts); see kd_lightning.plans.Plan"
         )
     return made  # type: ignore[return-value]
+
+
+def with_models_of_its_own(part: DictConfig) -> Any:
+    """What a part makes of its arguments, of which those that are models stay descriptions."""
+    models = {name: as_model(value) for name, value in arguments(part).items() if name in OF_PLANS}
+    rest = OmegaConf.masked_copy(part, [str(name) for name in part if name not in models])
+    rest._set_parent(part._get_parent())
+    return instantiate(rest, _partial_=True)(**models) if models else instantiate(part)
 
 
 def store_of(config: DictConfig) -> Store:
