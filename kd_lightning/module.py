@@ -166,11 +166,11 @@ class DistillationModule(TimedModule):
         terms = {self.task.supervised: Term(self.task.loss(), ["student.logits", "target"])} if terms is None else terms
         self.objectives = objectives_of(terms, learners, others)
         self.objective = cast(Objective, one_or_all(self.objectives))
-        self.followed = None if curriculum is None else FollowedCurriculum(curriculum, self.task, self.finite)
         for objective in self.objectives.values():
             self.task.check_losses({f"{objective.key}.{name}": term.loss for name, term in objective.items()})
         self.views = {name: View(name, learners.key, self.learners) for name in self.learners}
-        self._observer = self.views.get(learners.key, self.views[self.learner])  # as whom a curriculum observes
+        self._observer = of = learners.key if learners.key in self.views else self.learner  # who observes
+        self.followed = None if curriculum is None else FollowedCurriculum(curriculum, self.task, self.finite, of)
         self.random = OwnStreams(self.learners)
         self._examples = {} if example_input is None else as_streams(example_input)
         self._example_input = self._examples[main_stream(self._examples)][INPUT] if self._examples else None
@@ -215,7 +215,7 @@ class DistillationModule(TimedModule):
             objective.see_labels(getattr(self.training_set, "target", None), self.task.width)
             given = {**absent, **self.views[name].given(signals)}
             objective.connect(given, self.training_set.names(), self.views[name].called(taps_keys))
-        own = self._observer
+        own = self.views[self._observer]
         observed = [] if self.followed is None else own.taken(self.followed.signals(own.called(signals)))
         switch = self.random.switch if len(self.learners) > 1 else None
         self._signals = StepSignals(self.sources, [*self._names(), *observed], self._names, self.task, switch)
@@ -286,7 +286,7 @@ class DistillationModule(TimedModule):
             values = self.losses(signals, progress)
         self.finite.losses(values)
         if self.followed is not None:
-            self.followed.see(self._observer.of(signals[0]))
+            self.followed.see(self.views[self._observer].of(signals[0]))
         if self.validations is not None:
             self.validations.see(signals[0])
         if self._is_shown():
@@ -299,7 +299,7 @@ class DistillationModule(TimedModule):
         for name, objective in self.objectives.items():
             self.random.switch(name)
             main, named = self.views[name].of_streams(signals)
-            found[name] = objective(main, progress, named)
+            found[name] = objective(main, self.views[name].progress(progress), named)
         return found
 
     def _is_shown(self) -> bool:
@@ -308,7 +308,7 @@ class DistillationModule(TimedModule):
 
     def _show(self, values: Mapping[str, ObjectiveValue], progress: Progress, batch_size: int) -> None:
         """Log the terms, of several ranks their mean, which is what these minimise together."""
-        found = shown(values, self.objectives, progress)
+        found = shown(values, self.objectives, {name: view.progress(progress) for name, view in self.views.items()})
         means = mean_of_ranks({name: entry.detach() for name, entry in found.values.items()}, found.names)
         for name, entry in {**means, **found.changing}.items():
             self.log(f"train/{name}", entry, prog_bar=name in found.bar, batch_size=batch_size)

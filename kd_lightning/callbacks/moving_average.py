@@ -46,7 +46,7 @@ class EMA(Callback):
         check_decay(decay)
         self.decay = decay
         self.warmup = warmup
-        self.updates = 0
+        self.updates: dict[str, int] = {}  # by learner
         self._step = 0
         self._other: dict[str, Weights] = {}  # by learner: the average, or what is trained while that is in its place
         self._is_in_place = False
@@ -54,7 +54,7 @@ class EMA(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == TrainerFn.FITTING:
-            self.updates, self._trained, self._is_in_place = 0, None, False
+            self.updates, self._trained, self._is_in_place = {}, None, False
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Begin as the learners, or as a checkpoint says. Raises UserError for checkpoints that cannot hold both."""
@@ -76,11 +76,11 @@ class EMA(Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        decay = decay_after(self.updates, self.decay, self.warmup)
         stepped = {name: one for name, one in networks_of(pl_module).items() if name not in pl_module.finite.left_out}
-        self.updates += bool(stepped)
         for name, network in stepped.items():
-            move(self._other[name], state_of(network), decay)
+            updates = self.updates.get(name, 0)
+            move(self._other[name], state_of(network), decay_after(updates, self.decay, self.warmup))
+            self.updates[name] = updates + 1
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
@@ -124,7 +124,7 @@ class EMA(Callback):
         return {"updates": self.updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.updates = state_dict["updates"]
+        self.updates = dict(state_dict["updates"])
 
 
 def networks_of(module: Any) -> dict[str, nn.Module]:

@@ -55,12 +55,14 @@ class FollowedCurriculum(Callback):
     checkpoint can hold.
     """
 
-    def __init__(self, curriculum: Curriculum, task: Task, finite: LeavesOut) -> None:
+    def __init__(self, curriculum: Curriculum, task: Task, finite: LeavesOut, learner: str) -> None:
         self.curriculum, self.task, self.finite = curriculum, task, finite
         self.name = type(curriculum).__name__
         self.assessment: Assessment | None = None  # the latest
         self.observes = type(curriculum).observe is not Curriculum.observe
         self.names = tuple(curriculum.observes) if self.observes else ()
+        self.learner = learner  # who observes; its step, and those of learners that it names, are what is seen
+        self.seen_of = {learner, *(signal.source for signal in map(read, self.names) if signal is not None)}
         self.keep: Keep | None = None  # finds answers to all samples that were asked for before
         self.rehearses = False  # nothing is asked about more than a batch
         self.steps: dict[int, int] = {}  # of each epoch that was drawn
@@ -171,7 +173,7 @@ class FollowedCurriculum(Callback):
             return
         batches, self._seen = self._seen, []
         first = batch_idx + 1 - len(batches)
-        for number, seen in enumerate([] if self.finite.left_out else batches):
+        for number, seen in enumerate([] if self.finite.left_out & self.seen_of else batches):
             positions = self._order.given[first + number].to(pl_module.device, non_blocking=True)
             of_all = gathered({"positions": positions, **seen})
             with torch.no_grad():
@@ -201,7 +203,7 @@ class FollowedCurriculum(Callback):
             by_class,
             self._by_concept.by_concept(pl_module.device),
             self._falling,
-        )
+        ).seen_by(self.learner)
         with self._called("assess", trainer.current_epoch):
             self.curriculum.assess(self.assessment)
         if reason := self._finished(trainer):

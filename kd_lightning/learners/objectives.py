@@ -109,7 +109,9 @@ class Shown(NamedTuple):
     changing: dict[str, Tensor]
 
 
-def shown(values: Mapping[str, ObjectiveValue], objectives: Mapping[str, Objective], progress: Progress) -> Shown:
+def shown(
+    values: Mapping[str, ObjectiveValue], objectives: Mapping[str, Objective], progress: Mapping[str, Progress]
+) -> Shown:
     """The terms and the total of one learner; of several those of each behind its name, and `loss` of all."""
     found = Shown({}, [], [], {})
     several = len(values) > 1
@@ -125,5 +127,6 @@ def shown(values: Mapping[str, ObjectiveValue], objectives: Mapping[str, Objecti
         found.values.update({f"{of}{name}": entry for name, entry in own.items()})
         found.bar.extend(f"{of}{name}" for name in ("loss", *terms))
         found.names.extend(f"{of}{name}" for name in ("loss", *terms, *(f"{name}_weighted" for name in terms)))
-        found.changing.update({f"{of}{name}": entry for name, entry in objectives[learner].changing(progress).items()})
+        changing = objectives[learner].changing(progress[learner])
+        found.changing.update({f"{of}{name}": entry for name, entry in changing.items()})
     return found

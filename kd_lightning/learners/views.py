@@ -1,12 +1,14 @@
 """What a learner sees of a step's signals: its own with their gradient, those of the other learners without."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import TypeVar, overload
 
 from torch import Tensor
 
 from kd_lightning.learners.names import peers_of
 from kd_lightning.objective import Objective
+from kd_lightning.schedules.progress import Progress
 from kd_lightning.signals import PEERS, read
 from kd_lightning.sources.signals import OfStreams
 
@@ -85,6 +87,18 @@ class View:
         """Those of the main stream, and of all streams by name."""
         main, named = signals
         return self.of(main), {stream: self.of(own) for stream, own in named.items()}
+
+    @overload
+    def progress(self, progress: Progress) -> Progress: ...
+
+    @overload
+    def progress(self, progress: None) -> None: ...
+
+    def progress(self, progress: Progress | None) -> Progress | None:
+        """How far the training is, with what validation measured of this learner by the names of one alone."""
+        if not self.peers or progress is None or progress.assessment is None:
+            return progress
+        return replace(progress, assessment=progress.assessment.seen_by(self.learner))
 
     def _read(self, name: str) -> tuple[list[str], bool]:
         """What a signal is called, and whether it comes without its gradient."""

@@ -217,6 +217,12 @@ def check_plan(plan: Plan, parts: Parts) -> None:
             f"student.models: plan={name} is about one student; give student.model, or plan=distillation, which trains "
             "several"
         )
+    followed = parts.curriculum() if parts.students and parts.curriculum is not None else None
+    if followed is not None and followed.learns and not getattr(plan, "teaches", False):
+        raise UserError(
+            f"curriculum={type(followed).__name__}: follows one student, and student.models are several that each "
+            "learn as it would alone; give student.model, or a curriculum that goes by the data or the teacher"
+        )
     check: Callable[[Parts], None] | None = getattr(plan, "check", None)
     if check is not None:
         check(parts)

@@ -43,6 +43,16 @@ class Assessment(NamedTuple):
     by_source: Mapping[str, Mapping[str, float]] = {}
     observed: Mapping[str, float] = {}
 
+    def seen_by(self, learner: str) -> "Assessment":
+        """The same as one of several learners has it: what is its own, `NAME/top1`, it has as `top1`, too."""
+        start = f"{learner}/"
+
+        def own(values: Mapping[str, float]) -> dict[str, float]:
+            return {**values, **{name.removeprefix(start): values[name] for name in values if name.startswith(start)}}
+
+        earlier = [own(metrics) for metrics in self.earlier]
+        return self._replace(metrics=own(self.metrics), earlier=earlier, observed=own(self.observed))
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -95,7 +95,35 @@ def test_with_accumulation_it_follows_steps_not_batches() -> None:
     Trainer(max_epochs=1, accumulate_grad_batches=3, callbacks=[ema], enable_checkpointing=False, **QUIET).fit(
         module, batches()
     )
-    assert ema.updates == 2
+    assert ema.updates == {"student": 2}
+
+
+class Faulty(nn.Module):
+    """A network that answers NaN in its second and third step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.steps = net(), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += self.training
+        return self.net(x) * (float("nan") if self.training and self.steps in (2, 3) else 1.0)
+
+
+def test_of_several_each_average_counts_the_steps_that_its_own_learner_took() -> None:
+    torch.manual_seed(0)
+    sound, faulty = net(4), Faulty()
+
+    def fit(student: Any) -> DistillationModule:
+        module = DistillationModule(copy.deepcopy(student), num_classes=3, on_nonfinite="skip")
+        trained(module, EMA())
+        return module
+
+    together = fit({"sound": sound, "faulty": faulty})
+    assert together.finite.skipped_of == {"faulty": 2}
+    for name, network in (("sound", sound), ("faulty", faulty)):
+        ours, theirs = together.network_of(name).state_dict(), fit(network).network_of("student").state_dict()
+        assert [key for key, value in theirs.items() if not torch.equal(ours[key], value)] == []
 
 
 @pytest.mark.parametrize("several", [True, False])

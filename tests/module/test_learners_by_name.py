@@ -129,6 +129,25 @@ def test_a_curriculum_observes_who_has_the_name(tmp_path: Path, observed: str) -
     assert curriculum.seen[f"{observed}.hint"].shape[1] == {"one": 4, "student": 8}[observed]
 
 
+@pytest.mark.parametrize(("faulty", "unseen"), [("one", 1), ("two", 0)])
+def test_a_curriculum_sees_the_steps_of_whom_it_observes(tmp_path: Path, faulty: str, unseen: int) -> None:
+    given = {"one": network(2), "two": network(4)}
+    steps = iter([False, True])
+    given[faulty].register_forward_hook(lambda _, x, logits: logits * (float("nan") if next(steps, False) else 1.0))
+    seen = []
+
+    class Counting(Watching):
+        def observe(self, index: Tensor, signals: Any) -> None:
+            seen.append(index)
+
+    curriculum = Counting("student.logits")
+    module = DistillationModule(given, terms=KD_ALONE, curriculum=curriculum, on_nonfinite="skip")
+    batches = loader(IMAGES, TARGETS)
+    trainer(tmp_path, max_epochs=2).fit(module, batches)
+    assert module.finite.skipped_of == {faulty: 1}
+    assert len(seen) == 2 * len(batches) - unseen
+
+
 def test_a_curriculum_knows_no_peers() -> None:
     given = {"one": network(2), "two": network(4)}
     with pytest.raises(UserError, match=r"curriculum\.observes=peers\.logits: .*name a learner"):

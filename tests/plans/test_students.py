@@ -235,6 +235,7 @@ def test_equal_models_alone_differ_by_their_seeds() -> None:
         ),
         ([OTHERS, "plan=born_again"], "student.models: plan=born_again is about one student"),
         ([OTHERS, "method=ab"], "student.models: the method begins with a training before"),
+        ([OTHERS, "curriculum=dihcl_ucb"], "curriculum=Paced: follows one student, and student.models are several"),
         (["plan=mutual"], "student.models=null: plan=mutual has students that learn from one another"),
         (
             [OTHERS, "plan=mutual", "plan.term.signals=[student.logits,teacher.logits]"],

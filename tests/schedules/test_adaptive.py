@@ -1,5 +1,6 @@
 """Schedules that follow validations: against independent computations, in trainings, killed and taken up."""
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +188,32 @@ def test_killed_and_taken_up_they_have_the_same_numbers(tmp_path: Path) -> None:
         assert rest.steps == numbers.steps[step:]
         for key, value in whole.state_dict().items():
             assert torch.equal(value, again.state_dict()[key]), key
+
+
+def test_of_several_learners_each_follows_what_is_measured_of_it(tmp_path: Path) -> None:
+    alpha = NearTeacher(start=0.9, end=0.1)
+    torch.manual_seed(1)
+    networks = {"one": nn.Linear(5, 3), "two": nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))}
+
+    def fit(*learners: str) -> DistillationModule:
+        terms = {
+            "ce": Term(CrossEntropy(), ["student.logits", "target"], Plateau(1.0, 0.5, 0.01, patience=0)),
+            "kd": Term(SoftTarget(ByTeacherEntropy(8.0, 1.0, "student.logits")), BOTH, alpha),
+        }
+        given: Any = {name: copy.deepcopy(networks[name]) for name in learners}
+        alone = given if len(learners) > 1 else given[learners[0]]
+        module = DistillationModule(alone, teacher(), terms, num_classes=3)
+        trainer = lightning.Trainer(
+            max_epochs=4, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            enable_checkpointing=False, callbacks=[SeededBatches(0)],
+        )  # fmt: skip
+        trainer.fit(module, DataLoader(TRAINING, 8), DataLoader(VALIDATION, 7))
+        return module
+
+    together = fit("one", "two")
+    for name in networks:
+        ours, theirs = together.network_of(name).state_dict(), fit(name).network_of("student").state_dict()
+        assert [key for key, value in theirs.items() if not torch.equal(ours[key], value)] == []
 
 
 class FirstHalf(Curriculum):

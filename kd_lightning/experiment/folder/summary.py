@@ -14,7 +14,7 @@ from kd_lightning.models.profile import Profile
 from kd_lightning.module import DistillationModule
 from kd_lightning.objective import Objective
 from kd_lightning.runs.summary import Part, PlanRecord, Role, Summary
-from kd_lightning.schedules.progress import END, Assessment, Progress
+from kd_lightning.schedules.progress import END, Progress
 from kd_lightning.tasks import Task
 from kd_lightning.term import Term
 from kd_lightning.tracking.memory import peak_memory
@@ -45,6 +45,7 @@ def summarise(
     records = {name: network_record(one.model, cost[name], one.tested) for name, one in compared.items()}
     baselines = [name for name, one in compared.items() if one.part.role is Role.BASELINE]
     parts = {name: one.part for name, one in compared.items()}
+    end = replace(END, assessment=module.assessment)
     return Summary(
         {
             **data_record(data, task, selected, experiment.config.test),
@@ -53,7 +54,7 @@ def summarise(
         experiment.config.seed,
         PlanRecord(getattr(plan, "name", type(plan).__name__), result, next(iter(baselines), None), parts),
         {**dict.fromkeys(getattr(plan, "networks", ())), **records},
-        objectives_record(module.objectives, module.assessment),
+        objectives_record(module.objectives, {name: view.progress(end) for name, view in module.views.items()}),
         compared[result].tested.time,
         peak_memory(),
         skipped_steps,
@@ -81,13 +82,13 @@ def network_record(model: str, cost: Profile, tested: TestedNetwork) -> dict[str
     return {"model": model, **asdict(cost), **tested.test}
 
 
-def objectives_record(objectives: Mapping[str, Objective], assessment: Assessment | None) -> dict[str, Any]:
+def objectives_record(objectives: Mapping[str, Objective], ends: Mapping[str, Progress]) -> dict[str, Any]:
     """The terms of each learner; of several with the learner's name in front."""
     several = len(objectives) > 1
     return {
         f"{learner}.{name}" if several else name: record
         for learner, objective in objectives.items()
-        for name, record in objective_record(objective, replace(END, assessment=assessment)).items()
+        for name, record in objective_record(objective, ends[learner]).items()
     }
 
 

@@ -57,7 +57,8 @@ class FollowedValidations(Callback):
                     raise UserError(f"{key}: its schedule compares with {name}, and there is no {name} with logits")
                 self.compared[name] = MeasuresOfAll(task, [name], [])
             for name, function in getattr(schedule, "observes", {}).items():
-                self.observed.setdefault(name, (learner, function))
+                own = f"{learner}/{name}" if views[learner].peers else name
+                self.observed.setdefault(own, (learner, function))
         self._is_stored = False
         self._begin()
 
@@ -154,9 +155,11 @@ class FollowedValidations(Callback):
             by_source={**({} if before is None else before.by_source), **self._compared(pl_module.sources)},  # type: ignore[arg-type]
             observed=self._observed({} if before is None else before.observed),
         )
-        for key, _, schedule in self.followed:
+        for key, learner, schedule in self.followed:
             with naming(key):
-                schedule(module.progress())  # finds what it asks for now, not in a later step
+                schedule(
+                    self.views[learner].progress(module.progress())
+                )  # finds what it asks for now, not in a later step
 
     def _compared(self, sources: Mapping[str, Source]) -> dict[str, dict[str, float]]:
         found = {}
