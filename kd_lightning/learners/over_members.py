@@ -1,7 +1,6 @@
 """A term over the members of an ensemble: its value with each of them, weighed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -136,20 +135,19 @@ class OverMembers(OverSources):
         return is_of_ensemble(name, self.stands_for)
 
 
-@dataclass(frozen=True)
-class WeightOfMember:
+class WeightOfMember(nn.Module):
     """What a member weighs in each sample, times what the sample counts by itself."""
 
-    member: str
-    input: str
-    takes: list[str]
-    given: SampleWeight | None
+    def __init__(self, member: str, input: str, takes: list[str], given: SampleWeight | None) -> None:
+        super().__init__()
+        self.member, self.input, self.takes = member, input, takes
+        self.given = given  # a part of it, where that is a module
 
     @property
     def signals(self) -> list[str]:
         return [*self.takes, *signals_of(self.given)]
 
-    def __call__(self, signals: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, signals: Mapping[str, Tensor]) -> Tensor:
         weight = signals[WEIGHT]
         if self.given is None:
             return weight

@@ -25,8 +25,13 @@ class Scheduled(NamedTuple):
 
 
 def scheduled(holder: Any) -> list[Scheduled]:
-    """The attributes of an object, of a module also those of its parts, that are schedules or lists with some."""
+    """The attributes of an object, of a module also those of its parts, that are schedules or lists with some.
+
+    So are those of what a module was `given` to call, which is no module, such as sample weights.
+    """
     owners = list(holder.modules()) if isinstance(holder, nn.Module) else [holder]
+    called = [one.given for one in owners if isinstance(one, nn.Module) and callable(getattr(one, "given", None))]
+    owners += [one for one in called if not isinstance(one, (nn.Module, Schedule))]
     found = [Scheduled(owner, *pair) for owner in owners for pair in getattr(owner, "__dict__", {}).items()]
     return [one for one in found if isinstance(one.value, (Schedule, list, tuple)) and one.schedules()]
 

@@ -1,5 +1,7 @@
 """Terms over the members of an ensemble, in which these weigh by entropy, confidence or gradients."""
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from kd_lightning.learners.over_members import OverMembers
 from kd_lightning.losses import AttentionTransfer, CrossEntropy, SimilarityPreserving, SoftTarget
 from kd_lightning.losses.functional import confidence_weights, entropy_weights, kd
 from kd_lightning.losses.sample_weights import Entropy
+from kd_lightning.schedules import Linear, Progress
 from kd_lightning.sources import Ensemble, FrozenNetwork
 from kd_lightning.tasks import TokenClassification
 
@@ -83,6 +86,35 @@ def test_a_sample_counts_what_it_counts_by_itself_too() -> None:
     each = torch.stack([kd(student, one, 4.0, reduction="none") for one in teachers])
     weights = confidence_weights(teachers, BATCH["target"]) * own({"student.logits": student}).detach()
     torch.testing.assert_close(loss_of(made), (weights * each).sum(dim=0).mean())
+
+
+class Scaled(nn.Module):
+    """Sample weights that are a module: their numbers move with it, and stand in checkpoints."""
+
+    signals = ("student.logits",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(3.0))
+
+    def forward(self, signals: Mapping[str, Tensor]) -> Tensor:
+        scale = self.get_buffer("scale")
+        return scale * Entropy("student.logits")(signals)
+
+
+def test_what_a_sample_counts_may_be_a_module_or_follow_a_schedule() -> None:
+    signals = ["student.logits", "teacher.logits"]
+    terms = {"kd": Term(SoftTarget(), signals, sample_weight=Entropy("student.logits"))}
+    plain = loss_of(module("confidence", terms))
+    scaled = module("confidence", {"kd": Term(SoftTarget(), signals, sample_weight=Scaled())})
+    torch.testing.assert_close(loss_of(scaled), 3 * plain)
+    assert sum(name.endswith(".scale") for name in scaled.objective.state_dict()) == len(MEMBERS)
+    falling = Entropy("student.logits", temperature=Linear(start=4.0, end=1.0))
+    followed = module("confidence", {"kd": Term(SoftTarget(), signals, sample_weight=falling)})
+    torch.testing.assert_close(loss_of(followed), plain)  # 4, as it begins
+    end = followed.objective(followed.signals(dict(BATCH)), Progress(epoch=9.0, fraction=1.0)).total
+    assert not torch.allclose(end, plain, rtol=1e-3)
+    assert isinstance(falling.temperature, Linear)
 
 
 def test_a_features_term_is_over_the_members_too() -> None:
