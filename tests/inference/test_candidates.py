@@ -1,6 +1,7 @@
 """kd-inspect teachers=…: candidate teachers by what is kept of their answers, against plain numpy."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,14 @@ def test_candidates_are_ranked_on_the_answers_that_all_gave(
     assert all(f"teacher.model={name}" in section for name in TEACHERS)
     assert "R12" in section
     assert "takes 5 teachers" in section
+
+    first = next(one for one in entries(tmp_path / "cache") if one.kind == "answers")
+    begun = first.path.with_name("0" * len(first.path.name))
+    shutil.copytree(first.path, begun)
+    (begun / "answers.bin").write_bytes(b"")
+    with_none = command("kd-inspect", "teachers=all")
+    assert f"{len(common)} answers" in with_none.output, "one without an answer yet takes none from the others"
+    assert " 0 answers" in with_none.output
 
     unknown = command("kd-inspect", "teachers=[digits_cnn_9]")
     assert unknown.code == 2

@@ -125,8 +125,8 @@ def told_of_all(kept: Sequence[Kept], targets: Tensor) -> tuple[list[Candidate],
     views = kept[0].stored["data"]["views"]
     answers = [one.answers(len(targets)) for one in kept]
     each = [one.rows(*one.filled()) for one in answers]
-    common = each[0]
-    for rows in each[1:]:
+    common, *others = [rows for rows in each if len(rows)] or each  # one without an answer yet is compared with nobody
+    for rows in others:
         common = common[torch.isin(common, rows)]
     on = (
         f"{some(common).numel():,} answers to views of training images that all have"
@@ -136,13 +136,14 @@ def told_of_all(kept: Sequence[Kept], targets: Tensor) -> tuple[list[Candidate],
     several = {one.model for one in kept if sum(other.model == one.model for other in kept) > 1}
     found = []
     for one, its, rows in zip(kept, answers, each, strict=True):
-        chosen = some(common if len(common) else rows)
+        is_compared = len(common) > 0 and len(rows) > 0
+        chosen = some(common if is_compared else rows)
         index = torch.div(chosen, views, rounding_mode="floor")
         logits, missing = its.read(index, chosen % views)
         its.close()
         there = torch.ones(len(chosen), dtype=torch.bool).index_fill(0, missing, False)
         title = f"{one.model} ({one.name})" if one.model in several else one.model
-        note = "" if len(common) else f"{int(there.sum()):,} answers"
+        note = "" if is_compared else f"{int(there.sum()):,} answers"
         tells = told(logits[there], targets[index[there]])
         if isinstance(its.encoding, TopK) and its.encoding.k < 2:
             tells = {**tells, "ratio": None}  # the second logit was not kept
