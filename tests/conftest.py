@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,6 +130,23 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("reference values and real data are not here")
     return SHARED
+
+
+def unpack(shared: Path, layout: str, folder: Path) -> Path:
+    """Real data in the layout in which they are downloaded."""
+    script = shared / "data" / "unpack.py"
+    subprocess.run([sys.executable, str(script), layout, str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar100(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with CIFAR-100, unpacked once for all processes that test side by side."""
+    session = session_folder(tmp_path_factory)
+    with FileLock(session / "cifar100.lock"):
+        if not (session / "cifar100").is_dir():
+            unpack(shared, "cifar100", session / "cifar100.part").rename(session / "cifar100")
+    return session / "cifar100"
 
 
 @pytest.fixture

@@ -2,26 +2,17 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command
-
-
-def unpack(shared: Path, layout: str, folder: Path) -> Path:
-    script = shared / "data" / "unpack.py"
-    subprocess.run([sys.executable, str(script), layout, str(folder)], check=True, capture_output=True)
-    return folder
+from tests.conftest import Command, unpack
 
 
 @pytest.mark.slow
-def test_cifar100_is_learned(command: Command, shared: Path, tmp_path: Path) -> None:
-    root = unpack(shared, "cifar100", tmp_path / "data")
+def test_cifar100_is_learned(command: Command, cifar100: Path) -> None:
     networks = ("student.model=resnet8", "teacher.model=resnet8", "loss=[ce,kd,attention]", "loss.attention.weight=10")
-    data = ("data=cifar100", f"data.root={root}", "data.download=false", "data.val_fraction=0.02")
+    data = ("data=cifar100", f"data.root={cifar100}", "data.download=false", "data.val_fraction=0.02")
     steps = ("trainer.max_epochs=1", "trainer.limit_train_batches=100", "trainer.limit_test_batches=2", "scratch=false")
     outcome = command("kd-train", *networks, *data, *steps)
     assert outcome.code == 0, outcome.errors

@@ -1,7 +1,5 @@
 """Students that teach themselves: on real images, and over ranks that are ended in the middle of an epoch."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +7,7 @@ import pytest
 import torch
 
 from tests.cli.test_interruption import LAST, sent
-from tests.conftest import SHARED, Command
+from tests.conftest import Command
 from tests.experiment.test_methods import falls, totals
 from tests.runs.run_process import finish, outcome, start
 
@@ -21,16 +19,6 @@ RANKS = (
     *("method=ps_kd", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=3", "data.train_samples=192"),
     "data.batch_size=32",
 )
-
-
-@pytest.fixture(scope="module")
-def cifar100(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    script = SHARED / "data" / "unpack.py"
-    if not script.exists():
-        pytest.skip("real images are not here")
-    folder = tmp_path_factory.mktemp("cifar100")
-    subprocess.run([sys.executable, str(script), "cifar100", str(folder)], check=True, capture_output=True)
-    return folder
 
 
 @pytest.mark.slow

@@ -10,9 +10,8 @@ from kd_lightning import DistillationModule, Term, projectors
 from kd_lightning.losses import CAMKD, CrossEntropy, SoftTarget
 from kd_lightning.sources import Ensemble, FrozenNetwork
 from kd_lightning.sources.ensemble import OF_TERMS
-from tests.conftest import SHARED, Command
+from tests.conftest import Command
 from tests.experiment.test_methods import falls, totals
-from tests.experiment.test_real_data import unpack
 
 METHODS = {
     **dict.fromkeys(("ca_mkd", "ebkd", "aekd"), "teacher.models=[resnet8,{model: resnet14, weights: null}]"),
@@ -21,13 +20,6 @@ METHODS = {
 IMAGES = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 TARGET = torch.arange(12) % 5
 TAPS = {"final": "0", "classifier_weight": "3:weight", "classifier_bias": "3:bias"}
-
-
-@pytest.fixture(scope="module")
-def cifar100(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not SHARED.is_dir():
-        pytest.skip("real images are not here")
-    return unpack(SHARED, "cifar100", tmp_path_factory.mktemp("cifar100"))
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from typing import Any
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,7 +22,7 @@ from kd_lightning.objective import names_in
 from kd_lightning.signals import views_in
 from tests.cli.test_configs import composed
 from tests.conftest import Command
-from tests.experiment.test_real_data import unpack
+from tests.module.minimised import Losses
 
 SHORT = ("trainer.max_epochs=1", "callbacks.progress_bar=null", "student.model=digits_cnn_4")
 
@@ -97,19 +96,9 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], value, rtol=1e-6, atol=1e-8, msg=name)
 
 
-class Losses(Callback):
-    """What each step minimised."""
-
-    def __init__(self) -> None:
-        self.found: list[float] = []
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, *_: Any) -> None:
-        self.found.append(float(outputs["loss"]))
-
-
 @pytest.mark.slow
-def test_fifty_steps_on_ten_classes_of_cifar100(shared: Path, tmp_path: Path) -> None:
-    data = TenClasses(root=unpack(shared, "cifar100", tmp_path), download=False, val_fraction=0, batch_size=32)
+def test_fifty_steps_on_ten_classes_of_cifar100(cifar100: Path) -> None:
+    data = TenClasses(root=cifar100, download=False, val_fraction=0, batch_size=32)
     data.setup()
     for method in ("byot", "cs_kd", "ddgsd"):
         torch.manual_seed(0)

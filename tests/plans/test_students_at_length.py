@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 
 from tests.conftest import Command
 from tests.experiment.test_methods import falls
-from tests.experiment.test_real_data import unpack
 from tests.plans.digits_by_hand import ONE_BATCH
 from tests.plans.test_two_ranks import TAPS
 from tests.runs.run_process import finish
@@ -25,12 +24,11 @@ PLAIN = "{_target_: tests.plans.test_two_ranks.Plain, width: WIDTH}"
 
 
 @pytest.mark.slow
-def test_each_learns_real_images_as_it_would_alone(command: Command, shared: Path, tmp_path: Path) -> None:
-    root = unpack(shared, "cifar100", tmp_path / "data")
+def test_each_learns_real_images_as_it_would_alone(command: Command, cifar100: Path, tmp_path: Path) -> None:
     data = ("data=cifar100", "data._target_=benchmarks.ten_classes.TenClasses", "data.val_fraction=0.02")
     options = (
         *data,
-        f"data.root={root}",
+        f"data.root={cifar100}",
         "data.download=false",
         *FIFTY,
         "teacher.model=resnet8",

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, TensorDataset
@@ -29,7 +28,7 @@ from kd_lightning.sources import Learner, MetaNetwork, Step
 from kd_lightning.sources.meta.gradient import meta_gradient
 from tests.cli.test_configs import composed
 from tests.conftest import Command
-from tests.experiment.test_real_data import unpack
+from tests.module.minimised import Losses
 from tests.plans.digits_by_hand import ONE_BATCH
 from tests.runs.run_process import finish
 
@@ -375,20 +374,10 @@ def test_two_ranks_end_where_one_process_does(tmp_path: Path, monkeypatch: pytes
     torch.testing.assert_close(states[1], states[0])
 
 
-class Losses(Callback):
-    """What each step minimised."""
-
-    def __init__(self) -> None:
-        self.found: list[float] = []
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, outputs: Any, *_: Any) -> None:
-        self.found.append(float(outputs["loss"]))
-
-
 @pytest.mark.slow
-def test_fifty_steps_on_ten_classes_of_cifar100(shared: Path, tmp_path: Path) -> None:
+def test_fifty_steps_on_ten_classes_of_cifar100(cifar100: Path) -> None:
     """Of a teacher that learns from a quiz, and of one that learns beside its student: both change, the loss falls."""
-    data = TenClasses(root=unpack(shared, "cifar100", tmp_path), download=False, val_fraction=0, batch_size=32)
+    data = TenClasses(root=cifar100, download=False, val_fraction=0, batch_size=32)
     data.setup()
     for learns_from_a_quiz in (True, False):
         student, teacher = (create_model("resnet8", num_classes=10) for _ in range(2))
