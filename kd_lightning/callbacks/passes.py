@@ -25,6 +25,7 @@ def losses_of(trainer: Trainer, module: Any, batch: Any) -> dict[str, ObjectiveV
 class BeforeSteps(Callback):
     """Has sources do what precedes a step, in front of each; `DistillationModule` brings it for those that do any.
 
+    Where a step accumulates the gradients of several batches, they see the first of these.
     It stands in front of what makes a second pass of a step, so that this one sees the sources as the first one did.
     """
 
@@ -32,6 +33,8 @@ class BeforeSteps(Callback):
         self.sources = dict(sources)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
         module: Any = pl_module
         streams = as_streams(batch)
         optimizers = optimizers_in(trainer.optimizers[0])

@@ -17,7 +17,7 @@ class Step(NamedTuple):
     """A step of a training that is about to be taken, as its sources see it beforehand.
 
     Args:
-        streams: the batches on the device, by stream; one alone has the name "".
+        streams: the batches on the device, by stream; one alone has the name "". Of a step of several, the first.
         sources: all of them by name.
         objectives: what each learner minimises.
         minimised: computes each learner's total on these batches, with the networks as they are when it is called.

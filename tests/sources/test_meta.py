@@ -208,6 +208,30 @@ def test_its_weights_and_momentum_are_in_checkpoints(tmp_path: Path) -> None:
     assert not torch.equal(first.state_dict()["teacher.network.weight"], whole.state_dict()["teacher.network.weight"])
 
 
+def test_it_steps_once_for_a_step_of_several_batches() -> None:
+    seen: list[int] = []
+
+    class Counting(MetaNetwork):
+        def before_step(self, step: Step) -> dict[str, Tensor]:
+            seen.append(len(step.streams["taught"]["input"]))
+            return super().before_step(step)
+
+    inputs = torch.rand(40, 5, generator=torch.Generator().manual_seed(0))
+    loader = DataLoader(TensorDataset(inputs, torch.arange(40) % 3), batch_size=8)  # two steps of two, and one of one
+    terms = {"kd": Term(SoftTarget(), ["student.logits", "teacher.logits"])}
+    teacher = Counting(nn.Linear(5, 3), loss=CrossEntropy())
+    module = DistillationModule(student=nn.Linear(5, 3), teacher=teacher, terms=terms)
+    quiet: dict[str, Any] = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "accelerator": "cpu",
+    }
+    trainer = lightning.Trainer(max_epochs=2, accumulate_grad_batches=2, enable_model_summary=False, **quiet)
+    trainer.fit(module, {"taught": loader, "quiz": loader})
+    assert len(seen) == trainer.global_step == 6
+
+
 def test_two_passes_of_a_step_see_one_teacher() -> None:
     source = MetaNetwork(nn.Linear(5, 3), loss=CrossEntropy(), lr=0.1)
     steps: list[Tensor] = []
