@@ -26,7 +26,7 @@ from kd_lightning.config.parts.task import task_of
 from kd_lightning.data import DataModule
 from kd_lightning.networks import Network, Student
 from kd_lightning.plans import Parts, Plan, Training
-from kd_lightning.plans.plan import Pretraining
+from kd_lightning.plans.plan import Pretraining, in_common
 from kd_lightning.system.secrets import without_secrets
 from kd_lightning.taps.inspection import Cost
 from kd_lightning.tasks import Task
@@ -54,12 +54,12 @@ class Experiment:
 
     def parts_as(self, began: DictConfig) -> Parts:
         """The same by the names that they have in the config that the run began with, on other devices perhaps."""
-        if self.each:
-            each = [one.parts_as(own) for one, own in zip(self.each, students_in(began), strict=True)]
-            return replace(each[0], context=self.context(began), students=each)
         config, context = self.config, self.context(began)
         student = self.student.owner
         recipe = recipe_from(recipe_of(student, config), recipe_of(student, began))
+        if self.each:
+            each = [one.parts_as(own) for one, own in zip(self.each, students_in(began), strict=True)]
+            return in_common(each, recipe, terms_from(config.loss), context)
         prepared = config.initialization
         return Parts(
             student=self.student,

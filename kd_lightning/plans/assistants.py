@@ -25,7 +25,7 @@ class Assistants:
     TAKD (Mirzadeh et al. 2020, arXiv:1902.03393); `dense`: each learns from the teacher and all assistants before it
     (DGKD, Son et al. 2021, arXiv:2009.08825), Σ over them of the terms that take the teacher, of which `drop` are left
     out at random in each step where more are there. Assistants are kept for all runs under what they were taught by.
-    Several students learn from the chain in one training.
+    Several students learn from the chain in one training; in what these differ, the assistants learn as `student` says.
 
     The public code of both divides the KL divergence by B·C (`nn.KLDivLoss()`), and that of TAKD drops the learning
     rate by a condition on the wrong variable; neither is done here.

@@ -172,6 +172,23 @@ class Parts:
         )
 
 
+def in_common(each: Sequence[Parts], recipe: Recipe, terms: Part[Terms], context: Context) -> Parts:
+    """The parts of several students: what comes before these learns as they do, and in what they differ as all."""
+    first = each[0]
+
+    def differ(part: Callable[[Parts], Part[Any] | None]) -> bool:
+        settings = [None if (own := part(one)) is None else own.settings for one in each]
+        return any(one != settings[0] for one in settings)
+
+    found = first.recipe
+    if differ(lambda one: one.recipe.optimizer):
+        found = replace(found, optimizer=recipe.optimizer)
+    if differ(lambda one: one.recipe.scheduler):
+        found = replace(found, scheduler=recipe.scheduler)
+    own = terms if differ(lambda one: one.terms) else first.terms
+    return replace(first, recipe=found, terms=own, context=context, students=each)
+
+
 class Plan(Protocol):
     """Which trainings follow which. One of your own is a class with this method.
 

@@ -195,6 +195,20 @@ def test_values_by_pair_are_those_of_each_student() -> None:
     assert [one.student.optimizer for one in own] == [None, {"lr": 0.01}]
 
 
+@pytest.mark.parametrize(
+    ("models", "rate"),
+    [
+        ("{model: digits_cnn_4, optimizer: {lr: 0.02}},digits_cnn_8", 0.1),
+        ("digits_cnn_8,{model: digits_cnn_4, optimizer: {lr: 0.02}}", 0.1),
+        ("{model: digits_cnn_8, optimizer: {lr: 0.02}},{model: digits_cnn_4, optimizer: {lr: 0.02}}", 0.02),
+    ],
+)
+def test_assistants_learn_as_all_students_do_and_not_as_the_first(models: str, rate: float) -> None:
+    chain = ("plan=assistants", "plan.assistants=[digits_cnn_8]", "optimizer.lr=0.1", TEACHER)
+    experiment = check(composed(*chain, f"student.models=[{models}]"))
+    assert trainings(experiment)["assistant"][0].recipe.optimizer.settings["lr"] == rate
+
+
 def test_equal_models_alone_differ_by_their_seeds() -> None:
     models = "[digits_cnn_4,digits_cnn_8,digits_cnn_4,{model: digits_cnn_4, optimizer: {lr: 0.1}}]"
     parts = check(composed("method=dml", f"student.models={models}")).parts

@@ -45,7 +45,6 @@ def summarise(
     records = {name: network_record(one.model, cost[name], one.tested) for name, one in compared.items()}
     baselines = [name for name, one in compared.items() if one.part.role is Role.BASELINE]
     parts = {name: one.part for name, one in compared.items()}
-    end = replace(END, assessment=module.assessment)
     return Summary(
         {
             **data_record(data, task, selected, experiment.config.test),
@@ -54,7 +53,7 @@ def summarise(
         experiment.config.seed,
         PlanRecord(getattr(plan, "name", type(plan).__name__), result, next(iter(baselines), None), parts),
         {**dict.fromkeys(getattr(plan, "networks", ())), **records},
-        objectives_record(module.objectives, {name: view.progress(end) for name, view in module.views.items()}),
+        objectives_record(module, replace(END, assessment=module.assessment)),
         compared[result].tested.time,
         peak_memory(),
         skipped_steps,
@@ -82,13 +81,13 @@ def network_record(model: str, cost: Profile, tested: TestedNetwork) -> dict[str
     return {"model": model, **asdict(cost), **tested.test}
 
 
-def objectives_record(objectives: Mapping[str, Objective], ends: Mapping[str, Progress]) -> dict[str, Any]:
+def objectives_record(module: DistillationModule, end: Progress) -> dict[str, Any]:
     """The terms of each learner; of several with the learner's name in front."""
-    several = len(objectives) > 1
+    several = len(module.objectives) > 1
     return {
         f"{learner}.{name}" if several else name: record
-        for learner, objective in objectives.items()
-        for name, record in objective_record(objective, ends[learner]).items()
+        for learner, objective in module.objectives.items()
+        for name, record in objective_record(objective, module.views[learner].progress(end)).items()
     }
 
 
