@@ -222,6 +222,10 @@ def test_a_run_that_was_stopped_goes_on_as_it_would_have(command: Command, tmp_p
             ["teacher.combine=entropy", "plan=assistants", "plan.assistants=[digits_cnn_8]", "plan.dense=true"],
             "plan.dense=true: sums a term over all that teach",
         ),
+        (
+            ["experiment=cifar100/resnet56_resnet20", "data=digits"],
+            r"teacher.model=resnet56: .* where another config names it, ~teacher.model leaves it out",
+        ),
         (["method=simkd"], "student.adapt=ReusedClassifier: rebuilds the student around one network"),
     ],
 )

@@ -58,7 +58,10 @@ def refuse_further(target: str, name: str, value: Any, key: str) -> None:
     names = [name for name, _ in parameters_of(found(target, key))]
     close = get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise UserError(f"{key}.{name}={value}: {target} has no such argument; {hint}it takes {', '.join(names)}")
+    raise UserError(
+        f"{key}.{name}={value}: {target} has no such argument; {hint}it takes {', '.join(names)}; where another config "
+        f"names it, ~{key}.{name} leaves it out"
+    )
 
 
 def takes(target: str, name: str, key: str) -> bool:
