@@ -139,7 +139,8 @@ def refuse_incomplete(name: str, needed: Callable[[str], list[str]], part: DictC
         )
 
 
-NOT_NEEDED = ("_target_", "trusted", "stem", "weights_map", "image_size", "finetune")  # of a network: null without them
+# Of a network, which is as if they were null, false or 1 without them.
+NOT_NEEDED = ("_target_", "trusted", "stem", "weights_map", "image_size", "finetune", "trained", "weight")
 
 
 def needed_at_root(name: str) -> list[str]:

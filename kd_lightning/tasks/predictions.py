@@ -26,8 +26,8 @@ class Predictions(Metric):
     `bins` (15, 3), of equal bins of confidence the count, the mean confidence and the accuracy; `soft_labels` (P, 3),
     rows of true class, another class and its mean probability over the images of the true one, the highest
     `MOST_PAIRS` of them in descending order, and exact up to 1,000 classes; `entropy` (5, 2), a temperature and the
-    mean entropy of the probabilities at it, in nats; `ratio` (2,), the mean ratio of the two largest logits, and of how
-    many samples.
+    mean entropy of the probabilities at it, in nats; `ratio` (2,), the mean ratio of the two largest logits, 0 of none,
+    and of how many samples.
     """
 
     full_state_update = False
@@ -97,7 +97,7 @@ class Predictions(Metric):
             "bins": bins,
             "soft_labels": self._soft_labels(of_class.clamp(min=1)),
             "entropy": torch.stack([temperatures, self.entropy / images.sum().clamp(min=1)], dim=1),
-            "ratio": torch.stack([self.ratio[..., 0] / self.ratio[..., 1], self.ratio[..., 1]]),
+            "ratio": torch.stack([self.ratio[0] / self.ratio[1].clamp(min=1), self.ratio[1]]),
         }
 
     def _soft_labels(self, images: Tensor) -> Tensor:

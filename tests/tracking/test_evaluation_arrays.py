@@ -83,6 +83,7 @@ def test_predictions_of_a_diverged_network_are_counted() -> None:
     found = computed(torch.full((20, 4), float("nan")), torch.randint(4, (20,)))
     assert found["confusions"][:, 2].sum() == 20
     assert found["bins"][:, 0].sum() == 20
+    assert found["ratio"].tolist() == [0, 0], "of none"
 
 
 def test_a_run_keeps_the_arrays_of_all_three_networks(command: Command, finished: Path) -> None:

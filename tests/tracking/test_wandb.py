@@ -252,7 +252,7 @@ def test_it_goes_on_offline(reason: str, refusing: str, command: Command, monkey
     }
     for name, value in environments[reason].items():
         monkeypatch.setenv(name, value)
-    outcome = command("kd-train", *QUICK, "teacher=none", "logger=[csv,wandb]", "hydra.run.dir=run")
+    outcome = command("kd-train", *QUICK[:-1], "teacher=none", "logger=[csv,wandb]", "hydra.run.dir=run")
     assert outcome.code == 0, outcome.errors
     warnings = [line for line in outcome.errors.splitlines() if "warning" in line.lower()]
     assert len(warnings) == 1, outcome.errors

@@ -25,6 +25,7 @@ EXPECTED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"task", ("kd_lightning.tasks.Task",)),
     (r"student", ("kd_lightning.networks.Student",)),
     (r"teacher", (MODULE, "kd_lightning.teachers.Teacher")),
+    (r"teacher\.meta\..+", ("kd_lightning.schedules",)),
     (rf"{TERMS}\.[^.]+", ("kd_lightning.objective.Term",)),
     (rf"{TERMS}\.[^.]+\.sample_weight", (MODULE, "kd_lightning.losses.sample_weights")),
     (rf"{TERMS}\..+", (MODULE, "kd_lightning.schedules")),

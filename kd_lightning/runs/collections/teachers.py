@@ -98,7 +98,10 @@ def told_of(run: Run, measure: str, runs: Collection) -> float | None:
     array = run.arrays_of(teacher.name).get(measure)
     if array is None:
         return None
-    return float(array[0, 1]) if measure == "entropy" else float(array[0])  # at temperature 1
+    if measure == "entropy":
+        return float(array[0, 1])  # at temperature 1
+    mean, samples = array
+    return float(mean) if samples else None
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
