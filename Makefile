@@ -7,7 +7,7 @@ BIN := .venv/bin
 demo: install ## make .venv, install, run kd-train: teacher, student alone, distilled student, one table
 	$(BIN)/kd-train
 
-test: lint ## all but what takes long by nature; under ten minutes on two cores
+test: lint ## all but what takes long by nature; under fifteen minutes on two cores
 	$(BIN)/pytest --numprocesses 2 -m "not slow"
 
 test-long: install ## kills, processes, many seeds, real data: what `make test` leaves out
