@@ -39,7 +39,10 @@ class CAMKD(nn.Module):
     ) -> None:
         """Raise UserError for the signals of one teacher alone, and for what its classifier does not take."""
         if isinstance(teachers, Tensor):
-            raise UserError("signals: weighs several teachers by their classifiers; choose teacher=ensemble")
+            raise UserError(
+                "signals: weighs several teachers by their classifiers, and gets one; choose teacher=ensemble, and a "
+                "plan in which all learn from it, such as plan=distillation"
+            )
         for feature, weight in zip(teachers, weights, strict=True):
             width = weight.shape[1]
             if feature.ndim not in (2, 4) or feature.shape[1] != width:
