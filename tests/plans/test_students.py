@@ -101,6 +101,7 @@ def test_students_that_teach_each_other_begin_apart_and_are_compared_each(comman
     assert [networks[f"student_{n}"]["baseline"] for n in (1, 2)] == ["scratch_1", "scratch_2"]
     assert (record["plan"]["result"], record["plan"]["baseline"]) == ("student_1", "scratch_1")
     assert done.output.count("compared with the student") == 2
+    assert "student 1 : student 2" not in done.output, "their sizes are not of one taught by the other"
     assert {name: term["weight"] for name, term in record["objective"].items()} == {
         f"student_{place}.{term}": 1.0 for place in (1, 2) for term in ("ce", "mutual")
     }

@@ -38,4 +38,4 @@ def introduce(experiment: Experiment) -> None:
     students = {f"{student.owner} {place}": one.student for place, one in enumerate(experiment.each, start=1)}
     learns = students or {student.owner: student}
     told = {title: (one.name, experiment.costs[one.model_key]) for title, one in learns.items()}
-    show(model_summary(learned_from | told))
+    show(model_summary(learned_from, told))

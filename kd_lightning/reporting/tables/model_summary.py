@@ -7,9 +7,12 @@ from rich.table import Table
 
 from kd_lightning.taps.inspection import Cost
 
+Costs = Mapping[str, tuple[str, Cost]]
 
-def model_summary(networks: Mapping[str, tuple[str, Cost]]) -> Table:
-    """A row for each network by its role, with its name and cost; of two how much smaller the second is."""
+
+def model_summary(teachers: Costs, students: Costs) -> Table:
+    """A row for each network by its role, with its name and cost; of teacher and student how much smaller it is."""
+    networks = {**teachers, **students}
     table = Table(box=SIMPLE_HEAD)
     for title in ("", "model"):
         table.add_column(title)
@@ -17,7 +20,7 @@ def model_summary(networks: Mapping[str, tuple[str, Cost]]) -> Table:
         table.add_column(title, justify="right")
     for role, (name, cost) in networks.items():
         table.add_row(role, name, f"{cost.params:,}", f"{cost.flops / 1e6:,.2f}")
-    if len(networks) == 2:
+    if len(teachers) == len(students) == 1:
         large, small = (cost for _, cost in networks.values())
         pairs = ((large.params, small.params), (large.flops, small.flops))
         table.add_row(
