@@ -66,7 +66,7 @@ def teacher(folder: Path, root: Path, seed: int) -> Path:
 def networks(method: str, teachers: Sequence[Path]) -> list[str]:
     """The networks of a method's runs."""
     if method in MUTUAL:
-        return ["student.models=[resnet8,resnet8]", "student.model=resnet8"]
+        return ["student.models=[resnet8,resnet8]"]
     if method in SELF_TAUGHT:
         return ["student.model=resnet8"]
     if method in OF_ENSEMBLES:
