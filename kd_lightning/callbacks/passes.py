@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from kd_lightning.batch import as_streams, main_stream, size_of
-from kd_lightning.learners.optimizer import optimizers_in
+from kd_lightning.learners.optimizer import rate_of
 from kd_lightning.objective import ObjectiveValue
 from kd_lightning.sources import Source, Step
 
@@ -37,7 +37,6 @@ class BeforeSteps(Callback):
             return
         module: Any = pl_module
         streams = as_streams(batch)
-        optimizers = optimizers_in(trainer.optimizers[0])
 
         def minimised() -> dict[str, Tensor]:
             return {name: one.total for name, one in losses_of(trainer, module, batch).items()}
@@ -47,7 +46,7 @@ class BeforeSteps(Callback):
             module.sources,
             module.objectives,
             minimised,
-            {name: optimizers.get(name, optimizers.get("")).param_groups[0]["lr"] for name in module.learners},  # type: ignore[union-attr]
+            {name: rate_of(name, trainer.optimizers[0]) for name in module.learners},
             module.progress(),
             module.finite.skips,
         )

@@ -23,7 +23,7 @@ from kd_lightning.curricula.loaders import Order, only_loader, order_of, samples
 from kd_lightning.data.derived.peek import seeded
 from kd_lightning.errors import UserError
 from kd_lightning.learners.following.schedules import validated
-from kd_lightning.learners.optimizer import optimizers_in
+from kd_lightning.learners.optimizer import rate_of
 from kd_lightning.ranks import gathered, on_any_rank
 from kd_lightning.schedules.length import TimedModule, accumulation, batches_over
 from kd_lightning.schedules.progress import Assessment
@@ -159,7 +159,7 @@ class FollowedCurriculum(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Before the step: a scheduler has moved on by its end.
-        self.curriculum.learning_rate = next(iter(optimizers_in(trainer.optimizers[0]).values())).param_groups[0]["lr"]
+        self.curriculum.learning_rate = rate_of(self.learner, trainer.optimizers[0])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

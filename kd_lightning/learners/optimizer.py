@@ -132,6 +132,13 @@ def optimizers_in(optimizer: Optimizer) -> dict[str, Optimizer]:
     return optimizer.each if isinstance(optimizer, LearnersOptimizer) else {"": optimizer}
 
 
+def rate_of(learner: str, optimizer: Optimizer) -> float:
+    """A learner's learning rate in a fit's optimizer, that of its first group of parameters."""
+    each = optimizers_in(optimizer)
+    found: float = each.get(learner, next(iter(each.values()))).param_groups[0]["lr"]
+    return found
+
+
 def schedule_for(optimizer: Optimizer, schedule: Schedule, length: Length) -> dict[str, Any]:
     """A schedule for an optimizer, as Lightning takes it. Raises UserError for one that would undo rates by layer."""
     config = scheduled(schedule, optimizer, length)

@@ -1,13 +1,14 @@
 """A term over the members of an ensemble: its value with each of them, weighed."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kd_lightning.errors import UserError
-from kd_lightning.learners.over_sources import OverSources
+from kd_lightning.learners.over_sources import OverSources, with_all
 from kd_lightning.losses.functional import confidence_weights, entropy_weights, min_norm_weights
 from kd_lightning.losses.per_sample import has_values
 from kd_lightning.losses.sample_weights import SampleWeight, Signals, full_precision, signals_of
@@ -170,21 +171,15 @@ def over_members(terms: Mapping[str, Term], ensemble: str, members: Sequence[str
         if not any(is_of_ensemble(one, ensemble) for one in term.names()):
             found[name] = term
         elif getattr(term.loss, "all_at_once", False):
-            found[name] = with_all(term.unbuilt(), ensemble, members)
+            found[name] = with_all(term, partial(of_all, ensemble, members), takes_lists_apart=False)
         else:
             is_over = combined.get("combine") in OF_TERMS
             found[name] = OverMembers(term, ensemble, members, **combined) if is_over else term
     return found
 
 
-def with_all(term: Term, ensemble: str, members: Sequence[str]) -> Term:
-    """The term, with all members' signals in a list for each one of the ensemble's."""
-
-    def of_all(name: str) -> list[str] | str:
-        signal = read(name)
-        if signal is None or not is_of_ensemble(name, ensemble):
-            return name
-        return [str(signal._replace(tap=f"{member}.{signal.tap}")) for member in members]
-
-    term.signals = [of_all(one) if isinstance(one, str) else one for one in term.signals]
-    return term
+def of_all(ensemble: str, members: Sequence[str], signal: Signal) -> list[Signal] | None:
+    """All members' signals for one of the ensemble's."""
+    if not is_of_ensemble(str(signal), ensemble):
+        return None
+    return [signal._replace(tap=f"{member}.{signal.tap}") for member in members]

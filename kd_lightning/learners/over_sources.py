@@ -1,7 +1,7 @@
 """A term over several sources that stand for one: its value for each of them, combined."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from kd_lightning.losses.sample_weights import Signals
 from kd_lightning.schedules.progress import Progress
-from kd_lightning.signals import PEERS, read
+from kd_lightning.signals import PEERS, Signal, read
 from kd_lightning.term import Evaluated, Term
 
 
@@ -104,27 +104,32 @@ class OverSources(Term):
         A loss that says `all_at_once` gets a list of all of theirs for each such signal, and for one in a list.
         """
         if sources and getattr(term.loss, "all_at_once", False):
-            term = cls._with_all(term, sources)
+            term = with_all(term, lambda signal: cls._of_all(signal, sources))
         takes = any(signal is not None and signal.source == cls.stands_for for signal in map(read, term.names()))
         return cls(term, sources) if takes and sources else term
 
     @classmethod
-    def _with_all(cls, term: Term, sources: Sequence[str]) -> Term:
-        """A term of its own, with all the sources' signals for each of what they stand for."""
+    def _of_all(cls, signal: Signal, sources: Sequence[str]) -> list[Signal] | None:
+        """All the sources' signals for one of what they stand for."""
+        return [signal._replace(source=one) for one in sources] if signal.source == cls.stands_for else None
 
-        def of_all(name: str) -> list[str] | str:
-            signal = read(name)
-            if signal is None or signal.source != cls.stands_for:
-                return name
-            return [str(signal._replace(source=source)) for source in sources]
 
-        def of_list(names: list[str]) -> list[str]:
-            found = [of_all(name) for name in names]
-            return [name for one in found for name in ([one] if isinstance(one, str) else one)]
+def with_all(term: Term, of_all: Callable[[Signal], list[Signal] | None], *, takes_lists_apart: bool = True) -> Term:
+    """A term of its own, with a list of signals for each of which `of_all` gives several, also for one in a list."""
 
-        term = term.unbuilt()
-        term.signals = [of_all(one) if isinstance(one, str) else of_list(one) for one in term.signals]
-        return term
+    def several(name: str) -> list[str] | None:
+        signal = read(name)
+        found = None if signal is None else of_all(signal)
+        return None if found is None else [str(one) for one in found]
+
+    term, taken = term.unbuilt(), []
+    for one in term.signals:
+        if isinstance(one, str):
+            taken.append(several(one) or one)
+        else:
+            taken.append([each for name in one for each in several(name) or [name]] if takes_lists_apart else one)
+    term.signals = taken
+    return term
 
 
 class OverPeers(OverSources):

@@ -54,7 +54,7 @@ class Parts:
     @cached_property
     def is_taught(self) -> bool:
         """Whether the student learns from what networks answer: a teacher, its peers, or itself."""
-        return self.teacher.exists or any(term.is_taught for term in self.terms().values())
+        return is_taught(self.teacher, self.terms)
 
     def network(self, model: Any, key: str | None = None) -> Student:
         """Another network, by the name of a model: random, and with taps and normalisation that are found.
@@ -170,6 +170,11 @@ class Parts:
         return Training(
             "initialization", learners, recipe, training.data, sources, prepares=training, called=training.called
         )
+
+
+def is_taught(teacher: Teacher, terms: Callable[[], Terms]) -> bool:
+    """Whether a student learns from what networks answer; its terms are made where there is no teacher alone."""
+    return teacher.exists or any(term.is_taught for term in terms().values())
 
 
 def in_common(each: Sequence[Parts], recipe: Recipe, terms: Part[Terms], context: Context) -> Parts:

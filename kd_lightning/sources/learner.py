@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kd_lightning.batch import INPUT, with_input
+from kd_lightning.errors import UserError
 from kd_lightning.models.heads import train_heads_apart
 from kd_lightning.sources.network import TappedNetwork
 from kd_lightning.sources.source import Source
@@ -55,3 +56,16 @@ class Learner(TappedNetwork, Source):
 
     def identity(self) -> dict[str, Any]:
         return {"model": type(self.network).__name__}
+
+
+def learner_named(of: str | None, sources: Mapping[str, Source], key: str, asked: str) -> str:
+    """The name of the learner that a source goes with, which may be left out where there is one alone.
+
+    Raises UserError, with the key of the name and what is asked for, where there is none of it, or several.
+    """
+    learners = [name for name, one in sources.items() if isinstance(one, Learner)]
+    name = learners[0] if of is None and len(learners) == 1 else of
+    if name not in learners:
+        raise UserError(f"{key}={of}: {asked}; there are {', '.join(learners) or 'none'}")
+    assert name is not None
+    return name

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kd_lightning.errors import UserError
 from kd_lightning.schedules.progress import Progress
-from kd_lightning.sources.learner import Learner
+from kd_lightning.sources.learner import Learner, learner_named
 from kd_lightning.sources.network import TappedNetwork
 from kd_lightning.sources.source import Source, UntrainedSource
 
@@ -52,13 +52,9 @@ class MovingAverage(TappedNetwork, UntrainedSource):
 
     def begin(self, sources: Mapping[str, Source]) -> None:
         """Copy the learner. Raises UserError where there is none of this name, or the choice is open."""
-        learners = {name: one for name, one in sources.items() if isinstance(one, Learner)}
-        name = next(iter(learners)) if self.of is None and len(learners) == 1 else self.of
-        if name not in learners:
-            key, there = f"{self.role}.of".lstrip("."), ", ".join(learners) or "none"
-            raise UserError(f"{key}={self.of}: name the learner to average; there are {there}")
-        learner = learners[name]
-        self.of = name
+        self.of = learner_named(self.of, sources, f"{self.role}.of".lstrip("."), "name the learner to average")
+        learner = sources[self.of]
+        assert isinstance(learner, Learner)
         self.network = copy.deepcopy(learner.network)
         self.read_by(learner.taps, learner.num_classes)
         self.freeze()

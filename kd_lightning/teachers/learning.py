@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kd_lightning.data.values import is_number
 from kd_lightning.errors import UserError
 from kd_lightning.schedules import Times
 from kd_lightning.training.context import Terms
@@ -24,13 +24,23 @@ def weighted(terms: Callable[[], Terms], weight: float) -> Terms:
     return found
 
 
+def check_changing(teacher: NetworkTeacher, answers: str, normalises: str) -> None:
+    """Raise `UserError` for kept answers, and for statistics of batches, of a teacher that changes, and say why."""
+    if teacher.answers.is_on:
+        raise UserError(
+            f"teacher.cache={teacher.answers.cache}: keeps answers that never change, and {answers}; use "
+            "teacher.cache=off"
+        )
+    if teacher.batch_statistics:
+        raise UserError(f"teacher.batch_statistics=true: a teacher {normalises}; leave it false")
+
+
 def check_learning(teacher: NetworkTeacher) -> None:
     """Raise `UserError` for what does not go with learning beside the student, and for a weight of no such teacher."""
     trained, weight = teacher.learns, teacher.weight
     if not isinstance(trained, bool):
         raise UserError(f"teacher.trained={trained}: must be true, beside the student, or false")
-    is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-    if not (is_number and 0 < weight < math.inf):
+    if not (is_number(weight) and weight > 0):
         raise UserError(
             f"teacher.weight={weight}: what the teacher's own loss counts beside the student's, a number above 0; 1 is "
             "as much"
@@ -42,16 +52,11 @@ def check_learning(teacher: NetworkTeacher) -> None:
                 "teacher.trained=true, or leave it out"
             )
         return
-    if teacher.answers.is_on:
-        raise UserError(
-            f"teacher.cache={teacher.answers.cache}: keeps answers that never change, and with teacher.trained=true "
-            "they do in each step; use teacher.cache=off"
-        )
-    if teacher.batch_statistics:
-        raise UserError(
-            "teacher.batch_statistics=true: a teacher with teacher.trained=true normalises by each batch as it is; "
-            "leave it false"
-        )
+    check_changing(
+        teacher,
+        "with teacher.trained=true they do in each step",
+        "with teacher.trained=true normalises by each batch as it is",
+    )
     for key, value in teacher.of_another_training.items():
         if value is not None:
             raise UserError(

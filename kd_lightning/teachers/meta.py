@@ -8,12 +8,14 @@ from torch import nn
 
 from kd_lightning.data import DataModule, ImageDataModule
 from kd_lightning.data.split import QUIZ, with_quiz
+from kd_lightning.data.values import is_number
 from kd_lightning.errors import UserError, did_you_mean
 from kd_lightning.schedules import Schedule
 from kd_lightning.schedules.length import unlimited
 from kd_lightning.schedules.progress import asks_for_assessment, extremes, needs_length
 from kd_lightning.sources import MetaNetwork
 from kd_lightning.tasks import Task
+from kd_lightning.teachers.learning import check_changing
 from kd_lightning.teachers.network import NetworkTeacher
 from kd_lightning.training.context import Context
 
@@ -58,7 +60,7 @@ class MetaTeacher(NetworkTeacher):
     def __init__(self, meta: Mapping[str, Any] | None = None, **network: Any) -> None:
         super().__init__(**network)
         self.given = dict(meta or {})
-        self.changes_by = f"{KEY}"
+        self.changes_by = KEY
 
     @property
     def meta(self) -> Meta:
@@ -78,16 +80,11 @@ class MetaTeacher(NetworkTeacher):
                 f"teacher.trained={self.learns}: has a teacher learn on its own loss beside the student, and with "
                 f"{KEY} it learns from a quiz; use teacher.trained=false"
             )
-        if self.answers.is_on:
-            raise UserError(
-                f"teacher.cache={self.answers.cache}: keeps answers that never change, and a teacher that learns from "
-                "a quiz (MetaDistil) gives others after each step; use teacher.cache=off"
-            )
-        if self.batch_statistics:
-            raise UserError(
-                "teacher.batch_statistics=true: a teacher that learns from a quiz normalises by the statistics of its "
-                "training; leave it false"
-            )
+        check_changing(
+            self,
+            "a teacher that learns from a quiz (MetaDistil) gives others after each step",
+            "that learns from a quiz normalises by the statistics of its training",
+        )
         super().check()
 
     def check_with(self, context: Context, taken: set[str]) -> None:
@@ -127,10 +124,6 @@ class MetaTeacher(NetworkTeacher):
         own = {name: getattr(self.meta, name) for name in ("lr", "momentum", "weight_decay", "pilot_lr")}
         loss = context.task.loss()
         return MetaNetwork(built, frozen.taps, self.network.name, loss=loss, num_classes=frozen.num_classes, **own)
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_number(name: str, value: Any, allowed: Any, meaning: str) -> None:

@@ -44,11 +44,9 @@ def describe(training: Training, config: DictConfig, data: DataModule, task: Tas
 
 def compared_by(training: Training, task: Task) -> list[str]:
     """The logged names by which trainings are compared, of several learners those of each."""
-    named, learners = (
-        [f"{stage}/{column.name}" for stage in ("val", "test") for column in task.validated],
-        training.learners,
-    )
-    return named if len(learners) == 1 else [of_learner(name, one) for one in learners for name in named]
+    names = [f"{stage}/{column.name}" for stage in ("val", "test") for column in task.validated]
+    learners = training.learners
+    return names if len(learners) == 1 else [of_learner(name, one) for one in learners for name in names]
 
 
 def method_name(config: DictConfig) -> str:

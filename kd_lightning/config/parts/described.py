@@ -19,6 +19,7 @@ from kd_lightning.errors import UserError
 from kd_lightning.networks import Network, Student
 from kd_lightning.part import Part
 from kd_lightning.plans import Plan
+from kd_lightning.plans.plan import is_taught
 from kd_lightning.store import Store
 from kd_lightning.teachers import NetworkTeacher, OwnTeacher, Teacher
 from kd_lightning.teachers.own import STATISTICS
@@ -82,13 +83,10 @@ def trained_alone(config: DictConfig, student: Student, teacher: Teacher) -> lis
     They are trained by themselves, once for all runs, but for a teacher that learns beside the student.
     """
     learned_from = [one for one in teacher.networks().values() if one.is_trained_first or teacher.learns]
-    return [*learned_from, student] if has_scratch(config) and is_taught(config, teacher) else learned_from
-
-
-def is_taught(config: DictConfig, teacher: Teacher) -> bool:
-    """Whether the student learns from what networks answer: a teacher, its peers, or itself."""
-    terms = terms_from(config.loss)().values()
-    return teacher.exists or any(term.is_taught for term in terms) or getattr(plan_of(config), "teaches", False)
+    if not has_scratch(config):
+        return learned_from
+    is_learner = is_taught(teacher, terms_from(config.loss)) or getattr(plan_of(config), "teaches", False)
+    return [*learned_from, student] if is_learner else learned_from
 
 
 def data_of(config: DictConfig) -> DataModule:

@@ -43,6 +43,13 @@ def has_label(target: Tensor) -> Tensor:
     return (target != NO_LABEL[0]) & (target != NO_LABEL[1])
 
 
+def as_probabilities(target: Tensor, like: Tensor) -> Tensor:
+    """The labels (B,) as probabilities (B, C) like others, 0 throughout without a label; no device waits for them."""
+    labelled = has_label(target)
+    place = torch.where(labelled, target.long(), 0)[:, None]
+    return torch.zeros_like(like).scatter_(1, place, labelled[:, None].to(like.dtype))
+
+
 def without_label_as(number: int, target: Tensor) -> Tensor:
     """The target (N,) as int64, with one number, -1 or -100, for all samples without a label."""
     (other,) = (none for none in NO_LABEL if none != number)

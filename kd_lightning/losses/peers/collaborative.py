@@ -15,7 +15,7 @@ from kd_lightning.losses.arguments import (
     check_same_classes,
 )
 from kd_lightning.losses.functional.peers.collaborative import COLLABORATIONS, OF_LABELS, Collaboration
-from kd_lightning.losses.functional.samples import Reduction, has_label
+from kd_lightning.losses.functional.samples import Reduction, as_probabilities, has_label
 from kd_lightning.losses.peers.all_at_once import check_all_at_once
 from kd_lightning.losses.per_sample import labelled
 from kd_lightning.schedules.progress import Number
@@ -73,8 +73,7 @@ class KDCL(nn.Module):
         samples, (K + 1, K)."""
         check_one_label(target)
         known = has_label(target)
-        labels = torch.where(known, target.long(), 0)
-        wanted = student.new_zeros(student.shape, dtype=torch.float32).scatter_(1, labels[:, None], 1.0)
+        wanted = as_probabilities(target, student.float())
         errors = torch.stack([(one.float().softmax(dim=1) - wanted) * known[:, None] for one in (student, *others)])
         flat = errors.flatten(1)
         return torch.cat([flat @ flat.T, known.sum().to(flat).expand(1, len(flat))])

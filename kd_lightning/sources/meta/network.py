@@ -10,7 +10,7 @@ from kd_lightning.batch import INPUT, with_input
 from kd_lightning.errors import UserError
 from kd_lightning.ranks import mean_of_ranks
 from kd_lightning.schedules.progress import Number, Progress
-from kd_lightning.sources.learner import Learner
+from kd_lightning.sources.learner import learner_named
 from kd_lightning.sources.meta.gradient import meta_gradient
 from kd_lightning.sources.network import TappedNetwork
 from kd_lightning.sources.source import Source, Step, UntrainedSource
@@ -86,12 +86,7 @@ class MetaNetwork(TappedNetwork, UntrainedSource):
         self.freeze()
 
     def begin(self, sources: Mapping[str, Source]) -> None:
-        learners = [name for name, one in sources.items() if isinstance(one, Learner)]
-        self.of = learners[0] if self.of is None and len(learners) == 1 else self.of
-        if self.of not in learners:
-            raise UserError(
-                f"of={self.of}: a teacher that learns from a quiz has one student; there are {', '.join(learners)}"
-            )
+        self.of = learner_named(self.of, sources, "of", "a teacher that learns from a quiz has one student")
 
     def forward(self, batch: Mapping[str, Any], input: str = INPUT, training: bool = False) -> dict[str, Tensor]:
         if self._is_taught:

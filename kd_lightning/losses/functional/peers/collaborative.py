@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kd_lightning.losses.functional.divergence import divergence, soften
-from kd_lightning.losses.functional.samples import Reduction, check_logits, check_target, has_label
+from kd_lightning.losses.functional.samples import Reduction, as_probabilities, check_logits, check_target, has_label
 
 Collaboration = Literal["naive", "linear", "minlogit", "general", "mean"]
 COLLABORATIONS: tuple[Collaboration, ...] = ("naive", "linear", "minlogit", "general", "mean")
@@ -96,7 +96,7 @@ def collaborative_target(
             raise ValueError(f"target of shape {tuple(target.shape)}: minlogit needs one class for each sample, (B,)")
         place = torch.where(has_label(target), target.long(), 0).expand(len(stacked), -1)
         return (stacked - _finite(stacked).gather(2, place[:, :, None])).amin(dim=0)
-    wanted = target if target.ndim == 2 else _one_hot(target, stacked)
+    wanted = target if target.ndim == 2 else as_probabilities(target, logits[0])
     if collaboration == "naive":
         best = _costs(stacked, wanted).argmin(dim=0)
         return stacked.gather(0, best.expand(stacked.shape[2], -1).T[None])[0]
@@ -128,12 +128,6 @@ def generalization_weights(errors: Tensor) -> Tensor:
 def _finite(logits: Tensor) -> Tensor:
     """With a low number for -inf, so that differences and products of masked classes are numbers."""
     return logits.clamp(min=torch.finfo(logits.dtype).min / 4)
-
-
-def _one_hot(target: Tensor, like: Tensor) -> Tensor:
-    """The labels (B,) as probabilities (B, C), the first class where there is none; a device does not wait for them."""
-    place = torch.where(has_label(target), target.long(), 0)
-    return like.new_zeros(like.shape[1:]).scatter_(1, place[:, None], 1.0)
 
 
 def _costs(stacked: Tensor, wanted: Tensor) -> Tensor:

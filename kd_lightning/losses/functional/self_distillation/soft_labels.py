@@ -9,6 +9,7 @@ from torch import Tensor
 from kd_lightning.losses.functional.divergence import cross_entropies, divergence
 from kd_lightning.losses.functional.samples import (
     Reduction,
+    as_probabilities,
     check_logits,
     check_target,
     has_label,
@@ -139,6 +140,4 @@ def _labels(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
     """Probabilities (B, C) of class indices, 0 throughout without a label, and which have one; else what they are."""
     if target.ndim == 2:
         return target.to(logits.dtype), None
-    labelled = has_label(target)
-    label = torch.where(labelled, target.long(), 0)
-    return F.one_hot(label, logits.shape[1]).to(logits.dtype) * labelled[:, None], labelled
+    return as_probabilities(target, logits), has_label(target)
